@@ -1,0 +1,1 @@
+"""The agent that runs on every host. Resident code imports grpcio, protobuf and structlog and nothing else beyond the standard library."""

@@ -1,0 +1,22 @@
+"""A kernel as the rollout knows it: identified by what it is (a digest), never by where it lies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One bootable kernel for one architecture, resolved and present in the kernel store."""
+
+    # sha256 over image, modules and added command line, in hex: two kernels are the same only when they boot the same.
+    digest: str
+    # uname -r that a host reports when this kernel runs, for example "7.1.13+deb13-cloud-amd64".
+    release: str
+    # "x86_64" or "arm64".
+    architecture: str
+    # Where it came from, for people: "Debian linux-binary-7.1.13+deb13-cloud-amd64 7.1.13-1~bpo13+1".
+    source: str
+    # Appended to the host's own command line when this kernel boots; part of the digest.
+    command_line: str = ""
+    # Files by role: "boot" (vmlinux or Image for direct boot), optionally "modules" (ext4 image with lib/modules/RELEASE).
+    files: Mapping[str, str] = field(default_factory=dict)

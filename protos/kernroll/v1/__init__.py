@@ -1,0 +1,1 @@
+"""Version 1 of the wire contract: .proto files and the modules generated from them by `make proto`."""
