@@ -1,0 +1,69 @@
+"""What the world is asked to do. Committed with the decision, then performed at least once; receivers deduplicate by id."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWorkload:
+    """Ask the agent to measure; the workload's parameters are in the rollout's spec."""
+
+    command_id: str
+    host: str
+    repetitions: int
+    warmups: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelCommand:
+    """Ask the agent to stop a command and clean up."""
+
+    command_id: str
+    host: str
+    target_command_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageKernel:
+    command_id: str
+    host: str
+    kernel: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmKernel:
+    command_id: str
+    host: str
+    kernel: str
+    boot_timeout_s: float
+    probation_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebootHost:
+    command_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgeBoot:
+    command_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlessKernel:
+    command_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertKernel:
+    command_id: str
+    host: str
+    kernel: str
+
+
+AgentEffect = RunWorkload | CancelCommand
+DeliveryEffect = StageKernel | ArmKernel | RebootHost | AcknowledgeBoot | BlessKernel | RevertKernel
+Effect = AgentEffect | DeliveryEffect

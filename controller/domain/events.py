@@ -1,0 +1,321 @@
+"""What happened, in the order it was learnt: the event log is the truth that state, reports and audit are read from.
+
+Every event is a frozen value with a unique class name, which is its type in the log. `at` is seconds since the Unix epoch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.domain.delivery import BootEnd
+from controller.domain.journey import Role, Step, Trigger
+from controller.domain.kernels import Kernel
+
+
+class FailureKind(StrEnum):
+    """What kind of failure ended a host's journey."""
+
+    PANIC = "panic"
+    RESET = "reset"
+    HANG = "hang"  # no healthy agent by the boot deadline: hang, no network, or an agent that never starts
+    NOT_BLESSED = "not_blessed"
+    FATAL_LOG = "fatal_log"
+    UNASKED_REBOOT = "unasked_reboot"
+    SILENCE = "silence"
+    WORKLOAD = "workload"  # the workload found the kernel wanting
+    WRONG_KERNEL = "wrong_kernel"
+    LOST = "lost"
+    DELIVERY = "delivery"  # staging, arming or blessing failed
+    INFRASTRUCTURE = "infrastructure"  # the rig, not the kernel
+    DEADLINE = "deadline"
+
+
+# Failures that condemn the kernel: the rollout reverts on the first.
+CONDEMNING = frozenset(
+    {
+        FailureKind.PANIC,
+        FailureKind.RESET,
+        FailureKind.HANG,
+        FailureKind.NOT_BLESSED,
+        FailureKind.FATAL_LOG,
+        FailureKind.UNASKED_REBOOT,
+        FailureKind.SILENCE,
+        FailureKind.WORKLOAD,
+        FailureKind.WRONG_KERNEL,
+        FailureKind.LOST,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a host's journey ended badly."""
+
+    kind: FailureKind
+    # One sentence without the host's name.
+    sentence: str
+    # The console or kernel-log line that shows it; empty when there is none.
+    line: str = ""
+
+
+class RunState(StrEnum):
+    """How one run of a workload ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    DIED = "died"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    INFRASTRUCTURE = "infrastructure"
+
+
+class CommandState(StrEnum):
+    """How an agent's command ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DIED = "died"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    UNSUPPORTED = "unsupported"
+    REFUSED = "refused"
+    INFRASTRUCTURE = "infrastructure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedHost:
+    """One host's place in the plan."""
+
+    host: str
+    stratum: str
+    architecture: str
+    role: Role = Role.TREATED
+
+
+# --- of a rollout ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPlanned:
+    """The rollout exists: spec, kernels and order of hosts are fixed from here on."""
+
+    at: float
+    # Unique for ever, unlike the name; part of every command id.
+    uid: str
+    name: str
+    spec_yaml: str
+    salt: str
+    kernels: Mapping[str, Kernel]
+    waves: tuple[tuple[PlannedHost, ...], ...]
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStarted:
+    at: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostsAdmitted:
+    """The first `count` hosts of the wave (in planned order) may start."""
+
+    at: float
+    wave: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedCell:
+    """One cell of a verdict, as the gate gave it."""
+
+    stratum: str
+    metric: str
+    verdict: str
+    claim: str
+    sentence: str
+    unit: str
+    hosts: int
+    # None when there was nothing to estimate from.
+    low: float | None
+    estimate: float | None
+    high: float | None
+    bound: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveJudged:
+    at: float
+    wave: int
+    # "promote", "hold" or "revert".
+    decision: str
+    sentence: str
+    cells: tuple[JudgedCell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveOpened:
+    """The wave before passed; this one (counted from 0) may admit hosts."""
+
+    at: float
+    wave: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPaused:
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPromoted:
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbortStarted:
+    """Nothing new starts; hosts in flight are brought back; finished hosts stay."""
+
+    at: float
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertStarted:
+    """Every touched host returns to its former kernel."""
+
+    at: float
+    reason: str
+    by: str
+    # The host and line that caused it; empty for an operator's request.
+    host: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutEnded:
+    """The terminal state after an abort or a revert, with the hosts that did not come back."""
+
+    at: float
+    state: str
+    lost: tuple[str, ...] = ()
+
+
+# --- of one host's attempt ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A decision: the host takes another step."""
+
+    at: float
+    trigger: Trigger
+    step: Step
+    # When the step must be over; None where nothing is waited for.
+    deadline: float | None
+    leg: int
+    # Counts the repetitions of the current step's command.
+    tries: int
+    # The command this step waits for; empty when it waits for none.
+    command_id: str = ""
+    failure: Failure | None = None
+    # Known once the host starts.
+    boot_id: str = ""
+    release: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostHeard:
+    """A Hello under a boot that was not known, or after a silence."""
+
+    at: float
+    boot_id: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSilent:
+    """The agent's stream ended or its heartbeats stopped."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReported:
+    at: float
+    report_id: str
+    command_id: str
+    boot_id: str
+    workload: str
+    index: int
+    warmup: bool
+    state: RunState
+    error: str
+    # metric -> value; units are fixed per metric.
+    values: Mapping[str, float]
+    units: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    release: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandReported:
+    at: float
+    report_id: str
+    command_id: str
+    state: CommandState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryReported:
+    """A delivery verb was carried out (error empty) or refused for good."""
+
+    at: float
+    command_id: str
+    error: str = ""
+    # The host's default and running kernel afterwards; empty when unknown.
+    default_kernel: str = ""
+    running_kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEnded:
+    """The boot that this attempt asked for ended without being asked to."""
+
+    at: float
+    command_id: str
+    end: BootEnd
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FatalLogged:
+    """The host's kernel log shows a line that condemns the kernel."""
+
+    at: float
+    report_id: str
+    boot_id: str
+    signature: str
+    line: str
+
+
+RolloutEvent = (
+    RolloutPlanned
+    | RolloutStarted
+    | HostsAdmitted
+    | WaveJudged
+    | WaveOpened
+    | RolloutPaused
+    | RolloutPromoted
+    | AbortStarted
+    | RevertStarted
+    | RolloutEnded
+)
+AttemptEvent = (
+    Moved | HostHeard | HostSilent | RunReported | CommandReported | DeliveryReported | TrialEnded | FatalLogged
+)
+Event = RolloutEvent | AttemptEvent

@@ -1,0 +1,149 @@
+"""One host's journey through a rollout, as a table: which step follows which, and on what."""
+
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """Where a host stands."""
+
+    PENDING = "pending"  # waits for its wave and a slot in the budget
+    BASELINE = "baseline"  # the workload runs on the old kernel
+    DRAIN = "drain"  # load is moved away (cluster nodes; others pass at once)
+    STAGE = "stage"  # the kernel's files are brought to the host
+    ARM = "arm"  # the kernel becomes the next boot, once
+    REBOOT = "reboot"  # the restart was asked for and has not begun
+    VERIFY = "verify"  # waits for the agent: another boot id, the right release
+    PROBATION = "probation"  # up on trial: the workload runs on this leg's kernel
+    BLESS = "bless"  # the kernel becomes the default
+    UNCORDON = "uncordon"  # load may come back
+    BAKE = "bake"  # watched for the wave's soak time
+    DONE = "done"  # finished well; still watched until the rollout ends
+    FALLBACK = "fallback"  # the trial failed; the host returns to its old kernel by itself
+    REVERTING = "reverting"  # the host is being returned to its old kernel
+    REVERTED = "reverted"  # back on the old kernel
+    LOST = "lost"  # did not come back by its deadline
+    SKIPPED = "skipped"  # ended before its kernel was touched
+
+
+class Trigger(StrEnum):
+    """Why a host moves."""
+
+    START = "start"  # admitted by the rollout
+    SKIP = "skip"  # the rollout ended before the host's turn
+    MEASURED = "measured"  # all runs of this leg are in
+    RETRY = "retry"  # runs died or the rig broke; the leg is measured again
+    DRAINED = "drained"
+    STAGED = "staged"
+    ARMED = "armed"
+    REBOOTED = "rebooted"  # the boot has begun
+    VERIFIED = "verified"  # the expected kernel answered under a new boot id
+    NEXT_LEG = "next_leg"  # measured, and the design asks for another boot
+    BLESSED = "blessed"
+    UNCORDONED = "uncordoned"
+    BAKED = "baked"
+    FELL_BACK = "fell_back"  # the trial boot ended by itself
+    FATAL = "fatal"  # the kernel log, an unasked reboot, or a failed workload condemns the kernel
+    FAIL = "fail"  # a delivery or measurement step failed for good
+    DEADLINE = "deadline"  # the step took too long
+    SILENT = "silent"  # not heard for longer than allowed
+    REVERT = "revert"  # the rollout returns this host
+    RETURNED = "returned"  # heard again, on the old kernel
+
+
+class Role(StrEnum):
+    """What a host is for in the comparison."""
+
+    TREATED = "treated"  # old kernel, then the new one
+    CONTROL = "control"  # reboots like the treated ones and keeps its kernel
+    CROSSOVER = "crossover"  # old, new, new, old (ABBA): compared with itself
+
+
+class Side(StrEnum):
+    """Which kernel a leg runs."""
+
+    OLD = "old"
+    NEW = "new"
+
+
+# The boots of each role in order; the first leg is the baseline and needs no reboot of ours.
+LEGS: dict[Role, tuple[Side, ...]] = {
+    Role.TREATED: (Side.OLD, Side.NEW),
+    Role.CONTROL: (Side.OLD, Side.OLD),
+    Role.CROSSOVER: (Side.OLD, Side.NEW, Side.NEW, Side.OLD),
+}
+
+_UNTOUCHED_ENDINGS = {Trigger.FAIL: Step.SKIPPED, Trigger.DEADLINE: Step.SKIPPED, Trigger.REVERT: Step.SKIPPED}
+_BACK_TO_OLD = {
+    Trigger.FAIL: Step.REVERTING,
+    Trigger.DEADLINE: Step.REVERTING,
+    Trigger.SILENT: Step.REVERTING,
+    Trigger.FATAL: Step.REVERTING,
+    Trigger.REVERT: Step.REVERTING,
+}
+_AFTER_BLESSING = {
+    Trigger.SILENT: Step.REVERTING,
+    Trigger.FATAL: Step.REVERTING,
+    Trigger.REVERT: Step.REVERTING,
+}
+
+_ROWS: dict[Step, dict[Trigger, Step]] = {
+    Step.PENDING: {Trigger.START: Step.BASELINE, Trigger.SKIP: Step.SKIPPED},
+    Step.BASELINE: {
+        Trigger.MEASURED: Step.DRAIN,
+        Trigger.RETRY: Step.BASELINE,
+        Trigger.SILENT: Step.SKIPPED,
+        **_UNTOUCHED_ENDINGS,
+    },
+    Step.DRAIN: {Trigger.DRAINED: Step.STAGE, Trigger.REVERT: Step.SKIPPED},
+    Step.STAGE: {Trigger.STAGED: Step.ARM, **_UNTOUCHED_ENDINGS},
+    Step.ARM: {Trigger.ARMED: Step.REBOOT, **_BACK_TO_OLD, Trigger.FELL_BACK: Step.FALLBACK},
+    Step.REBOOT: {Trigger.REBOOTED: Step.VERIFY, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD},
+    Step.VERIFY: {
+        Trigger.VERIFIED: Step.PROBATION,
+        Trigger.FELL_BACK: Step.FALLBACK,
+        Trigger.DEADLINE: Step.FALLBACK,
+        Trigger.FATAL: Step.REVERTING,
+        Trigger.REVERT: Step.REVERTING,
+    },
+    Step.PROBATION: {
+        Trigger.MEASURED: Step.BLESS,
+        Trigger.NEXT_LEG: Step.ARM,
+        Trigger.RETRY: Step.PROBATION,
+        Trigger.FELL_BACK: Step.FALLBACK,
+        **_BACK_TO_OLD,
+    },
+    Step.BLESS: {Trigger.BLESSED: Step.UNCORDON, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD},
+    Step.UNCORDON: {Trigger.UNCORDONED: Step.BAKE, **_AFTER_BLESSING},
+    Step.BAKE: {Trigger.BAKED: Step.DONE, **_AFTER_BLESSING},
+    Step.DONE: dict(_AFTER_BLESSING),
+    Step.FALLBACK: {Trigger.RETURNED: Step.REVERTED, Trigger.DEADLINE: Step.REVERTING},
+    Step.REVERTING: {Trigger.RETURNED: Step.REVERTED, Trigger.FAIL: Step.LOST, Trigger.DEADLINE: Step.LOST},
+    Step.REVERTED: {},
+    Step.LOST: {Trigger.RETURNED: Step.REVERTED},
+    Step.SKIPPED: {},
+}
+
+# (step, trigger) -> next step. A pair that is not listed is a bug of ours and raises.
+TRANSITIONS: dict[tuple[Step, Trigger], Step] = {
+    (step, trigger): target for step, row in _ROWS.items() for trigger, target in row.items()
+}
+
+ENDED = frozenset({Step.DONE, Step.REVERTED, Step.LOST, Step.SKIPPED})
+# Steps that hold a slot of the disruption budget.
+IN_FLIGHT = frozenset(Step) - ENDED - {Step.PENDING}
+# Steps in which the kernel under test runs un-blessed: the host itself falls back.
+ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.PROBATION, Step.BLESS})
+# Steps in which a host that is not heard counts as failing.
+MUST_BE_HEARD = frozenset({Step.BASELINE, Step.PROBATION, Step.BLESS, Step.UNCORDON, Step.BAKE, Step.DONE})
+
+
+class ImpossibleTransition(AssertionError):
+    """A trigger was fired in a step whose row does not list it."""
+
+
+def next_step(step: Step, trigger: Trigger) -> Step:
+    """Return the step that follows; raise ImpossibleTransition for a pair that is not in the table."""
+    try:
+        return TRANSITIONS[step, trigger]
+    except KeyError:
+        raise ImpossibleTransition(f"{trigger} is not possible in {step}") from None
