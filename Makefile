@@ -1,0 +1,61 @@
+# Every target sets up what it needs by itself; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+PROTOS := protos/kernroll/v1
+# Passed on to the command behind a target: make test ARGS="-k waves".
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST)) \
+		| if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi
+
+.PHONY: setup
+setup: ## Virtual environment, Debian packages (named first), the project itself; every other target runs this
+	@deploy/setup.sh
+
+.PHONY: demo
+demo: setup ## Two rollouts over a fleet of real virtual machines; KERNELS=6.18.15:7.3.4 rolls another pair
+	@$(BIN)/kernroll lab demo $(if $(KERNELS),--kernels $(KERNELS)) $(ARGS)
+
+.PHONY: test
+test: setup ## The whole test suite, one rollout over real virtual machines included
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## The tests that need no virtual machine
+	@$(BIN)/python -m pytest -m 'not vm' $(ARGS)
+
+.PHONY: e2e
+e2e: setup ## Only the tests that boot real kernels in virtual machines
+	@$(BIN)/python -m pytest -m vm $(ARGS)
+
+.PHONY: check
+check: setup ## Style, types, import layers, size limits and links
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy controller agent
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+.PHONY: bench
+bench: setup ## The cost of one reconcile tick, small and large fleet
+	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+.PHONY: proto
+proto: setup ## Generate the gRPC and protobuf modules from the .proto files
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
+		--mypy_out=. --mypy_grpc_out=. $(PROTOS)/*.proto
+
+.PHONY: completion
+completion: setup ## Print shell completion for kernroll; use it with: eval "$$(make completion)"
+	@case "$${SHELL##*/}" in zsh | fish) kind="$${SHELL##*/}" ;; *) kind=bash ;; esac; \
+		_KERNROLL_COMPLETE="$${kind}_source" $(BIN)/kernroll
+
+.PHONY: clean
+clean: ## Remove what was made here: the virtual environment and the caches of the tools
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find controller agent protos tests -name __pycache__ -type d -prune -exec rm -rf {} +
