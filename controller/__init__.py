@@ -1,1 +1,4 @@
-"""The controller. The layers, top to bottom: cli, main, lab | adapters, services, views, domain, gate. Imports go down, never up."""
+"""The controller.
+
+The layers, top to bottom: cli, main, lab, adapters, services, views, domain, gate. Imports go down, never up.
+"""

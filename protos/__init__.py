@@ -1,1 +1,4 @@
-"""The contract between controller and agent: the only code both processes import. Generated modules live below; nothing else may."""
+"""The contract between controller and agent: the only code both processes import.
+
+Generated modules live below; nothing else may.
+"""

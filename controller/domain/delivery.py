@@ -1,4 +1,7 @@
-"""What a delivery adapter reports about the kernel side of one host. Values only; the port is in controller.services.ports."""
+"""What a delivery adapter reports about the kernel side of one host.
+
+Values only; the port is in controller.services.ports.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -18,5 +18,6 @@ class Kernel:
     source: str
     # Appended to the host's own command line when this kernel boots; part of the digest.
     command_line: str = ""
-    # Files by role: "boot" (vmlinux or Image for direct boot), optionally "modules" (ext4 image with lib/modules/RELEASE).
+    # Files by role: "boot" (vmlinux or Image for direct boot) and, where there are modules, "modules" (an ext4 image
+    # with lib/modules/RELEASE).
     files: Mapping[str, str] = field(default_factory=dict)

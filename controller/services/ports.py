@@ -1,4 +1,7 @@
-"""The ports: what the services need from the world. Each has one contract suite in tests/contracts that every implementation passes."""
+"""The ports: what the services need from the world.
+
+Each has one contract suite in tests/contracts that every implementation passes.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
@@ -31,7 +34,8 @@ class Delivery(Protocol):
         """Make a staged kernel (by digest) the next boot, once.
 
         After that boot the host falls back to its default kernel by itself when the kernel panics, resets, is not
-        acknowledged within `boot_timeout_s` of the start, or not blessed within `probation_timeout_s` of the acknowledgement.
+        acknowledged within `boot_timeout_s` of the start, or not blessed within `probation_timeout_s` of the
+        acknowledgement.
         """
 
     async def reboot(self, host: str, command_id: str) -> None:
@@ -44,10 +48,13 @@ class Delivery(Protocol):
         """Make the running kernel the default. The former default stays staged."""
 
     async def revert(self, host: str, command_id: str, kernel: str) -> None:
-        """Make `kernel` (a digest, staged) the default, disarm, and cold-boot into it unless it runs already as the default."""
+        """Make `kernel` (a digest, staged) the default, disarm, and cold-boot into it unless it is running as such."""
 
     async def status(self, host: str) -> DeliveryStatus:
         """Return the present state."""
 
     def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
-        """Yield each host's state at once and again after each change; an unreachable host is retried and yields nothing."""
+        """Yield each host's state at once and again after each change.
+
+        An unreachable host is retried and yields nothing meanwhile.
+        """
