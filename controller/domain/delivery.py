@@ -12,6 +12,7 @@ class BootCause(StrEnum):
 
     INITIAL = "initial"  # the host was switched on
     TRIAL = "trial"  # a rollout armed this kernel for one boot
+    REQUESTED = "requested"  # a rollout asked for a reboot with nothing armed, as on control hosts
     FALLBACK = "fallback"  # the trial before it failed
     RESTART = "restart"  # a blessed kernel ended without being asked to
     REVERT = "revert"  # a rollout returned the host to its former kernel
