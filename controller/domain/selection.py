@@ -1,0 +1,237 @@
+"""From spec and hosts to waves: who takes part, who goes first, and what stands in the way."""
+
+import fnmatch
+import hashlib
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from controller.domain.events import PlannedHost
+from controller.domain.journey import Role
+from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector
+
+# A message names this many hosts and counts the others.
+_NAMED_HOSTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCandidate:
+    """What a plan needs to know of one enrolled host."""
+
+    name: str
+    # "architecture/platform", for example "arm64/vm".
+    stratum: str
+    architecture: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    connected: bool
+    # uname -r as the host reported it last.
+    kernel_release: str
+    # The active rollout that holds this host; empty when none does.
+    rollout: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveHosts:
+    """One wave of the plan; empty waves are left out of a plan."""
+
+    # Counts from 1, as people do.
+    number: int
+    hosts: tuple[PlannedHost, ...]
+    bake_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WavePlan:
+    """The hosts of a rollout in their order. The same spec, hosts and seed give the same plan."""
+
+    waves: tuple[WaveHosts, ...]
+    # Hosts per stratum, sorted by name.
+    strata: Mapping[str, int]
+    # Sentences; a plan with blockers must not start.
+    blockers: tuple[str, ...]
+    notes: tuple[str, ...]
+    # What decided the order: the spec's salt, else the one given.
+    seed: str
+
+
+def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> WavePlan:
+    """Plan a rollout over `hosts`; nothing but the arguments decides, and their order does not matter.
+
+    Within a stratum hosts are ordered by a hash over seed and name, so every rollout burns other canaries and a
+    repeated plan burns the same ones.
+    """
+    seed = spec.salt or salt
+    chosen = [host for host in hosts if selected(spec.selector, host)]
+    strata: dict[str, list[HostCandidate]] = defaultdict(list)
+    for host in chosen:
+        strata[stratum_of(spec, host)].append(host)
+    ordered = {name: _shuffled(strata[name], seed) for name in sorted(strata)}
+    waves, notes = _waves(spec, ordered)
+    return WavePlan(
+        waves=waves,
+        strata={name: len(members) for name, members in ordered.items()},
+        blockers=(*_blockers(spec, hosts, chosen), *_control_blockers(spec, ordered)),
+        notes=(*_kernel_notes(spec, chosen), *_label_notes(spec, chosen), *notes),
+        seed=seed,
+    )
+
+
+def selected(selector: Selector, host: HostCandidate) -> bool:
+    """Return whether the selector takes the host."""
+    if selector.hosts and host.name not in selector.hosts:
+        return False
+    return all(_value(host, key) in allowed for key, allowed in selector.match.items())
+
+
+def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
+    """Return the host's stratum: architecture/platform, then the spec's labels, for example "arm64/vm/zone=a"."""
+    return "/".join((host.stratum, *(f"{key}={host.labels.get(key, '?')}" for key in spec.strata.labels)))
+
+
+def _value(host: HostCandidate, key: str) -> str | None:
+    """Return a fact of the host, or its label of that name. A label cannot hide a fact."""
+    facts = {
+        "architecture": host.architecture,
+        "platform": host.stratum.partition("/")[2],
+        "stratum": host.stratum,
+        "kernel_release": host.kernel_release,
+        "host": host.name,
+    }
+    return facts.get(key, host.labels.get(key))
+
+
+def _shuffled(hosts: Iterable[HostCandidate], seed: str) -> list[HostCandidate]:
+    def place(host: HostCandidate) -> tuple[bytes, str]:
+        return hashlib.sha256(f"{seed}\0{host.name}".encode()).digest(), host.name
+
+    return sorted(hosts, key=place)
+
+
+def _waves(
+    spec: RolloutSpec, strata: Mapping[str, list[HostCandidate]]
+) -> tuple[tuple[WaveHosts, ...], tuple[str, ...]]:
+    """Cut every stratum into the spec's waves; the last hosts of a stratum are its controls, in the first wave."""
+    controls = spec.controls.per_stratum
+    waiting = {name: members[: len(members) - controls] for name, members in strata.items()}
+    taken = Counter[str]()
+    planned: list[WaveHosts] = []
+    notes: list[str] = []
+    for wave in spec.waves:
+        members: list[PlannedHost] = []
+        for name, queue in waiting.items():
+            end = len(queue)
+            if wave.per_stratum is not None:
+                end = min(end, taken[name] + wave.per_stratum)
+            elif wave.percent is not None:
+                # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
+                end = max(taken[name], math.ceil(len(queue) * wave.percent / 100 - 1e-9))
+            members += [_planned(host, name, Role.TREATED) for host in queue[taken[name] : end]]
+            taken[name] = end
+        if not planned and controls:
+            members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]
+        if members:
+            planned.append(WaveHosts(number=len(planned) + 1, hosts=tuple(members), bake_s=wave.bake_s))
+    skipped = len(spec.waves) - len(planned)
+    if planned and skipped:
+        notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {_are(skipped)} left out.")
+    if left := sum(len(queue) - taken[name] for name, queue in waiting.items()):
+        notes.append(f"{_hosts(left)} would stay on the old kernel: the waves do not reach them.")
+    return tuple(planned), tuple(notes)
+
+
+def _planned(host: HostCandidate, stratum: str, role: Role) -> PlannedHost:
+    return PlannedHost(host=host.name, stratum=stratum, architecture=host.architecture, role=role)
+
+
+def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequence[HostCandidate]) -> Iterable[str]:
+    known = {host.name for host in hosts}
+    if unknown := sorted(set(spec.selector.hosts) - known):
+        yield f"{_list(unknown)} {_are(len(unknown))} not enrolled."
+    if duplicates := sorted(name for name, count in Counter(host.name for host in chosen).items() if count > 1):
+        yield f"{_list(duplicates)} {_are(len(duplicates))} listed twice."
+    if not hosts:
+        yield "No host is enrolled."
+    elif not chosen:
+        yield f"The selector matches none of the {len(known)} enrolled hosts.{_selector_hint(spec.selector, hosts)}"
+    for architecture in sorted({host.architecture for host in chosen} - set(spec.kernels)):
+        without = sorted(host.name for host in chosen if host.architecture == architecture)
+        yield (
+            f"{_list(without)} {_are(len(without))} {architecture}, for which the spec has no kernel: "
+            f"add kernels.{architecture} or select other hosts."
+        )
+    if away := sorted(host.name for host in chosen if not host.connected):
+        yield f"{_list(away)} {_are(len(away))} not connected."
+    busy: dict[str, list[str]] = defaultdict(list)
+    for host in chosen:
+        if host.rollout and host.rollout != spec.name:
+            busy[host.rollout].append(host.name)
+    for rollout, names in sorted(busy.items()):
+        yield f"{_list(sorted(names))} {_are(len(names))} held by the active rollout {rollout}."
+    yield from _unexpected(spec.expected, chosen)
+
+
+def _unexpected(expected: Mapping[Architecture, Expected], chosen: Sequence[HostCandidate]) -> Iterable[str]:
+    for architecture, wanted in sorted(expected.items()):
+        others: dict[str, list[str]] = defaultdict(list)
+        for host in chosen:
+            if host.architecture == architecture and not _runs(wanted, host.kernel_release):
+                others[host.kernel_release or "an unknown kernel"].append(host.name)
+        for release, names in sorted(others.items()):
+            runs = "runs" if len(names) == 1 else "run"
+            yield f"{_list(sorted(names))} {runs} {release}, but the spec expects {wanted.release or wanted.version}."
+
+
+def _runs(wanted: Expected, release: str) -> bool:
+    if wanted.release is not None:
+        return fnmatch.fnmatchcase(release, wanted.release)
+    assert wanted.version is not None
+    # "7.0.1" must not match a host that runs 7.0.13.
+    return re.match(re.escape(wanted.version) + r"(?![0-9]|\.[0-9])", release) is not None
+
+
+def _control_blockers(spec: RolloutSpec, strata: Mapping[str, list[HostCandidate]]) -> Iterable[str]:
+    controls = spec.controls.per_stratum
+    for name, members in strata.items():
+        if controls and len(members) <= controls:
+            yield (
+                f"{name} has {_hosts(len(members))}: too few for {controls} control hosts and one that changes kernel."
+            )
+
+
+def _selector_hint(selector: Selector, hosts: Sequence[HostCandidate]) -> str:
+    """Name the first condition that no host meets, and what the hosts have instead."""
+    for key, allowed in selector.match.items():
+        values = Counter(_value(host, key) for host in hosts)
+        if not set(allowed) & set(values):
+            have = sorted(value for value in values if value is not None)
+            return f" {key} is {_list(have)} there." if have else f" None of them has the label {key}."
+    return ""
+
+
+def _kernel_notes(spec: RolloutSpec, chosen: Sequence[HostCandidate]) -> Iterable[str]:
+    for architecture in sorted(set(spec.kernels) - {host.architecture for host in chosen}):
+        if chosen:
+            yield f"The kernel for {architecture} is not used: no host of that architecture is selected."
+
+
+def _label_notes(spec: RolloutSpec, chosen: Sequence[HostCandidate]) -> Iterable[str]:
+    for key in spec.strata.labels:
+        if without := sorted(host.name for host in chosen if key not in host.labels):
+            verb = "has" if len(without) == 1 else "have"
+            yield f"{_list(without)} {verb} no label {key}; the stratum says {key}=?."
+
+
+def _list(names: Sequence[str]) -> str:
+    if len(names) > _NAMED_HOSTS:
+        return f"{', '.join(names[:_NAMED_HOSTS])} and {len(names) - _NAMED_HOSTS} others"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _hosts(count: int) -> str:
+    return "1 host" if count == 1 else f"{count} hosts"

@@ -1,0 +1,111 @@
+"""A checked rollout, and how it is read from a file's text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from controller.domain.spec_errors import problems_of
+from controller.domain.spec_model import (
+    Architecture,
+    Claim,
+    Controls,
+    DebianKernel,
+    Device,
+    Expected,
+    KernelImage,
+    KernelSource,
+    Limits,
+    RolloutDocument,
+    Selector,
+    Strata,
+    SwapMount,
+    Wave,
+    Workloads,
+)
+from controller.domain.spec_yaml import Problem, read_document, refuse
+
+__all__ = [
+    "Architecture",
+    "Claim",
+    "Controls",
+    "DebianKernel",
+    "Device",
+    "Expected",
+    "KernelImage",
+    "KernelSource",
+    "Limits",
+    "RolloutSpec",
+    "Selector",
+    "Strata",
+    "SwapMount",
+    "Wave",
+    "Workloads",
+    "parse_spec",
+    "spec_json_schema",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSpec:
+    """A checked rollout, as the rest of kernroll reads it; spec_model.Body explains the fields."""
+
+    name: str
+    kernels: Mapping[Architecture, KernelSource]
+    expected: Mapping[Architecture, Expected]
+    selector: Selector
+    strata: Strata
+    waves: tuple[Wave, ...]
+    workloads: Workloads
+    claims: tuple[Claim, ...]
+    controls: Controls
+    design: str
+    limits: Limits
+    on_stratum_failure: Literal["revert", "hold"]
+    salt: str | None
+
+
+def parse_spec(text: str, file_name: str) -> RolloutSpec:
+    """Return the rollout written in `text`.
+
+    Raises InvalidInput whose text has one line per problem, "rollout.yaml:12: spec.waves[0].per_stratum: must be at
+    least 1 (got 0)", in the order of the file.
+    """
+    document = read_document(text, file_name)
+    if not isinstance(document.data, dict):
+        raise refuse(file_name, [Problem(line=1, field="", text="is not a rollout: it must start with apiVersion")])
+    problems = list(document.problems)
+    try:
+        parsed = RolloutDocument.model_validate(document.data)
+    except ValidationError as error:
+        raise refuse(file_name, problems + problems_of(error, document, RolloutDocument)) from error
+    if problems:
+        raise refuse(file_name, problems)
+    return _flatten(parsed)
+
+
+def spec_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a rollout file, for editors and other tools."""
+    schema = RolloutDocument.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "kernroll Rollout"}
+
+
+def _flatten(document: RolloutDocument) -> RolloutSpec:
+    """Return the document without its envelope."""
+    body = document.spec
+    return RolloutSpec(
+        name=document.metadata.name,
+        kernels=body.kernels,
+        expected=body.from_,
+        selector=body.selector,
+        strata=body.strata,
+        waves=body.waves,
+        workloads=body.workloads,
+        claims=body.claims,
+        controls=body.controls,
+        design=body.design,
+        limits=body.limits,
+        on_stratum_failure=body.on_stratum_failure,
+        salt=body.salt,
+    )

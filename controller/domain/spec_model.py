@@ -1,0 +1,321 @@
+"""The fields of a rollout file, their defaults, and the checks across them."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from controller.domain.spec_units import Duration, PositiveDuration, Size
+from controller.gate.metrics import METRICS
+
+Architecture = Literal["x86_64", "arm64"]
+
+_DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
+_DEBIAN_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?([-+~][-+~.A-Za-z0-9]+)?")
+_FLAVOUR: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
+
+
+def _matching(pattern: re.Pattern[str], sentence: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(sentence)
+        return value
+
+    return AfterValidator(check)
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("must be an absolute path on the controller's machine")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, (str, tuple)):
+        raise ValueError("must be text or a list of texts; write numbers in quotes")
+    return (value,) if isinstance(value, str) else value
+
+
+Name = Annotated[str, _matching(_DNS_LABEL, "must be 1 to 63 lower-case letters, digits and inner dashes")]
+HostName = Annotated[str, _matching(_HOST_NAME, "must be a host name")]
+LabelKey = Annotated[str, _matching(_LABEL_KEY, "must be a label or fact name")]
+Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
+AbsolutePath = Annotated[
+    str, Field(min_length=1, max_length=4096), AfterValidator(_one_line), AfterValidator(_absolute)
+]
+OneOrMore = Annotated[
+    tuple[Text, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _exactly_one(model: BaseModel, *names: str) -> None:
+    """Raise ValueError unless exactly one of the fields is given."""
+    given = [name for name in names if getattr(model, name) is not None]
+    choice = f"{', '.join(names[:-1])} or {names[-1]}"
+    if not given:
+        raise ValueError(f"needs one of {choice}")
+    if len(given) > 1:
+        raise ValueError(f"takes only one of {choice} (got {' and '.join(given)})")
+
+
+class DebianKernel(_Model):
+    """A kernel from Debian's archive, resolved when the rollout is planned."""
+
+    version: Annotated[str, _matching(_DEBIAN_VERSION, 'must be a kernel version, for example "7.1.13"')]
+    # "cloud" is the flavour for virtual machines; "generic" the one without a name of its own.
+    flavour: Annotated[str, _matching(_FLAVOUR, 'must be a flavour, for example "cloud" or "generic"')] = "cloud"
+
+
+class KernelImage(_Model):
+    """A kernel image file, with its modules when it needs any."""
+
+    path: AbsolutePath
+    # A directory that contains lib/modules/RELEASE. None: the image needs no modules.
+    modules: AbsolutePath | None = None
+
+
+class KernelSource(_Model):
+    """Where the kernel of one architecture comes from: exactly one of `debian`, `directory` and `image`."""
+
+    debian: DebianKernel | None = None
+    # A directory of .deb files, as `make bindeb-pkg` leaves them.
+    directory: AbsolutePath | None = None
+    image: KernelImage | None = None
+    # Appended to the host's own kernel command line while this kernel runs.
+    command_line: Annotated[str, Field(max_length=1024), AfterValidator(_one_line)] = ""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, "debian", "directory", "image")
+        return self
+
+
+class Expected(_Model):
+    """What the hosts of one architecture must run before the rollout may touch them."""
+
+    # A shell pattern over `uname -r`, for example "7.0.13*".
+    release: Text | None = None
+    # The version at the head of `uname -r`, for example "7.0.13".
+    version: Text | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        _exactly_one(self, "release", "version")
+        return self
+
+
+class Selector(_Model):
+    """Which hosts take part. Every condition must hold; an empty selector takes every host."""
+
+    # Label or fact (architecture, platform, stratum, kernel_release) to its value or to a list of allowed values.
+    match: Mapping[LabelKey, OneOrMore] = Field(default_factory=dict)
+    # Only these hosts. Empty: no restriction by name.
+    hosts: tuple[HostName, ...] = ()
+
+
+class Strata(_Model):
+    """Hosts are compared and canaried within strata. Architecture and platform always count."""
+
+    # Labels that split strata further, for example [page_size].
+    labels: tuple[LabelKey, ...] = ()
+
+
+class Wave(_Model):
+    """One step of the rollout: exactly one of `per_stratum`, `percent` and `rest`."""
+
+    # This many further hosts of every stratum.
+    per_stratum: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    # Until this share of every stratum is done, the earlier waves included.
+    percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    # All hosts that are left.
+    rest: Literal[True] | None = None
+    # How long the wave's hosts run the new kernel under observation before the wave is judged.
+    bake_s: Duration = Field(default=86_400.0, alias="bake")
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        _exactly_one(self, "per_stratum", "percent", "rest")
+        return self
+
+
+class Claim(_Model):
+    """What the author of the kernel says it saves; confirmed or refuted per stratum."""
+
+    metric: Text
+    saves_at_least: Annotated[float, Field(gt=0)]
+    unit: Text
+    # Two-sided confidence of the interval.
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.99
+    # "swap_size": the saving per TiB times the swap of all hosts in the rollout. "none": no fleet total.
+    extrapolate: Literal["swap_size", "none"] = "swap_size"
+    on_refuted: Literal["pause", "revert"] = "pause"
+    # An open claim never promotes.
+    on_open: Literal["pause"] = "pause"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        metric = METRICS.get(self.metric)
+        if metric is None:
+            raise ValueError(f"metric {self.metric!r} cannot carry a claim; choose {' or '.join(sorted(METRICS))}")
+        if self.unit != metric.unit:
+            raise ValueError(f"{self.metric} is measured in {metric.unit} (got unit {self.unit!r})")
+        return self
+
+
+class Device(_Model):
+    """What is mounted as swap: exactly one of `block_device` and `brd_size`."""
+
+    # An existing block device on every host; it must be empty or carry kernroll's own swap area.
+    block_device: AbsolutePath | None = None
+    # A RAM disk of this size, made for the run and removed afterwards (needs the brd module).
+    brd_size: Size | None = None
+
+    @model_validator(mode="after")
+    def _one_device(self) -> Self:
+        _exactly_one(self, "block_device", "brd_size")
+        return self
+
+
+class SwapMount(_Model):
+    """Mount an idle swap device and read what it costs."""
+
+    device: Device
+    # Measured runs on each kernel.
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 3
+    # Runs before them that are reported and not judged.
+    warmups: Annotated[int, Field(ge=0, le=100)] = 1
+    # All runs of one kernel together.
+    timeout_s: PositiveDuration = Field(default=900.0, alias="timeout")
+
+
+class Workloads(_Model):
+    """What the agents run on the old and on the new kernel."""
+
+    swap_mount: SwapMount | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if self.swap_mount is None:
+            raise ValueError("needs at least one workload, for example swap_mount")
+        return self
+
+
+class Controls(_Model):
+    """Hosts that reboot at the same time and stay on their kernel."""
+
+    per_stratum: Annotated[int, Field(ge=0, le=100_000)] = 0
+
+
+class Limits(_Model):
+    """Every wait of the rollout. A host that exceeds one fails with that limit's name."""
+
+    # Hosts between drain and bless at the same time: the only ones that can be down or on an unblessed kernel.
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 4
+    # From the cold boot to a healthy agent under the new kernel.
+    boot_timeout_s: PositiveDuration = Field(default=900.0, alias="boot_timeout")
+    # From the healthy agent to the blessing.
+    probation_timeout_s: PositiveDuration = Field(default=1800.0, alias="probation_timeout")
+    # All workloads on the old kernel.
+    baseline_timeout_s: PositiveDuration = Field(default=1800.0, alias="baseline_timeout")
+    # Bringing the kernel to the host.
+    stage_timeout_s: PositiveDuration = Field(default=1800.0, alias="stage_timeout")
+    # Longest silence of an agent that should be talking.
+    heartbeat_timeout_s: PositiveDuration = Field(default=90.0, alias="heartbeat_timeout")
+    # Bringing one host back to its former kernel.
+    revert_timeout_s: PositiveDuration = Field(default=1800.0, alias="revert_timeout")
+    # A broken rig (tool, network, disk) is tried again this often before it ends the host's journey.
+    infrastructure_retries: Annotated[int, Field(ge=0, le=3)] = 3
+    # A run that died or timed out is repeated this often; the next one is held against the kernel.
+    died_retries: Annotated[int, Field(ge=0, le=3)] = 1
+
+
+class Metadata(_Model):
+    """What the rollout is called."""
+
+    name: Name
+
+
+def _before_after(value: str) -> str:
+    if value != "before_after":
+        raise ValueError(f"{value!r} is not available yet; only before_after is")
+    return value
+
+
+Design = Annotated[Literal["before_after", "matched_pairs", "abba"], AfterValidator(_before_after)]
+
+
+class Body(_Model):
+    """Everything under `spec`."""
+
+    kernels: Annotated[Mapping[Architecture, KernelSource], Field(min_length=1)]
+    from_: Mapping[Architecture, Expected] = Field(default_factory=dict, alias="from")
+    selector: Selector = Selector()
+    strata: Strata = Strata()
+    waves: Annotated[tuple[Wave, ...], Field(min_length=1, max_length=100)] = (Wave(per_stratum=1), Wave(rest=True))
+    workloads: Workloads
+    claims: tuple[Claim, ...] = Field(default=(), alias="claim")
+    controls: Controls = Controls()
+    design: Design = "before_after"
+    limits: Limits = Limits()
+    # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
+    on_stratum_failure: Literal["revert", "hold"] = "revert"
+    # Decides which hosts go first. None: made when the rollout is planned, and printed.
+    salt: Text | None = None
+
+    @model_validator(mode="after")
+    def _across(self) -> Self:
+        problem = _wave_problem(self.waves) or _claim_problem(self.claims, self.workloads)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+
+def _wave_problem(waves: tuple[Wave, ...]) -> str:
+    """Return what is wrong with the order of the waves; empty when nothing is."""
+    percent = 0.0
+    for index, wave in enumerate(waves):
+        if wave.rest and index != len(waves) - 1:
+            return f"waves[{index}] takes the rest, so it must be the last wave"
+        if wave.percent is not None:
+            if wave.percent <= percent:
+                return f"waves[{index}].percent counts the earlier waves too, so it must be more than {percent:g}"
+            percent = wave.percent
+    return ""
+
+
+def _claim_problem(claims: tuple[Claim, ...], workloads: Workloads) -> str:
+    """Return what is wrong with the claims as a whole; empty when nothing is."""
+    seen: set[str] = set()
+    for index, claim in enumerate(claims):
+        if claim.metric in seen:
+            return f"claim[{index}] claims {claim.metric} a second time"
+        seen.add(claim.metric)
+        workload = METRICS[claim.metric].workload
+        if getattr(workloads, workload) is None:
+            return f"claim[{index}] is about {claim.metric}, so workloads.{workload} is needed"
+    return ""
+
+
+class RolloutDocument(_Model):
+    """The whole file."""
+
+    api_version: Literal["kernroll/v1"] = Field(alias="apiVersion")
+    kind: Literal["Rollout"]
+    metadata: Metadata
+    spec: Body

@@ -1,0 +1,50 @@
+"""Durations and sizes as people write them ("90s", "1h30m", "1TiB") and as the code counts them (seconds, bytes)."""
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+_SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_BYTES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|TiB|PiB)")
+MAX_DURATION_S: Final = 90 * 86_400.0
+
+
+def duration_s(value: Any) -> float:
+    """Return the seconds of "30s", "10m", "1h30m" or "24h". Raises ValueError with a sentence."""
+    if not isinstance(value, str) or len(value) > 40 or not _DURATION.fullmatch(value):
+        raise ValueError('must be a duration with its unit, for example "30s", "10m" or "24h"')
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+    if seconds > MAX_DURATION_S:
+        raise ValueError(f'must be at most "{MAX_DURATION_S / 86_400:.0f}d"')
+    return seconds
+
+
+def size_bytes(value: Any) -> int:
+    """Return the bytes of "512MiB" or "1TiB". Raises ValueError with a sentence."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) and len(value) <= 40 else None
+    if match is None:
+        raise ValueError('must be a size with a binary unit, for example "64GiB" or "1TiB"')
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(duration_s),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["30s", "10m", "24h"]}),
+]
+PositiveDuration = Annotated[
+    float,
+    Field(gt=0),
+    BeforeValidator(duration_s),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["90s", "15m"]}),
+]
+Size = Annotated[
+    int,
+    Field(ge=2**20),
+    BeforeValidator(size_bytes),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["64GiB", "1TiB"]}),
+]
