@@ -63,7 +63,8 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
     repeated plan burns the same ones.
     """
     seed = spec.salt or salt
-    chosen = [host for host in hosts if selected(spec.selector, host)]
+    named = frozenset(spec.selector.hosts)
+    chosen = [host for host in hosts if (not named or host.name in named) and _matches(spec.selector, host)]
     strata: dict[str, list[HostCandidate]] = defaultdict(list)
     for host in chosen:
         strata[stratum_of(spec, host)].append(host)
@@ -78,16 +79,13 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
     )
 
 
-def selected(selector: Selector, host: HostCandidate) -> bool:
-    """Return whether the selector takes the host."""
-    if selector.hosts and host.name not in selector.hosts:
-        return False
-    return all(_value(host, key) in allowed for key, allowed in selector.match.items())
-
-
 def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
     """Return the host's stratum: architecture/platform, then the spec's labels, for example "arm64/vm/zone=a"."""
     return "/".join((host.stratum, *(f"{key}={host.labels.get(key, '?')}" for key in spec.strata.labels)))
+
+
+def _matches(selector: Selector, host: HostCandidate) -> bool:
+    return all(_value(host, key) in allowed for key, allowed in selector.match.items())
 
 
 def _value(host: HostCandidate, key: str) -> str | None:

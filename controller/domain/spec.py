@@ -23,8 +23,9 @@ from controller.domain.spec_model import (
     SwapMount,
     Wave,
     Workloads,
+    problems_across,
 )
-from controller.domain.spec_yaml import Problem, read_document, refuse
+from controller.domain.spec_yaml import Problem, field_name, read_document, refuse
 
 __all__ = [
     "Architecture",
@@ -80,6 +81,9 @@ def parse_spec(text: str, file_name: str) -> RolloutSpec:
         parsed = RolloutDocument.model_validate(document.data)
     except ValidationError as error:
         raise refuse(file_name, problems + problems_of(error, document, RolloutDocument)) from error
+    for place, sentence in problems_across(parsed.spec):
+        path = ("spec", *place)
+        problems.append(Problem(line=document.line_of(path), field=field_name(path), text=sentence))
     if problems:
         raise refuse(file_name, problems)
     return _flatten(parsed)

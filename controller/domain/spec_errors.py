@@ -68,7 +68,7 @@ def _sentence(detail: ErrorDetails, path: Path, root: type[BaseModel]) -> str:
             text = f"must be at most {context['max_length']} characters long"
         case "value_error":
             text = str(context["error"])
-            text += "" if repr(got) in text else _got(got)
+            text += "" if text.startswith(repr(got)) else _got(got)
         case _:
             text = detail["msg"][:1].lower() + detail["msg"][1:] + _got(got)
     return text

@@ -1,7 +1,7 @@
 """The fields of a rollout file, their defaults, and the checks across them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -168,15 +168,6 @@ class Claim(_Model):
     # An open claim never promotes.
     on_open: Literal["pause"] = "pause"
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        metric = METRICS.get(self.metric)
-        if metric is None:
-            raise ValueError(f"metric {self.metric!r} cannot carry a claim; choose {' or '.join(sorted(METRICS))}")
-        if self.unit != metric.unit:
-            raise ValueError(f"{self.metric} is measured in {metric.unit} (got unit {self.unit!r})")
-        return self
-
 
 class Device(_Model):
     """What is mounted as swap: exactly one of `block_device` and `brd_size`."""
@@ -278,39 +269,6 @@ class Body(_Model):
     # Decides which hosts go first. None: made when the rollout is planned, and printed.
     salt: Text | None = None
 
-    @model_validator(mode="after")
-    def _across(self) -> Self:
-        problem = _wave_problem(self.waves) or _claim_problem(self.claims, self.workloads)
-        if problem:
-            raise ValueError(problem)
-        return self
-
-
-def _wave_problem(waves: tuple[Wave, ...]) -> str:
-    """Return what is wrong with the order of the waves; empty when nothing is."""
-    percent = 0.0
-    for index, wave in enumerate(waves):
-        if wave.rest and index != len(waves) - 1:
-            return f"waves[{index}] takes the rest, so it must be the last wave"
-        if wave.percent is not None:
-            if wave.percent <= percent:
-                return f"waves[{index}].percent counts the earlier waves too, so it must be more than {percent:g}"
-            percent = wave.percent
-    return ""
-
-
-def _claim_problem(claims: tuple[Claim, ...], workloads: Workloads) -> str:
-    """Return what is wrong with the claims as a whole; empty when nothing is."""
-    seen: set[str] = set()
-    for index, claim in enumerate(claims):
-        if claim.metric in seen:
-            return f"claim[{index}] claims {claim.metric} a second time"
-        seen.add(claim.metric)
-        workload = METRICS[claim.metric].workload
-        if getattr(workloads, workload) is None:
-            return f"claim[{index}] is about {claim.metric}, so workloads.{workload} is needed"
-    return ""
-
 
 class RolloutDocument(_Model):
     """The whole file."""
@@ -319,3 +277,28 @@ class RolloutDocument(_Model):
     kind: Literal["Rollout"]
     metadata: Metadata
     spec: Body
+
+
+def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what is wrong between fields that are each right: where, below `spec`, and a sentence."""
+    percent = 0.0
+    for index, wave in enumerate(body.waves):
+        if wave.rest and index != len(body.waves) - 1:
+            yield ("waves", index), "takes the rest, so it must be the last wave"
+        if wave.percent is not None and wave.percent <= percent:
+            yield ("waves", index, "percent"), f"counts the earlier waves too, so it must be more than {percent:g}"
+        percent = max(percent, wave.percent or 0.0)
+    seen: set[str] = set()
+    for index, claim in enumerate(body.claims):
+        metric = METRICS.get(claim.metric)
+        if metric is None:
+            choice = " or ".join(sorted(METRICS))
+            yield ("claim", index, "metric"), f"cannot carry a claim; choose {choice} (got {claim.metric!r})"
+            continue
+        if claim.unit != metric.unit:
+            yield ("claim", index, "unit"), f"must be {metric.unit} for {metric.name} (got {claim.unit!r})"
+        if claim.metric in seen:
+            yield ("claim", index, "metric"), f"claims {claim.metric} a second time"
+        if getattr(body.workloads, metric.workload) is None:
+            yield ("claim", index, "metric"), f"needs workloads.{metric.workload}, which measures it"
+        seen.add(claim.metric)
