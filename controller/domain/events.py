@@ -1,6 +1,6 @@
 """What happened, in the order it was learnt: the event log is the truth that state, reports and audit are read from.
 
-Every event is a frozen value with a unique class name, which is its type in the log. `at` is seconds since the Unix epoch.
+Every event is a frozen value whose class name is its type in the log. `at` is seconds since the Unix epoch.
 """
 
 from collections.abc import Mapping

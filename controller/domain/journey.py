@@ -129,8 +129,10 @@ TRANSITIONS: dict[tuple[Step, Trigger], Step] = {
 }
 
 ENDED = frozenset({Step.DONE, Step.REVERTED, Step.LOST, Step.SKIPPED})
-# Steps that hold a slot of the disruption budget.
+# Steps of a host that has started and not ended.
 IN_FLIGHT = frozenset(Step) - ENDED - {Step.PENDING}
+# Steps that hold a slot of the disruption budget. A lost host keeps its slot: nobody knows what it does.
+HOLDS_SLOT = (IN_FLIGHT - {Step.BAKE}) | {Step.LOST}
 # Steps in which the kernel under test runs un-blessed: the host itself falls back.
 ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.PROBATION, Step.BLESS})
 # Steps in which a host that is not heard counts as failing.

@@ -3,11 +3,15 @@
 Each has one contract suite in tests/contracts that every implementation passes.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from controller.domain.delivery import DeliveryStatus
+from controller.domain.effects import AgentEffect, Effect
+from controller.domain.hosts import Host
 from controller.domain.kernels import Kernel
+from controller.domain.spec import KernelSource
+from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
 
 class Clock(Protocol):
@@ -58,3 +62,70 @@ class Delivery(Protocol):
 
         An unreachable host is retried and yields nothing meanwhile.
         """
+
+
+class Kernels(Protocol):
+    """Finds kernels and keeps them. Raises Permanent (no such kernel; the text says what to change) or Temporary."""
+
+    async def resolve(self, source: KernelSource, architecture: str) -> Kernel:
+        """Return the kernel the source names, fetched and checked, present in the store afterwards."""
+
+    async def load(self, digest: str) -> Kernel:
+        """Return a kernel of the store; raises NotFound."""
+
+
+class Agents(Protocol):
+    """The agents that are connected to this controller."""
+
+    async def send(self, effect: AgentEffect) -> bool:
+        """Hand a command to the host's stream; False when the host is not connected, then nothing was sent."""
+
+
+class Store(Protocol):
+    """Durable truth: the event log, the outbox, hosts and enrollment. Every write is on disk when the call returns."""
+
+    async def open(self) -> int:
+        """Create or check the schema and return this controller's epoch, higher than any before it."""
+
+    async def close(self) -> None:
+        """Release everything; safe to call twice."""
+
+    async def load(self) -> Loaded:
+        """Return all that a controller needs to continue."""
+
+    async def commit(self, commit: Commit) -> bool:
+        """Append events and replace effects in one transaction; False when the report was recorded before (nothing is written).
+
+        Raises Conflict when the stream has moved on or a newer epoch has taken over.
+        """
+
+    async def effect_done(self, command_id: str) -> None:
+        """Remove one effect from the outbox; unknown ids are fine."""
+
+    async def outstanding(self) -> tuple[Effect, ...]:
+        """Return the effects not done yet, oldest first."""
+
+    async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
+        """Return everything recorded about one rollout and its hosts, oldest first."""
+
+    async def save_host(self, host: Host) -> None:
+        """Insert or replace one host's record."""
+
+    async def create_token(self, grant: TokenGrant) -> None:
+        """Record a join token (its digest, never the secret)."""
+
+    async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
+        """Use a token once and record the host's key, in one transaction.
+
+        Raises Permanent for an unknown, used-up or expired token, Conflict when the host is enrolled with another key.
+        """
+
+
+class Progress(Protocol):
+    """Where long work tells how far it is."""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """`total` is 0 when unknown."""
+
+
+Wake = Callable[[], None]

@@ -1,0 +1,1 @@
+"""The store on SQLAlchemy Core: tables, the codec between values and JSON, and the adapter. Only this package imports sqlalchemy."""

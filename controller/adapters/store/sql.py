@@ -1,0 +1,207 @@
+"""The store port on a relational database. SQLite by default: write-ahead log, full synchronisation, immediate transactions."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, event, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from controller.adapters.store import tables
+from controller.adapters.store.codec import decode_effect, decode_event, decode_host, encode
+from controller.domain.effects import Effect
+from controller.domain.errors import Conflict, Permanent, Temporary
+from controller.domain.hosts import Host
+from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
+
+
+class SqlStore:
+    """A Store on any database SQLAlchemy speaks to asynchronously."""
+
+    def __init__(self, engine: AsyncEngine, where: str) -> None:
+        self._engine = engine
+        self._where = where
+        self._epoch = 0
+
+    async def open(self) -> int:
+        """See Store.open."""
+        async with self._transaction() as connection:
+            await connection.run_sync(tables.metadata.create_all)
+            version = await _meta(connection, "schema_version")
+            if version is None:
+                await connection.execute(insert(tables.meta).values(name="schema_version", value=tables.SCHEMA_VERSION))
+                await connection.execute(insert(tables.meta).values(name="epoch", value=0))
+            elif version != tables.SCHEMA_VERSION:
+                raise Permanent(
+                    f"{self._where} has schema {version}, this version needs {tables.SCHEMA_VERSION}: "
+                    "use the matching kernroll, or another --state-dir"
+                )
+            await connection.execute(
+                update(tables.meta).where(tables.meta.c.name == "epoch").values(value=tables.meta.c.value + 1)
+            )
+            self._epoch = await _meta(connection, "epoch") or 0
+        return self._epoch
+
+    async def close(self) -> None:
+        """See Store.close."""
+        await self._engine.dispose()
+
+    async def load(self) -> Loaded:
+        """See Store.load."""
+        async with self._transaction() as connection:
+            logged = [_logged(row) for row in await connection.execute(select(tables.events).order_by("number"))]
+            hosts = [decode_host(row.payload) for row in await connection.execute(select(tables.hosts))]
+            effects = await _effects(connection)
+        return Loaded(events=tuple(logged), hosts={host.name: host for host in hosts}, effects=effects)
+
+    async def commit(self, commit: Commit) -> bool:
+        """See Store.commit."""
+        async with self._transaction() as connection:
+            await self._fence(connection)
+            if commit.report_id:
+                known = select(tables.reports).where(tables.reports.c.report_id == commit.report_id)
+                if (await connection.execute(known)).first() is not None:
+                    return False
+                await connection.execute(insert(tables.reports).values(report_id=commit.report_id))
+            if commit.events:
+                await self._append(connection, commit)
+            if commit.effects is not None:
+                await _replace_effects(connection, commit.stream, commit.effects)
+        return True
+
+    async def _append(self, connection: AsyncConnection, commit: Commit) -> None:
+        rows = [
+            {
+                "stream": commit.stream,
+                "revision": commit.expected_revision + offset,
+                "kind": type(one).__name__,
+                "at": one.at,
+                "payload": encode(one),
+            }
+            for offset, one in enumerate(commit.events, start=1)
+        ]
+        try:
+            await connection.execute(insert(tables.events), rows)
+        except IntegrityError as error:
+            raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}") from error
+
+    async def effect_done(self, command_id: str) -> None:
+        """See Store.effect_done."""
+        async with self._transaction() as connection:
+            await connection.execute(delete(tables.effects).where(tables.effects.c.command_id == command_id))
+
+    async def outstanding(self) -> tuple[Effect, ...]:
+        """See Store.outstanding."""
+        async with self._transaction() as connection:
+            return await _effects(connection)
+
+    async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
+        """See Store.events."""
+        stream = tables.events.c.stream
+        own = stream == rollout_stream(rollout_uid)
+        of_hosts = stream.startswith(attempt_stream(rollout_uid, ""), autoescape=True)
+        async with self._transaction() as connection:
+            rows = await connection.execute(select(tables.events).where(own | of_hosts).order_by("number"))
+            return tuple(_logged(row) for row in rows)
+
+    async def save_host(self, host: Host) -> None:
+        """See Store.save_host."""
+        async with self._transaction() as connection:
+            await connection.execute(delete(tables.hosts).where(tables.hosts.c.name == host.name))
+            await connection.execute(insert(tables.hosts).values(name=host.name, payload=encode(host)))
+
+    async def create_token(self, grant: TokenGrant) -> None:
+        """See Store.create_token."""
+        async with self._transaction() as connection:
+            await connection.execute(
+                insert(tables.tokens).values(
+                    secret_digest=grant.secret_digest, uses=grant.uses, expires_at=grant.expires_at
+                )
+            )
+
+    async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
+        """See Store.redeem_token."""
+        async with self._transaction() as connection:
+            token = tables.tokens.c.secret_digest == secret_digest
+            row = (await connection.execute(select(tables.tokens).where(token))).first()
+            if row is None or row.uses < 1 or row.expires_at <= now:
+                raise Permanent(
+                    "the join token is unknown, used up or expired: make one with `kernroll controller token create`"
+                )
+            known = (
+                await connection.execute(select(tables.enrolled).where(tables.enrolled.c.host == enrolled.host))
+            ).first()
+            if known is not None and known.key_digest != enrolled.key_digest:
+                raise Conflict(f"{enrolled.host} is enrolled with another key; two machines cannot share a name")
+            await connection.execute(update(tables.tokens).where(token).values(uses=tables.tokens.c.uses - 1))
+            await connection.execute(delete(tables.enrolled).where(tables.enrolled.c.host == enrolled.host))
+            await connection.execute(
+                insert(tables.enrolled).values(
+                    host=enrolled.host,
+                    key_digest=enrolled.key_digest,
+                    serial=enrolled.serial,
+                    not_after=enrolled.not_after,
+                )
+            )
+
+    async def _fence(self, connection: AsyncConnection) -> None:
+        """Refuse to write once a newer controller has opened the store."""
+        current = await _meta(connection, "epoch")
+        if current != self._epoch:
+            raise Conflict(f"another controller has taken over {self._where} (epoch {current}, ours is {self._epoch})")
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            raise Temporary(f"{self._where} cannot be used: {error.orig}") from error
+
+
+def sqlite_store(path: Path) -> SqlStore:
+    """Return a store on one SQLite file; the file is made when the store is opened."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": 30})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver's own transaction handling would begin deferred; `begin` below takes the write lock at once.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return SqlStore(engine, str(path))
+
+
+async def _meta(connection: AsyncConnection, name: str) -> int | None:
+    row = (await connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == name))).first()
+    return None if row is None else int(row.value)
+
+
+async def _effects(connection: AsyncConnection) -> tuple[Effect, ...]:
+    rows = await connection.execute(select(tables.effects).order_by("number"))
+    return tuple(decode_effect(row.kind, row.payload) for row in rows)
+
+
+async def _replace_effects(connection: AsyncConnection, stream: str, effects: tuple[Effect, ...]) -> None:
+    await connection.execute(delete(tables.effects).where(tables.effects.c.stream == stream))
+    rows = [
+        {"command_id": one.command_id, "stream": stream, "kind": type(one).__name__, "payload": encode(one)}
+        for one in effects
+    ]
+    if rows:
+        await connection.execute(insert(tables.effects), rows)
+
+
+def _logged(row: Any) -> Logged:
+    return Logged(
+        number=row.number, stream=row.stream, revision=row.revision, event=decode_event(row.kind, row.payload)
+    )

@@ -1,0 +1,59 @@
+"""The tables. The event log is append-only; everything else can be thought of as bookkeeping beside it."""
+
+from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+# SQLite counts rows up by itself only for a column of type INTEGER.
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+events = Table(
+    "events",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("stream", String(255), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("payload", Text, nullable=False),
+    # Compare-and-swap: two writers cannot both append the same revision.
+    UniqueConstraint("stream", "revision"),
+)
+
+effects = Table(
+    "effects",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("command_id", String(255), nullable=False, unique=True),
+    Column("stream", String(255), nullable=False, index=True),
+    Column("kind", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+)
+
+reports = Table("reports", metadata, Column("report_id", String(255), primary_key=True))
+
+hosts = Table("hosts", metadata, Column("name", String(255), primary_key=True), Column("payload", Text, nullable=False))
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("secret_digest", String(64), primary_key=True),
+    Column("uses", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+enrolled = Table(
+    "enrolled",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("key_digest", String(64), nullable=False),
+    Column("serial", String(64), nullable=False),
+    Column("not_after", Float, nullable=False),
+)
+
+# "schema_version" and "epoch".
+meta = Table(
+    "meta", metadata, Column("name", String(64), primary_key=True), Column("value", BigInteger, nullable=False)
+)

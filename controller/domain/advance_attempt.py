@@ -1,0 +1,127 @@
+"""What a host's move records and asks of the world: `rules` says when, this module says what."""
+
+from controller.domain.attempt import Attempt, command_id
+from controller.domain.effects import (
+    AcknowledgeBoot,
+    ArmKernel,
+    BlessKernel,
+    CancelCommand,
+    Effect,
+    RebootHost,
+    RevertKernel,
+    RunWorkload,
+    StageKernel,
+)
+from controller.domain.events import Event, HostSilent, Moved
+from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
+from controller.domain.rules import Fired, fired_trigger
+from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
+
+# How much longer the controller waits than the host's own boot deadline, so that the host's own account comes first.
+_GRACE_S = 20.0
+
+
+def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
+    """Return the host's next move, or nothing. Same snapshot and time, same answer."""
+    fired = fired_trigger(snapshot, now)
+    return NOTHING if fired is None else _move(snapshot, fired, now)
+
+
+def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
+    attempt = snapshot.attempt
+    target = next_step(attempt.step, fired.trigger)
+    leg = attempt.leg + 1 if fired.trigger in (Trigger.NEXT_LEG, Trigger.DRAINED) else attempt.leg
+    tries = attempt.tries + 1 if fired.trigger is Trigger.RETRY else 0
+    name = command_id(attempt, target, leg, tries)
+    effects = _entry_effects(snapshot, target, leg, name)
+    waits = any(effect.command_id == name for effect in effects)
+    starting = fired.trigger is Trigger.START and snapshot.host is not None
+    moved = Moved(
+        at=now,
+        trigger=fired.trigger,
+        step=target,
+        deadline=_entry_deadline(snapshot, target, now),
+        leg=leg,
+        tries=tries,
+        command_id=name if waits else "",
+        failure=fired.failure,
+        boot_id=snapshot.host.boot_id if starting and snapshot.host else "",
+        release=snapshot.host.kernel_release if starting and snapshot.host else "",
+    )
+    events: tuple[Event, ...] = (moved,)
+    if starting and snapshot.host and not snapshot.host.connected:
+        events = (moved, HostSilent(at=now))
+    return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _cancellation(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
+    """Stop a measurement that nobody waits for any more."""
+    measuring = attempt.step in (Step.BASELINE, Step.PROBATION) and attempt.command is None and attempt.command_id
+    if not measuring or target in (Step.BASELINE, Step.PROBATION, Step.FALLBACK):
+        return ()
+    name = f"{attempt.command_id}.cancel"
+    return (CancelCommand(command_id=name, host=attempt.host, target_command_id=attempt.command_id),)
+
+
+def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> float | None:
+    policy = snapshot.rollout.policy
+    if target in ENDED or target in (Step.PENDING, Step.DRAIN, Step.UNCORDON):
+        return None
+    waits = {
+        Step.BASELINE: policy.baseline_timeout_s + _GRACE_S,
+        Step.STAGE: policy.stage_timeout_s,
+        Step.ARM: policy.stage_timeout_s,
+        Step.REBOOT: policy.stage_timeout_s,
+        Step.VERIFY: policy.boot_timeout_s + _GRACE_S,
+        Step.PROBATION: policy.probation_timeout_s,
+        Step.BLESS: policy.stage_timeout_s,
+        Step.FALLBACK: policy.boot_timeout_s + _GRACE_S,
+        Step.REVERTING: policy.revert_timeout_s,
+    }
+    if target is Step.BAKE:
+        return now + policy.bake_s[snapshot.attempt.wave]
+    return now + waits[target]
+
+
+def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, name: str) -> tuple[Effect, ...]:
+    """What entering a step asks of the world; the effect that carries the step's own name is the one waited for."""
+    attempt, policy = snapshot.attempt, snapshot.rollout.policy
+    host = attempt.host
+    new = snapshot.rollout.kernels[attempt.architecture].digest
+    kernel = attempt.old_kernel if attempt.legs[leg] is Side.OLD else new
+    match target:
+        case Step.BASELINE | Step.PROBATION:
+            timeout_s = policy.baseline_timeout_s if target is Step.BASELINE else policy.probation_timeout_s
+            measure = RunWorkload(
+                command_id=name,
+                host=host,
+                repetitions=policy.repetitions,
+                warmups=policy.warmups,
+                timeout_s=timeout_s,
+            )
+            if target is Step.BASELINE:
+                return (measure,)
+            acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
+            return (AcknowledgeBoot(command_id=acknowledge, host=host), measure)
+        case Step.STAGE:
+            return (StageKernel(command_id=name, host=host, kernel=new),)
+        case Step.ARM:
+            # On the way in from staging the old kernel's digest has just become known.
+            old = attempt.old_kernel or (attempt.delivery.default_kernel if attempt.delivery else "")
+            return (
+                ArmKernel(
+                    command_id=name,
+                    host=host,
+                    kernel=old if attempt.legs[leg] is Side.OLD else kernel,
+                    boot_timeout_s=policy.boot_timeout_s,
+                    probation_timeout_s=policy.probation_timeout_s + _GRACE_S,
+                ),
+            )
+        case Step.REBOOT:
+            return (RebootHost(command_id=name, host=host),)
+        case Step.BLESS:
+            return (BlessKernel(command_id=name, host=host),)
+        case Step.REVERTING:
+            return (RevertKernel(command_id=name, host=host, kernel=attempt.old_kernel),)
+        case _:
+            return ()

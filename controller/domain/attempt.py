@@ -1,0 +1,262 @@
+"""One host's attempt within a rollout: its state, and how each event changes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from controller.domain.delivery import BootEnd
+from controller.domain.events import (
+    CONDEMNING,
+    AttemptEvent,
+    CommandReported,
+    DeliveryReported,
+    Failure,
+    FailureKind,
+    FatalLogged,
+    HostHeard,
+    HostSilent,
+    Moved,
+    PlannedHost,
+    RunReported,
+    RunState,
+    TrialEnded,
+)
+from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_BE_HEARD, Role, Side, Step, Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the judge needs of one measured run."""
+
+    leg: int
+    # The repetition of the leg's command that this run belongs to.
+    command_id: str
+    index: int
+    warmup: bool
+    state: RunState
+    boot_id: str
+    values: Mapping[str, float]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Everything that decides one host's next step."""
+
+    rollout: str
+    uid: str
+    host: str
+    stratum: str
+    architecture: str
+    role: Role
+    # Counted from 0, with the host's place among the wave's hosts.
+    wave: int
+    position: int
+    step: Step = Step.PENDING
+    since: float = 0.0
+    deadline: float | None = None
+    leg: int = 0
+    tries: int = 0
+    revision: int = 0
+    # The command the step waits for; empty when it waits for none.
+    command_id: str = ""
+    command: CommandReported | None = None
+    delivery: DeliveryReported | None = None
+    # The reboot command of the newest trial, and how that boot ended if it did.
+    trial_command_id: str = ""
+    trial: TrialEnded | None = None
+    # The kernel the host started with: release from its Hello, digest from the delivery adapter once staged.
+    old_release: str = ""
+    old_kernel: str = ""
+    # The boot before the newest reboot, and the newest one heard.
+    boot_id_before: str = ""
+    boot_id: str = ""
+    release: str = ""
+    # Whether the reboot of the present leg began, and the boot id it was verified under.
+    trial_started: bool = False
+    verified_boot_id: str = ""
+    # Every boot id heard since the attempt started, in order.
+    boot_ids: tuple[str, ...] = ()
+    # None while the host is heard.
+    silent_since: float | None = None
+    runs: tuple[Run, ...] = ()
+    fatal: FatalLogged | None = None
+    failure: Failure | None = None
+
+    @property
+    def legs(self) -> tuple[Side, ...]:
+        """The kernels this host boots, in order."""
+        return LEGS[self.role]
+
+    @property
+    def side(self) -> Side:
+        """The kernel of the present leg."""
+        return self.legs[self.leg]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens unless the rollout asks."""
+        return self.step in ENDED
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether the host has started and not ended."""
+        return self.step in IN_FLIGHT
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether the host counts against the disruption budget."""
+        return self.step in HOLDS_SLOT
+
+    @property
+    def condemned(self) -> bool:
+        """Whether this host's failure speaks against the kernel."""
+        return self.failure is not None and self.failure.kind in CONDEMNING
+
+    def wake_at(self, silence_timeout_s: float) -> float | None:
+        """Return when time alone changes something: the step's deadline or the end of the tolerated silence."""
+        silence = None
+        if self.silent_since is not None and self.step in MUST_BE_HEARD:
+            silence = self.silent_since + silence_timeout_s
+        times = [t for t in (self.deadline, silence) if t is not None]
+        return min(times) if times else None
+
+    def runs_of(self, leg: int) -> tuple[Run, ...]:
+        """Return the leg's runs, warm-ups left out."""
+        return tuple(run for run in self.runs if run.leg == leg and not run.warmup)
+
+
+def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, position: int) -> Attempt:
+    """Return the attempt as the plan creates it."""
+    return Attempt(
+        rollout=rollout,
+        uid=uid,
+        host=planned.host,
+        stratum=planned.stratum,
+        architecture=planned.architecture,
+        role=planned.role,
+        wave=wave,
+        position=position,
+    )
+
+
+def command_id(attempt: Attempt, step: Step, leg: int, tries: int) -> str:
+    """Name a step's command: the same decision always has the same name, whoever makes it and however often."""
+    return f"{attempt.uid}/{attempt.host}/{leg}.{step}.{tries}"
+
+
+def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
+    """Return the attempt after the event. Events that concern an earlier command change nothing but the revision."""
+    state = replace(attempt, revision=attempt.revision + 1)
+    match event:
+        case Moved():
+            return _moved(state, event)
+        case HostHeard():
+            return _heard(state, event)
+        case HostSilent():
+            return replace(state, silent_since=event.at if state.silent_since is None else state.silent_since)
+        case RunReported():
+            return _run_reported(state, event)
+        case CommandReported():
+            return replace(state, command=event) if event.command_id == state.command_id else state
+        case DeliveryReported():
+            return replace(state, delivery=event) if event.command_id == state.command_id else state
+        case TrialEnded():
+            return _trial_ended(state, event)
+        case FatalLogged():
+            same_boot = state.fatal is not None and state.fatal.boot_id == event.boot_id
+            return state if same_boot else replace(state, fatal=event)
+        case _:
+            assert_never(event)
+
+
+def _moved(state: Attempt, event: Moved) -> Attempt:
+    """Apply a decision: the answers of the step that was left are forgotten."""
+    changes = replace(
+        state,
+        step=event.step,
+        since=event.at,
+        deadline=event.deadline,
+        leg=event.leg,
+        tries=event.tries,
+        command_id=event.command_id,
+        command=None,
+        delivery=None,
+        failure=event.failure or state.failure,
+    )
+    if event.trigger is Trigger.START:
+        return replace(
+            changes,
+            old_release=event.release,
+            release=event.release,
+            boot_id=event.boot_id,
+            boot_ids=(event.boot_id,),
+            silent_since=None,
+        )
+    if event.trigger is Trigger.STAGED and state.delivery is not None:
+        changes = replace(changes, old_kernel=state.old_kernel or state.delivery.default_kernel)
+    if event.step is Step.REBOOT:
+        changes = replace(changes, boot_id_before=state.boot_id, trial_command_id=event.command_id, trial=None)
+    if event.trigger is Trigger.REBOOTED:
+        changes = replace(changes, trial_started=True, verified_boot_id="")
+    if event.trigger is Trigger.VERIFIED:
+        changes = replace(changes, verified_boot_id=state.boot_id)
+    if event.step is Step.REVERTING:
+        changes = replace(changes, boot_id_before=state.boot_id)
+    return changes
+
+
+def _heard(state: Attempt, event: HostHeard) -> Attempt:
+    known = state.boot_ids if event.boot_id in state.boot_ids else (*state.boot_ids, event.boot_id)
+    return replace(state, boot_id=event.boot_id, release=event.release, boot_ids=known, silent_since=None)
+
+
+def _run_reported(state: Attempt, event: RunReported) -> Attempt:
+    if event.command_id != state.command_id:
+        return state
+    run = Run(
+        leg=state.leg,
+        command_id=event.command_id,
+        index=event.index,
+        warmup=event.warmup,
+        state=event.state,
+        boot_id=event.boot_id,
+        values=event.values,
+        error=event.error,
+    )
+    return replace(state, runs=(*state.runs, run))
+
+
+def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
+    """Remember how the trial boot ended; a failure that was only guessed before gets its proper name."""
+    if event.command_id != state.trial_command_id or event.end in (BootEnd.REPLACED, BootEnd.STOPPED):
+        return state
+    failure = state.failure
+    if state.step is Step.FALLBACK and state.trial is None:
+        failure = trial_failure(event)
+    return replace(state, trial=event, failure=failure)
+
+
+def trial_failure(event: TrialEnded) -> Failure:
+    """Say what the end of a trial boot means."""
+    match event.end:
+        case BootEnd.PANIC:
+            return Failure(kind=FailureKind.PANIC, sentence="the kernel panicked", line=event.line)
+        case BootEnd.RESET:
+            return Failure(kind=FailureKind.RESET, sentence="the machine reset by itself", line=event.line)
+        case BootEnd.NOT_ACKNOWLEDGED:
+            sentence = "no healthy agent answered by the boot deadline"
+            return Failure(kind=FailureKind.HANG, sentence=sentence, line=event.line)
+        case BootEnd.NOT_BLESSED:
+            sentence = "the kernel was not blessed by the probation deadline"
+            return Failure(kind=FailureKind.NOT_BLESSED, sentence=sentence, line=event.line)
+        case BootEnd.REPLACED | BootEnd.STOPPED:
+            return Failure(kind=FailureKind.RESET, sentence="the trial boot was ended on request", line=event.line)
+        case _:
+            assert_never(event.end)
+
+
+def died_runs(attempt: Attempt, leg: int) -> tuple[Run, ...]:
+    """Return the leg's runs that died, failed or timed out: outcomes, not missing data."""
+    bad = (RunState.DIED, RunState.FAILED, RunState.TIMED_OUT)
+    return tuple(run for run in attempt.runs_of(leg) if run.state in bad)

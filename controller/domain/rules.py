@@ -1,0 +1,310 @@
+"""When a host moves: per step, a rule that looks at what is known and names a trigger."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from controller.domain.attempt import Attempt, died_runs, trial_failure
+from controller.domain.events import CommandState, Failure, FailureKind, RunState
+from controller.domain.journey import MUST_BE_HEARD, Side, Step, Trigger
+from controller.domain.rollout import State
+from controller.domain.snapshot import AttemptSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A trigger, with the failure that goes with it."""
+
+    trigger: Trigger
+    failure: Failure | None = None
+
+
+_Rule = Callable[[AttemptSnapshot, float], Fired | None]
+
+
+def fired_trigger(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    """Return why the host moves now, or None when it stays."""
+    return _demanded(snapshot) or _RULES[snapshot.attempt.step](snapshot, now)
+
+
+def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
+    """What the rollout asks of this host, before anything the host itself shows."""
+    attempt, state = snapshot.attempt, snapshot.rollout.state
+    ending = state in (State.REVERTING, State.ABORTING)
+    if attempt.step is Step.PENDING:
+        return Fired(Trigger.SKIP) if ending else None
+    if attempt.step in (Step.FALLBACK, Step.REVERTING):
+        return None
+    if ending and attempt.in_flight:
+        return Fired(Trigger.REVERT)
+    if state is State.REVERTING and attempt.step is Step.DONE:
+        return Fired(Trigger.REVERT)
+    return None
+
+
+def _pending(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
+    rollout = snapshot.rollout
+    if rollout.state is State.RUNNING and snapshot.host is not None and rollout.admits(snapshot.attempt):
+        return Fired(Trigger.START)
+    return None
+
+
+def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    if attempt.fatal is not None:
+        sentence = "the kernel log shows a fatal line under the old kernel"
+        failure = Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence, line=attempt.fatal.line)
+        return Fired(Trigger.FAIL, failure)
+    if _silent(snapshot, now):
+        sentence = "not heard for too long while still on its old kernel"
+        return Fired(Trigger.SILENT, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
+    return _measured(snapshot) or _deadline(attempt, now, "the baseline measurement")
+
+
+def _drain(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
+    return Fired(Trigger.DRAINED)
+
+
+def _stage(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    answer = attempt.delivery
+    if answer is not None and not answer.error and answer.running_kernel != answer.default_kernel:
+        sentence = "it does not run its default kernel; reboot it, or bless the kernel it runs, before the rollout"
+        return Fired(Trigger.FAIL, Failure(kind=FailureKind.DELIVERY, sentence=sentence))
+    return _delivered(attempt, Trigger.STAGED) or _deadline(attempt, now, "staging the kernel")
+
+
+def _arm(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    return (
+        _fell_back(attempt)
+        or _fatal(snapshot)
+        or _delivered(attempt, Trigger.ARMED)
+        or _deadline(attempt, now, "arming the kernel")
+    )
+
+
+def _reboot(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    return (
+        _fell_back(attempt) or _delivered(attempt, Trigger.REBOOTED) or _deadline(attempt, now, "starting the reboot")
+    )
+
+
+def _verify(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    fired = _fell_back(attempt) or _fatal(snapshot)
+    if fired is not None:
+        return fired
+    heard_since = attempt.boot_id != attempt.boot_id_before and attempt.silent_since is None
+    if heard_since and attempt.release == _target_release(snapshot):
+        return Fired(Trigger.VERIFIED)
+    if heard_since:
+        sentence = f"answered under {attempt.release} instead of {_target_release(snapshot)}"
+        return Fired(Trigger.FELL_BACK, Failure(kind=FailureKind.WRONG_KERNEL, sentence=sentence))
+    if attempt.deadline is not None and attempt.deadline <= now:
+        sentence = "no healthy agent answered by the boot deadline"
+        return Fired(Trigger.DEADLINE, Failure(kind=FailureKind.HANG, sentence=sentence))
+    return None
+
+
+def _probation(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    return (
+        _fell_back(attempt)
+        or _fatal(snapshot)
+        or _rebooted_unasked(attempt)
+        or _gone_silent(snapshot, now)
+        or _measured(snapshot)
+        or _deadline(attempt, now, "the measurement under the new kernel", FailureKind.WORKLOAD)
+    )
+
+
+def _bless(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    return (
+        _fell_back(attempt)
+        or _fatal(snapshot)
+        or _rebooted_unasked(attempt)
+        or _gone_silent(snapshot, now)
+        or _delivered(attempt, Trigger.BLESSED)
+        or _deadline(attempt, now, "blessing the kernel")
+    )
+
+
+def _blessed_trouble(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    """What can go wrong once the kernel is the default: the host no longer falls back by itself."""
+    attempt = snapshot.attempt
+    if attempt.trial is not None:
+        return Fired(Trigger.FATAL, trial_failure(attempt.trial))
+    return _fatal(snapshot) or _rebooted_unasked(attempt) or _gone_silent(snapshot, now)
+
+
+def _uncordon(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    return _blessed_trouble(snapshot, now) or Fired(Trigger.UNCORDONED)
+
+
+def _bake(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    trouble = _blessed_trouble(snapshot, now)
+    over = snapshot.attempt.deadline is not None and snapshot.attempt.deadline <= now
+    return trouble or (Fired(Trigger.BAKED) if over else None)
+
+
+def _done(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    return None if snapshot.rollout.ended else _blessed_trouble(snapshot, now)
+
+
+def _fallback(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    new_boot = attempt.boot_id not in (attempt.boot_id_before, attempt.verified_boot_id)
+    if new_boot and attempt.release == attempt.old_release and attempt.silent_since is None:
+        return Fired(Trigger.RETURNED)
+    return _deadline(attempt, now, "", kind=None)
+
+
+def _reverting(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
+    if attempt.delivery is not None and not attempt.delivery.error and _on_old_kernel(snapshot):
+        return Fired(Trigger.RETURNED)
+    if attempt.delivery is not None and attempt.delivery.error:
+        sentence = f"could not be returned to its old kernel: {attempt.delivery.error}"
+        return Fired(Trigger.FAIL, Failure(kind=FailureKind.LOST, sentence=sentence))
+    if attempt.deadline is not None and attempt.deadline <= now:
+        sentence = "did not come back on its old kernel by the revert deadline"
+        return Fired(Trigger.DEADLINE, Failure(kind=FailureKind.LOST, sentence=sentence))
+    return None
+
+
+def _lost(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
+    return Fired(Trigger.RETURNED) if _on_old_kernel(snapshot) and not snapshot.rollout.ended else None
+
+
+def _nothing(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
+    return None
+
+
+_RULES: dict[Step, _Rule] = {
+    Step.PENDING: _pending,
+    Step.BASELINE: _baseline,
+    Step.DRAIN: _drain,
+    Step.STAGE: _stage,
+    Step.ARM: _arm,
+    Step.REBOOT: _reboot,
+    Step.VERIFY: _verify,
+    Step.PROBATION: _probation,
+    Step.BLESS: _bless,
+    Step.UNCORDON: _uncordon,
+    Step.BAKE: _bake,
+    Step.DONE: _done,
+    Step.FALLBACK: _fallback,
+    Step.REVERTING: _reverting,
+    Step.REVERTED: _nothing,
+    Step.LOST: _lost,
+    Step.SKIPPED: _nothing,
+}
+
+
+# --- what rules ask ---
+
+
+def _silent(snapshot: AttemptSnapshot, now: float) -> bool:
+    attempt = snapshot.attempt
+    if attempt.silent_since is None or attempt.step not in MUST_BE_HEARD:
+        return False
+    return attempt.silent_since + snapshot.rollout.policy.silence_timeout_s <= now
+
+
+def _gone_silent(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    if not _silent(snapshot, now):
+        return None
+    allowed = snapshot.rollout.policy.silence_timeout_s
+    sentence = f"not heard for {allowed:.0f} s under the new kernel"
+    return Fired(Trigger.SILENT, Failure(kind=FailureKind.SILENCE, sentence=sentence))
+
+
+def _fell_back(attempt: Attempt) -> Fired | None:
+    if attempt.trial is None:
+        return None
+    return Fired(Trigger.FELL_BACK, trial_failure(attempt.trial))
+
+
+def _fatal(snapshot: AttemptSnapshot) -> Fired | None:
+    """A condemning kernel-log line, if it was written under the boot on trial."""
+    fatal = snapshot.attempt.fatal
+    if fatal is None or fatal.boot_id == snapshot.attempt.boot_id_before:
+        return None
+    sentence = f"the kernel log shows {fatal.signature}"
+    return Fired(Trigger.FATAL, Failure(kind=FailureKind.FATAL_LOG, sentence=sentence, line=fatal.line))
+
+
+def _rebooted_unasked(attempt: Attempt) -> Fired | None:
+    if not attempt.verified_boot_id or attempt.boot_id == attempt.verified_boot_id:
+        return None
+    sentence = f"rebooted without being asked to, now under {attempt.release}"
+    return Fired(Trigger.FATAL, Failure(kind=FailureKind.UNASKED_REBOOT, sentence=sentence))
+
+
+def _delivered(attempt: Attempt, trigger: Trigger) -> Fired | None:
+    if attempt.delivery is None:
+        return None
+    if attempt.delivery.error:
+        return Fired(Trigger.FAIL, Failure(kind=FailureKind.DELIVERY, sentence=attempt.delivery.error))
+    return Fired(trigger)
+
+
+def _deadline(attempt: Attempt, now: float, what: str, kind: FailureKind | None = FailureKind.DEADLINE) -> Fired | None:
+    if attempt.deadline is None or attempt.deadline > now:
+        return None
+    if kind is None:
+        return Fired(Trigger.DEADLINE)
+    waited = attempt.deadline - attempt.since
+    return Fired(Trigger.DEADLINE, Failure(kind=kind, sentence=f"{what} took longer than {waited:.0f} s"))
+
+
+def _measured(snapshot: AttemptSnapshot) -> Fired | None:
+    """How the leg's command ended: measured, worth another try, or an outcome that speaks against kernel or rig."""
+    attempt, policy = snapshot.attempt, snapshot.rollout.policy
+    answer = attempt.command
+    if answer is None:
+        return None
+    under_test = attempt.side is Side.NEW
+    good = sum(run.state is RunState.OK for run in attempt.runs_of(attempt.leg) if run.command_id == attempt.command_id)
+    if answer.state is CommandState.COMPLETED and good >= policy.repetitions:
+        return Fired(Trigger.NEXT_LEG if attempt.leg + 1 < len(attempt.legs) and attempt.leg else Trigger.MEASURED)
+    if answer.state in (CommandState.DIED, CommandState.TIMED_OUT):
+        if attempt.tries < policy.died_retries:
+            return Fired(Trigger.RETRY)
+        died = len(died_runs(attempt, attempt.leg))
+        return _condemn(under_test, f"the workload died or timed out in {died} runs: {answer.detail}")
+    if answer.state is CommandState.FAILED:
+        return _condemn(under_test, f"the workload failed: {answer.detail}")
+    if answer.state is CommandState.UNSUPPORTED:
+        sentence = f"the agent does not know the workload: {answer.detail}"
+        return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
+    if attempt.tries < policy.infrastructure_retries:
+        return Fired(Trigger.RETRY)
+    detail = answer.detail or f"{good} of {policy.repetitions} runs were measured"
+    sentence = f"the rig failed {attempt.tries + 1} times: {detail}"
+    return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
+
+
+def _condemn(under_test: bool, sentence: str) -> Fired:
+    if under_test:
+        return Fired(Trigger.FATAL, Failure(kind=FailureKind.WORKLOAD, sentence=sentence))
+    on_old = Failure(kind=FailureKind.INFRASTRUCTURE, sentence=f"{sentence} (on the old kernel)")
+    return Fired(Trigger.FAIL, on_old)
+
+
+def _target_release(snapshot: AttemptSnapshot) -> str:
+    attempt = snapshot.attempt
+    if attempt.side is Side.OLD:
+        return attempt.old_release
+    return snapshot.rollout.kernels[attempt.architecture].release
+
+
+def _on_old_kernel(snapshot: AttemptSnapshot) -> bool:
+    """Whether the host answers under its old kernel, telling boots apart where both kernels share a release."""
+    attempt = snapshot.attempt
+    if attempt.silent_since is not None or attempt.release != attempt.old_release:
+        return False
+    same_release = snapshot.rollout.kernels[attempt.architecture].release == attempt.old_release
+    return not same_release or not attempt.trial_started or attempt.boot_id != attempt.boot_id_before

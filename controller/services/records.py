@@ -1,0 +1,76 @@
+"""What the store port takes and gives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controller.domain.effects import Effect
+from controller.domain.events import Event
+from controller.domain.hosts import Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """One event of the log."""
+
+    # Counts up over the whole log.
+    number: int
+    # "rollout/UID" or "attempt/UID/HOST".
+    stream: str
+    # Counts from 1 within the stream.
+    revision: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What one decision or one observation writes."""
+
+    stream: str
+    # The stream's revision before: compare-and-swap.
+    expected_revision: int
+    events: tuple[Event, ...]
+    # None leaves the stream's outstanding effects; a tuple replaces them.
+    effects: tuple[Effect, ...] | None = None
+    # Set when an agent's report is being recorded: the same report is never recorded twice.
+    report_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Everything a controller needs to continue."""
+
+    events: tuple[Logged, ...] = ()
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenGrant:
+    """A join token as it is kept."""
+
+    # sha256 of the secret, in hex.
+    secret_digest: str
+    uses: int
+    # Seconds since the Unix epoch.
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """A host's identity as it is kept."""
+
+    host: str
+    # sha256 of the public key (SubjectPublicKeyInfo, DER), in hex.
+    key_digest: str
+    serial: str
+    not_after: float
+
+
+def rollout_stream(uid: str) -> str:
+    """Name a rollout's own stream."""
+    return f"rollout/{uid}"
+
+
+def attempt_stream(uid: str, host: str) -> str:
+    """Name the stream of one host's attempt."""
+    return f"attempt/{uid}/{host}"
