@@ -21,3 +21,36 @@ class Kernel:
     # Files by role: "boot" (vmlinux or Image for direct boot) and, where there are modules, "modules" (an ext4 image
     # with lib/modules/RELEASE).
     files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianKernel:
+    """A kernel that Debian built: resolved from the mirror by version and flavour."""
+
+    # Upstream version, for example "7.1.13"; what Debian adds ("+deb13") may be left out.
+    version: str
+    # "cloud", "rt", or "" for the generic kernel, whose drivers are modules.
+    flavour: str = "cloud"
+    # Appended to the host's own command line.
+    command_line: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageDirectoryKernel:
+    """A kernel in a directory of .deb files, as `make bindeb-pkg` leaves them."""
+
+    path: str
+    command_line: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageKernel:
+    """A kernel image as a build leaves it (bzImage, vmlinux, Image or vmlinuz), with or without its modules."""
+
+    path: str
+    # A directory with lib/modules/RELEASE or RELEASE in it; None when the kernel needs no modules.
+    modules: str | None = None
+    command_line: str = ""
+
+
+KernelSource = DebianKernel | PackageDirectoryKernel | ImageKernel

@@ -1,0 +1,160 @@
+"""Package files: what apt says about them, fetching them with their checksums, unpacking them."""
+
+import hashlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from controller.adapters.cache import Progress
+from controller.adapters.tools import missing_tool, run_tool, tool_environment, tool_failure
+from controller.domain.errors import Permanent, Temporary
+
+_HELPER = "/usr/lib/apt/apt-helper"
+_POLL_S = 0.25
+_STALLED_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """One package file on the mirror."""
+
+    package: str
+    version: str
+    uri: str
+    size_bytes: int
+    # In hex, from the signed package index.
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """The name under which it is kept: the same name never means two contents."""
+        return f"{self.sha256}.deb"
+
+
+def parse_uris(output: str) -> dict[str, str]:
+    """Return the address of each file that `apt-get --print-uris` would fetch, by the file's name on the mirror."""
+    found = re.findall(r"^'([^']+)' \S+ \d+ ", output, re.MULTILINE)
+    return {unquote(uri.rsplit("/", 1)[1]): uri for uri in found}
+
+
+def parse_records(output: str) -> list[dict[str, str]]:
+    """Return the fields of each record that `apt-cache show` prints; continuation lines are left out."""
+    records = []
+    for block in re.split(r"\n\s*\n", output):
+        fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", block, re.MULTILINE))
+        if fields:
+            records.append(fields)
+    return records
+
+
+def fetch(
+    archives: Sequence[Archive], directory: Path, progress: Progress, *, label: str, environment: Mapping[str, str]
+) -> list[Path]:
+    """Bring package files into `directory` (those already there are kept) and return their paths in order.
+
+    Raises Temporary when the mirror cannot be reached and Permanent when the disk is full or a checksum differs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    wanted = {archive.file_name: archive for archive in archives}
+    missing = [archive for name, archive in wanted.items() if not (directory / name).is_file()]
+    if missing:
+        total_bytes = sum(archive.size_bytes for archive in missing)
+        drafts = directory / f".partial-{os.getpid()}"
+        drafts.mkdir(exist_ok=True)
+        try:
+            _download(missing, drafts, progress, label=label, environment=environment)
+            for archive in missing:
+                _accept(archive, drafts / archive.file_name, directory / archive.file_name)
+        finally:
+            for draft in drafts.iterdir():
+                draft.unlink()
+            drafts.rmdir()
+        progress(label, total_bytes, total_bytes)
+    return [directory / archive.file_name for archive in archives]
+
+
+def _download(
+    archives: Sequence[Archive], drafts: Path, progress: Progress, *, label: str, environment: Mapping[str, str]
+) -> None:
+    """Let apt's own downloader fetch the files: it knows the machine's proxies and keeps connections open."""
+    command = [_HELPER, "download-file"]
+    for archive in archives:
+        command += [archive.uri, str(drafts / archive.file_name), f"SHA256:{archive.sha256}"]
+    total_bytes = sum(archive.size_bytes for archive in archives)
+    what = f"Downloading {label}"
+    log = drafts / "log"
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=tool_environment(environment)
+            )
+        except FileNotFoundError as error:
+            raise missing_tool("apt-helper", what) from error
+        try:
+            _watch(process, drafts, total_bytes, progress, label)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    if process.returncode != 0:
+        _fail(log.read_text(errors="replace"), what, archives[0].uri)
+
+
+def _watch(process: subprocess.Popen[bytes], drafts: Path, total_bytes: int, progress: Progress, label: str) -> None:
+    done_bytes, moved_at = -1, time.monotonic()
+    while process.poll() is None:
+        present = sum(file.stat().st_size for file in drafts.glob("*.deb") if file.exists())
+        if present != done_bytes:
+            done_bytes, moved_at = present, time.monotonic()
+            progress(label, min(present, total_bytes), total_bytes)
+        elif time.monotonic() - moved_at > _STALLED_S:
+            raise Temporary(
+                f"Downloading {label}: nothing arrived for {_STALLED_S:.0f} s. Check the network and try again."
+            )
+        try:
+            process.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _fail(output: str, what: str, uri: str) -> None:
+    errors = [line.removeprefix("E: ").strip() for line in output.splitlines() if line.startswith(("E: ", "Err:"))]
+    failure = tool_failure(_HELPER, what, output.encode())
+    if "disk is full" in str(failure):
+        raise failure
+    reason = errors[-1] if errors else "the downloader gave no reason"
+    if "404" in output:
+        raise Permanent(
+            f"{what}: the mirror no longer has {uri.rsplit('/', 1)[1]}; "
+            "its index is newer than ours. Try again in a while."
+        )
+    if "Hash Sum mismatch" in output:
+        raise Permanent(f"{what}: the mirror sent a file whose checksum differs from the signed index: {reason}")
+    raise Temporary(
+        f"{what}: the mirror cannot be reached: {reason}. Check the network, or set KERNROLL_DEBIAN_MIRROR."
+    )
+
+
+def _accept(archive: Archive, draft: Path, target: Path) -> None:
+    with draft.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != archive.sha256:
+        raise Permanent(
+            f"The file of {archive.package} {archive.version} has another checksum than the signed index says."
+        )
+    draft.replace(target)
+
+
+def unpack(archives: Sequence[Path], tree: Path, progress: Progress, *, label: str) -> None:
+    """Unpack package files over each other into `tree`. Maintainer scripts are not run."""
+    total_bytes = sum(archive.stat().st_size for archive in archives)
+    done_bytes = 0
+    for archive in archives:
+        run_tool(["dpkg-deb", "-x", archive, tree], timeout_s=300, what=f"Unpacking {label}")
+        done_bytes += archive.stat().st_size
+        progress(f"unpacking {label}", done_bytes, total_bytes)

@@ -1,0 +1,175 @@
+"""Where kernels come from: brings a source's image and modules into a scratch directory and says what it found."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from controller.adapters.cache import Progress
+from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, unpack
+from controller.adapters.tools import run_tool
+from controller.domain.errors import InvalidInput, NotFound
+from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel
+
+_DEBUG_PACKAGE = re.compile(r"-(dbg|dbgsym)_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A source's files, not yet looked into."""
+
+    image: Path
+    # A tree that may hold lib/modules/RELEASE or RELEASE.
+    modules: Path | None
+    # Whether it is an error when that tree has no modules of the image's release.
+    modules_required: bool
+    # For people: which packages or file.
+    description: str
+
+
+def request(source: KernelSource, architecture: str) -> dict[str, Any]:
+    """Return what identifies a request: equal requests give the same kernel, and changed files change the request."""
+    match source:
+        case DebianKernel():
+            what: dict[str, Any] = {"debian": source.version, "flavour": source.flavour}
+        case PackageDirectoryKernel():
+            directory = _existing(source.path, "kernel packages")
+            what = {
+                "packages": str(directory),
+                "files": [_stamp(file, directory) for file in sorted(directory.glob("*.deb"))],
+            }
+        case ImageKernel():
+            image = _existing(source.path, "kernel image")
+            what = {"image": _stamp(image, image.parent), "modules": None, "directory": str(image.parent)}
+            if source.modules is not None:
+                tree = _existing(source.modules, "kernel modules")
+                what["modules"] = [str(tree), *(_stamp(file, tree) for file in _all_files(tree))]
+        case _:
+            assert_never(source)
+    return {"architecture": architecture, "command_line": source.command_line, **what}
+
+
+def obtain(source: KernelSource, architecture: str, packages: AptRoot, scratch: Path, progress: Progress) -> Found:
+    """Bring a source's files together. Raises NotFound or InvalidInput saying what to change."""
+    match source:
+        case DebianKernel():
+            return _from_debian(source, architecture, packages, scratch, progress)
+        case PackageDirectoryKernel():
+            return _from_directory(Path(source.path), architecture, scratch, progress)
+        case ImageKernel():
+            modules = None if source.modules is None else Path(source.modules)
+            return Found(
+                image=Path(source.path), modules=modules, modules_required=modules is not None, description=source.path
+            )
+        case _:
+            assert_never(source)
+
+
+def _from_debian(
+    source: DebianKernel, architecture: str, packages: AptRoot, scratch: Path, progress: Progress
+) -> Found:
+    debian = DEBIAN_ARCHITECTURES[architecture]
+    if not re.fullmatch(r"[0-9][A-Za-z0-9.+~]*", source.version) or not re.fullmatch(r"[a-z0-9]*", source.flavour):
+        raise InvalidInput(
+            f"{source.version!r} with flavour {source.flavour!r} is not a Debian kernel, such as 7.1.13 with cloud."
+        )
+    tail = f"{'-' + source.flavour if source.flavour else ''}-{debian}"
+    offered = packages.versions(f"linux-(binary|image|modules)-[0-9][A-Za-z0-9.+~]*{re.escape(tail)}", debian, progress)
+    chosen = choose_packages(offered, source.version, tail)
+    if not chosen:
+        versions = kernel_versions(offered, tail)
+        raise NotFound(
+            f"The mirror ({', '.join(packages.suites)}) has no kernel {source.version}{tail}. It has "
+            f"{', '.join(versions) if versions else 'none of this flavour'}. "
+            f"Change kernels.{architecture}.debian.version in the rollout (in the demo: KERNELS=OLD:NEW), or set KERNROLL_DEBIAN_MIRROR to a mirror that still has it."
+        )
+    archives = packages.exact(chosen, debian, progress)
+    label = f"kernel {source.version}{tail}"
+    unpack(packages.fetch(archives, progress, label=label), scratch, progress, label=label)
+    description = "Debian " + ", ".join(f"{package.package} {package.version}" for package in chosen)
+    return _unpacked(scratch, description)
+
+
+def choose_packages(offered: Sequence[PackageVersion], version: str, tail: str) -> list[PackageVersion]:
+    """Return the packages that together hold a kernel: image, and modules where they are a package of their own.
+
+    Up to 6.18 linux-image holds both; later linux-binary holds the image and linux-modules the modules, which the
+    archive drops earlier. Of several matching builds the last one counts.
+    """
+    wanted = re.compile(rf"linux-(binary|image|modules)-({re.escape(version)}(\+deb[0-9]+)?){re.escape(tail)}")
+    by_build: dict[str, dict[str, PackageVersion]] = {}
+    for package in offered:
+        if match := wanted.fullmatch(package.package):
+            by_build.setdefault(match[2], {})[match[1]] = package
+    for build in sorted(by_build, reverse=True):
+        kinds = by_build[build]
+        if "binary" in kinds:
+            return [kinds[kind] for kind in ("binary", "modules") if kind in kinds]
+        if "image" in kinds:
+            return [kinds["image"]]
+    return []
+
+
+def kernel_versions(offered: Sequence[PackageVersion], tail: str) -> list[str]:
+    """Return the upstream versions among offered packages, oldest first."""
+    pattern = re.compile(rf"linux-(?:binary|image)-([0-9.]+)[^-]*{re.escape(tail)}")
+    found = {match[1] for package in offered if (match := pattern.fullmatch(package.package))}
+    return sorted(found, key=lambda version: [int(part) for part in version.split(".") if part])
+
+
+def _from_directory(directory: Path, architecture: str, scratch: Path, progress: Progress) -> Found:
+    debian = DEBIAN_ARCHITECTURES[architecture]
+    files = [file for file in sorted(directory.glob(f"linux-*_{debian}.deb")) if not _DEBUG_PACKAGE.search(file.name)]
+    images = [file for file in files if file.name.startswith(("linux-image-", "linux-binary-")) and _holds_image(file)]
+    if not images:
+        raise InvalidInput(
+            f"{directory} has no linux-image-*_{debian}.deb with a kernel. Run `make bindeb-pkg` for {architecture}."
+        )
+    if len(images) > 1:
+        names = ", ".join(file.name for file in images)
+        raise InvalidInput(f"{directory} has several kernels for {architecture}: {names}. Leave one of them there.")
+    release = re.sub(r"^linux-(image|binary)-", "", images[0].name.split("_")[0])
+    modules = [file for file in files if file.name.startswith(f"linux-modules-{release}_")]
+    unpack([images[0], *modules[-1:]], scratch, progress, label=images[0].name)
+    return _unpacked(scratch, str(images[0]))
+
+
+def _unpacked(tree: Path, description: str) -> Found:
+    images = sorted(
+        [*tree.glob("boot/vmlinu[xz]-*"), *tree.glob("usr/lib/modules/*/vmlinuz"), *tree.glob("lib/modules/*/vmlinuz")]
+    )
+    if len(images) != 1:
+        raise InvalidInput(f"{description} holds {len(images)} kernel images; one is expected.")
+    return Found(image=images[0], modules=tree, modules_required=False, description=description)
+
+
+def _holds_image(package: Path) -> bool:
+    listing = run_tool(["dpkg-deb", "-c", package], timeout_s=120, what=f"Reading {package.name}")
+    return re.search(rb" \./(boot/vmlinu[xz]-|(usr/)?lib/modules/[^/]+/vmlinuz)", listing) is not None
+
+
+def _existing(path: str, what: str) -> Path:
+    found = Path(path)
+    if not found.exists():
+        raise NotFound(
+            f"There is no {path} ({what}). Check the path; it is looked up on the machine of the controller."
+        )
+    if what != "kernel image" and not found.is_dir():
+        raise InvalidInput(f"{path} ({what}) is not a directory.")
+    return found.absolute()
+
+
+def _stamp(file: Path, base: Path) -> list[str | int]:
+    status = file.stat()
+    return [file.relative_to(base).as_posix(), status.st_size, status.st_mtime_ns]
+
+
+def _all_files(tree: Path) -> list[Path]:
+    return sorted(
+        Path(folder, name)
+        for folder, _, files in os.walk(tree)
+        for name in files
+        if not Path(folder, name).is_symlink()
+    )

@@ -1,0 +1,133 @@
+"""The store itself: kernels by digest, each a directory that is complete or absent, with a small index by request."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from controller.adapters.cache import Cache, Progress, no_progress, request_key
+from controller.adapters.debian import AptRoot
+from controller.adapters.debian.suites import guest_packages
+from controller.adapters.kernels.image import KernelImage, read_image
+from controller.adapters.kernels.modules import find_modules, fingerprint, pack_modules, require_modules
+from controller.adapters.kernels.sources import Found, obtain, request
+from controller.domain.errors import InvalidInput, NotFound
+from controller.domain.kernels import Kernel, KernelSource
+
+ARCHITECTURES = ("x86_64", "arm64")
+
+# Part of every key, so that kernels stored by an older layout are built again instead of misread.
+_FORMAT = 1
+_BOOT, _MODULES = "boot", "modules"
+
+
+class KernelStore:
+    """Kernels below `cache`/kernels, ready to boot."""
+
+    def __init__(self, cache: Cache, packages: AptRoot | None = None) -> None:
+        self._cache = cache
+        self._packages = packages or guest_packages(cache)
+
+    def resolve(self, source: KernelSource, architecture: str, progress: Progress = no_progress) -> Kernel:
+        """Return the kernel a source means, fetched and prepared when it is not in the store yet.
+
+        A request that was answered before is answered again without asking anybody, so a version stays what it was.
+        Raises NotFound, InvalidInput, Permanent (disk full) or Temporary (mirror out of reach).
+        """
+        if architecture not in ARCHITECTURES:
+            raise InvalidInput(f"Unknown architecture {architecture!r}; kernels are for {' or '.join(ARCHITECTURES)}.")
+        key = request_key({"format": _FORMAT, **request(source, architecture)})
+        index = f"kernel-index/{key}.json"
+        if (known := self._indexed(index)) is not None:
+            return known
+        with self._cache.lock(f"kernel-{key}"), self._cache.scratch(f"kernel-{key}") as scratch:
+            if (known := self._indexed(index)) is not None:
+                return known
+            found = obtain(source, architecture, self._packages, scratch, progress)
+            kernel = self._add(found, architecture, source.command_line, progress)
+            self._cache.write_json(index, {"digest": kernel.digest})
+        return kernel
+
+    def load(self, digest: str) -> Kernel:
+        """Return a stored kernel. Raises NotFound."""
+        value = self._cache.read_json(f"kernels/{digest}/kernel.json") if _is_digest(digest) else None
+        if value is None:
+            raise NotFound(f"The kernel store has no kernel {digest}. Resolve it again, or check KERNROLL_CACHE_DIR.")
+        directory = self._cache.root / "kernels" / digest
+        return _from_json(value, directory)
+
+    def list(self) -> list[Kernel]:
+        """Return every stored kernel, by release and architecture."""
+        parent = self._cache.root / "kernels"
+        if not parent.is_dir():
+            return []
+        kernels = [self.load(entry.name) for entry in parent.iterdir() if (entry / "kernel.json").is_file()]
+        return sorted(kernels, key=lambda kernel: (kernel.release, kernel.architecture, kernel.digest))
+
+    def _indexed(self, index: str) -> Kernel | None:
+        value = self._cache.read_json(index)
+        if value is None:
+            return None
+        try:
+            return self.load(str(value.get("digest")))
+        except NotFound:
+            return None
+
+    def _add(self, found: Found, architecture: str, command_line: str, progress: Progress) -> Kernel:
+        progress(f"reading {found.image.name}", 0, 0)
+        data = found.image.read_bytes()
+        image = read_image(data, str(found.image.name))
+        if image.architecture != architecture:
+            raise InvalidInput(
+                f"{found.description} is a kernel for {image.architecture}, but it was given for {architecture}."
+            )
+        modules = _modules_of(found, image)
+        digest = kernel_digest(data, None if modules is None else fingerprint(modules), command_line)
+        kernel = Kernel(
+            digest=digest,
+            release=image.release,
+            architecture=architecture,
+            source=found.description,
+            command_line=command_line,
+            files={_BOOT: _BOOT} if modules is None else {_BOOT: _BOOT, _MODULES: "modules.ext4"},
+        )
+
+        def build(directory: Path) -> None:
+            (directory / _BOOT).write_bytes(image.boot)
+            if modules is not None:
+                progress(f"packing the modules of {image.release}", 0, 0)
+                with self._cache.scratch(f"modules-{digest}") as tree:
+                    pack_modules(modules, image.release, tree, directory / "modules.ext4")
+            self._cache.write_json((directory / "kernel.json").relative_to(self._cache.root).as_posix(), asdict(kernel))
+
+        self._cache.publish(f"kernels/{digest}", build)
+        return self.load(digest)
+
+
+def kernel_digest(image: bytes, modules: str | None, command_line: str) -> str:
+    """Return the identity of a kernel: over its image, its modules' fingerprint and its added command line."""
+    text = f"{hashlib.sha256(image).hexdigest()}\n{modules or ''}\n{command_line}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _modules_of(found: Found, image: KernelImage) -> Path | None:
+    if found.modules is None:
+        return None
+    if found.modules_required:
+        return require_modules(found.modules, image.release)
+    return find_modules(found.modules, image.release)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(character in "0123456789abcdef" for character in text)
+
+
+def _from_json(value: dict[str, Any], directory: Path) -> Kernel:
+    return Kernel(
+        digest=value["digest"],
+        release=value["release"],
+        architecture=value["architecture"],
+        source=value["source"],
+        command_line=value["command_line"],
+        files={role: str(directory / name) for role, name in value["files"].items()},
+    )
