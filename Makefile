@@ -52,8 +52,7 @@ proto: setup ## Generate the gRPC and protobuf modules from the .proto files
 
 .PHONY: completion
 completion: setup ## Print shell completion for kernroll; use it with: eval "$$(make completion)"
-	@case "$${SHELL##*/}" in zsh | fish) kind="$${SHELL##*/}" ;; *) kind=bash ;; esac; \
-		_KERNROLL_COMPLETE="$${kind}_source" $(BIN)/kernroll
+	@case "$${SHELL##*/}" in zsh | fish) kind="$${SHELL##*/}" ;; *) kind=bash ;; esac; $(BIN)/kernroll completion "$$kind"
 
 .PHONY: clean
 clean: ## Remove what was made here: the virtual environment and the caches of the tools

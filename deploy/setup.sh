@@ -125,6 +125,7 @@ install_project() {
 main() {
   is_ready && return 0
   [[ -f $package_list ]] || die "$package_list is missing: this is not a complete checkout."
+  trap 'die "interrupted; run the same make command again, it continues where it stopped."' INT TERM
   # Two make commands at once take turns. The lock ends with this process, however it ends.
   exec 9<pyproject.toml
   flock -w "$step_timeout_s" 9 || die "another set-up of this folder still runs after $step_timeout_s s."

@@ -1,0 +1,51 @@
+"""The systemd units are accepted by systemd itself and start commands that exist."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+PREFIX = "/opt/kernroll/bin/"
+VERIFY_TIMEOUT_S = 60
+
+
+def commands(unit: Path) -> list[str]:
+    """Return what the unit executes."""
+    return re.findall(r"^ExecStart=(.+)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_there_are_units() -> None:
+    assert len(UNITS) == 3
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_it_starts_what_the_distribution_installs(unit: Path) -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    (command,) = commands(unit)
+    program, *arguments = command.split()
+    assert program.startswith(PREFIX)
+    if program == f"{PREFIX}python":
+        assert arguments[0] == "-m"
+        assert find_spec(arguments[1]) is not None
+    else:
+        assert program.removeprefix(PREFIX) in scripts
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd to ask")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_it(unit: Path, tmp_path: Path) -> None:
+    # It also checks that the programs are there, which on this machine they are not.
+    text = unit.read_text(encoding="utf-8").replace(commands(unit)[0], shutil.which("true") or "/bin/true")
+    copy = tmp_path / unit.name.replace("@", "@example")
+    copy.write_text(text, encoding="utf-8")
+    verify = ["systemd-analyze", "verify", "--man=no", str(copy)]
+    done = subprocess.run(verify, capture_output=True, text=True, timeout=VERIFY_TIMEOUT_S, check=False)
+    complaints = [line for line in done.stderr.splitlines() if copy.name in line]
+    assert done.returncode == 0, done.stderr
+    assert not complaints
