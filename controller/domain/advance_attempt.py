@@ -91,13 +91,14 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, name: str)
     kernel = attempt.old_kernel if attempt.legs[leg] is Side.OLD else new
     match target:
         case Step.BASELINE | Step.PROBATION:
-            timeout_s = policy.baseline_timeout_s if target is Step.BASELINE else policy.probation_timeout_s
+            limit_s = policy.baseline_timeout_s if target is Step.BASELINE else policy.probation_timeout_s
             measure = RunWorkload(
                 command_id=name,
                 host=host,
+                task=policy.task,
                 repetitions=policy.repetitions,
                 warmups=policy.warmups,
-                timeout_s=timeout_s,
+                timeout_s=min(policy.workload_timeout_s, limit_s),
             )
             if target is Step.BASELINE:
                 return (measure,)

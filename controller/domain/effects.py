@@ -1,14 +1,20 @@
-"""What the world is asked to do. Committed with the decision, then performed at least once; receivers deduplicate by id."""
+"""What the world is asked to do.
+
+Committed with the decision, then performed at least once; receivers deduplicate by command id.
+"""
 
 from dataclasses import dataclass
+
+from controller.domain.policy import SwapMountTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWorkload:
-    """Ask the agent to measure; the workload's parameters are in the rollout's spec."""
+    """Ask the agent to mount an idle swap device and read what it costs."""
 
     command_id: str
     host: str
+    task: SwapMountTask
     repetitions: int
     warmups: int
     timeout_s: float

@@ -107,6 +107,8 @@ class RolloutPlanned:
     salt: str
     kernels: Mapping[str, Kernel]
     waves: tuple[tuple[PlannedHost, ...], ...]
+    # Soak time per wave.
+    bake_s: tuple[float, ...]
     by: str
 
 

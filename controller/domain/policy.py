@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from controller.domain.spec import RolloutSpec
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -10,6 +12,20 @@ class Claim:
     metric: str
     unit: str
     at_least: float
+    # Two-sided confidence of the interval.
+    confidence: float = 0.99
+    # Whether the report multiplies the saving by the fleet's swap.
+    extrapolate: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapMountTask:
+    """What to mount: exactly one of the two."""
+
+    # An existing block device; empty when a RAM disk is used.
+    block_device: str = ""
+    # The size of a brd RAM disk made for the run; 0 when a block device is used.
+    brd_size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +43,52 @@ class Policy:
     infrastructure_retries: int
     # How often a leg is measured again after a run died or timed out; the next one is an outcome.
     died_retries: int
+    # All runs of one leg together.
+    workload_timeout_s: float
+    task: SwapMountTask
     repetitions: int
     warmups: int
     # One entry per wave.
     bake_s: tuple[float, ...]
     claims: tuple[Claim, ...]
-    # "pause" or "revert".
+    # "pause" or "revert": what a refuted claim does.
     on_refuted: str
     # "revert" or "hold".
     on_stratum_failure: str
-    # Control hosts or crossover hosts are part of the design.
-    design: str = "before_after"
+
+
+def policy_of(spec: RolloutSpec, bake_s: tuple[float, ...]) -> Policy:
+    """Return the policy that a checked spec describes; `bake_s` has one entry per planned wave."""
+    workload = spec.workloads.swap_mount
+    assert workload is not None, "a checked spec has a workload"
+    device = workload.device
+    limits = spec.limits
+    refuting = any(claim.on_refuted == "revert" for claim in spec.claims)
+    return Policy(
+        max_in_flight=limits.max_in_flight,
+        stage_timeout_s=limits.stage_timeout_s,
+        boot_timeout_s=limits.boot_timeout_s,
+        probation_timeout_s=limits.probation_timeout_s,
+        baseline_timeout_s=limits.baseline_timeout_s,
+        silence_timeout_s=limits.heartbeat_timeout_s,
+        revert_timeout_s=limits.revert_timeout_s,
+        infrastructure_retries=limits.infrastructure_retries,
+        died_retries=limits.died_retries,
+        workload_timeout_s=workload.timeout_s,
+        task=SwapMountTask(block_device=device.block_device or "", brd_size_bytes=device.brd_size or 0),
+        repetitions=workload.repetitions,
+        warmups=workload.warmups,
+        bake_s=bake_s,
+        claims=tuple(
+            Claim(
+                metric=claim.metric,
+                unit=claim.unit,
+                at_least=claim.saves_at_least,
+                confidence=claim.confidence,
+                extrapolate=claim.extrapolate == "swap_size",
+            )
+            for claim in spec.claims
+        ),
+        on_refuted="revert" if refuting else "pause",
+        on_stratum_failure=spec.on_stratum_failure,
+    )

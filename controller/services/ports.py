@@ -3,7 +3,7 @@
 Each has one contract suite in tests/contracts that every implementation passes.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from controller.domain.delivery import DeliveryStatus
@@ -94,7 +94,9 @@ class Store(Protocol):
         """Return all that a controller needs to continue."""
 
     async def commit(self, commit: Commit) -> bool:
-        """Append events and replace effects in one transaction; False when the report was recorded before (nothing is written).
+        """Append events and replace effects in one transaction.
+
+        Returns False when the report was recorded before; then nothing is written.
 
         Raises Conflict when the stream has moved on or a newer epoch has taken over.
         """
@@ -126,6 +128,3 @@ class Progress(Protocol):
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """`total` is 0 when unknown."""
-
-
-Wake = Callable[[], None]

@@ -1,1 +1,4 @@
-"""The store on SQLAlchemy Core: tables, the codec between values and JSON, and the adapter. Only this package imports sqlalchemy."""
+"""The store on SQLAlchemy Core: tables, the codec between values and JSON, and the adapter.
+
+Only this package imports sqlalchemy.
+"""

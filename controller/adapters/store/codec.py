@@ -1,7 +1,6 @@
 """Values to JSON and back: the type's name is stored beside its fields, checked again when it is read."""
 
 import json
-from functools import cache
 from typing import Any, get_args
 
 from pydantic import TypeAdapter
@@ -16,9 +15,13 @@ _EVENTS: dict[str, type[Any]] = {member.__name__: member for member in get_args(
 _EFFECTS: dict[str, type[Any]] = {member.__name__: member for member in get_args(effects.Effect)}
 
 
-@cache
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
+    of: TypeAdapter(of) for of in (*_EVENTS.values(), *_EFFECTS.values(), Host)
+}
+
+
 def _adapter(of: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(of)
+    return _ADAPTERS[of]
 
 
 def encode(value: Event | Effect | Host) -> str:

@@ -1,4 +1,7 @@
-"""The store port on a relational database. SQLite by default: write-ahead log, full synchronisation, immediate transactions."""
+"""The store port on a relational database.
+
+SQLite by default: write-ahead log, full synchronisation, immediate transactions.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

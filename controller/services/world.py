@@ -1,0 +1,182 @@
+"""The controller's memory: the state folded from the event log, kept up to date event by event."""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.domain.attempt import Attempt, evolve, planned_attempt
+from controller.domain.events import (
+    AbortStarted,
+    AttemptEvent,
+    Event,
+    HostsAdmitted,
+    RevertStarted,
+    RolloutPlanned,
+)
+from controller.domain.hosts import Host
+from controller.domain.policy import policy_of
+from controller.domain.rollout import Rollout, Tally, evolve_rollout, planned_rollout, tally_moved
+from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
+from controller.domain.spec import parse_spec
+from controller.services.records import attempt_stream, rollout_stream
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Names one aggregate: a rollout (host empty) or one host's attempt in it."""
+
+    uid: str
+    host: str = ""
+
+    @property
+    def stream(self) -> str:
+        """The aggregate's stream in the event log."""
+        return attempt_stream(self.uid, self.host) if self.host else rollout_stream(self.uid)
+
+
+def key_of_stream(stream: str) -> Key:
+    """Return the aggregate a stream belongs to."""
+    kind, _, rest = stream.partition("/")
+    uid, _, host = rest.partition("/")
+    assert kind in ("rollout", "attempt"), stream
+    return Key(uid, host)
+
+
+@dataclass(slots=True)
+class World:
+    """All aggregates, what is dirty, and when time alone makes one dirty.
+
+    Work per event is constant: tallies change by differences, marking touches only the hosts an event concerns.
+    """
+
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    hosts: dict[str, Host] = field(default_factory=dict)
+    # Host -> the rollout that holds it.
+    active: dict[str, str] = field(default_factory=dict)
+    # Insertion-ordered set of what to look at again.
+    dirty: dict[Key, None] = field(default_factory=dict)
+    deadlines: list[tuple[float, int, Key]] = field(default_factory=list)
+    _pushed: int = 0
+
+    def apply(self, key: Key, event: Event) -> None:
+        """Fold one event and mark what it makes worth looking at."""
+        if key.host:
+            self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
+        elif isinstance(event, RolloutPlanned):
+            self._plan(event)
+        else:
+            self._apply_rollout(key, event)
+
+    def _plan(self, event: RolloutPlanned) -> None:
+        spec = parse_spec(event.spec_yaml, f"{event.name} as planned")
+        rollout = planned_rollout(event, policy_of(spec, event.bake_s))
+        attempts: dict[str, Attempt] = {}
+        tally = Tally()
+        for wave, hosts in enumerate(event.waves):
+            for position, planned in enumerate(hosts):
+                attempt = planned_attempt(planned, rollout=event.name, uid=event.uid, wave=wave, position=position)
+                attempts[planned.host] = attempt
+                tally = tally_moved(tally, None, attempt)
+                self.active[planned.host] = event.uid
+        self.rollouts[event.uid] = rollout
+        self.attempts[event.uid] = attempts
+        self.tallies[event.uid] = tally
+        self.mark(Key(event.uid))
+
+    def _apply_rollout(self, key: Key, event: Event) -> None:
+        before = self.rollouts[key.uid]
+        after = evolve_rollout(before, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
+        self.rollouts[key.uid] = after
+        self.mark(key)
+        match event:
+            case HostsAdmitted():
+                for planned in after.waves[event.wave][before.admitted : event.count]:
+                    self.mark(Key(key.uid, planned.host))
+            case RevertStarted() | AbortStarted():
+                for host in self.attempts[key.uid]:
+                    self.active[host] = key.uid
+                    self.mark(Key(key.uid, host))
+            case _ if after.ended:
+                for host in self.attempts[key.uid]:
+                    if self.active.get(host) == key.uid:
+                        del self.active[host]
+
+    def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
+        before = self.attempts[key.uid][key.host]
+        after = evolve(before, event)
+        self.attempts[key.uid][key.host] = after
+        if before.step is not after.step or before.failure != after.failure:
+            self.tallies[key.uid] = tally_moved(self.tallies[key.uid], before, after)
+            self.mark(Key(key.uid))
+        self.mark(key)
+        silence_s = self.rollouts[key.uid].policy.silence_timeout_s
+        wake = after.wake_at(silence_s)
+        if wake is not None and wake != before.wake_at(silence_s):
+            self._pushed += 1
+            heapq.heappush(self.deadlines, (wake, self._pushed, key))
+
+    def mark(self, key: Key) -> None:
+        """Look at this aggregate again."""
+        self.dirty[key] = None
+
+    def mark_host(self, host: str) -> None:
+        """Look at the host's attempt again, if a rollout holds it."""
+        uid = self.active.get(host)
+        if uid is not None:
+            self.mark(Key(uid, host))
+
+    def take_dirty(self) -> Key | None:
+        """Return the next aggregate to look at, or None."""
+        if not self.dirty:
+            return None
+        key = next(iter(self.dirty))
+        del self.dirty[key]
+        return key
+
+    def mark_due(self, now: float) -> None:
+        """Mark every aggregate whose time has come."""
+        while self.deadlines and self.deadlines[0][0] <= now:
+            self.mark(heapq.heappop(self.deadlines)[2])
+
+    def next_deadline(self) -> float | None:
+        """Return when time alone next makes something dirty; never late, sometimes early."""
+        return self.deadlines[0][0] if self.deadlines else None
+
+    def snapshot(self, key: Key) -> Snapshot:
+        """Return what a decision about this aggregate may look at; shares structure, copies nothing."""
+        rollout = self.rollouts[key.uid]
+        if key.host:
+            return AttemptSnapshot(
+                attempt=self.attempts[key.uid][key.host], rollout=rollout, host=self.hosts.get(key.host)
+            )
+        return RolloutSnapshot(rollout=rollout, tally=self.tallies[key.uid], attempts=self.attempts[key.uid])
+
+    def revision(self, key: Key) -> int:
+        """Return how many events the aggregate's stream has; 0 for one that does not exist."""
+        if key.host:
+            return self.attempts[key.uid][key.host].revision
+        rollout = self.rollouts.get(key.uid)
+        return 0 if rollout is None else rollout.revision
+
+    def by_name(self, name: str) -> Rollout | None:
+        """Return the rollout of this name, or None."""
+        return next((rollout for rollout in self.rollouts.values() if rollout.name == name), None)
+
+    def active_attempt(self, host: str) -> Attempt | None:
+        """Return the attempt of the rollout that holds the host, or None."""
+        uid = self.active.get(host)
+        return None if uid is None else self.attempts[uid][host]
+
+    def active_hosts(self) -> tuple[str, ...]:
+        """Return the hosts that unfinished rollouts hold, sorted."""
+        return tuple(sorted(self.active))
+
+
+def folded(events: Iterable[tuple[str, Event]], hosts: Mapping[str, Host]) -> World:
+    """Return the world that a log describes; every unfinished aggregate is dirty."""
+    world = World(hosts=dict(hosts))
+    for stream, event in events:
+        world.apply(key_of_stream(stream), event)
+    return world
