@@ -1,0 +1,195 @@
+"""Claims per stratum: from runs to values, from values to a verdict with its sentence, and the fleet's total."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from controller.gate.benefit import Benefit, HostValues, Saving, fleet_total, implausible, judge_benefit
+from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
+from controller.gate.metrics import METRICS, Metric
+from controller.gate.survival import unresolved
+from controller.gate.swap_formula import compare
+from controller.gate.verdict import CellVerdict, ClaimState, Verdict
+
+# The claimed metric that the structure sizes explain.
+_EXPLAINED: Final = "swap_mount.cost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetTotal:
+    """A claimed saving added up over the hosts' swap."""
+
+    metric: str
+    saving: Saving
+    # Without the "per TiB".
+    unit: str
+    swap_tib: float
+    hosts: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """One host's values of one metric, and why some were refused."""
+
+    values: HostValues
+    problem: str
+
+
+def claim_cell(
+    plan: GatePlan, claim: ClaimPlan, stratum: str, hosts: Sequence[HostEvidence]
+) -> tuple[CellVerdict, list[str]]:
+    """Judge one claim in one stratum; `hosts` sorted by name. Also returns remarks that decide nothing."""
+    metric = METRICS[claim.metric]
+    measured = [_measure(metric, claim, host) for host in hosts]
+    benefit = _benefit(metric, claim, [one.values for one in measured])
+    problem = next((one.problem for one in measured if one.problem), "") or _shortage(plan, stratum, measured)
+    state = ClaimState.OPEN if problem else benefit.state
+    if state is ClaimState.CONFIRMED:
+        verdict = Verdict.PASS
+    elif state is ClaimState.REFUTED:
+        verdict = Verdict.FAIL
+    else:
+        verdict = Verdict.NEED_MORE_DATA if problem and not plan.final else Verdict.INCONCLUSIVE
+    saving = benefit.saving
+    cell = CellVerdict(
+        stratum=stratum,
+        metric=metric.name,
+        verdict=verdict,
+        claim=state,
+        estimate=saving.estimate if saving else None,
+        low=saving.low if saving else None,
+        high=saving.high if saving else None,
+        bound=claim.at_least,
+        hosts=len(benefit.hosts),
+        unit=metric.unit,
+        sentence=f"{stratum} {metric.name}: {_told(metric, claim, benefit, problem or benefit.doubt, state)}",
+    )
+    return cell, list(_explanations(metric, hosts, measured))
+
+
+def host_savings(claim: ClaimPlan, hosts: Iterable[HostEvidence]) -> Mapping[str, Saving]:
+    """Return each host's own saving; hosts without a usable run on both sides are left out."""
+    metric = METRICS[claim.metric]
+    values = [_measure(metric, claim, host).values for host in hosts]
+    return dict(_benefit(metric, claim, values).hosts)
+
+
+def fleet_totals(plan: GatePlan, evidence: Sequence[HostEvidence]) -> tuple[FleetTotal, ...]:
+    """Return for every claim that asks for it what the measured hosts save together, by their swap."""
+    totals = []
+    for claim in sorted(plan.claims, key=lambda claim: claim.metric):
+        metric = METRICS[claim.metric]
+        if not claim.extrapolate or not metric.unit.endswith("/TiB"):
+            continue
+        savings = host_savings(claim, evidence)
+        parts = [(savings[host.host], _swap_tib(host)) for host in evidence if host.host in savings]
+        saving = fleet_total(parts, claim.confidence)
+        if saving is None:
+            continue
+        unit = metric.unit.removesuffix("/TiB")
+        tib = math.fsum(size for _, size in parts)
+        sentence = (
+            f"Fleet, {metric.name}: {len(parts)} measured hosts with {tib:g} TiB of swap save "
+            f"{saving.estimate:.1f} {unit} ({_percent(claim)} interval {saving.low:.1f} … {saving.high:.1f})."
+        )
+        totals.append(
+            FleetTotal(metric=metric.name, saving=saving, unit=unit, swap_tib=tib, hosts=len(parts), sentence=sentence)
+        )
+    return tuple(totals)
+
+
+def _benefit(metric: Metric, claim: ClaimPlan, values: Sequence[HostValues]) -> Benefit:
+    sigma_host = metric.sigma_host if claim.sigma_host is None else claim.sigma_host
+    return judge_benefit(values, claim=claim.at_least, sigma_host=sigma_host, confidence=claim.confidence)
+
+
+def _swap_tib(host: HostEvidence) -> float:
+    tib = host.swap_tib if host.swap_tib is not None else host.device_tib
+    return 1.0 if tib is None else tib
+
+
+def _measure(metric: Metric, claim: ClaimPlan, host: HostEvidence) -> _Measured:
+    """Pick the metric's usable values of both sides; what cannot be used is named, never dropped in silence."""
+    sigma = metric.sigma_run if claim.sigma_run is None else claim.sigma_run
+    tib = host.device_tib if host.device_tib is not None and host.device_tib > 0 else 1.0
+    # The same few MiB of noise are divided by the device's size.
+    sigma /= tib
+    problems: list[str] = []
+    sides: dict[Side, tuple[float, ...]] = {}
+    for side in Side:
+        values, problem = _values(metric, host.runs, side, sigma)
+        sides[side] = values
+        if problem:
+            problems.append(problem)
+        if bad := unresolved(host, side):
+            problems.append(f"{len(bad)} runs on the {side.value} kernel did not end well")
+    return _Measured(
+        values=HostValues(host=host.host, old=sides[Side.OLD], new=sides[Side.NEW], sigma_run=sigma),
+        problem=f"{host.host}: {problems[0]}" if problems else "",
+    )
+
+
+def _values(metric: Metric, runs: Sequence[Run], side: Side, sigma: float) -> tuple[tuple[float, ...], str]:
+    seen: dict[str, float] = {}
+    problem = ""
+    # The smallest value of contradicting duplicates is kept, so that the order of the runs does not matter.
+    for run in sorted(runs, key=lambda run: (run.run_id, run.attempt, str(run.values.get(metric.name)))):
+        value = run.values.get(metric.name)
+        if run.side is not side or run.outcome is not Outcome.OK or value is None:
+            continue
+        if implausible(value, sigma):
+            problem = f"run {run.run_id} reports {value:g} {metric.unit}, which is no measurement"
+            continue
+        if run.run_id in seen and seen[run.run_id] != value:
+            problem = f"run {run.run_id} was reported with different values"
+        seen[run.run_id] = min(value, seen.get(run.run_id, value))
+    return tuple(sorted(seen.values())), problem
+
+
+def _shortage(plan: GatePlan, stratum: str, measured: Sequence[_Measured]) -> str:
+    """Return what is missing for a decision; empty when enough is there."""
+    required = max(1, plan.required_hosts.get(stratum, 1))
+    complete = 0
+    for one in measured:
+        fewest = min(len(one.values.old), len(one.values.new))
+        complete += fewest >= plan.repetitions
+    if complete >= required:
+        return ""
+    return f"{complete} of {required} hosts have {plan.repetitions} runs on both kernels"
+
+
+def _told(metric: Metric, claim: ClaimPlan, benefit: Benefit, problem: str, state: ClaimState) -> str:
+    claimed = f"claim ≥ {claim.at_least:g}"
+    if benefit.saving is None:
+        return f"no measured saving, {claimed} {metric.unit}. OPEN because {problem}."
+    if state is ClaimState.OPEN:
+        problem = problem or "the interval contains the claim"
+    saving = benefit.saving
+    hosts = "1 host" if len(benefit.hosts) == 1 else f"{len(benefit.hosts)} hosts"
+    return (
+        f"saves {saving.estimate:.1f} {metric.unit} ({_percent(claim)} interval {saving.low:.1f} … "
+        f"{saving.high:.1f}, {claimed}), {hosts}, {benefit.old_runs} + {benefit.new_runs} runs. "
+        f"{state.value.upper()}{f' because {problem}' if problem else ''}."
+    )
+
+
+def _percent(claim: ClaimPlan) -> str:
+    return f"{claim.confidence * 100:g} %"
+
+
+def _explanations(metric: Metric, hosts: Sequence[HostEvidence], measured: Sequence[_Measured]) -> Iterable[str]:
+    """Set the measured costs against the structure sizes, once per kernel and page size."""
+    if metric.name != _EXPLAINED:
+        return
+    costs: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for host, one in zip(hosts, measured, strict=True):
+        for release, values in ((host.old_release, one.values.old), (host.new_release, one.values.new)):
+            if release:
+                costs[release, host.page_size_bytes] += values
+    for (release, page_size), all_values in sorted(costs.items()):
+        mean = math.fsum(all_values) / len(all_values) if all_values else math.nan
+        if all_values and (sentence := compare(release, page_size, mean)):
+            yield f"{hosts[0].stratum} {sentence}"
