@@ -28,8 +28,6 @@ class Observation:
     qemu: Qemu
     # The kernel's panic message; empty when there is none.
     panic_line: str = ""
-    # The most telling console line when there is no panic.
-    last_line: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """Write the record; there is nothing to do in the world."""
+    """Write the record. A hang or reset has no console line yet: whoever can read the console fills it in."""
 
     record: BootEnding | BootEnded
 
@@ -122,7 +120,7 @@ def _running(state: VmState, boot: Boot, seen: Observation, now: float) -> Actio
     if until is not None and now >= until:
         heard = boot.trial is not None and boot.trial.acknowledged_at is not None
         end = BootEnd.NOT_BLESSED if heard else BootEnd.NOT_ACKNOWLEDGED
-        return Write(record=BootEnding(at=now, number=number, end=end, console_line=seen.last_line))
+        return Write(record=BootEnding(at=now, number=number, end=end))
     return Wait(until=until)
 
 
@@ -144,7 +142,7 @@ def _how_it_ended(boot: Boot, seen: Observation, now: float) -> BootEnded:
     elif seen.panic_line:
         end, line = BootEnd.PANIC, seen.panic_line
     else:
-        end, line = BootEnd.RESET, seen.last_line
+        end, line = BootEnd.RESET, ""
     return BootEnded(at=now, number=boot.record.number, end=end, console_line=line)
 
 

@@ -37,6 +37,10 @@ class Fields:
             raise Permanent(f"{self.where}.{name}: must not be empty")
         return value
 
+    def optional_text(self, name: str) -> str | None:
+        """Return a string, or None when the field is absent or null."""
+        return None if self.values.get(name) is None else self.text(name)
+
     def integer(self, name: str, *, minimum: int) -> int:
         """Return a whole number of at least `minimum`."""
         value: int = self._get(name, int, "a whole number")
