@@ -1,4 +1,5 @@
-"""Pure view models and their renderings; the terminal, the JSON output and the reports all show these.
+"""What operators see: view models, how they follow from rollouts and hosts, and the before/after report.
 
-No I/O may live here.
+Pure: values in, values out. No I/O, clock, colour or protobuf may live here; the terminal's rendering is in
+controller.cli, the API's in controller.adapters.rpc.
 """

@@ -1,0 +1,135 @@
+"""Why a rollout stands where it stands: one sentence, the evidence for it, and the command to run next."""
+
+from collections.abc import Mapping, Sequence
+
+from controller.domain.attempt import Attempt
+from controller.domain.events import FailureKind
+from controller.domain.journey import Step
+from controller.domain.rollout import Rollout, State
+from controller.views.models import ExplanationView
+from controller.views.quantities import count_text, duration_text, names_text, time_text
+from controller.views.rollout import verdict_views
+from controller.views.waiting import blocking_reason
+
+# How the console or kernel log is called in evidence, where the line does not come from the console.
+_LOG_KINDS = frozenset({FailureKind.FATAL_LOG, FailureKind.INFRASTRUCTURE})
+
+
+def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str) -> ExplanationView:
+    """Return why the rollout, called `name` by whoever asks, is in its state. `attempts` are its hosts by name."""
+    hosts = tuple(attempts[host] for host in sorted(attempts))
+    failed = _failed(rollout, hosts)
+    return ExplanationView(
+        sentence=_sentence(rollout, hosts, failed),
+        evidence=(*_host_evidence(rollout, failed), *_verdict_evidence(rollout), *_standing(rollout, hosts)),
+        next_command=_next_command(rollout, failed, name),
+    )
+
+
+def _failed(rollout: Rollout, hosts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Return the hosts that failed: the one that caused a revert first, then those that speak against the kernel."""
+    failed = [attempt for attempt in hosts if attempt.failure is not None]
+    return tuple(sorted(failed, key=lambda a: (a.host != rollout.cause_host, not a.condemned, a.host)))
+
+
+def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt]) -> str:
+    cause = failed[0] if failed else None
+    match rollout.state:
+        case State.PLANNED | State.RUNNING:
+            waits = blocking_reason(rollout, hosts)
+            return f"{rollout.name} is {rollout.state}: {waits}." if rollout.state is State.RUNNING else _stop(waits)
+        case State.PAUSED:
+            why = _signal(rollout, cause) if cause is not None and not rollout.judged else rollout.reason
+            return _stop(f"{rollout.name} is paused because {why}")
+        case State.PROMOTED:
+            return _stop(f"{rollout.name} was promoted: {rollout.reason}")
+        case State.ABORTING | State.ABORTED:
+            return _stop(f"{rollout.name} {_verb(rollout.state)} because {rollout.reason or 'an operator asked'}")
+        case _:
+            why = _signal(rollout, cause) if rollout.cause_host and cause is not None else rollout.reason
+            return _stop(
+                f"{rollout.name} {_verb(rollout.state)} because {why or 'an operator asked'}{_returned(hosts)}"
+            )
+
+
+def _verb(state: State) -> str:
+    return {
+        State.ABORTING: "is being aborted",
+        State.ABORTED: "was aborted",
+        State.REVERTING: "is being reverted",
+        State.REVERTED: "was reverted",
+        State.REVERT_INCOMPLETE: "was reverted, but not completely,",
+    }[state]
+
+
+def _signal(rollout: Rollout, attempt: Attempt | None) -> str:
+    """Name host, signal and line, for example: x86-a (x86_64/vm) on 7.1.13: the kernel panicked: “…”."""
+    if attempt is None or attempt.failure is None:
+        return rollout.reason
+    kernel = rollout.kernels.get(attempt.architecture)
+    under = f", {attempt.stratum}, on {kernel.release}" if kernel is not None and attempt.condemned else ""
+    line = f": “{attempt.failure.line}”" if attempt.failure.line else ""
+    return f"{attempt.host}{under}: {attempt.failure.sentence}{line}"
+
+
+def _returned(hosts: Sequence[Attempt]) -> str:
+    lost = [attempt.host for attempt in hosts if attempt.step is Step.LOST]
+    if lost:
+        return f"; {names_text(lost)} did not come back"
+    back = [attempt.host for attempt in hosts if attempt.step is Step.REVERTED]
+    moving = [attempt.host for attempt in hosts if attempt.in_flight]
+    if moving:
+        return f"; {names_text(moving)} {'is' if len(moving) == 1 else 'are'} on the way back"
+    return f"; {names_text(back)} {'is' if len(back) == 1 else 'are'} back on the old kernel" if back else ""
+
+
+def _stop(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "”")) else f"{sentence}."
+
+
+def _host_evidence(rollout: Rollout, failed: Sequence[Attempt]) -> list[str]:
+    lines: list[str] = []
+    for attempt in failed:
+        assert attempt.failure is not None
+        lines.append(f"{attempt.host} ({attempt.stratum}): {attempt.failure.sentence} [{attempt.failure.kind}].")
+        if attempt.failure.line:
+            where = "kernel log" if attempt.failure.kind in _LOG_KINDS else "console"
+            lines.append(f"{attempt.host} {where}: {attempt.failure.line}")
+        if attempt.trial is not None:
+            lines.append(
+                f"{attempt.host}: the trial boot ended at {time_text(attempt.trial.at)} ({attempt.trial.end})."
+            )
+        if attempt.step is Step.REVERTED and attempt.release:
+            after = attempt.since - attempt.trial.at if attempt.trial is not None else None
+            took = f", {duration_text(after)} after the trial boot ended" if after is not None and after >= 0 else ""
+            lines.append(
+                f"{attempt.host}: back on {attempt.release}{took}; {count_text(len(attempt.boot_ids), 'boot')} heard."
+            )
+    if rollout.lost:
+        lines.append(f"Not back: {names_text(rollout.lost)}.")
+    return lines
+
+
+def _verdict_evidence(rollout: Rollout) -> list[str]:
+    return [verdict.sentence for verdict in verdict_views(rollout) if verdict.sentence]
+
+
+def _standing(rollout: Rollout, hosts: Sequence[Attempt]) -> list[str]:
+    counts = {step: sum(attempt.step is step for attempt in hosts) for step in Step}
+    parts = [f"{count} {step}" for step, count in counts.items() if count]
+    return [f"Hosts: {', '.join(parts)}."] if parts else []
+
+
+def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str:
+    match rollout.state:
+        case State.PLANNED | State.RUNNING | State.ABORTING | State.REVERTING:
+            return f"kernroll rollout status {name} --watch"
+        case State.PROMOTED:
+            return f"kernroll rollout report {name}"
+        case State.PAUSED if not failed:
+            return f"kernroll rollout report {name}"
+        case State.ABORTED if not failed:
+            return f"kernroll rollout report {name}"
+        case _:
+            host = rollout.lost[0] if rollout.lost else failed[0].host if failed else ""
+            return f"kernroll hosts show {host}" if host else f"kernroll rollout report {name}"

@@ -1,0 +1,226 @@
+"""The view models, values only: what the command line, the API, JSON and reports show.
+
+Field names are those of protos/kernroll/v1/operator.proto, so that both convert without a table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType
+
+# Seconds since the Unix epoch. Fields of this type are written as RFC 3339 in JSON.
+Epoch = NewType("Epoch", float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntervalView:
+    """An estimate with its interval."""
+
+    low: float
+    estimate: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProgress:
+    """The newest thing an agent said about its work; kept in memory only."""
+
+    # For example "run 2 of 4: reading /proc/meminfo".
+    step: str
+    # 0 to 1.
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelView:
+    """The kernel of one architecture."""
+
+    architecture: str
+    release: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostProgressView:
+    """One host's place in its journey."""
+
+    host: str
+    stratum: str
+    role: str
+    step: str
+    # What the agent is doing, or why the host stopped; may be empty.
+    detail: str
+    # uname -r as last heard; empty before the host's turn.
+    kernel_release: str
+    # None before the host's turn.
+    step_since: Epoch | None
+    # None when the step waits for nothing.
+    deadline: Epoch | None
+    # How much of the present step is done, 0 to 1.
+    fraction: float
+    # None until both kernels were measured here.
+    saving: IntervalView | None
+    # Empty without a saving.
+    saving_unit: str
+    # Boots heard of since the host's turn began, the one it began under included.
+    boots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveView:
+    """One wave."""
+
+    # Counts from 1, as people do.
+    number: int
+    # "waiting", "active", "baking", "passed" or "failed"; a wave that was judged and did not pass has failed.
+    state: str
+    hosts: tuple[HostProgressView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """The newest verdict on one metric in one stratum."""
+
+    stratum: str
+    metric: str
+    verdict: str
+    # "confirmed", "refuted", "open", or empty when no claim was judged.
+    claim: str
+    sentence: str
+    # None when there was nothing to estimate from.
+    interval: IntervalView | None
+    # What was claimed; 0 when nothing was.
+    bound: float
+    hosts: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutView:
+    """A whole rollout."""
+
+    name: str
+    state: str
+    # None until it starts, and until it ends.
+    started_at: Epoch | None
+    ended_at: Epoch | None
+    waves: tuple[WaveView, ...]
+    # The one thing the rollout waits for or ended with, as a sentence.
+    blocking_reason: str
+    # What happens next by itself, and when; empty and None when nothing does.
+    next_deadline_name: str
+    next_deadline: Epoch | None
+    verdicts: tuple[VerdictView, ...]
+    # Grows with every recorded change of the rollout or one of its hosts.
+    revision: int
+    terminal: bool
+    kernels: tuple[KernelView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapDeviceView:
+    """One line of /proc/swaps."""
+
+    path: str
+    size_bytes: int
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFactsView:
+    """What a host is, as its agent described it last."""
+
+    hostname: str
+    # "x86_64" or "arm64".
+    architecture: str
+    page_size_bytes: int
+    memory_bytes: int
+    kernel_release: str
+    kernel_version: str
+    boot_id: str
+    # "metal", "vm", "emulated" or "unknown".
+    platform: str
+    swap_devices: tuple[SwapDeviceView, ...]
+    labels: Mapping[str, str]
+    agent_version: str
+    kernel_command_line: str
+    cpu_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """One enrolled host."""
+
+    name: str
+    stratum: str
+    connected: bool
+    # None when it was never heard.
+    last_seen: Epoch | None
+    facts: HostFactsView
+    # The active rollout that holds this host, and the host's step in it; empty when none does.
+    rollout: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWaveView:
+    """One wave of a plan; `number` counts from 1."""
+
+    number: int
+    hosts: tuple[str, ...]
+    bake_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedClaimView:
+    """What must be seen to promote."""
+
+    metric: str
+    unit: str
+    at_least: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """What a rollout would do."""
+
+    name: str
+    waves: tuple[PlannedWaveView, ...]
+    kernels: tuple[KernelView, ...]
+    claims: tuple[PlannedClaimView, ...]
+    # Sentences; a plan with blockers cannot start.
+    blockers: tuple[str, ...]
+    notes: tuple[str, ...]
+    # Decided the order of hosts.
+    seed: str
+    host_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplanationView:
+    """Why a rollout stands where it stands."""
+
+    # Names host, signal and console line where there are any.
+    sentence: str
+    evidence: tuple[str, ...]
+    # The command to run next.
+    next_command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportView:
+    """The before/after report in its three forms."""
+
+    # Mailing-list plain text, at most 78 columns.
+    text: str
+    markdown: str
+    # A JSON document.
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTokenView:
+    """A join token; whoever has it can enroll hosts until it is used up or expires."""
+
+    token: str

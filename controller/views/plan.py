@@ -1,0 +1,44 @@
+"""What a rollout would do, before anything is done."""
+
+from collections.abc import Iterable, Mapping
+
+from controller.domain.kernels import Kernel
+from controller.domain.selection import WavePlan
+from controller.domain.spec import Claim, RolloutSpec
+from controller.views.models import PlannedClaimView, PlannedWaveView, PlanView
+from controller.views.rollout import kernel_views
+
+_REFUTED = {"pause": "pauses the rollout", "revert": "reverts the rollout"}
+
+
+def plan_view(
+    spec: RolloutSpec,
+    plan: WavePlan,
+    kernels: Mapping[str, Kernel],
+    *,
+    blockers: Iterable[str] = (),
+    notes: Iterable[str] = (),
+) -> PlanView:
+    """Return the plan; `blockers` and `notes` are sentences added to those of the waves, such as a missing kernel."""
+    return PlanView(
+        name=spec.name,
+        waves=tuple(
+            PlannedWaveView(number=wave.number, hosts=tuple(planned.host for planned in wave.hosts), bake_s=wave.bake_s)
+            for wave in plan.waves
+        ),
+        kernels=kernel_views(kernels),
+        claims=tuple(_claim(claim) for claim in spec.claims),
+        blockers=(*plan.blockers, *blockers),
+        notes=(*plan.notes, *notes),
+        seed=plan.seed,
+        host_count=sum(len(wave.hosts) for wave in plan.waves),
+    )
+
+
+def _claim(claim: Claim) -> PlannedClaimView:
+    sentence = (
+        f"{claim.metric} must fall by at least {claim.saves_at_least:g} {claim.unit} on every stratum, with "
+        f"{claim.confidence * 100:.6g} % confidence; "
+        f"a refuted claim {_REFUTED[claim.on_refuted]}, an open one pauses it."
+    )
+    return PlannedClaimView(metric=claim.metric, unit=claim.unit, at_least=claim.saves_at_least, sentence=sentence)

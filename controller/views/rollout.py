@@ -1,0 +1,160 @@
+"""A rollout as operators see it: waves, every host's step, verdicts, and the one thing it waits for."""
+
+from collections.abc import Mapping, Sequence
+
+from controller.domain.attempt import Attempt
+from controller.domain.events import JudgedCell, PlannedHost
+from controller.domain.journey import ENDED, Step
+from controller.domain.kernels import Kernel
+from controller.domain.rollout import Rollout, State
+from controller.views.models import (
+    Epoch,
+    HostProgressView,
+    IntervalView,
+    KernelView,
+    LiveProgress,
+    RolloutView,
+    VerdictView,
+    WaveView,
+)
+from controller.views.savings import host_saving
+from controller.views.waiting import blocking_reason, next_deadline
+
+_UP = frozenset({Step.BAKE, Step.DONE})
+
+
+def rollout_view(
+    rollout: Rollout, attempts: Mapping[str, Attempt], live: Mapping[str, LiveProgress], now: float
+) -> RolloutView:
+    """Return the rollout as it stands at `now`. `attempts` and `live` are keyed by host; absent hosts are pending."""
+    hosts = tuple(attempts[name] for name in sorted(attempts))
+    deadline_name, deadline = next_deadline(rollout, hosts)
+    return RolloutView(
+        name=rollout.name,
+        state=rollout.state.value,
+        started_at=None if rollout.started_at is None else Epoch(rollout.started_at),
+        ended_at=None if rollout.ended_at is None else Epoch(rollout.ended_at),
+        waves=tuple(
+            WaveView(
+                number=number + 1,
+                state=wave_state(rollout, number, [attempts[p.host] for p in planned if p.host in attempts]),
+                hosts=tuple(_host(rollout, p, attempts.get(p.host), live.get(p.host), now) for p in planned),
+            )
+            for number, planned in enumerate(rollout.waves)
+        ),
+        blocking_reason=blocking_reason(rollout, hosts),
+        next_deadline_name=deadline_name,
+        next_deadline=None if deadline is None else Epoch(deadline),
+        verdicts=verdict_views(rollout),
+        revision=rollout.revision + sum(attempt.revision for attempt in hosts),
+        terminal=rollout.ended,
+        kernels=kernel_views(rollout.kernels),
+    )
+
+
+def kernel_views(kernels: Mapping[str, Kernel]) -> tuple[KernelView, ...]:
+    """Return the kernels by architecture."""
+    return tuple(
+        KernelView(architecture=name, release=kernel.release, digest=kernel.digest, source=kernel.source)
+        for name, kernel in sorted(kernels.items())
+    )
+
+
+def verdict_views(rollout: Rollout) -> tuple[VerdictView, ...]:
+    """Return the newest cell of every stratum and metric, in that order."""
+    newest: dict[tuple[str, str], JudgedCell] = {}
+    for judged in rollout.judged:
+        newest.update({(cell.stratum, cell.metric): cell for cell in judged.cells})
+    return tuple(_verdict(newest[key]) for key in sorted(newest))
+
+
+def _verdict(cell: JudgedCell) -> VerdictView:
+    interval = None
+    if cell.low is not None and cell.estimate is not None and cell.high is not None:
+        interval = IntervalView(low=cell.low, estimate=cell.estimate, high=cell.high)
+    return VerdictView(
+        stratum=cell.stratum,
+        metric=cell.metric,
+        verdict=cell.verdict,
+        claim=cell.claim,
+        sentence=cell.sentence,
+        interval=interval,
+        bound=cell.bound or 0.0,
+        hosts=cell.hosts,
+        unit=cell.unit,
+    )
+
+
+def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt]) -> str:
+    """Return the wave's state in one word; `wave` counts from 0 and `attempts` are its hosts."""
+    decisions = [judged.decision for judged in rollout.judged if judged.wave == wave]
+    if decisions:
+        return "passed" if decisions[-1] == "promote" else "failed"
+    if wave < rollout.wave:
+        return "passed"
+    if any(attempt.failure is not None for attempt in attempts):
+        return "failed"
+    if wave > rollout.wave or rollout.state is State.PLANNED:
+        return "waiting"
+    if rollout.ended:
+        return "failed"
+    if attempts and all(attempt.step in _UP for attempt in attempts):
+        return "baking"
+    return "active" if rollout.admitted else "waiting"
+
+
+def _host(
+    rollout: Rollout, planned: PlannedHost, attempt: Attempt | None, live: LiveProgress | None, now: float
+) -> HostProgressView:
+    if attempt is None:
+        attempt = Attempt(
+            rollout=rollout.name,
+            uid=rollout.uid,
+            host=planned.host,
+            stratum=planned.stratum,
+            architecture=planned.architecture,
+            role=planned.role,
+            wave=0,
+            position=0,
+        )
+    saving = host_saving(rollout, attempt)
+    deadline = None if rollout.ended else attempt.wake_at(rollout.policy.silence_timeout_s)
+    return HostProgressView(
+        host=attempt.host,
+        stratum=attempt.stratum,
+        role=attempt.role.value,
+        step=attempt.step.value,
+        detail=_detail(attempt, live),
+        kernel_release=attempt.release,
+        step_since=None if attempt.step is Step.PENDING else Epoch(attempt.since),
+        deadline=None if deadline is None else Epoch(deadline),
+        fraction=_fraction(attempt, live, now),
+        saving=None if saving is None else saving.interval,
+        saving_unit="" if saving is None else saving.unit,
+        boots=len(attempt.boot_ids),
+    )
+
+
+def _detail(attempt: Attempt, live: LiveProgress | None) -> str:
+    if attempt.failure is not None:
+        line = f": “{attempt.failure.line}”" if attempt.failure.line else ""
+        return f"{attempt.failure.sentence}{line}"
+    if attempt.ended:
+        return ""
+    if attempt.silent_since is not None:
+        # A host that was asked to restart is expected to be silent.
+        return "restarting" if attempt.step in (Step.REBOOT, Step.VERIFY) else "not heard"
+    if attempt.tries:
+        again = f"try {attempt.tries + 1}"
+        return f"{again}: {live.step}" if live is not None else again
+    return live.step if live is not None else ""
+
+
+def _fraction(attempt: Attempt, live: LiveProgress | None, now: float) -> float:
+    if attempt.step in ENDED:
+        return 1.0
+    if attempt.step is Step.BAKE and attempt.deadline is not None:
+        length = attempt.deadline - attempt.since
+        return min(1.0, max(0.0, (now - attempt.since) / length)) if length > 0 else 1.0
+    measuring = attempt.step in (Step.BASELINE, Step.PROBATION)
+    return min(1.0, max(0.0, live.fraction)) if live is not None and measuring else 0.0

@@ -1,0 +1,114 @@
+"""What a rollout waits for: the one reason as a sentence, and the next thing that time alone changes."""
+
+from collections.abc import Sequence
+
+from controller.domain.attempt import Attempt
+from controller.domain.journey import MUST_BE_HEARD, Step
+from controller.domain.rollout import Rollout, State
+from controller.views.quantities import names_text
+
+# Steps from the beginning of the journey to its end: the wave waits for the hosts that are furthest behind.
+_ORDER = tuple(Step)
+
+# What hosts in a step are doing, for one host and for several.
+_DOING: dict[Step, tuple[str, str]] = {
+    Step.BASELINE: ("measures the old kernel", "measure the old kernel"),
+    Step.DRAIN: ("is being drained", "are being drained"),
+    Step.STAGE: ("receives the kernel", "receive the kernel"),
+    Step.ARM: ("arms the kernel for one boot", "arm the kernel for one boot"),
+    Step.REBOOT: ("is about to restart", "are about to restart"),
+    Step.VERIFY: ("boots the kernel on trial", "boot the kernel on trial"),
+    Step.PROBATION: ("measures the kernel on trial", "measure the kernel on trial"),
+    Step.BLESS: ("makes the kernel its default", "make the kernel their default"),
+    Step.UNCORDON: ("takes load again", "take load again"),
+    Step.BAKE: ("bakes", "bake"),
+    Step.FALLBACK: ("returns to its old kernel by itself", "return to their old kernel by themselves"),
+    Step.REVERTING: ("is being returned to its old kernel", "are being returned to their old kernel"),
+    Step.LOST: ("did not come back", "did not come back"),
+}
+
+# What a step's deadline is called.
+_DEADLINES: dict[Step, str] = {
+    Step.BASELINE: "the baseline must be measured",
+    Step.STAGE: "the kernel must have arrived",
+    Step.ARM: "the kernel must be armed",
+    Step.REBOOT: "the restart must have begun",
+    Step.VERIFY: "a healthy agent must answer",
+    Step.PROBATION: "probation ends",
+    Step.BLESS: "the kernel must be the default",
+    Step.BAKE: "baking ends",
+    Step.FALLBACK: "it must be back on its old kernel by itself",
+    Step.REVERTING: "it must be back on its old kernel",
+}
+
+_ENDED: dict[State, str] = {
+    State.PROMOTED: "promoted",
+    State.ABORTED: "aborted",
+    State.REVERTED: "reverted",
+    State.REVERT_INCOMPLETE: "revert incomplete",
+}
+
+
+def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
+    """Return the one thing the rollout waits for or ended with. `attempts` are its hosts by name."""
+    match rollout.state:
+        case State.PLANNED:
+            return "planned, and not started yet"
+        case State.RUNNING:
+            return _running(rollout, attempts)
+        case State.PAUSED:
+            flying = _slowest([a for a in attempts if a.in_flight])
+            return _joined("paused", rollout.reason, flying)
+        case State.ABORTING | State.REVERTING:
+            flying = _slowest([a for a in attempts if a.in_flight])
+            return _joined(rollout.state.value, rollout.reason, flying)
+        case _:
+            lost = f"{names_text(rollout.lost)} did not come back" if rollout.lost else ""
+            return _joined(_ENDED[rollout.state], rollout.reason, lost)
+
+
+def _joined(word: str, reason: str, more: str) -> str:
+    text = f"{word}: {reason}" if reason else word
+    return f"{text}; {more}" if more else text
+
+
+def _running(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
+    wave = [attempt for attempt in attempts if attempt.wave == rollout.wave]
+    silent = [a.host for a in wave if a.silent_since is not None and a.step in MUST_BE_HEARD]
+    if silent:
+        return f"{names_text(silent)} {'is' if len(silent) == 1 else 'are'} not heard"
+    flying = [a for a in wave if a.in_flight]
+    where = f"wave {rollout.wave + 1} of {len(rollout.waves)}"
+    if flying and all(a.step is Step.BAKE for a in flying) and not any(a.step is Step.PENDING for a in wave):
+        return f"{where} bakes"
+    if flying:
+        return _slowest(flying)
+    pending = [a.host for a in wave if a.step is Step.PENDING]
+    if pending:
+        verb = "waits" if len(pending) == 1 else "wait"
+        return f"{names_text(pending)} {verb} for a free slot of the {rollout.policy.max_in_flight} in flight"
+    return f"{where} is about to be judged"
+
+
+def _slowest(flying: Sequence[Attempt]) -> str:
+    """Say what the hosts that are furthest behind are doing; nothing when none is under way."""
+    if not flying:
+        return ""
+    step = min((attempt.step for attempt in flying), key=_ORDER.index)
+    hosts = [attempt.host for attempt in flying if attempt.step is step]
+    one, several = _DOING[step]
+    return f"{names_text(hosts)} {one if len(hosts) == 1 else several}"
+
+
+def next_deadline(rollout: Rollout, attempts: Sequence[Attempt]) -> tuple[str, float | None]:
+    """Return what happens next by itself and when, in seconds since the epoch; ("", None) when nothing does."""
+    if rollout.ended:
+        return "", None
+    silence_s = rollout.policy.silence_timeout_s
+    due = [(time, a) for a in attempts if a.in_flight and (time := a.wake_at(silence_s)) is not None]
+    if not due:
+        return "", None
+    time, attempt = min(due, key=lambda pair: (pair[0], pair[1].host))
+    if attempt.deadline is None or time < attempt.deadline:
+        return f"{attempt.host}: it must be heard again", time
+    return f"{attempt.host}: {_DEADLINES[attempt.step]}", time
