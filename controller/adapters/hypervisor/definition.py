@@ -119,7 +119,8 @@ def to_document(definition: VmDefinition) -> dict[str, Any]:
             document["channel"]["kind"] = "serial"
         case NetworkChannel():
             document["channel"]["kind"] = "network"
-    return {"version": FORMAT_VERSION, **document}
+    # Through JSON and back, so that tuples are lists here as they will be in the file.
+    return cast(dict[str, Any], json.loads(json.dumps({"version": FORMAT_VERSION, **document})))
 
 
 def from_document(document: object, *, where: str) -> VmDefinition:

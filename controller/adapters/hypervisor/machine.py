@@ -1,6 +1,7 @@
 """Starts, sees and ends the QEMU of one VM. A lock that QEMU inherits tells whether it lives, whoever started it."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -113,8 +114,6 @@ class QemuMachine:
             )
 
     def _alive(self, number: int) -> bool:
-        if self._child is not None:
-            self._child.poll()
         try:
             fd = os.open(self._vm_dir / qemu.lock_file(number), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -124,9 +123,17 @@ class QemuMachine:
         except BlockingIOError:
             return True
         else:
+            self._reap()
             return False
         finally:
             os.close(fd)
+
+    def _reap(self) -> None:
+        """Take note of our child's end; it has let go of its lock, so it is on its way out."""
+        if self._child is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=SIGNAL_TIMEOUT_S)
+            self._child = None
 
     async def _gone(self, number: int) -> bool:
         for _ in range(int(SIGNAL_TIMEOUT_S / _LOOK_EVERY_S)):
