@@ -1,0 +1,259 @@
+"""Operators' calls to a controller: mutual TLS, a deadline on every call, and errors in words."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from controller.adapters.rpc.messages import from_message
+from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.views.models import (
+    ExplanationView,
+    HostView,
+    JoinTokenView,
+    PlanView,
+    ReportView,
+    RolloutView,
+)
+from protos.kernroll.v1 import operator_pb2 as pb
+from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
+
+# The name in every controller's certificate, whatever address it is reached at.
+SERVER_NAME = "kernroll-controller"
+AUTHORITY_FILE = "ca.pem"
+CERTIFICATE_FILE = "operator.pem"
+KEY_FILE = "operator-key.pem"
+# Trailer with which a controller that is there answers UNAVAILABLE, for example because a mirror does not answer.
+RETRY_AFTER_KEY = "kernroll-retry-after-s"
+
+CALL_TIMEOUT_S = 30.0
+# Planning and starting may have to fetch kernels first.
+FETCH_TIMEOUT_S = 900.0
+
+_CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.enable_http_proxy", 0),
+    # Notices a controller whose machine is gone. A server tolerates one ping in five minutes without being told more.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
+
+
+class Unreachable(Temporary):
+    """No controller that we can talk to answers at the address."""
+
+
+class TimedOut(Temporary):
+    """The controller took the call and did not answer by the deadline."""
+
+
+class OperatorClient:
+    """Calls one controller; use as a context manager. Every method raises KernrollError only."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        client_dir: Path | None,
+        timeout_s: float = CALL_TIMEOUT_S,
+        fetch_timeout_s: float = FETCH_TIMEOUT_S,
+    ) -> None:
+        """Prepare calls to `address` ("host:port") with the certificate in `client_dir`.
+
+        None speaks plain text, which only a loopback address may be asked to. No connection is made yet.
+        """
+        self.address = address
+        self._timeout_s = timeout_s
+        self._fetch_timeout_s = fetch_timeout_s
+        _check_address(address)
+        if client_dir is None:
+            _require_loopback(address)
+            self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        else:
+            options = [*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME)]
+            self._channel = grpc.secure_channel(address, _credentials(client_dir), options=options)
+        self._stub = OperatorServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channel.close()
+
+    def list_hosts(self, selector: str = "") -> tuple[HostView, ...]:
+        """Return the enrolled hosts that match "name=value,…", by name; empty matches all."""
+        answer = self._call(self._stub.ListHosts, pb.ListHostsRequest(selector=selector))
+        return tuple(from_message(host, HostView) for host in answer.hosts)
+
+    def get_host(self, name: str) -> HostView:
+        """Return one host; raises NotFound."""
+        return from_message(self._call(self._stub.GetHost, pb.GetHostRequest(name=name)), HostView)
+
+    def plan_rollout(self, spec_yaml: str, file_name: str) -> PlanView:
+        """Return what the rollout would do; raises InvalidInput for a bad spec. Changes nothing."""
+        request = pb.PlanRolloutRequest(spec_yaml=spec_yaml, file_name=file_name)
+        return from_message(self._call(self._stub.PlanRollout, request, self._fetch_timeout_s), PlanView)
+
+    def start_rollout(self, spec_yaml: str, file_name: str) -> RolloutView:
+        """Start the rollout; raises InvalidInput for a bad spec, Conflict for a plan with blockers or a used name."""
+        request = pb.StartRolloutRequest(spec_yaml=spec_yaml, file_name=file_name)
+        return from_message(self._call(self._stub.StartRollout, request, self._fetch_timeout_s), RolloutView)
+
+    def list_rollouts(self) -> tuple[RolloutView, ...]:
+        """Return all rollouts."""
+        answer = self._call(self._stub.ListRollouts, pb.ListRolloutsRequest())
+        return tuple(from_message(rollout, RolloutView) for rollout in answer.rollouts)
+
+    def get_rollout(self, name: str) -> RolloutView:
+        """Return one rollout; raises NotFound."""
+        return from_message(self._call(self._stub.GetRollout, pb.GetRolloutRequest(name=name)), RolloutView)
+
+    def watch_rollout(self, name: str, timeout_s: float) -> Iterator[RolloutView]:
+        """Yield the rollout at once and after every change until it ends; raises TimedOut after `timeout_s`."""
+        with self._translated("WatchRollout", timeout_s):
+            call: Any = self._stub.WatchRollout(pb.GetRolloutRequest(name=name), timeout=timeout_s)
+            try:
+                for message in call:
+                    yield from_message(message, RolloutView)
+            finally:
+                call.cancel()
+
+    def abort_rollout(self, name: str, remark: str = "") -> RolloutView:
+        """Start nothing new, bring hosts in flight back, leave finished hosts; raises NotFound or Conflict."""
+        request = pb.ActOnRolloutRequest(name=name, remark=remark)
+        return from_message(self._call(self._stub.AbortRollout, request), RolloutView)
+
+    def revert_rollout(self, name: str, remark: str = "") -> RolloutView:
+        """Return every touched host to its former kernel; raises NotFound or Conflict."""
+        request = pb.ActOnRolloutRequest(name=name, remark=remark)
+        return from_message(self._call(self._stub.RevertRollout, request), RolloutView)
+
+    def explain_rollout(self, name: str) -> ExplanationView:
+        """Return why the rollout is in its state; raises NotFound."""
+        return from_message(self._call(self._stub.ExplainRollout, pb.GetRolloutRequest(name=name)), ExplanationView)
+
+    def report_rollout(self, name: str) -> ReportView:
+        """Return the before/after report; raises NotFound."""
+        request = pb.GetRolloutRequest(name=name)
+        return from_message(self._call(self._stub.ReportRollout, request, self._fetch_timeout_s), ReportView)
+
+    def create_join_token(self, *, uses: int, valid_s: float) -> JoinTokenView:
+        """Return a token with which `uses` hosts can enroll during the next `valid_s` seconds."""
+        request = pb.CreateJoinTokenRequest(uses=uses, valid_s=valid_s)
+        return from_message(self._call(self._stub.CreateJoinToken, request), JoinTokenView)
+
+    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
+        deadline_s = self._timeout_s if timeout_s is None else timeout_s
+        with self._translated(type(request).__name__.removesuffix("Request"), deadline_s):
+            return method(request, timeout=deadline_s)
+
+    @contextmanager
+    def _translated(self, verb: str, timeout_s: float) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise translate(error, address=self.address, verb=verb, timeout_s=timeout_s) from error
+
+
+def translate(error: grpc.RpcError, *, address: str, verb: str, timeout_s: float) -> KernrollError:
+    """Return a failed call in words: what failed, which controller, and what to try."""
+    # What a call raises is a grpc.Call as well.
+    code: grpc.StatusCode = error.code()
+    text = " ".join((error.details() or "").split())
+    match code:
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            # A bad spec has one line for every problem.
+            return InvalidInput(error.details() or "the controller refused the input without saying why")
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(text)
+        case grpc.StatusCode.ALREADY_EXISTS | grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.ABORTED:
+            return Conflict(error.details() or text)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return TimedOut(f"{verb}: the controller at {address} did not answer within {timeout_s:g} s; try again")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return Permanent(
+                f"the controller at {address} does not know {verb}: it speaks another version of the protocol; "
+                "use a kernroll of the controller's version"
+            )
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return Permanent(f"the controller at {address} refuses {verb} to this certificate: {text}")
+        case grpc.StatusCode.UNAVAILABLE:
+            return _unavailable(error, address, text)
+        case grpc.StatusCode.CANCELLED:
+            return Unreachable(f"{verb}: the controller at {address} ended the call; try again")
+        case _:
+            return Permanent(f"{verb} failed on the controller at {address}: {text} ({code.name}); its log has more")
+
+
+def _unavailable(error: grpc.RpcError, address: str, text: str) -> KernrollError:
+    trailers: dict[str, str] = {entry[0]: str(entry[1]) for entry in error.trailing_metadata() or ()}
+    if RETRY_AFTER_KEY in trailers:
+        return Temporary(text, retry_after_s=float(trailers[RETRY_AFTER_KEY]))
+    if "CERTIFICATE_VERIFY_FAILED" in text or "Hostname Verification" in text:
+        return Permanent(
+            f"the certificate at {address} was not made by the authority in {AUTHORITY_FILE}: another controller "
+            "answers there, or --client-dir belongs to another one"
+        )
+    if "Expected SETTINGS frame" in text or "WRONG_VERSION_NUMBER" in text or "http1" in text:
+        return Permanent(
+            f"what answers at {address} does not speak kernroll's protocol (gRPC over TLS): check --controller, and "
+            "--insecure for a controller that serves plain text"
+        )
+    if "Socket closed" in text and "failed to connect" in text:
+        return Unreachable(
+            f"the connection to {address} was closed during the handshake: the controller does not accept this "
+            "certificate (--client-dir), or it speaks plain text (--insecure) and we do not, or the other way round"
+        )
+    if "resolving" in text or "lookup" in text:
+        host = address.rpartition(":")[0]
+        return Unreachable(f"{address}: the name {host} cannot be resolved; check --controller")
+    return Unreachable(
+        f"no controller answers at {address}; start one with `kernroll controller serve` or set --controller"
+    )
+
+
+def _check_address(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise InvalidInput(f"--controller: {address!r} must be host:port, for example 127.0.0.1:7443")
+
+
+def _require_loopback(address: str) -> None:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise InvalidInput(f"--insecure: {address} is not a loopback address; plain text never leaves the machine")
+
+
+def _credentials(client_dir: Path) -> grpc.ChannelCredentials:
+    parts: dict[str, bytes] = {}
+    for name in (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE):
+        try:
+            parts[name] = (client_dir / name).read_bytes()
+        except FileNotFoundError as error:
+            raise Unreachable(
+                f"no operator certificate: {client_dir / name} is not there; `kernroll controller serve` makes one on "
+                "its first start, or set --client-dir to a directory that has it"
+            ) from error
+        except OSError as error:
+            raise Permanent(f"{client_dir / name}: cannot be read: {error.strerror}; set --client-dir") from error
+        if b"-----BEGIN" not in parts[name]:
+            raise Permanent(f"{client_dir / name}: is not a PEM file; set --client-dir")
+    return grpc.ssl_channel_credentials(
+        root_certificates=parts[AUTHORITY_FILE],
+        private_key=parts[KEY_FILE],
+        certificate_chain=parts[CERTIFICATE_FILE],
+    )
