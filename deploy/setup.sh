@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly venv=.venv
 readonly stamp=$venv/kernroll-setup.stamp
-readonly log=$venv/kernroll-setup.log
+readonly log=build/setup.log
 readonly package_list=deploy/debian-packages.txt
 readonly step_timeout_s=${KERNROLL_SETUP_TIMEOUT_S:-1800}
 
@@ -23,7 +23,7 @@ die() {
 
 # What the environment was made from. The folder counts because an editable installation and the scripts in it carry its path.
 state_key() {
-  { "$venv/bin/python" -c 'import sys; print(sys.version)' && pwd &&
+  { "$venv/bin/python" -c 'import sys; print(sys.version)' && pwd -P &&
     cat pyproject.toml "$package_list" deploy/setup.sh; } 2>/dev/null | sha256sum | cut -d ' ' -f 1
 }
 
@@ -56,8 +56,7 @@ missing_packages() {
 
 # Runs apt-get as root, with a deadline, waiting for another apt for a while instead of failing at once.
 apt_get() {
-  timeout --foreground "$step_timeout_s" "${become[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null
+  logged "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"
 }
 
 install_packages() {
@@ -80,23 +79,28 @@ install_packages() {
   fi
   say "installing them${become[*]:+ through sudo}"
   # Package lists may be absent or stale: fetch them only when the installation fails without.
-  apt_get install --no-install-recommends "${packages[@]}" >/dev/null 2>&1 && return 0
-  { apt_get update && apt_get install --no-install-recommends "${packages[@]}"; } >&2 ||
-    die "apt could not install: ${packages[*]}. Its messages are above; as root, try:  $command"
+  apt_get install --no-install-recommends "${packages[@]}" && return 0
+  { apt_get update && apt_get install --no-install-recommends "${packages[@]}"; } && return 0
+  tail -n 15 "$log" >&2
+  die "apt could not install: ${packages[*]}. The end of its log is above, all of it in $log." "As root, try:  $command"
 }
 
-# A long, quiet command: its output goes to the log, the line it is at to the terminal.
+# Runs a long, quiet command with a deadline: its output goes to the log, the line it is at to the terminal.
 logged() {
   local line
   timeout --foreground "$step_timeout_s" "$@" </dev/null 2>&1 | while IFS= read -r line; do
     printf '%s\n' "$line" >&3
-    if [[ -t 2 ]]; then printf '\r\033[K  %.100s' "$line" >&2; fi
+    if [[ -t 2 ]]; then printf '\r\033[K  %.76s' "$line" >&2; fi
   done 3>>"$log" && { if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi; }
 }
 
 make_environment() {
   local python
-  "$venv/bin/python" -c 'import sys; assert sys.version_info >= (3, 11); import pip' >/dev/null 2>&1 && return 0
+  # The scripts in it carry its path, so one that was moved here from another folder is made anew.
+  if "$venv/bin/python" -c 'import sys; assert sys.version_info >= (3, 11); import pip' >/dev/null 2>&1 &&
+    grep -qsF "$(pwd -P)/$venv/bin/python" "$venv/bin/pip"; then
+    return 0
+  fi
   if ! python=$(find_python); then
     die "Python 3.11 or newer with the venv module is needed${PYTHON:+, and PYTHON=$PYTHON is not one}." \
       "python3 here: $(command -v python3 || printf 'none')$(python3 -c 'import sys; print(", version", sys.version.split()[0])' 2>/dev/null || true)." \
@@ -111,7 +115,6 @@ install_project() {
   key=$(state_key)
   rm -f "$stamp"
   say "installing kernroll and what it needs into $venv (a few hundred MB the first time; log: $log)"
-  : >"$log"
   if ! logged "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --retries 3 --timeout 60 -e '.[dev]'; then
     printf '\n' >&2
     tail -n 15 "$log" >&2
@@ -130,6 +133,7 @@ main() {
   exec 9<pyproject.toml
   flock -w "$step_timeout_s" 9 || die "another set-up of this folder still runs after $step_timeout_s s."
   is_ready && return 0
+  { mkdir -p "$(dirname "$log")" && : >"$log"; } || die "cannot write $log; does this folder belong to another user?"
   install_packages
   make_environment
   install_project
