@@ -73,12 +73,14 @@ class AptRoot:
     def versions(self, pattern: str, architecture: str, progress: Progress) -> list[PackageVersion]:
         """Return every offered version of the packages whose whole name matches a POSIX extended regular expression."""
         configuration = self.prepare(progress)
-        native = f"-oAPT::Architecture={architecture}"
-        names = self._ask(configuration, ["apt-cache", native, "search", "--names-only", f"^({pattern})$"])
+        # Asking in the configured native architecture keeps apt's index valid from one call to the next.
+        names = self._ask(configuration, ["apt-cache", "search", "--names-only", f"^({pattern})$"])
         found = sorted({line.split(" - ")[0].strip() for line in names.splitlines() if " - " in line})
         if not found:
             return []
-        records = parse_records(self._ask(configuration, ["apt-cache", native, "show", *found]))
+        records = parse_records(
+            self._ask(configuration, ["apt-cache", "show", *[f"{name}:{architecture}" for name in found]])
+        )
         pairs = {(record["Package"], record["Version"]) for record in records if "Version" in record}
         return [PackageVersion(package=name, version=version) for name, version in sorted(pairs)]
 
@@ -104,26 +106,26 @@ class AptRoot:
             command += ["-t", default_release]
         what = f"Resolving {', '.join(packages)} ({architecture}) from {', '.join(self.suites)}"
         uris = parse_uris(self._ask(configuration, [*command, *packages], what))
-        return self._describe(configuration, uris, architecture)
+        names = sorted({name.split("_")[0] for name in uris})
+        return self._describe(configuration, uris, ["apt-cache", f"-oAPT::Architecture={architecture}", "show", *names])
 
     def exact(self, packages: Iterable[PackageVersion], architecture: str, progress: Progress) -> list[Archive]:
         """Return the files of exactly these packages, without their dependencies."""
         configuration = self.prepare(progress)
         chosen = [f"{package.package}:{architecture}={package.version}" for package in packages]
         uris = parse_uris(self._ask(configuration, ["apt-get", "download", "--print-uris", "-qq", *chosen]))
-        return self._describe(configuration, uris, architecture)
+        return self._describe(configuration, uris, ["apt-cache", "show", *chosen])
 
     def fetch(self, archives: Sequence[Archive], progress: Progress, *, label: str) -> list[Path]:
         """Bring package files into the cache and return their paths in order. Errors as in archives.fetch."""
         environment = {"APT_CONFIG": str(self.prepare(progress))}
         return fetch(archives, self.cache.root / "archives", progress, label=label, environment=environment)
 
-    def _describe(self, configuration: Path, uris: dict[str, str], architecture: str) -> list[Archive]:
+    def _describe(self, configuration: Path, uris: dict[str, str], show: list[str]) -> list[Archive]:
         """Add version, size and SHA-256, which `--print-uris` does not reliably tell, from the signed index."""
         if not uris:
             return []
-        names = sorted({name.split("_")[0] for name in uris})
-        output = self._ask(configuration, ["apt-cache", f"-oAPT::Architecture={architecture}", "show", *names])
+        output = self._ask(configuration, show)
         by_file = {
             record["Filename"].rsplit("/", 1)[1]: record for record in parse_records(output) if "Filename" in record
         }

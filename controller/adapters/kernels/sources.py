@@ -83,7 +83,8 @@ def _from_debian(
         raise NotFound(
             f"The mirror ({', '.join(packages.suites)}) has no kernel {source.version}{tail}. It has "
             f"{', '.join(versions) if versions else 'none of this flavour'}. "
-            f"Change kernels.{architecture}.debian.version in the rollout (in the demo: KERNELS=OLD:NEW), or set KERNROLL_DEBIAN_MIRROR to a mirror that still has it."
+            f"Change kernels.{architecture}.debian.version in the rollout (in the demo: KERNELS=OLD:NEW), "
+            "or set KERNROLL_DEBIAN_MIRROR to a mirror that still has it."
         )
     archives = packages.exact(chosen, debian, progress)
     label = f"kernel {source.version}{tail}"

@@ -1,0 +1,167 @@
+"""Guest images: one read-only base image an architecture, and the small seed disk that makes a VM a particular host."""
+
+import hashlib
+import shutil
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.adapters.cache import Cache, Progress, no_progress, request_key
+from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
+from controller.adapters.debian.suites import guest_packages
+from controller.adapters.ext4 import build_ext4
+from controller.domain.errors import Permanent
+from controller.lab import rootfs
+from controller.lab.bytecode import GUEST_PYTHON, compile_tree, guest_python, merge_usr
+
+# Tells the first process of a guest to start Python, print PROBE_PASSED and switch off.
+PROBE_ARGUMENT = "kernroll.probe"
+PROBE_PASSED = "kernroll-probe: passed"
+# Where a guest finds the seed's files; Python packages belong below `app`.
+SEED_MOUNT = "/run/kernroll/seed"
+SEED_APP = "app"
+
+_FORMAT = 1
+# The root file system is found by this disk signature: NVMe names change from boot to boot, and there is no initrd.
+_SIGNATURE = 0x6B726F6C
+_SECTOR_BYTES = 512
+_PARTITION_START_BYTES = 2**20
+# Room for what a guest writes; the base image and its overlays are sparse.
+_ROOT_BYTES = 4 * 2**30
+_JOURNAL_MIB = 16
+_SPARE_INODES = 60_000
+_CONSOLES = {"x86_64": "console=ttyS0", "arm64": "console=ttyAMA0"}
+_QUIRKS = {
+    # An emulated clock is never better than the first guess, and probing absent hardware takes time.
+    "x86_64": "no_timer_check tsc=reliable i8042.noaux i8042.nokbd",
+    "arm64": "",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestImage:
+    """A read-only raw disk image that guests' disks start from."""
+
+    path: Path
+    # Over the versions of everything in it: equal digests, equal userland.
+    digest: str
+
+
+def base_command_line(architecture: str) -> str:
+    """Return the kernel command line that every guest boots with; a kernel's own is appended to it."""
+    words = [
+        _CONSOLES[architecture],
+        f"root=PARTUUID={_SIGNATURE:08x}-01 rootfstype=ext4 rw init=/sbin/kernroll-init",
+        # With QEMU's -no-reboot a panic ends the VM after these seconds.
+        "panic=5",
+        # Page table isolation makes an emulated guest several times slower.
+        "mitigations=off",
+        "loglevel=5 random.trust_cpu=on random.trust_bootloader=on",
+        _QUIRKS[architecture],
+    ]
+    return " ".join(word for word in words if word)
+
+
+def prepare_guest(
+    cache: Cache, architecture: str, progress: Progress = no_progress, packages: AptRoot | None = None
+) -> GuestImage:
+    """Return the base image of an architecture, built on first use.
+
+    Once built it stays as it is until its recipe changes. Raises Permanent (disk full, missing tool) or Temporary
+    (mirror or package index out of reach).
+    """
+    recipe = {
+        "format": _FORMAT,
+        "packages": rootfs.PACKAGES,
+        "wheels": rootfs.wheel_requirements(),
+        "init": (rootfs.GUEST_FILES / "kernroll-init").read_text(encoding="utf-8"),
+        "root_bytes": _ROOT_BYTES,
+    }
+    name = f"guests/{architecture}-{request_key(recipe)}"
+    root = packages or guest_packages(cache)
+
+    def build(directory: Path) -> None:
+        with cache.scratch(f"tree-{architecture}") as scratch:
+            contents = _build_tree(cache, architecture, scratch, root, progress)
+            progress(f"writing the {architecture} image", 0, 0)
+            _write_disk(scratch / "root", directory / "base.raw")
+            digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
+            cache.write_json(
+                (directory / "guest.json").relative_to(cache.root).as_posix(), {"digest": digest, "contents": contents}
+            )
+
+    directory = cache.publish(name, build)
+    description = cache.read_json(f"{name}/guest.json")
+    if description is None:
+        raise Permanent(f"The guest image {directory} is damaged. Delete that directory; it is built again.")
+    return GuestImage(path=directory / "base.raw", digest=str(description["digest"]))
+
+
+def build_seed(cache: Cache, path: Path, files: Mapping[str, bytes | Path], progress: Progress = no_progress) -> None:
+    """Write a VM's seed disk: `files` by their path on it, contents given or copied from a file or directory.
+
+    Python below `app` is compiled for the guests. The disk is replaced atomically.
+    """
+    with cache.lock(f"seed-{path.name}"), cache.scratch(f"seed-{request_key({'path': str(path)})}") as scratch:
+        tree = scratch / "tree"
+        for name, content in files.items():
+            target = tree / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                target.write_bytes(content)
+            elif content.is_dir():
+                shutil.copytree(
+                    content, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyi"), dirs_exist_ok=True
+                )
+            else:
+                shutil.copyfile(content, target)
+        if (tree / SEED_APP).is_dir():
+            python = guest_python(cache, guest_packages(cache), progress)
+            compile_tree(python, tree, [SEED_APP], SEED_MOUNT)
+        draft = path.with_name(f".{path.name}.draft")
+        draft.unlink(missing_ok=True)
+        build_ext4(tree, draft)
+        draft.replace(path)
+
+
+def guest_settings(*, hostname: str, network: bool) -> bytes:
+    """Return the contents of the seed's file guest.env, which a guest's first process reads."""
+    return f"hostname={hostname}\nnetwork={'user' if network else 'none'}\n".encode()
+
+
+def _build_tree(cache: Cache, architecture: str, scratch: Path, packages: AptRoot, progress: Progress) -> list[str]:
+    """Build the userland in scratch/root and return what went into it, one line each."""
+    label = f"the {architecture} userland"
+    tree = scratch / "root"
+    merge_usr(tree)
+    archives = packages.closure(rootfs.PACKAGES, DEBIAN_ARCHITECTURES[architecture], progress)
+    unpack(packages.fetch(archives, progress, label=label), tree, progress, label=label)
+    wheels = rootfs.download_wheels(architecture, scratch / "wheels", progress)
+    rootfs.install_wheels(wheels, tree)
+    rootfs.complete(tree)
+    progress(f"compiling Python for {architecture}", 0, 0)
+    python = guest_python(cache, packages, progress)
+    compile_tree(python, tree, [f"usr/lib/python{GUEST_PYTHON}", "usr/lib/python3/dist-packages", rootfs.WHEELS_FOLDER])
+    return [f"{archive.package} {archive.version}" for archive in archives] + [wheel.name for wheel in wheels]
+
+
+def _write_disk(tree: Path, image: Path) -> None:
+    """Write a disk with one partition that holds the tree."""
+    build_ext4(
+        tree,
+        image,
+        size_bytes=_ROOT_BYTES,
+        offset_bytes=_PARTITION_START_BYTES,
+        journal_mib=_JOURNAL_MIB,
+        spare_inodes=_SPARE_INODES,
+    )
+    with image.open("r+b") as disk:
+        disk.write(partition_table(_PARTITION_START_BYTES, _ROOT_BYTES))
+
+
+def partition_table(start_bytes: int, size_bytes: int) -> bytes:
+    """Return a master boot record with one Linux partition and the signature by which guests find it."""
+    start, sectors = start_bytes // _SECTOR_BYTES, size_bytes // _SECTOR_BYTES
+    entry = struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", start, sectors)
+    return bytes(440) + struct.pack("<IH", _SIGNATURE, 0) + entry + bytes(48) + b"\x55\xaa"
