@@ -32,8 +32,8 @@ class VmStatus:
     """One VM as its directory shows it."""
 
     delivery: DeliveryStatus
-    # Whether a supervisor is running now.
-    supervised: bool
+    # Process id of its supervisor; None when there is none.
+    supervisor_pid: int | None
     # Whether the machine is meant to run.
     switched_on: bool
 
@@ -78,7 +78,7 @@ def vm_status(vm_dir: Path) -> VmStatus:
     """Look at a VM without changing anything; raise NotFound when there is none in this directory."""
     written = status_on_disk(vm_dir)
     try:
-        return replace(written, delivery=call(vm_dir, "status"), supervised=True)
+        return replace(written, delivery=call(vm_dir, "status"), supervisor_pid=_supervisor_pid(vm_dir))
     except NoSupervisor:
         return written
 
@@ -91,7 +91,7 @@ def status_on_disk(vm_dir: Path) -> VmStatus:
     if not state.revision:
         # It was never switched on, so there is no journal yet.
         delivery = replace(delivery, default=definition.kernel.digest)
-    return VmStatus(delivery=delivery, supervised=False, switched_on=state.on)
+    return VmStatus(delivery=delivery, supervisor_pid=None, switched_on=state.on)
 
 
 def is_switched_on(vm_dir: Path) -> bool:
@@ -125,6 +125,11 @@ def _spawn(vm_dir: Path, *, switch_on: bool, timeout_s: float) -> None:
     said = result.stdout.decode(errors="replace").strip() or f"it ended with code {result.returncode}"
     message = f"{vm_dir.name}: its supervisor cannot start: {said}; see {vm_dir / LOG_NAME}"
     raise Temporary(message) if result.returncode == EXIT_TEMPORARY else Permanent(message)
+
+
+def _supervisor_pid(vm_dir: Path) -> int | None:
+    text = (vm_dir / LOCK_NAME).read_text().strip()
+    return int(text) if text.isdigit() else None
 
 
 def _held(lock: Path) -> bool:

@@ -71,6 +71,8 @@ def _lock(fd: int, vm_dir: Path) -> None:
     for attempt in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             return
         except BlockingIOError as error:
             if attempt == _LOCK_ATTEMPTS - 1:

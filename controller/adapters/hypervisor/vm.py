@@ -36,13 +36,21 @@ class SupervisedVm:
     """Implements the verbs of the local API and the loop that acts. One per VM directory, guarded by its lock."""
 
     def __init__(
-        self, vm_dir: Path, name: str, *, machine: Machine, journal: Journal, now: Callable[[], float]
+        self,
+        vm_dir: Path,
+        name: str,
+        *,
+        machine: Machine,
+        journal: Journal,
+        now: Callable[[], float],
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         self._vm_dir = vm_dir
         self._name = name
         self._machine = machine
         self._journal = journal
         self._now = now
+        self._look_every_s = look_every_s
         self._state: VmState = fold(journal.records)
         # Set and replaced at every change: whoever waits for a change waits for the event of the moment.
         self._change = asyncio.Event()
@@ -143,7 +151,7 @@ class SupervisedVm:
             case End(number=number):
                 await self._machine.end(number)
             case Wait() | Leave():
-                return LOOK_EVERY_S
+                return self._look_every_s
         return 0.0
 
     def _start(self, number: int) -> None:
