@@ -9,8 +9,7 @@ from typing import Protocol
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.effects import AgentEffect, Effect
 from controller.domain.hosts import Host
-from controller.domain.kernels import Kernel
-from controller.domain.spec import KernelSource
+from controller.domain.kernels import Kernel, KernelSource
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
 

@@ -1,0 +1,168 @@
+"""The agents' two services: enrollment without a client certificate, the session with one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+
+from controller.adapters.rpc.agent_messages import command_message, host_of, report_of
+from controller.adapters.rpc.identity import names_of
+from controller.domain.effects import AgentEffect
+from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent
+from controller.services.enrollment import Enrollment
+from controller.services.ports import Clock
+from controller.services.sessions import AgentStream, Sessions, checked_name
+from controller.views.models import LiveProgress
+from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
+
+_log = structlog.get_logger("agent_service")
+
+PROTOCOL_VERSION = 1
+# The stubs do not know it.
+_EOF: Any = vars(grpc.aio)["EOF"]
+_HELLO_TIMEOUT_S = 20.0
+# A host is silent after this many missed heartbeats.
+_MISSED_HEARTBEATS = 3
+
+
+class AgentService(agent_pb2_grpc.AgentServiceServicer):
+    """One stream per agent."""
+
+    def __init__(
+        self, sessions: Sessions, clock: Clock, *, epoch: int, heartbeat_interval_s: float, plaintext: bool
+    ) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._epoch = epoch
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._plaintext = plaintext
+
+    async def Session(  # type: ignore[override]  # the generated base class knows only the synchronous form
+        self, _requests: AsyncIterator[agent_pb2.AgentMessage], context: Any
+    ) -> None:
+        """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
+        hello = await self._hello(context)
+        writing = asyncio.Lock()
+        replaced = asyncio.get_running_loop().create_future()
+
+        async def write(message: agent_pb2.ControllerMessage) -> None:
+            async with writing:
+                await context.write(message)
+
+        async def send(effect: AgentEffect) -> None:
+            await write(command_message(effect, self._epoch))
+
+        def close(reason: str) -> None:
+            if not replaced.done():
+                replaced.set_result(reason)
+
+        await write(
+            agent_pb2.ControllerMessage(
+                welcome=agent_pb2.Welcome(
+                    protocol_version=PROTOCOL_VERSION,
+                    epoch=self._epoch,
+                    heartbeat_interval_s=self._heartbeat_interval_s,
+                )
+            )
+        )
+        session = AgentStream(host=hello.host, send=send, close=close)
+        reading = asyncio.ensure_future(self._read(context, session, write))
+        try:
+            await self._sessions.connected(session, host_of(hello.host, hello.facts))
+            await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)
+            if replaced.done():
+                goodbye = agent_pb2.Goodbye(reason=replaced.result(), retry_after_s=self._heartbeat_interval_s)
+                await write(agent_pb2.ControllerMessage(goodbye=goodbye))
+            else:
+                reading.result()
+        except InvalidInput as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await self._sessions.disconnected(session)
+
+    async def _hello(self, context: Any) -> agent_pb2.Hello:
+        """Return the checked first message, or abort the call with a sentence."""
+        try:
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
+                first = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {_HELLO_TIMEOUT_S:.0f} s")
+        if first is _EOF or first.WhichOneof("body") != "hello":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a Hello")
+        hello: agent_pb2.Hello = first.hello
+        if hello.protocol_version != PROTOCOL_VERSION:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"this controller speaks protocol {PROTOCOL_VERSION}, the agent speaks {hello.protocol_version}: "
+                "install the agent that belongs to this controller",
+            )
+        if not self._plaintext:
+            try:
+                checked_name(hello.host, names_of(context, "agent"))
+            except Permanent as error:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        return hello
+
+    async def _read(self, context: Any, session: AgentStream, write: Any) -> None:
+        """Take messages until the stream ends or falls silent."""
+        silence_s = self._heartbeat_interval_s * _MISSED_HEARTBEATS
+        while True:
+            try:
+                async with asyncio.timeout(silence_s):
+                    message = await context.read()
+            except TimeoutError:
+                _log.warning("silent", host=session.host, for_s=silence_s)
+                return
+            if message is _EOF:
+                return
+            await self._take(message, session, write)
+
+    async def _take(self, message: agent_pb2.AgentMessage, session: AgentStream, write: Any) -> None:
+        self._sessions.heartbeat(session.host)
+        match message.WhichOneof("body"):
+            case "report":
+                report = report_of(message.report, self._clock.now())
+                if report is not None:
+                    await self._sessions.reported(session.host, report)
+                done = agent_pb2.Acknowledgement(report_ids=[message.report.report_id])
+                await write(agent_pb2.ControllerMessage(acknowledgement=done))
+            case "receipt":
+                if not message.receipt.refused:
+                    await self._sessions.accepted(message.receipt.command_id)
+            case "progress":
+                progress = LiveProgress(message.progress.step, message.progress.fraction)
+                await self._sessions.progressed(session.host, progress)
+            case _:
+                # Heartbeats, and whatever a newer agent may say.
+                pass
+
+
+class EnrollmentService(agent_pb2_grpc.EnrollmentServiceServicer):
+    """Exchanges join tokens for certificates."""
+
+    def __init__(self, enrollment: Enrollment) -> None:
+        self._enrollment = enrollment
+
+    async def Enroll(self, request: agent_pb2.EnrollRequest, context: Any) -> agent_pb2.EnrollResponse:
+        """See agent.proto."""
+        try:
+            signed = await self._enrollment.enroll(
+                request.token_secret, request.host, request.certificate_signing_request_pem
+            )
+        except Conflict as error:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
+        except InvalidInput as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except KernrollError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        response = agent_pb2.EnrollResponse(
+            certificate_pem=signed.certificate_pem, authority_pem=self._enrollment.authority_pem
+        )
+        response.not_after.FromMilliseconds(int(signed.not_after * 1000))
+        return response

@@ -1,0 +1,151 @@
+"""The operators' service: each call checks who asks, does it, and translates errors into gRPC's codes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+
+from controller.adapters.rpc.identity import operator_of
+from controller.adapters.rpc.messages import to_message
+from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.services.enrollment import Enrollment
+from controller.services.operations import Operations
+from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc
+
+T = TypeVar("T")
+
+_CODES: tuple[tuple[type[KernrollError], grpc.StatusCode], ...] = (
+    (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFound, grpc.StatusCode.NOT_FOUND),
+    (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
+    (Temporary, grpc.StatusCode.UNAVAILABLE),
+    (Permanent, grpc.StatusCode.FAILED_PRECONDITION),
+)
+
+
+class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
+    """See operator.proto."""
+
+    def __init__(self, operations: Operations, enrollment: Enrollment, *, plaintext: bool) -> None:
+        self._operations = operations
+        self._enrollment = enrollment
+        self._plaintext = plaintext
+
+    async def ListHosts(self, request: Any, context: Any) -> operator_pb2.ListHostsResponse:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.ListHostsResponse:
+            hosts = self._operations.hosts(request.selector)
+            return operator_pb2.ListHostsResponse(hosts=[to_message(host, operator_pb2.Host) for host in hosts])
+
+        return await self._answer(context, act)
+
+    async def GetHost(self, request: Any, context: Any) -> operator_pb2.Host:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.Host:
+            return to_message(self._operations.host(request.name), operator_pb2.Host)
+
+        return await self._answer(context, act)
+
+    async def PlanRollout(self, request: Any, context: Any) -> operator_pb2.Plan:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.Plan:
+            plan = await self._operations.plan(request.spec_yaml, request.file_name)
+            return to_message(plan, operator_pb2.Plan)
+
+        return await self._answer(context, act)
+
+    async def StartRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+
+        async def act(by: str) -> operator_pb2.Rollout:
+            started = await self._operations.start(request.spec_yaml, request.file_name, by)
+            return to_message(started, operator_pb2.Rollout)
+
+        return await self._answer(context, act)
+
+    async def ListRollouts(self, request: Any, context: Any) -> operator_pb2.ListRolloutsResponse:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.ListRolloutsResponse:
+            rollouts = [to_message(rollout, operator_pb2.Rollout) for rollout in self._operations.rollouts()]
+            return operator_pb2.ListRolloutsResponse(rollouts=rollouts)
+
+        return await self._answer(context, act)
+
+    async def GetRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.Rollout:
+            return to_message(self._operations.rollout(request.name), operator_pb2.Rollout)
+
+        return await self._answer(context, act)
+
+    async def WatchRollout(self, request: Any, context: Any) -> AsyncIterator[operator_pb2.Rollout]:
+        """See operator.proto."""
+        try:
+            operator_of(context, plaintext=self._plaintext)
+            async for view in self._operations.watch(request.name):
+                yield to_message(view, operator_pb2.Rollout)
+        except KernrollError as error:
+            await _abort(context, error)
+
+    async def AbortRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+
+        async def act(by: str) -> operator_pb2.Rollout:
+            return to_message(await self._operations.abort(request.name, by, request.remark), operator_pb2.Rollout)
+
+        return await self._answer(context, act)
+
+    async def RevertRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+
+        async def act(by: str) -> operator_pb2.Rollout:
+            return to_message(await self._operations.revert(request.name, by, request.remark), operator_pb2.Rollout)
+
+        return await self._answer(context, act)
+
+    async def ExplainRollout(self, request: Any, context: Any) -> operator_pb2.Explanation:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.Explanation:
+            return to_message(self._operations.explain(request.name), operator_pb2.Explanation)
+
+        return await self._answer(context, act)
+
+    async def ReportRollout(self, request: Any, context: Any) -> operator_pb2.RolloutReport:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.RolloutReport:
+            return to_message(await self._operations.report(request.name), operator_pb2.RolloutReport)
+
+        return await self._answer(context, act)
+
+    async def CreateJoinToken(self, request: Any, context: Any) -> operator_pb2.JoinToken:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.JoinToken:
+            token = await self._enrollment.create_token(request.uses or 1, request.valid_s or 3600.0)
+            return operator_pb2.JoinToken(token=token)
+
+        return await self._answer(context, act)
+
+    async def _answer(self, context: Any, act: Callable[[str], Awaitable[T]]) -> T:
+        """Check who asks, act, and abort the call with a sentence when it cannot be done."""
+        try:
+            by = operator_of(context, plaintext=self._plaintext)
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        try:
+            return await act(by)
+        except KernrollError as error:
+            await _abort(context, error)
+
+
+async def _abort(context: Any, error: KernrollError) -> NoReturn:
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.UNKNOWN)
+    await context.abort(code, str(error))
+    raise AssertionError("abort returned") from error

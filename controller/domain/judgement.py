@@ -1,0 +1,100 @@
+"""What the gate is asked about a rollout, and how its answer is recorded."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from controller.domain.attempt import Attempt, Run
+from controller.domain.events import FailureKind, JudgedCell, WaveJudged
+from controller.domain.journey import Role, Side
+from controller.domain.rollout import Rollout
+from controller.gate import evidence as gate
+from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
+from controller.gate.judge import judge
+from controller.gate.verdict import Action
+
+_BYTES_PER_TIB = 2**40
+
+
+def judge_wave(rollout: Rollout, attempts: Mapping[str, Attempt], *, final: bool, now: float) -> WaveJudged:
+    """Judge everything measured up to the open wave; only the last wave demands that every claim is decided."""
+    treated = [
+        attempt for attempt in attempts.values() if attempt.wave <= rollout.wave and attempt.role is not Role.CONTROL
+    ]
+    decision = judge(gate_plan(rollout, treated, final=final), [host_evidence(rollout, one) for one in treated])
+    action = decision.action.value
+    undecided = action == "hold" and not final and decision.verdict.name == "NEED_MORE_DATA"
+    return WaveJudged(
+        at=now,
+        wave=rollout.wave,
+        # An early wave gathers evidence; what is merely not decided yet is no reason to stop there.
+        decision="promote" if undecided else action,
+        sentence=decision.sentence,
+        cells=tuple(
+            JudgedCell(
+                stratum=cell.stratum,
+                metric=cell.metric,
+                verdict=cell.verdict.name,
+                claim=cell.claim.value if cell.claim else "",
+                sentence=cell.sentence,
+                unit=cell.unit,
+                hosts=cell.hosts,
+                low=cell.low,
+                estimate=cell.estimate,
+                high=cell.high,
+                bound=cell.bound,
+            )
+            for cell in decision.cells
+        ),
+    )
+
+
+def gate_plan(rollout: Rollout, treated: list[Attempt], *, final: bool) -> GatePlan:
+    """Return the rollout's claims as the gate's plan."""
+    policy = rollout.policy
+    return GatePlan(
+        claims=tuple(
+            ClaimPlan(
+                metric=claim.metric,
+                at_least=claim.at_least,
+                confidence=claim.confidence,
+                on_refuted=Action.REVERT if policy.on_refuted == "revert" else Action.HOLD,
+                extrapolate=claim.extrapolate,
+            )
+            for claim in policy.claims
+        ),
+        required_hosts=dict(Counter(attempt.stratum for attempt in treated)),
+        repetitions=policy.repetitions,
+        final=final,
+    )
+
+
+def host_evidence(rollout: Rollout, attempt: Attempt, page_size_bytes: int = 4096) -> HostEvidence:
+    """Return what was seen on one host, in the gate's words."""
+    failure = attempt.failure
+    broken_rig = failure is not None and not attempt.condemned
+    brd_bytes = rollout.policy.task.brd_size_bytes
+    device_tib = brd_bytes / _BYTES_PER_TIB if brd_bytes else None
+    lived = failure is None or broken_rig or failure.kind is FailureKind.WORKLOAD
+    return HostEvidence(
+        host=attempt.host,
+        stratum=attempt.stratum,
+        runs=tuple(_gate_run(attempt, run) for run in attempt.runs if not run.warmup or run.state != "ok"),
+        lost="" if lived or failure is None else failure.sentence,
+        broken_rig=failure.sentence if failure is not None and broken_rig else "",
+        device_tib=device_tib,
+        old_release=attempt.old_release,
+        new_release=rollout.kernels[attempt.architecture].release,
+        page_size_bytes=page_size_bytes,
+    )
+
+
+def _gate_run(attempt: Attempt, run: Run) -> gate.Run:
+    side = gate.Side.OLD if attempt.legs[run.leg] is Side.OLD else gate.Side.NEW
+    return gate.Run(
+        run_id=f"{run.command_id}#{run.index}",
+        side=side,
+        outcome=gate.Outcome(run.state.value),
+        values=run.values,
+        attempt=int(run.command_id.rpartition(".")[2] or 0),
+        error=run.error,
+    )

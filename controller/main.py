@@ -1,0 +1,176 @@
+"""The composition root: the one place where adapters meet ports."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import _async as health_aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from controller.adapters.cache import Cache
+from controller.adapters.certificates import Authority, expires_before, open_authority, write_operator
+from controller.adapters.clock import SystemClock
+from controller.adapters.hypervisor.delivery import HypervisorDelivery
+from controller.adapters.kernels import KernelStore
+from controller.adapters.kernels.asynchronous import StoredKernels
+from controller.adapters.rpc.agent_service import AgentService, EnrollmentService
+from controller.adapters.rpc.operator_service import OperatorService
+from controller.adapters.store.sql import sqlite_store
+from controller.domain.errors import Permanent
+from controller.services.enrollment import Enrollment
+from controller.services.loop import Engine
+from controller.services.operations import Operations
+from controller.services.perform import Performer
+from controller.services.ports import Clock
+from controller.services.sessions import Sessions
+from controller.services.watching import Watcher
+from controller.settings import Settings
+from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, operator_pb2, operator_pb2_grpc
+
+_log = structlog.get_logger("controller")
+
+_STOP_GRACE_S = 2.0
+_OPERATOR_RENEWAL_S = 30 * 86_400.0
+_SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+def run_controller(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises Permanent or Temporary with what to change when it cannot start."""
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Permanent(f"--state-dir {settings.state_dir} cannot be made: {error.strerror}") from error
+    with _only_one(settings.state_dir):
+        asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    clock = SystemClock()
+    authority = open_authority(settings.state_dir / "authority", clock.now())
+    store = sqlite_store(settings.state_dir / "kernroll.db")
+    epoch = await store.open()
+    cache = Cache(root=settings.cache_dir) if settings.cache_dir else Cache.from_environment()
+    kernels = StoredKernels(KernelStore(cache))
+    engine = Engine(store, clock)
+    sessions = Sessions(engine, store, clock)
+    delivery = HypervisorDelivery(
+        settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels"
+    )
+    performer = Performer(engine, sessions, delivery, kernels, clock)
+    engine.on_effects = performer.submit
+    sessions.on_connected = performer.host_connected
+    enrollment = Enrollment(store, authority, clock)
+    operations = Operations(engine, store, sessions, kernels, clock)
+    if not settings.insecure_plaintext and expires_before(settings.client_dir, clock.now() + _OPERATOR_RENEWAL_S):
+        write_operator(settings.client_dir, authority.operator(_user_name(), clock.now()))
+    await engine.start()
+    servers = await _listen(settings, authority, clock, epoch, (sessions, operations, enrollment))
+    tasks = [asyncio.create_task(engine.run()), asyncio.create_task(Watcher(engine, delivery, clock).run())]
+    _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epoch)
+    try:
+        await _until_stopped(tasks)
+    finally:
+        for server in servers:
+            await server.stop(_STOP_GRACE_S)
+        await performer.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await store.close()
+
+
+async def _until_stopped(tasks: list[asyncio.Task[None]]) -> None:
+    """Return on a signal; raise what a task died of."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done:
+        task.result()
+
+
+async def _listen(
+    settings: Settings,
+    authority: Authority,
+    clock: Clock,
+    epoch: int,
+    services: tuple[Sessions, Operations, Enrollment],
+) -> list[grpc.aio.Server]:
+    sessions, operations, enrollment = services
+    plaintext = settings.insecure_plaintext
+    main, enrolling = grpc.aio.server(options=_SERVER_OPTIONS), grpc.aio.server(options=_SERVER_OPTIONS)
+    agent_pb2_grpc.add_AgentServiceServicer_to_server(
+        AgentService(
+            sessions,
+            clock,
+            epoch=epoch,
+            heartbeat_interval_s=settings.heartbeat_interval_s,
+            plaintext=plaintext,
+        ),
+        main,
+    )
+    operator_pb2_grpc.add_OperatorServiceServicer_to_server(
+        OperatorService(operations, enrollment, plaintext=plaintext), main
+    )
+    agent_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(enrollment), enrolling)
+    checks = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, main)
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    names = (
+        agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
+        operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
+        health.SERVICE_NAME,
+        reflection.SERVICE_NAME,
+    )
+    reflection.enable_server_reflection(names, main)
+    server = authority.server((settings.listen.rpartition(":")[0],), clock.now())
+    pair = [(server.key_pem, server.certificate_pem)]
+    mutual = grpc.ssl_server_credentials(pair, authority.certificate_pem, require_client_auth=True)
+    _bind(main, settings.listen, None if plaintext else mutual)
+    _bind(enrolling, settings.enroll_listen, None if plaintext else grpc.ssl_server_credentials(pair))
+    await main.start()
+    await enrolling.start()
+    return [main, enrolling]
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
+    try:
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise Permanent(f"cannot listen on {address}: it is in use or not an address of this machine") from error
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory against a second controller."""
+    with (state_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Permanent(
+                f"another controller is running on {state_dir}: stop it, or use another --state-dir"
+            ) from error
+        yield
+
+
+def _user_name() -> str:
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or "operator"

@@ -1,0 +1,150 @@
+"""Carries out what was decided: at least once, in order per host, until it is done or superseded."""
+
+import asyncio
+
+import structlog
+
+from controller.domain.effects import (
+    AcknowledgeBoot,
+    AgentEffect,
+    ArmKernel,
+    BlessKernel,
+    CancelCommand,
+    DeliveryEffect,
+    Effect,
+    RebootHost,
+    RevertKernel,
+    RunWorkload,
+    StageKernel,
+)
+from controller.domain.errors import Permanent, Temporary
+from controller.domain.events import DeliveryReported
+from controller.services.loop import Engine
+from controller.services.ports import Agents, Clock, Delivery, Kernels
+from controller.services.world import Key
+
+_log = structlog.get_logger("perform")
+
+# One delivery call; staging may copy files.
+_CALL_TIMEOUT_S = 600.0
+
+
+class Performer:
+    """Works off the outbox. Every effect is looked up again before it is tried, so a superseded one is dropped."""
+
+    def __init__(self, engine: Engine, agents: Agents, delivery: Delivery, kernels: Kernels, clock: Clock) -> None:
+        self._engine = engine
+        self._agents = agents
+        self._delivery = delivery
+        self._kernels = kernels
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[str] = set()
+        self._hosts: dict[str, asyncio.Lock] = {}
+
+    def submit(self, effects: tuple[Effect, ...]) -> None:
+        """Start working on these effects; those already under way are left alone."""
+        for effect in effects:
+            if effect.command_id in self._running:
+                continue
+            self._running.add(effect.command_id)
+            task = asyncio.get_running_loop().create_task(self._work(effect))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def host_connected(self, host: str) -> None:
+        """Send again what the host was asked and has not confirmed."""
+        waiting = tuple(
+            effect
+            for effect in self._engine.outstanding.values()
+            if effect.host == host and isinstance(effect, AgentEffect)
+        )
+        self.submit(waiting)
+
+    async def close(self) -> None:
+        """Stop working; what is not done stays in the outbox."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work(self, effect: Effect) -> None:
+        try:
+            if isinstance(effect, RunWorkload | CancelCommand):
+                await self._send(effect)
+            else:
+                async with self._hosts.setdefault(effect.host, asyncio.Lock()):
+                    await self._deliver(effect)
+        finally:
+            self._running.discard(effect.command_id)
+
+    async def _send(self, effect: AgentEffect) -> None:
+        """Hand a command to the agent's stream; when it is away, its next Hello triggers this again."""
+        if effect.command_id not in self._engine.outstanding:
+            return
+        sent = await self._agents.send(effect)
+        _log.info("sent" if sent else "waiting_for_agent", command_id=effect.command_id)
+        if sent and isinstance(effect, CancelCommand):
+            await self._engine.effect_done(effect.command_id)
+
+    async def _deliver(self, effect: DeliveryEffect) -> None:
+        while effect.command_id in self._engine.outstanding:
+            try:
+                async with asyncio.timeout(_CALL_TIMEOUT_S):
+                    await self._call(effect)
+            except Temporary as error:
+                _log.warning("delivery_retry", command_id=effect.command_id, error=str(error))
+                await asyncio.sleep(error.retry_after_s)
+                continue
+            except TimeoutError:
+                _log.warning("delivery_timed_out", command_id=effect.command_id)
+                continue
+            except Permanent as error:
+                await self._answer(effect, str(error))
+                return
+            await self._answer(effect, "")
+            return
+
+    async def _call(self, effect: DeliveryEffect) -> None:
+        delivery, host, command_id = self._delivery, effect.host, effect.command_id
+        match effect:
+            case StageKernel():
+                await delivery.stage(host, command_id, await self._kernels.load(effect.kernel))
+            case ArmKernel():
+                await delivery.arm(
+                    host,
+                    command_id,
+                    effect.kernel,
+                    boot_timeout_s=effect.boot_timeout_s,
+                    probation_timeout_s=effect.probation_timeout_s,
+                )
+            case RebootHost():
+                await delivery.reboot(host, command_id)
+            case AcknowledgeBoot():
+                await delivery.acknowledge(host, command_id)
+            case BlessKernel():
+                await delivery.bless(host, command_id)
+            case RevertKernel():
+                await delivery.revert(host, command_id, effect.kernel)
+
+    async def _answer(self, effect: DeliveryEffect, error: str) -> None:
+        """Record how it went, then forget the effect; a crash in between only repeats an idempotent call."""
+        if error:
+            _log.warning("delivery_refused", command_id=effect.command_id, error=error)
+        default = running = ""
+        if not error:
+            try:
+                status = await self._delivery.status(effect.host)
+                default, running = status.default, status.running or ""
+            except (Temporary, Permanent) as failure:
+                _log.warning("delivery_status", host=effect.host, error=str(failure))
+        uid = effect.command_id.partition("/")[0]
+        report = DeliveryReported(
+            at=self._clock.now(),
+            command_id=effect.command_id,
+            error=error,
+            default_kernel=default,
+            running_kernel=running,
+        )
+        if effect.command_id in self._engine.outstanding:
+            await self._engine.observe(Key(uid, effect.host), report)
+        await self._engine.effect_done(effect.command_id)

@@ -1,0 +1,154 @@
+"""Agents' sessions: what a host says becomes a recorded observation; what it is asked goes down its stream."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from controller.domain.attempt import Attempt
+from controller.domain.effects import AgentEffect
+from controller.domain.errors import Permanent
+from controller.domain.events import CommandReported, FatalLogged, HostHeard, HostSilent, RunReported
+from controller.domain.hosts import Host
+from controller.gate.kernel_log import Severity, classify
+from controller.services.loop import Engine
+from controller.services.ports import Clock, Store
+from controller.services.world import Key
+from controller.views.models import LiveProgress
+
+_log = structlog.get_logger("sessions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReported:
+    """Kernel-log lines a host reported, oldest first."""
+
+    report_id: str
+    boot_id: str
+    lines: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class AgentStream:
+    """One connected agent. `send` hands a command to the stream; `close` ends the stream with a reason."""
+
+    host: str
+    send: Callable[[AgentEffect], Awaitable[None]]
+    close: Callable[[str], None]
+
+
+class Sessions:
+    """All connected agents; also the Agents port for the performer."""
+
+    def __init__(self, engine: Engine, store: Store, clock: Clock) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._connected: dict[str, AgentStream] = {}
+        self.live: dict[str, LiveProgress] = {}
+        self.on_connected: Callable[[str], None] = lambda _host: None
+
+    async def connected(self, session: AgentStream, host: Host) -> None:
+        """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt."""
+        older = self._connected.get(session.host)
+        self._connected[session.host] = session
+        if older is not None:
+            older.close("another session of this host has begun")
+        now = self._clock.now()
+        heard = replace(host, connected=True, last_seen=now)
+        await self._store.save_host(heard)
+        self._engine.world.hosts[host.name] = heard
+        attempt = self._engine.world.active_attempt(host.name)
+        if attempt is not None and _is_news(attempt, host):
+            event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
+            await self._engine.observe(Key(attempt.uid, attempt.host), event)
+        self._engine.world.mark_host(host.name)
+        self._engine.wake()
+        await self._engine.touch()
+        self.on_connected(host.name)
+        _log.info("connected", host=host.name, boot_id=host.boot_id, release=host.kernel_release)
+
+    async def disconnected(self, session: AgentStream) -> None:
+        """Note that a stream ended, unless a newer one has replaced it."""
+        if self._connected.get(session.host) is not session:
+            return
+        del self._connected[session.host]
+        self.live.pop(session.host, None)
+        known = self._engine.world.hosts.get(session.host)
+        now = self._clock.now()
+        if known is not None:
+            self._engine.world.hosts[session.host] = replace(known, connected=False, last_seen=now)
+        attempt = self._engine.world.active_attempt(session.host)
+        if attempt is not None and attempt.silent_since is None:
+            await self._engine.observe(Key(attempt.uid, attempt.host), HostSilent(at=now))
+        await self._engine.touch()
+        _log.info("disconnected", host=session.host)
+
+    def heartbeat(self, host: str) -> None:
+        """Note that the host is alive."""
+        known = self._engine.world.hosts.get(host)
+        if known is not None:
+            self._engine.world.hosts[host] = replace(known, last_seen=self._clock.now())
+
+    async def progressed(self, host: str, progress: LiveProgress) -> None:
+        """Show what the agent is doing; never recorded."""
+        self.live[host] = progress
+        await self._engine.touch()
+
+    async def accepted(self, command_id: str) -> None:
+        """The agent holds the command durably: no need to send it again."""
+        await self._engine.effect_done(command_id)
+
+    async def reported(self, host: str, report: RunReported | CommandReported | LogReported) -> None:
+        """Record a report durably; returning means it may be acknowledged. A repeated one changes nothing."""
+        if isinstance(report, LogReported):
+            await self._kernel_log(host, report)
+            return
+        uid = report.command_id.partition("/")[0]
+        attempt = self._engine.world.attempts.get(uid, {}).get(host)
+        if attempt is None:
+            _log.warning("report_of_unknown_command", host=host, command_id=report.command_id)
+            await self._engine.note_report(report.report_id)
+            return
+        await self._engine.observe(Key(uid, host), report, report_id=report.report_id)
+        if isinstance(report, CommandReported):
+            await self._engine.effect_done(report.command_id)
+
+    async def _kernel_log(self, host: str, report: LogReported) -> None:
+        attempt = self._engine.world.active_attempt(host)
+        fatal = [finding for finding in classify(report.lines) if finding.severity is Severity.FATAL]
+        if attempt is None or not fatal:
+            await self._engine.note_report(report.report_id)
+            return
+        event = FatalLogged(
+            at=self._clock.now(),
+            report_id=report.report_id,
+            boot_id=report.boot_id,
+            signature=fatal[0].kind,
+            line=fatal[0].line,
+        )
+        await self._engine.observe(Key(attempt.uid, host), event, report_id=report.report_id)
+
+    async def send(self, effect: AgentEffect) -> bool:
+        """See Agents.send."""
+        session = self._connected.get(effect.host)
+        if session is None:
+            return False
+        await session.send(effect)
+        return True
+
+    def is_connected(self, host: str) -> bool:
+        """Whether the host has a stream now."""
+        return host in self._connected
+
+
+def _is_news(attempt: Attempt, host: Host) -> bool:
+    changed = (attempt.boot_id, attempt.release) != (host.boot_id, host.kernel_release)
+    return changed or attempt.silent_since is not None
+
+
+def checked_name(claimed: str, certified: Sequence[str]) -> str:
+    """Return the host's name if its certificate vouches for it; raises Permanent otherwise."""
+    if claimed not in certified:
+        raise Permanent(f"the certificate is for {', '.join(certified) or 'nobody'}, not for {claimed}")
+    return claimed

@@ -1,0 +1,69 @@
+"""Listens to the delivery side of every host in an active rollout: a trial boot that ended is told to its attempt."""
+
+import asyncio
+
+import structlog
+
+from controller.domain.attempt import Attempt
+from controller.domain.delivery import BootEnd, DeliveryStatus
+from controller.domain.events import TrialEnded
+from controller.services.loop import Engine
+from controller.services.ports import Clock, Delivery
+from controller.services.world import Key
+
+_log = structlog.get_logger("watching")
+
+
+class Watcher:
+    """Keeps one watch over the hosts that active rollouts hold, and starts it anew when that set changes."""
+
+    def __init__(self, engine: Engine, delivery: Delivery, clock: Clock) -> None:
+        self._engine = engine
+        self._delivery = delivery
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        seen = -1
+        watched: tuple[str, ...] = ()
+        task: asyncio.Task[None] | None = None
+        try:
+            while True:
+                hosts = self._engine.world.active_hosts()
+                if hosts != watched:
+                    await _ended(task)
+                    watched = hosts
+                    task = asyncio.create_task(self._watch(hosts)) if hosts else None
+                seen = await self._engine.wait_for_change(seen, timeout_s=30.0)
+        finally:
+            await _ended(task)
+
+    async def _watch(self, hosts: tuple[str, ...]) -> None:
+        async for status in self._delivery.watch(hosts):
+            await self.noticed(status)
+
+    async def noticed(self, status: DeliveryStatus) -> None:
+        """Tell the host's attempt if the boot it asked for has ended by itself."""
+        attempt = self._engine.world.active_attempt(status.host)
+        if attempt is None:
+            return
+        ended = _trial_end(attempt, status, self._clock.now())
+        if ended is not None:
+            _log.info("trial_ended", host=status.host, end=ended.end, line=ended.line)
+            await self._engine.observe(Key(attempt.uid, attempt.host), ended)
+
+
+def _trial_end(attempt: Attempt, status: DeliveryStatus, now: float) -> TrialEnded | None:
+    if attempt.trial is not None or not attempt.trial_command_id:
+        return None
+    for boot in status.boots:
+        asked = boot.command_id == attempt.trial_command_id
+        if asked and boot.end is not None and boot.end not in (BootEnd.REPLACED, BootEnd.STOPPED):
+            return TrialEnded(at=now, command_id=boot.command_id, end=boot.end, line=boot.console_line)
+    return None
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
