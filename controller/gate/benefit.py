@@ -100,9 +100,9 @@ def fleet_total(savings: Sequence[tuple[Saving, float]], confidence: float) -> S
     return _saving(estimate, math.sqrt(math.fsum((saving.error * tib) ** 2 for saving, tib in weighted)), z)
 
 
-def implausible(value: float, sigma_run: float) -> bool:
-    """Return whether a reported cost cannot be a measurement: not finite, or far below zero."""
-    return not math.isfinite(value) or value < -IMPLAUSIBLE_ERRORS * sigma_run
+def implausible(value: float, sigma_run: float, maximum: float) -> bool:
+    """Return whether a reported cost cannot be a measurement: not finite, far below zero, or above `maximum`."""
+    return not (math.isfinite(value) and -IMPLAUSIBLE_ERRORS * sigma_run <= value <= maximum)
 
 
 def _saving(estimate: float, error: float, z: float) -> Saving:

@@ -107,16 +107,17 @@ def _benefit(metric: Metric, claim: ClaimPlan, values: Sequence[HostValues]) -> 
 
 
 def _swap_tib(host: HostEvidence) -> float:
-    tib = host.swap_tib if host.swap_tib is not None else host.device_tib
-    return 1.0 if tib is None else tib
+    """Return the host's swap in TiB: in production if known, else the measured device."""
+    sizes = (size for size in (host.swap_tib, host.device_tib) if size is not None and math.isfinite(size) and size > 0)
+    return next(sizes, 1.0)
 
 
 def _measure(metric: Metric, claim: ClaimPlan, host: HostEvidence) -> _Measured:
     """Pick the metric's usable values of both sides; what cannot be used is named, never dropped in silence."""
     sigma = metric.sigma_run if claim.sigma_run is None else claim.sigma_run
-    tib = host.device_tib if host.device_tib is not None and host.device_tib > 0 else 1.0
-    # The same few MiB of noise are divided by the device's size.
-    sigma /= tib
+    if host.device_tib is not None and host.device_tib > 0:
+        # The same few MiB of noise are divided by the device's size.
+        sigma /= host.device_tib
     problems: list[str] = []
     sides: dict[Side, tuple[float, ...]] = {}
     for side in Side:
@@ -140,7 +141,7 @@ def _values(metric: Metric, runs: Sequence[Run], side: Side, sigma: float) -> tu
         value = run.values.get(metric.name)
         if run.side is not side or run.outcome is not Outcome.OK or value is None:
             continue
-        if implausible(value, sigma):
+        if implausible(value, sigma, metric.maximum):
             problem = f"run {run.run_id} reports {value:g} {metric.unit}, which is no measurement"
             continue
         if run.run_id in seen and seen[run.run_id] != value:
@@ -187,9 +188,8 @@ def _explanations(metric: Metric, hosts: Sequence[HostEvidence], measured: Seque
     costs: dict[tuple[str, int], list[float]] = defaultdict(list)
     for host, one in zip(hosts, measured, strict=True):
         for release, values in ((host.old_release, one.values.old), (host.new_release, one.values.new)):
-            if release:
+            if release and values:
                 costs[release, host.page_size_bytes] += values
-    for (release, page_size), all_values in sorted(costs.items()):
-        mean = math.fsum(all_values) / len(all_values) if all_values else math.nan
-        if all_values and (sentence := compare(release, page_size, mean)):
+    for (release, page_size), found in sorted(costs.items()):
+        if sentence := compare(release, page_size, math.fsum(found) / len(found)):
             yield f"{hosts[0].stratum} {sentence}"

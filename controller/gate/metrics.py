@@ -21,7 +21,12 @@ class Metric:
     # Standard deviation of one host's own saving around the mean of its stratum, in the unit; the prior until a ledger
     # of earlier rollouts replaces it.
     sigma_host: float
+    # A larger value is no measurement.
+    maximum: float
 
+
+# No device costs more memory than it offers.
+MIB_PER_TIB: Final = 2.0**20
 
 # The error of a run is what a settled, idle host's used memory still moves between two readings (some hundred pages);
 # the error of a host is a different boot's memory layout. Both are declared wide: the gate refuses to decide when the
@@ -36,6 +41,7 @@ METRICS: Final[Mapping[str, Metric]] = {
             title="used memory added by mounting an idle swap device",
             sigma_run=2.0,
             sigma_host=1.0,
+            maximum=MIB_PER_TIB,
         ),
         Metric(
             name="swap_mount.memfree_cost",
@@ -44,6 +50,7 @@ METRICS: Final[Mapping[str, Metric]] = {
             title="free memory taken by mounting an idle swap device",
             sigma_run=4.0,
             sigma_host=2.0,
+            maximum=MIB_PER_TIB,
         ),
     )
 }

@@ -25,7 +25,7 @@ def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -
         *_lost(hosts),
         *_fatal(hosts),
         *_serious(hosts),
-        *_died(hosts),
+        *_died(plan, hosts),
         *_missing(plan, stratum, hosts),
     ]
     ran = sum(any(run.side is Side.NEW for run in host.runs) for host in hosts)
@@ -116,18 +116,19 @@ def _serious(hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
             yield _Ruling(verdict=Verdict.INCONCLUSIVE, sentence=text)
 
 
-def _died(hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
+def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
     """A run that died once is repeated; died again, or on a second host, it fails the kernel.
 
     When the same host cannot run it on the old kernel either, the kernel is not to blame, and nothing is decided.
     """
+    undecided = Verdict.INCONCLUSIVE if plan.final else Verdict.NEED_MORE_DATA
     bad = {host.host: unresolved(host, Side.NEW) for host in hosts}
     suspects = [host for host in hosts if bad[host.host] and not unresolved(host, Side.OLD)]
     for host in hosts:
         runs = bad[host.host]
         if old := unresolved(host, Side.OLD):
             text = f"{host.host}: a run {_told(old[0])} on the old kernel; repeat it before anything is compared."
-            yield _Ruling(verdict=Verdict.NEED_MORE_DATA, sentence=text)
+            yield _Ruling(verdict=undecided, sentence=text)
         elif runs:
             attempts = len({run.attempt for run in runs})
             repeated = attempts > 1 or len(suspects) > 1
@@ -138,7 +139,7 @@ def _died(hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
                 text += f", as on {len(suspects) - 1} other hosts." if len(suspects) > 2 else ", as on another host."
             else:
                 text += "; it must be repeated."
-            yield _Ruling(verdict=Verdict.FAIL if repeated else Verdict.NEED_MORE_DATA, sentence=text)
+            yield _Ruling(verdict=Verdict.FAIL if repeated else undecided, sentence=text)
 
 
 def _told(run: Run) -> str:
