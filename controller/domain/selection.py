@@ -171,14 +171,17 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
 
 
 def _unexpected(expected: Mapping[Architecture, Expected], chosen: Sequence[HostCandidate]) -> Iterable[str]:
+    running: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for host in chosen:
+        running[host.architecture, host.kernel_release].append(host.name)
     for architecture, wanted in sorted(expected.items()):
-        others: dict[str, list[str]] = defaultdict(list)
-        for host in chosen:
-            if host.architecture == architecture and not _runs(wanted, host.kernel_release):
-                others[host.kernel_release or "an unknown kernel"].append(host.name)
-        for release, names in sorted(others.items()):
-            runs = "runs" if len(names) == 1 else "run"
-            yield f"{_list(sorted(names))} {runs} {release}, but the spec expects {wanted.release or wanted.version}."
+        for (of, release), names in sorted(running.items()):
+            if of == architecture and not _runs(wanted, release):
+                verb = "runs" if len(names) == 1 else "run"
+                yield (
+                    f"{_list(sorted(names))} {verb} {release or 'an unknown kernel'}, "
+                    f"but the spec expects {wanted.release or wanted.version}."
+                )
 
 
 def _runs(wanted: Expected, release: str) -> bool:
