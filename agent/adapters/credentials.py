@@ -1,0 +1,101 @@
+"""The join token, and the client certificate that enrollment left in the state directory."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.adapters.durable import replace_file
+from agent.domain.errors import ConfigError, EnrollmentError
+
+_PREFIX = "kr1."
+_KEY, _CERTIFICATE, _AUTHORITY, _RECORD = "client.key", "client.crt", "ca.crt", "enrollment.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinToken:
+    """What an operator hands to a host: a secret, and the authority it must find at the other end."""
+
+    secret: str = field(repr=False)
+    authority_der: bytes
+
+    @property
+    def authority_pem(self) -> bytes:
+        """Return the pinned authority as PEM."""
+        body = base64.encodebytes(self.authority_der).decode().replace("\n", "")
+        lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+        return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]).encode()
+
+
+def parse_join_token(text: str) -> JoinToken:
+    """Parse `kr1.` and base64url of a JSON object. Raises ConfigError, never repeating the token."""
+    if not text.startswith(_PREFIX):
+        raise ConfigError(
+            f"join_token: does not begin with {_PREFIX!r}; copy the whole token that the controller printed"
+        )
+    body = text[len(_PREFIX) :]
+    try:
+        document = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        secret, authority = document["secret"], base64.b64decode(document["ca"], validate=True)
+    except (binascii.Error, ValueError, KeyError, TypeError) as error:
+        raise ConfigError("join_token: damaged; copy the whole token that the controller printed") from error
+    if not isinstance(secret, str) or not secret or not authority:
+        raise ConfigError("join_token: damaged; copy the whole token that the controller printed")
+    return JoinToken(secret=secret, authority_der=authority)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A client certificate with its key, and the authority that the controller's certificate must come from."""
+
+    host: str
+    key_pem: bytes = field(repr=False)
+    certificate_pem: bytes
+    authority_pem: bytes
+    # Seconds since the Unix epoch.
+    not_after: float
+
+
+def store(state_dir: Path, credentials: Credentials) -> None:
+    """Write all of it; the record comes last, and only with it do the others count."""
+    replace_file(state_dir / _KEY, credentials.key_pem, mode=0o600)
+    replace_file(state_dir / _CERTIFICATE, credentials.certificate_pem)
+    replace_file(state_dir / _AUTHORITY, credentials.authority_pem)
+    record = {"host": credentials.host, "not_after": credentials.not_after}
+    replace_file(state_dir / _RECORD, json.dumps(record).encode())
+
+
+def load(state_dir: Path) -> Credentials | None:
+    """Return what enrollment left; None when this host is not enrolled. Raises EnrollmentError when it is damaged."""
+    try:
+        record = json.loads((state_dir / _RECORD).read_bytes())
+        return Credentials(
+            host=record["host"],
+            key_pem=(state_dir / _KEY).read_bytes(),
+            certificate_pem=(state_dir / _CERTIFICATE).read_bytes(),
+            authority_pem=(state_dir / _AUTHORITY).read_bytes(),
+            not_after=float(record["not_after"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EnrollmentError(
+            f"{state_dir}: the stored certificate is unreadable ({error}); {_again(state_dir)}"
+        ) from error
+
+
+def check(credentials: Credentials, *, host: str, now: float, state_dir: Path) -> None:
+    """Raise EnrollmentError when the certificate is for another host or has expired."""
+    if credentials.host != host:
+        raise EnrollmentError(
+            f"the certificate in {state_dir} is for host {credentials.host!r}, the configuration says {host!r}; "
+            f"{_again(state_dir)}"
+        )
+    if credentials.not_after <= now:
+        days = (now - credentials.not_after) / 86400
+        raise EnrollmentError(f"the client certificate expired {days:.1f} days ago; {_again(state_dir)}")
+
+
+def _again(state_dir: Path) -> str:
+    return f"remove {state_dir / _RECORD} and enroll again with a new join token"

@@ -1,0 +1,82 @@
+"""Files that survive a crash: atomic replacement, and an append-only journal whose torn tail is ignored."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and new names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a file so that after a crash either the former or the new content is there, whole."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        # A file left over by a crash keeps its old mode otherwise.
+        os.fchmod(descriptor, mode)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file durably; it may be gone already."""
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+class Journal:
+    """JSON objects, one a line, each on disk before `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all whole records. A last line cut short by a crash was never acted on and is left out."""
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        records = []
+        for line in lines[:-1]:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                # Only the tail can tear; after a torn tail the next start rewrote the file, so nothing follows it.
+                break
+            if isinstance(record, dict):
+                records.append(record)
+        return records
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add records at the end."""
+        content = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+        if not content:
+            return
+        is_new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if is_new:
+            sync_directory(self._path.parent)
+
+    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the whole journal; also what removes a torn tail."""
+        replace_file(self._path, b"".join(json.dumps(record).encode() + b"\n" for record in records), mode=0o600)

@@ -1,0 +1,72 @@
+"""Exchanging the join token for a client certificate. Short-lived: the only module that may import cryptography."""
+
+import grpc.aio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from agent.adapters import channel
+from agent.adapters.credentials import Credentials, JoinToken
+from agent.domain.errors import EnrollmentError, Unreachable
+from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
+
+_CALL_TIMEOUT_S = 30.0
+_FINAL = {
+    grpc.StatusCode.UNAUTHENTICATED: "the join token is unknown, used up or expired; ask for a new one",
+    grpc.StatusCode.ALREADY_EXISTS: "a host of this name is enrolled with another key; remove it there first",
+    grpc.StatusCode.INVALID_ARGUMENT: "the controller does not accept the request",
+    grpc.StatusCode.UNIMPLEMENTED: "the address answers, but it is not the controller's enrollment port",
+}
+
+
+def new_key_pem() -> bytes:
+    """Return a new private key, unencrypted PKCS#8."""
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+async def enroll(*, address: str, server_name: str, host: str, token: JoinToken, key_pem: bytes) -> Credentials:
+    """Ask for a certificate for this key. Raises EnrollmentError (final) or Unreachable (worth trying again)."""
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise EnrollmentError("the stored client key is not an elliptic-curve key; remove it and enroll again")
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]))
+        .sign(key, hashes.SHA256())
+    )
+    message = agent_pb2.EnrollRequest(
+        token_secret=token.secret,
+        host=host,
+        certificate_signing_request_pem=request.public_bytes(serialization.Encoding.PEM),
+    )
+    async with channel.server_tls(address, token.authority_pem, server_name=server_name) as connection:
+        stub = agent_pb2_grpc.EnrollmentServiceStub(connection)
+        try:
+            response = await stub.Enroll(message, timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _FINAL:
+                raise EnrollmentError(f"{_FINAL[error.code()]} ({error.details()})") from error
+            raise Unreachable(f"enrollment at {address}: {error.code().name}: {error.details()}") from error
+    return _credentials(host, key_pem, key, response)
+
+
+def _credentials(
+    host: str, key_pem: bytes, key: ec.EllipticCurvePrivateKey, response: agent_pb2.EnrollResponse
+) -> Credentials:
+    try:
+        certificate = x509.load_pem_x509_certificate(response.certificate_pem)
+        x509.load_pem_x509_certificate(response.authority_pem)
+    except ValueError as error:
+        raise EnrollmentError(f"the controller answered with an unreadable certificate: {error}") from error
+    if certificate.public_key() != key.public_key():
+        raise EnrollmentError("the controller answered with a certificate for another key")
+    return Credentials(
+        host=host,
+        key_pem=key_pem,
+        certificate_pem=response.certificate_pem,
+        authority_pem=response.authority_pem,
+        not_after=certificate.not_valid_after_utc.timestamp(),
+    )

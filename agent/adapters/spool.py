@@ -1,0 +1,111 @@
+"""The reports on disk: one file each, named by number, removed when acknowledged."""
+
+import re
+from pathlib import Path
+
+import structlog
+
+from agent.adapters import messages
+from agent.adapters.durable import remove_file, replace_file
+from agent.domain import spool
+from agent.domain.results import KernelLog, Report
+
+DEFAULT_LIMIT_BYTES = 16 << 20
+_NAME = re.compile(r"^(\d{12})\.report$")
+
+log = structlog.get_logger(__name__)
+
+
+class ReportSpool:
+    """Keeps reports until the controller holds them. What gives way when full is decided in agent.domain.spool."""
+
+    def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entries = tuple(self._read())
+        next_number = entries[-1].number + 1 if entries else 1
+        self.queue = spool.Queue(limit_bytes=limit_bytes, next_number=next_number, entries=entries)
+        # Kernel log records dropped for want of room and not yet told to the controller.
+        self.lost_records = 0
+        # Reports that a full or failing disk would not take; they are sent, but a crash loses them.
+        self._undurable: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self.queue.entries)
+
+    def add(self, report: Report) -> bool:
+        """Make the report durable. False when it waits already: the first telling stands."""
+        if self.queue.holds(report.report_id):
+            return False
+        content = messages.report_to_bytes(report)
+        records = len(report.body.records) if isinstance(report.body, KernelLog) else 0
+        entry = spool.Entry(
+            number=self.queue.next_number,
+            report_id=report.report_id,
+            size_bytes=len(content),
+            droppable_records=records,
+        )
+        admission = spool.admit(self.queue, entry)
+        if entry not in admission.dropped:
+            self._write(entry, content)
+        self.queue = admission.queue
+        self._remove(admission.dropped)
+        if admission.lost_records:
+            self.lost_records += admission.lost_records
+            log.warning("spool_full", dropped_kernel_log_records=admission.lost_records)
+        return True
+
+    def acknowledge(self, report_ids: frozenset[str]) -> None:
+        """Forget what the controller holds durably."""
+        admission = spool.acknowledge(self.queue, report_ids)
+        self.queue = admission.queue
+        self._remove(admission.dropped)
+
+    def content(self, number: int) -> bytes | None:
+        """Return one report as it goes over the wire; None when it was acknowledged or dropped meanwhile."""
+        if number in self._undurable:
+            return self._undurable[number]
+        try:
+            return self._path(number).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, entry: spool.Entry, content: bytes) -> None:
+        try:
+            replace_file(self._path(entry.number), content, mode=0o600)
+        except OSError as error:
+            self._undurable[entry.number] = content
+            log.error("spool_write_failed", report_id=entry.report_id, error=str(error))
+
+    def _remove(self, entries: tuple[spool.Entry, ...]) -> None:
+        for entry in entries:
+            self._undurable.pop(entry.number, None)
+            remove_file(self._path(entry.number))
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:012d}.report"
+
+    def _read(self) -> list[spool.Entry]:
+        entries = []
+        for path in sorted(self._directory.iterdir()):
+            name = _NAME.match(path.name)
+            if not name:
+                # A temporary file of a write that a crash cut short.
+                path.unlink()
+                continue
+            content = path.read_bytes()
+            report = messages.report_from_bytes(content)
+            if report is None:
+                log.error("spool_report_unreadable", file=path.name)
+                path.unlink()
+                continue
+            records = len(report.kernel_log.records) if report.HasField("kernel_log") else 0
+            entries.append(
+                spool.Entry(
+                    number=int(name[1]),
+                    report_id=report.report_id,
+                    size_bytes=len(content),
+                    droppable_records=records,
+                )
+            )
+        return entries

@@ -1,0 +1,29 @@
+"""Failures by what they mean for a run. Their text says what failed, which one, and what to try."""
+
+
+class AgentError(Exception):
+    """Any failure that is reported to a person or to the controller."""
+
+
+class ConfigError(AgentError):
+    """The configuration file is wrong; the text names file and key."""
+
+
+class EnrollmentError(AgentError):
+    """No client certificate could be had, and trying again with the same token gives the same result."""
+
+
+class Unreachable(AgentError):
+    """The other side does not answer now; worth trying again."""
+
+
+class RigError(AgentError):
+    """The rig, not the kernel: a missing tool, a missing device, a full disk."""
+
+
+class KernelWanting(AgentError):
+    """The workload ran and the kernel did not do what it must, for example swapon failed."""
+
+
+class ProtocolViolation(AgentError):
+    """The controller said something that has no place in this state of the session."""

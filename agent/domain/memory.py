@@ -1,0 +1,48 @@
+"""Memory figures read from /proc/meminfo, in bytes, and the two definitions of what a swap device costs."""
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+TIB = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """One reading of /proc/meminfo."""
+
+    total_bytes: int
+    free_bytes: int
+    available_bytes: int
+    # The file as read, kept as evidence.
+    text: str
+
+    @property
+    def used_bytes(self) -> int:
+        """What `free` of procps 4 prints as used: MemTotal - MemAvailable, so reclaimable caches do not count."""
+        return self.total_bytes - self.available_bytes
+
+
+def parse_meminfo(text: str) -> Memory:
+    """Parse /proc/meminfo. Raises ValueError when a line that every supported kernel writes is missing."""
+    values = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        number = rest.split()
+        if number and number[0].isdigit():
+            values[name] = int(number[0]) * 1024
+    missing = [name for name in ("MemTotal", "MemFree", "MemAvailable") if name not in values]
+    if missing:
+        raise ValueError(f"meminfo has no {' and no '.join(missing)}")
+    return Memory(
+        total_bytes=values["MemTotal"],
+        free_bytes=values["MemFree"],
+        available_bytes=values["MemAvailable"],
+        text=text,
+    )
+
+
+def cost_mib_per_tib(delta_bytes: int, device_bytes: int) -> float:
+    """Return what one TiB of swap costs, given what this device cost."""
+    if device_bytes <= 0:
+        raise ValueError("a swap device has a positive size")
+    return (delta_bytes / MIB) / (device_bytes / TIB)

@@ -1,0 +1,25 @@
+"""What a starting agent reports about the command that its predecessor left half-way."""
+
+from agent.domain.commands import ActiveCommand
+from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
+
+
+def interrupted(active: ActiveCommand, *, boot_id: str) -> tuple[WorkloadRun | None, CommandOutcome]:
+    """Return the died run, if one had begun, and the outcome of the interrupted command.
+
+    `boot_id` is the present boot's.
+    """
+    accepted = active.accepted
+    what = "the agent was killed" if boot_id == accepted.boot_id else "the host was restarted"
+    if active.run_index is None:
+        return None, CommandOutcome(status=OutcomeStatus.DIED, detail=f"{what} between two runs; cleaned up since")
+    text = f"{what} during run {active.run_index}; cleaned up since"
+    run = WorkloadRun(
+        workload=accepted.workload,
+        index=active.run_index,
+        warmup=active.run_index < accepted.warmups,
+        status=RunStatus.DIED,
+        error=text,
+        kernel_release=accepted.kernel_release,
+    )
+    return run, CommandOutcome(status=OutcomeStatus.DIED, detail=text)

@@ -1,0 +1,37 @@
+"""What the first bytes of a device say: blank, a swap area of ours, or somebody's data that must not be touched."""
+
+from enum import StrEnum
+
+# mkswap writes the label here; the header begins after 1024 bytes that belong to boot loaders.
+OUR_LABEL = "kernroll"
+_HEADER_OFFSET = 1024
+_LABEL_OFFSET = _HEADER_OFFSET + 12 + 16
+_LABEL_SIZE = 16
+_MAGIC = b"SWAPSPACE2"
+_PAGE_SIZES = (4096, 16384, 65536)
+# File systems, volume managers, RAID members and partition tables keep their marks within the first or the last MiB.
+EDGE_BYTES = 1 << 20
+
+
+class Content(StrEnum):
+    """Whose device this is."""
+
+    BLANK = "blank"  # all zero where marks are kept
+    OURS = "ours"  # a swap area that this agent wrote and did not come to remove
+    FOREIGN = "foreign"  # anything else, known or not
+
+
+def content_of(head: bytes, tail: bytes) -> Content:
+    """Judge a device by its first and last MiB."""
+    label = head[_LABEL_OFFSET : _LABEL_OFFSET + _LABEL_SIZE].rstrip(b"\0")
+    if label == OUR_LABEL.encode() and not any(head[:_HEADER_OFFSET]):
+        for page_size in _PAGE_SIZES:
+            if head[page_size - len(_MAGIC) : page_size] == _MAGIC:
+                # Behind our own header lie pages that the kernel swapped out.
+                return Content.OURS
+    return Content.FOREIGN if any(head) or any(tail) else Content.BLANK
+
+
+def first_mark(head: bytes) -> int | None:
+    """Return the offset of the first byte that is not zero; None when there is none."""
+    return next((offset for offset, byte in enumerate(head) if byte), None)

@@ -1,0 +1,91 @@
+"""Verbs that need no controller: facts, sweep, and one local run of a workload."""
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.adapters.host import read_facts
+from agent.domain.commands import RunWorkload
+from agent.domain.results import CommandOutcome, OutcomeStatus, WorkloadRun
+from agent.executor import workload_for
+from agent.exits import Exit
+from agent.locks import workload_lock
+from agent.serve import local_host, open_state
+from agent.settings import load
+from agent.workloads.runner import Plan, Stop, StopReason, drive
+from agent.workloads.swap_device import sweep as sweep_host
+
+_CODES = {
+    OutcomeStatus.COMPLETED: Exit.OK,
+    OutcomeStatus.FAILED: Exit.KERNEL_WANTING,
+    OutcomeStatus.CANCELLED: Exit.CANCELLED,
+}
+
+
+def facts(config: Path | None, *, output: str) -> str:
+    """Return the host's facts. Raises ConfigError."""
+    settings = load(config) if config else None
+    host = read_facts(
+        labels=settings.labels if settings else {}, platform_override=settings.platform if settings else None
+    )
+    document = asdict(host)
+    if output == "json":
+        return json.dumps(document, indent=2)
+    return "\n".join(f"{name:20} {value}" for name, value in document.items())
+
+
+async def sweep(state_dir: Path, *, output: str) -> str:
+    """Take down what a killed agent left. Raises RigError, KernelWanting."""
+    open_state(state_dir)
+    with workload_lock(state_dir).held():
+        undone = await sweep_host(local_host(state_dir))
+    if output == "json":
+        return json.dumps([{"kind": type(each).__name__, **asdict(each)} for each in undone])
+    return "\n".join(f"taken down: {each!r}" for each in undone) or "nothing was left behind"
+
+
+async def run(workload: RunWorkload, *, state_dir: Path, timeout_s: float, output: str) -> tuple[Exit, str]:
+    """Run a workload here; SIGINT and SIGTERM cancel it, and it cleans up. Raises RigError."""
+    open_state(state_dir)
+    host = local_host(state_dir)
+    stop = Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.request, StopReason.CANCELLED)
+    plan = Plan(warmups=workload.warmups, repetitions=workload.repetitions, timeout_s=timeout_s)
+    listener = _Terminal()
+    with workload_lock(state_dir).held():
+        outcome = await drive(workload_for(workload.order, host), plan, host, listener, stop)
+    code = _CODES.get(outcome.status, Exit.RIG)
+    if output == "json":
+        document = {"outcome": asdict(outcome), "runs": [asdict(each) for each in listener.runs]}
+        return code, json.dumps(document, indent=2)
+    return code, _as_text(outcome, listener.runs)
+
+
+class _Terminal:
+    """Shows progress on standard error and keeps the runs."""
+
+    def __init__(self) -> None:
+        self.runs: list[WorkloadRun] = []
+
+    async def run_begun(self, index: int) -> None:
+        print(f"run {index}", file=sys.stderr)
+
+    async def run_ended(self, run: WorkloadRun) -> None:
+        self.runs.append(run)
+
+    def progress(self, step: str, fraction: float) -> None:
+        print(f"  {fraction:4.0%}  {step}", file=sys.stderr)
+
+
+def _as_text(outcome: CommandOutcome, runs: list[WorkloadRun]) -> str:
+    lines = []
+    for run in runs:
+        kind = "warm-up" if run.warmup else "run"
+        lines.append(f"{kind} {run.index} on {run.kernel_release}: {run.status} {run.error}".rstrip())
+        lines += [f"  {sample.metric:28} {sample.value:12.3f} {sample.unit}" for sample in run.samples]
+    lines.append(f"{outcome.status}: {outcome.detail}" if outcome.detail else str(outcome.status))
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""The command line of `kernroll-agent`."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from agent import __version__, exits, local
+from agent.domain.commands import RunWorkload, SwapMountOrder
+from agent.domain.errors import AgentError, ConfigError, EnrollmentError, RigError, Unreachable
+from agent.exits import Exit
+from agent.serve import serve
+from agent.settings import load
+
+_DEFAULT_CONFIG = "/etc/kernroll/agent.toml"
+_EXAMPLES = """examples:
+  kernroll-agent serve --config /etc/kernroll/agent.toml
+  kernroll-agent facts --output json
+  kernroll-agent run swap_mount --block-device /dev/nvme1n1 --repetitions 3
+  kernroll-agent run swap_mount --brd-size 1T
+  kernroll-agent sweep
+
+exit codes:
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    top = argparse.ArgumentParser(
+        prog="kernroll-agent",
+        description="Measures what a kernel does with swap on this host, on its own or for a kernroll controller.",
+        epilog=_EXAMPLES + exits.table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"kernroll-agent {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, text in (
+        ("serve", "stay and serve a controller (enrolls first when there is no certificate yet)"),
+        ("enroll", "exchange the join token for a client certificate"),
+    ):
+        verb = _verb(verbs, name, text)
+        verb.add_argument("--config", type=Path, default=Path(_DEFAULT_CONFIG), metavar="FILE")
+    facts = _verb(verbs, "facts", "print what this host is, as a controller sees it")
+    facts.add_argument("--config", type=Path, metavar="FILE", help="take labels and platform from this configuration")
+    _output(facts)
+    sweep = _verb(verbs, "sweep", "take down what a killed agent left behind: its swap, its swap area, its brd")
+    _state_dir(sweep)
+    _output(sweep)
+    run = _verb(verbs, "run", "run one workload here and print what it found")
+    workloads = run.add_subparsers(dest="workload", required=True, metavar="WORKLOAD")
+    swap_mount = _verb(workloads, "swap_mount", "what an idle mounted swap device costs in memory")
+    device = swap_mount.add_mutually_exclusive_group(required=True)
+    device.add_argument("--block-device", metavar="PATH", help="a blank device that nobody uses")
+    device.add_argument("--brd-size", type=parse_size, metavar="SIZE", help="load brd with a disk of this size, as 1T")
+    swap_mount.add_argument("--repetitions", type=_count(1), default=1, metavar="N")
+    swap_mount.add_argument("--warmups", type=_count(0), default=0, metavar="N")
+    swap_mount.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="for all runs together")
+    swap_mount.add_argument("--settle-tolerance", type=parse_size, default=1 << 20, metavar="SIZE")
+    swap_mount.add_argument("--settle-timeout", type=float, default=60.0, metavar="SECONDS")
+    _state_dir(swap_mount)
+    _output(swap_mount)
+    return top
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for a number with an optional unit K, M, G or T (powers of 1024)."""
+    units = {"K": 10, "M": 20, "G": 30, "T": 40}
+    number, shift = (text[:-1], units[text[-1].upper()]) if text and text[-1].upper() in units else (text, 0)
+    if not number.isdigit() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write for example 512M or 1T")
+    return int(number) << shift
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb and exit with its code."""
+    options = parser().parse_args(arguments)
+    _log_to_stderr()
+    try:
+        code = _VERBS[options.verb](options)
+    except (AgentError, OSError) as error:
+        print(f"kernroll-agent: {error}", file=sys.stderr)
+        code = _code_of(error)
+    except KeyboardInterrupt:
+        code = Exit.CANCELLED
+    sys.exit(code)
+
+
+def _code_of(error: Exception) -> Exit:
+    match error:
+        case ConfigError():
+            return Exit.USAGE
+        case EnrollmentError():
+            return Exit.ENROLLMENT
+        case Unreachable():
+            return Exit.UNREACHABLE
+        case _:
+            return Exit.RIG
+
+
+def _serve(options: argparse.Namespace) -> Exit:
+    asyncio.run(serve(load(options.config), options.config))
+    return Exit.OK
+
+
+def _enroll(options: argparse.Namespace) -> Exit:
+    try:
+        # Its libraries are large, need not be installed after enrollment, and must not weigh on the resident process.
+        from agent.enroll import enroll  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise RigError(f"enrolling needs the {error.name} package; install kernroll[agent,enroll]") from error
+    print(asyncio.run(enroll(load(options.config))))
+    return Exit.OK
+
+
+def _facts(options: argparse.Namespace) -> Exit:
+    print(local.facts(options.config, output=options.output))
+    return Exit.OK
+
+
+def _sweep(options: argparse.Namespace) -> Exit:
+    print(asyncio.run(local.sweep(options.state_dir, output=options.output)))
+    return Exit.OK
+
+
+def _run(options: argparse.Namespace) -> Exit:
+    order = SwapMountOrder(
+        block_device=options.block_device or "",
+        brd_size_bytes=options.brd_size or 0,
+        settle_tolerance_bytes=options.settle_tolerance,
+        settle_timeout_s=options.settle_timeout,
+    )
+    workload = RunWorkload(repetitions=options.repetitions, warmups=options.warmups, order=order)
+    code, text = asyncio.run(
+        local.run(workload, state_dir=options.state_dir, timeout_s=options.timeout, output=options.output)
+    )
+    print(text)
+    return code
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], Exit]] = {
+    "serve": _serve,
+    "enroll": _enroll,
+    "facts": _facts,
+    "sweep": _sweep,
+    "run": _run,
+}
+
+
+def _verb(
+    group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    return group.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog="exit codes:\n" + exits.table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _output(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--output", choices=("text", "json"), default="text", help="how to print (default: text)")
+
+
+def _state_dir(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--state-dir", type=Path, default=Path("/var/lib/kernroll"), metavar="DIR")
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _log_to_stderr() -> None:
+    """Log one JSON object a line to standard error: journald and consoles keep the time."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=lambda value, **options: json.dumps(value, default=str)),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Composition of the resident agent: the one place where its parts meet the wall clock, randomness and the network."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import grpc.aio
+import structlog
+
+from agent.adapters import channel, credentials
+from agent.adapters.block import KernelBlockDevices
+from agent.adapters.command_journal import CommandJournal
+from agent.adapters.host import boot_id, read_facts
+from agent.adapters.kmsg import KernelLogPosition, KernelLogWatcher, open_kernel_log
+from agent.adapters.leftovers import LeftoversFile
+from agent.adapters.processes import ProcessRunner
+from agent.adapters.serial_relay import SerialRelay, find_port
+from agent.adapters.spool import ReportSpool
+from agent.domain.backoff import pause_s
+from agent.domain.errors import EnrollmentError, RigError
+from agent.executor import Executor
+from agent.exits import Exit
+from agent.locks import agent_lock, workload_lock
+from agent.outbox import Outbox
+from agent.resident import Parts, Resident
+from agent.settings import Settings, Transport
+from agent.workloads.port import Host
+
+log = structlog.get_logger(__name__)
+
+# Attempts of a whole fleet spread over this; a hypervisor's port serves one host only and may be tried more often.
+_BACKOFF_LIMIT_S = {Transport.TCP: 10.0, Transport.SERIAL: 2.0}
+_OOM_SCORE_ADJUSTMENT = -900
+_ENROLL_LIMIT_S = 90.0
+_EXPIRY_WARNING_S = 7 * 86400.0
+
+
+def wall_clock() -> float:
+    """Return seconds since the Unix epoch."""
+    return time.time()  # noqa: TID251 -- the agent is a process of its own; reports carry the time at which they were made
+
+
+def local_host(state_dir: Path) -> Host:
+    """Return the host this process runs on."""
+    boot = boot_id()
+    return Host(
+        tools=ProcessRunner(),
+        devices=KernelBlockDevices(),
+        leftovers=LeftoversFile(state_dir / "leftovers.json", boot),
+        monotonic=time.monotonic,
+        sleep=asyncio.sleep,
+        boot_id=boot,
+        kernel_release=os.uname().release,
+    )
+
+
+def open_state(state_dir: Path) -> None:
+    """Make the state directory. Raises RigError when it cannot be written."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RigError(f"{state_dir} cannot be made: {error.strerror}; set state_dir, or run as root") from error
+    if not os.access(state_dir, os.W_OK):
+        raise RigError(f"{state_dir} cannot be written; set state_dir, or run as root")
+
+
+async def serve(settings: Settings, config: Path) -> None:
+    """Serve until SIGTERM or SIGINT. Raises EnrollmentError, RigError, ConfigError."""
+    open_state(settings.state_dir)
+    with agent_lock(settings.state_dir).held():
+        _protect_from_oom_killer()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if not settings.insecure and not await _enrolled(settings, config, stop):
+            return
+        async with _connector(settings) as connect:
+            await Resident(_parts(settings, connect)).serve(stop)
+
+
+def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Parts:
+    state_dir = settings.state_dir
+    host = local_host(state_dir)
+    outbox = Outbox(host=settings.host, boot_id=host.boot_id, spool=ReportSpool(state_dir / "spool"), now=wall_clock)
+    journal = CommandJournal(state_dir / "commands.journal")
+    lock = workload_lock(state_dir)
+    descriptor = open_kernel_log()
+    watcher = None
+    if descriptor is not None:
+        position = KernelLogPosition(state_dir / "kernel-log.json", host.boot_id)
+        watcher = KernelLogWatcher(descriptor, position=position, deliver=outbox.report_kernel_log)
+    return Parts(
+        name=settings.host,
+        host=host,
+        read_facts=lambda: read_facts(labels=settings.labels, platform_override=settings.platform),
+        journal=journal,
+        outbox=outbox,
+        executor=Executor(host=host, journal=journal, outbox=outbox, lock=lock),
+        workload_lock=lock,
+        connect=connect,
+        kernel_log=watcher,
+        jitter=random.random,
+        backoff_limit_s=_BACKOFF_LIMIT_S[settings.transport],
+    )
+
+
+@asynccontextmanager
+async def _connector(settings: Settings) -> AsyncIterator[Callable[[int], grpc.aio.Channel]]:
+    """Yield what opens a channel, with the relay running while the transport needs one."""
+    held = None if settings.insecure else _credentials(settings)
+    async with controller_addresses(settings, settings.agent_port, settings.controllers) as addresses:
+
+        def connect(number: int) -> grpc.aio.Channel:
+            address = addresses[number % len(addresses)]
+            if held is None:
+                return channel.plain(address)
+            return channel.mutual_tls(address, held, server_name=settings.server_name)
+
+        yield connect
+
+
+@asynccontextmanager
+async def controller_addresses(
+    settings: Settings, port_name: str, addresses: tuple[str, ...]
+) -> AsyncIterator[tuple[str, ...]]:
+    """Yield where to connect to: the addresses themselves, or a relay's to a virtio-serial port. Raises RigError."""
+    if settings.transport is Transport.TCP:
+        yield addresses
+        return
+    relay = SerialRelay(find_port(port_name), marker=settings.state_dir / f"{port_name}.boot", boot_id=boot_id())
+    async with relay.running() as address:
+        yield (address,)
+
+
+def _credentials(settings: Settings) -> credentials.Credentials:
+    held = credentials.load(settings.state_dir)
+    if held is None:
+        raise EnrollmentError(f"{settings.state_dir} holds no certificate; run kernroll-agent enroll")
+    now = wall_clock()
+    credentials.check(held, host=settings.host, now=now, state_dir=settings.state_dir)
+    if held.not_after - now < _EXPIRY_WARNING_S:
+        log.warning("certificate_expires_soon", hours_left=round((held.not_after - now) / 3600, 1))
+    return held
+
+
+async def _enrolled(settings: Settings, config: Path, stop: asyncio.Event) -> bool:
+    """Enroll in a process of its own, whose libraries are gone afterwards; False when told to stop meanwhile."""
+    attempt = 0
+    while credentials.load(settings.state_dir) is None:
+        status = await _run_enroll(config, stop)
+        if stop.is_set():
+            return False
+        if status is Exit.OK:
+            continue
+        if status is not Exit.UNREACHABLE:
+            raise EnrollmentError("enrollment failed; the lines above say why")
+        pause = pause_s(attempt, base_s=0.5, limit_s=_BACKOFF_LIMIT_S[settings.transport], jitter=random.random())
+        attempt += 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await stop.wait()
+    return True
+
+
+async def _run_enroll(config: Path, stop: asyncio.Event) -> Exit:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent.main", "enroll", "--config", str(config), stdin=asyncio.subprocess.DEVNULL
+    )
+    ended = asyncio.create_task(process.wait())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({ended, stopped}, timeout=_ENROLL_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+    status = await ended
+    # A process that was killed, here or by somebody else, is worth another try.
+    return Exit(status) if status in set(Exit) else Exit.UNREACHABLE
+
+
+def _protect_from_oom_killer() -> None:
+    """Ask the kernel to kill the agent last: it has to report what killed the rest."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE_ADJUSTMENT))
+    except OSError as error:
+        log.info("oom_score_unchanged", error=error.strerror)

@@ -1,0 +1,184 @@
+"""Drives one workload through prepare, warm-ups, repetitions and clean-up, and names how it ended."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from agent.domain.errors import AgentError, KernelWanting
+from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
+from agent.ending import run_to_end
+from agent.workloads.port import Host, Listener, Measurement, Workload
+
+log = structlog.get_logger(__name__)
+
+
+class StopReason(StrEnum):
+    """Why a command is stopped from outside."""
+
+    CANCELLED = "cancelled"  # the controller or the operator wants it no more
+    AGENT_ENDS = "agent_ends"  # the agent process was told to end
+
+
+class Stop:
+    """Asks a running command to stop; the first reason stands."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        # None until somebody asks.
+        self.reason: StopReason | None = None
+
+    def request(self, reason: StopReason) -> None:
+        """Ask for the stop."""
+        self.reason = self.reason or reason
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait until somebody asks."""
+        await self._event.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How often, and for how long at most."""
+
+    warmups: int
+    repetitions: int
+    # Clean-up has limits of its own and comes on top.
+    timeout_s: float
+
+    @property
+    def runs(self) -> int:
+        """Return the number of runs, warm-ups included."""
+        return self.warmups + self.repetitions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """How one stage of the workload ended."""
+
+    status: RunStatus
+    error: str = ""
+    # None unless a run ended OK.
+    measurement: Measurement | None = None
+
+
+_OUTCOME_THAT_ENDS = {
+    RunStatus.DIED: OutcomeStatus.DIED,
+    RunStatus.CANCELLED: OutcomeStatus.CANCELLED,
+    RunStatus.TIMED_OUT: OutcomeStatus.TIMED_OUT,
+    RunStatus.INFRASTRUCTURE: OutcomeStatus.INFRASTRUCTURE,
+}
+
+
+async def drive(workload: Workload, plan: Plan, host: Host, listener: Listener, stop: Stop) -> CommandOutcome:
+    """Run the workload and take everything down again; what happens to the workload is an outcome, never raised."""
+    driver = _Driver(workload, plan, host, listener, stop)
+    try:
+        outcome = await driver.measure()
+    finally:
+        problem = await run_to_end(_clean_up(workload, listener))
+    if not problem:
+        return outcome
+    status = OutcomeStatus.INFRASTRUCTURE if outcome.status is OutcomeStatus.COMPLETED else outcome.status
+    return CommandOutcome(status=status, detail="; ".join(text for text in (outcome.detail, problem) if text))
+
+
+async def _clean_up(workload: Workload, listener: Listener) -> str:
+    listener.progress("cleaning up", 1.0)
+    try:
+        await workload.clean_up()
+    except (AgentError, OSError, TimeoutError) as error:
+        log.error("clean_up_failed", workload=workload.name, error=str(error))
+        return f"clean-up failed, tried again before the next command: {error}"
+    return ""
+
+
+class _Driver:
+    def __init__(self, workload: Workload, plan: Plan, host: Host, listener: Listener, stop: Stop) -> None:
+        self._workload = workload
+        self._plan = plan
+        self._host = host
+        self._listener = listener
+        self._stop = stop
+        self._deadline = asyncio.get_running_loop().time() + plan.timeout_s
+        self._runs_done = 0
+
+    async def measure(self) -> CommandOutcome:
+        """Return how the command ended, clean-up apart."""
+        ending = await self._supervise(self._workload.prepare(self._step))
+        if ending.status is not RunStatus.OK:
+            # Nothing was measured, so there is no run to report.
+            status = _OUTCOME_THAT_ENDS.get(ending.status, OutcomeStatus.FAILED)
+            return CommandOutcome(status=status, detail=ending.error)
+        failures = []
+        for index in range(self._plan.runs):
+            run = await self._run(index)
+            if run.status in _OUTCOME_THAT_ENDS:
+                return CommandOutcome(status=_OUTCOME_THAT_ENDS[run.status], detail=run.error)
+            if run.status is RunStatus.FAILED:
+                failures.append(run.error)
+            self._runs_done += 1
+        if failures:
+            text = f"{len(failures)} of {self._plan.runs} runs failed; first: {failures[0]}"
+            return CommandOutcome(status=OutcomeStatus.FAILED, detail=text)
+        return CommandOutcome(status=OutcomeStatus.COMPLETED)
+
+    async def _run(self, index: int) -> WorkloadRun:
+        await self._listener.run_begun(index)
+        begun = self._host.monotonic()
+        ending = await self._supervise(self._workload.run(self._step))
+        measurement = ending.measurement or Measurement(samples=())
+        run = WorkloadRun(
+            workload=self._workload.name,
+            index=index,
+            warmup=index < self._plan.warmups,
+            status=ending.status,
+            error=ending.error,
+            samples=measurement.samples,
+            evidence=measurement.evidence,
+            duration_s=self._host.monotonic() - begun,
+            kernel_release=self._host.kernel_release,
+        )
+        await self._listener.run_ended(run)
+        return run
+
+    def _step(self, step: str) -> None:
+        self._listener.progress(step, self._runs_done / self._plan.runs)
+
+    async def _supervise(self, work: Coroutine[Any, Any, Measurement | None]) -> _Ending:
+        """Run one stage until it ends, somebody stops it, or time is up."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stop.wait())
+        remaining_s = max(0.0, self._deadline - asyncio.get_running_loop().time())
+        try:
+            await asyncio.wait({task, stop}, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            task.cancel()
+            # A cancelled workload first takes down what it has set up.
+            await run_to_end(asyncio.wait({task}))
+        return self._ending(task)
+
+    def _ending(self, task: "asyncio.Task[Measurement | None]") -> _Ending:
+        if task.cancelled():
+            match self._stop.reason:
+                case StopReason.CANCELLED:
+                    return _Ending(status=RunStatus.CANCELLED, error="cancelled")
+                case StopReason.AGENT_ENDS:
+                    return _Ending(status=RunStatus.DIED, error="the agent was told to end; cleaned up")
+                case None:
+                    text = f"not finished within the command's {self._plan.timeout_s:g} s"
+                    return _Ending(status=RunStatus.TIMED_OUT, error=text)
+        error = task.exception()
+        if error is None:
+            return _Ending(status=RunStatus.OK, measurement=task.result())
+        if isinstance(error, KernelWanting):
+            return _Ending(status=RunStatus.FAILED, error=str(error))
+        if not isinstance(error, AgentError | OSError | TimeoutError):
+            log.error("workload_bug", workload=self._workload.name, exc_info=error)
+            return _Ending(status=RunStatus.INFRASTRUCTURE, error=f"{type(error).__name__}: {error}")
+        return _Ending(status=RunStatus.INFRASTRUCTURE, error=str(error))

@@ -1,0 +1,40 @@
+"""Waiting until memory stands still, so that a reading means what it says."""
+
+from agent.domain.errors import RigError
+from agent.domain.memory import MIB, Memory, parse_meminfo
+from agent.workloads.port import Host
+
+INTERVAL_S = 1.0
+# One quiet interval can be chance.
+QUIET_INTERVALS = 2
+
+
+async def settled_memory(host: Host, *, tolerance_bytes: int, timeout_s: float) -> Memory:
+    """Return the first reading after used memory changed by less than the tolerance over two intervals.
+
+    Nothing is dropped or flushed: that would change what is measured. Raises RigError when `timeout_s` passes first.
+    """
+    deadline = host.monotonic() + timeout_s
+    last = read_memory(host)
+    quiet = 0
+    while True:
+        await host.sleep(INTERVAL_S)
+        now = read_memory(host)
+        change = abs(now.used_bytes - last.used_bytes)
+        last = now
+        quiet = quiet + 1 if change < tolerance_bytes else 0
+        if quiet >= QUIET_INTERVALS:
+            return now
+        if host.monotonic() >= deadline:
+            raise RigError(
+                f"memory did not settle within {timeout_s:g} s: it still changed by {change / MIB:.2f} MiB in "
+                f"{INTERVAL_S:g} s (tolerance {tolerance_bytes / MIB:.2f} MiB); stop what else runs on the host"
+            )
+
+
+def read_memory(host: Host) -> Memory:
+    """Read /proc/meminfo. Raises RigError when it lacks what is needed."""
+    try:
+        return parse_meminfo((host.proc / "meminfo").read_text())
+    except ValueError as error:
+        raise RigError(str(error)) from error
