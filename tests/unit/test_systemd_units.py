@@ -9,15 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from controller.cli.controller import serve
+
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 PREFIX = "/opt/kernroll/bin/"
 VERIFY_TIMEOUT_S = 60
 
 
+def body(unit: Path) -> str:
+    """Return the unit with its continued lines joined."""
+    return re.sub(r"\\\n\s*", "", unit.read_text(encoding="utf-8"))
+
+
 def commands(unit: Path) -> list[str]:
     """Return what the unit executes."""
-    return re.findall(r"^ExecStart=(.+)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"^ExecStart=(.+)$", body(unit), re.MULTILINE)
 
 
 def test_there_are_units() -> None:
@@ -37,11 +44,18 @@ def test_it_starts_what_the_distribution_installs(unit: Path) -> None:
         assert program.removeprefix(PREFIX) in scripts
 
 
+def test_the_controller_knows_the_options_it_is_started_with() -> None:
+    (unit,) = (unit for unit in UNITS if unit.name == "kernroll-controller.service")
+    (command,) = commands(unit)
+    known = {option for parameter in serve.params for option in parameter.opts}
+    assert set(re.findall(r"--[a-z-]+", command)) <= known
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd to ask")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_accepts_it(unit: Path, tmp_path: Path) -> None:
     # It also checks that the programs are there, which on this machine they are not.
-    text = unit.read_text(encoding="utf-8").replace(commands(unit)[0], shutil.which("true") or "/bin/true")
+    text = body(unit).replace(commands(unit)[0], shutil.which("true") or "/bin/true")
     copy = tmp_path / unit.name.replace("@", "@example")
     copy.write_text(text, encoding="utf-8")
     verify = ["systemd-analyze", "verify", "--man=no", str(copy)]
