@@ -80,12 +80,12 @@ def field_name(path: Path) -> str:
 def refuse(file_name: str, problems: list[Problem]) -> InvalidInput:
     """Return one error that tells all problems, in the order of their lines."""
     ordered = sorted(set(problems), key=lambda problem: (problem.line, problem.field, problem.text))
-    return InvalidInput(
-        "\n".join(
-            f"{file_name}:{problem.line}: {problem.field + ': ' if problem.field else ''}{problem.text}"
-            for problem in ordered
-        )
+    lines = (
+        f"{file_name}:{problem.line}: {problem.field + ': ' if problem.field else ''}{problem.text}"
+        for problem in ordered
     )
+    # A key may hold anything, also what moves a terminal's cursor.
+    return InvalidInput("\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines))
 
 
 def read_document(text: str, file_name: str) -> Document:

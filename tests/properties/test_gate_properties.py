@@ -1,6 +1,7 @@
 """Whatever the evidence, the gate answers, says the same in any order, and never promotes what it did not see."""
 
 import math
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +70,9 @@ PLANS = st.builds(
 
 
 @given(PLANS, evidences(), st.randoms(use_true_random=False))
-def test_any_order_gives_the_same_decision_to_the_last_character(plan, evidence, random) -> None:  # type: ignore[no-untyped-def]  # hypothesis supplies the types
+def test_any_order_gives_the_same_decision_to_the_last_character(
+    plan: GatePlan, evidence: list[HostEvidence], random: Random
+) -> None:
     first = repr(judge(plan, evidence))
     shuffled = [
         HostEvidence(

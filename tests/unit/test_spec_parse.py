@@ -189,3 +189,9 @@ def test_the_schema_is_json_and_knows_the_fields() -> None:
     assert "boot_timeout" in schema["$defs"]["Limits"]["properties"]
     assert schema["$defs"]["Limits"]["properties"]["boot_timeout"]["type"] == "string"
     assert "additionalProperties" in schema and schema["additionalProperties"] is False
+
+
+def test_a_key_cannot_break_the_message_into_lines() -> None:
+    assert refusal(f"{HEAD}{BODY}\u202e\u200b: 1\n") == [
+        "rollout.yaml:10: ??: is not a known field; known here: apiVersion, kind, metadata, spec"
+    ]
