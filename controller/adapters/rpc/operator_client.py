@@ -27,12 +27,22 @@ SERVER_NAME = "kernroll-controller"
 AUTHORITY_FILE = "ca.pem"
 CERTIFICATE_FILE = "operator.pem"
 KEY_FILE = "operator-key.pem"
-# Trailer with which a controller that is there answers UNAVAILABLE, for example because a mirror does not answer.
-RETRY_AFTER_KEY = "kernroll-retry-after-s"
 
 CALL_TIMEOUT_S = 30.0
 # Planning and starting may have to fetch kernels first.
 FETCH_TIMEOUT_S = 900.0
+
+# gRPC's own words for a connection that failed; an UNAVAILABLE without them was said by the controller.
+_NO_CONNECTION = (
+    "connect",
+    "Socket closed",
+    "Connection reset",
+    "Broken pipe",
+    "GOAWAY",
+    "recvmsg",
+    "shutdown",
+    "closed",
+)
 
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", 64 << 20),
@@ -188,17 +198,14 @@ def translate(error: grpc.RpcError, *, address: str, verb: str, timeout_s: float
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return Permanent(f"the controller at {address} refuses {verb} to this certificate: {text}")
         case grpc.StatusCode.UNAVAILABLE:
-            return _unavailable(error, address, text)
+            return _unavailable(address, text)
         case grpc.StatusCode.CANCELLED:
             return Unreachable(f"{verb}: the controller at {address} ended the call; try again")
         case _:
             return Permanent(f"{verb} failed on the controller at {address}: {text} ({code.name}); its log has more")
 
 
-def _unavailable(error: grpc.RpcError, address: str, text: str) -> KernrollError:
-    trailers: dict[str, str] = {entry[0]: str(entry[1]) for entry in error.trailing_metadata() or ()}
-    if RETRY_AFTER_KEY in trailers:
-        return Temporary(text, retry_after_s=float(trailers[RETRY_AFTER_KEY]))
+def _unavailable(address: str, text: str) -> KernrollError:
     if "CERTIFICATE_VERIFY_FAILED" in text or "Hostname Verification" in text:
         return Permanent(
             f"the certificate at {address} was not made by the authority in {AUTHORITY_FILE}: another controller "
@@ -217,6 +224,8 @@ def _unavailable(error: grpc.RpcError, address: str, text: str) -> KernrollError
     if "resolving" in text or "lookup" in text:
         host = address.rpartition(":")[0]
         return Unreachable(f"{address}: the name {host} cannot be resolved; check --controller")
+    if not any(sign in text for sign in _NO_CONNECTION):
+        return Temporary(text)
     return Unreachable(
         f"no controller answers at {address}; start one with `kernroll controller serve` or set --controller"
     )

@@ -1,0 +1,119 @@
+"""The root command: its groups, the options of all commands, and how errors become one line and an exit code."""
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from controller.cli.exit_codes import ExitCode, exit_code_of, table_text
+from controller.cli.session import Session, now_s
+from controller.domain.errors import KernrollError
+
+# Group -> (module, attribute, what `kernroll --help` says), so that help imports none of them.
+GROUPS: dict[str, tuple[str, str, str]] = {
+    "rollout": ("controller.cli.rollout", "rollout", "Plan, start, watch, end and report rollouts."),
+    "hosts": ("controller.cli.hosts", "hosts", "List and show enrolled hosts."),
+    "spec": ("controller.cli.spec", "spec", "Check rollout files; print their JSON Schema."),
+    "controller": ("controller.cli.controller", "controller", "Run a controller; make join tokens."),
+    "lab": ("controller.cli.lab", "lab", "Run a local fleet of real virtual machines."),
+    "completion": ("controller.cli.completion", "completion", "Print shell completion."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the groups in the order in which people need them."""
+        return [name for name in GROUPS if importlib.util.find_spec(GROUPS[name][0]) is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one group."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, attribute, _ = GROUPS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of groups without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, GROUPS[name][2]) for name in self.list_commands(ctx)])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write examples and the table of exit codes as they are."""
+        formatter.write(f"\n{_EXAMPLES}\nExit codes:\n{table_text()}\n")
+
+
+_EXAMPLES = """Examples:
+  kernroll hosts list
+  kernroll rollout plan rollout.yaml
+  kernroll rollout start rollout.yaml --watch
+  kernroll rollout explain swap-table-phase3
+"""
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--controller",
+    metavar="HOST:PORT",
+    envvar="KERNROLL_CONTROLLER",
+    default="127.0.0.1:7443",
+    show_default=True,
+    help="The controller to call; KERNROLL_CONTROLLER sets it too.",
+)
+@click.option(
+    "--client-dir",
+    metavar="DIR",
+    envvar="KERNROLL_CLIENT_DIR",
+    type=click.Path(path_type=Path),
+    help="Directory with ca.pem, operator.pem and operator-key.pem; KERNROLL_CLIENT_DIR sets it too. "
+    "[default: ~/.config/kernroll/client, else the local controller's own]",
+)
+@click.option("--insecure", is_flag=True, help="Speak plain text; for a loopback address only.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.version_option(package_name="kernroll", prog_name="kernroll")
+@click.pass_context
+def root(ctx: click.Context, controller: str, client_dir: Path | None, insecure: bool, output: str) -> None:
+    """Roll patched Linux kernels out across a fleet, on evidence."""
+    ctx.obj = Session(address=controller, client_dir=client_dir, insecure=insecure, output=output, now=now_s)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with a code of the table."""
+    # gRPC writes handshake failures to standard error by itself; they are reported in words instead.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; a failure is one message on standard error."""
+    try:
+        code = root.main(args=arguments, prog_name="kernroll", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return int(ExitCode.INTERRUPTED)
+    except KernrollError as error:
+        click.echo(f"kernroll: {error}", err=True)
+        return int(exit_code_of(error))
+    except BrokenPipeError:
+        # What is still buffered has no reader either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.READER_GONE)
+    except Exception as error:
+        if os.environ.get("KERNROLL_DEBUG"):
+            traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+        click.echo(f"kernroll: a bug of ours: {said}; KERNROLL_DEBUG=1 shows where", err=True)
+        return int(ExitCode.FAILURE)

@@ -1,0 +1,62 @@
+"""How hosts look on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from controller.cli.output import cells, plain_table
+from controller.views.models import HostView
+from controller.views.quantities import bytes_text, duration_text, time_text
+
+
+def hosts_table(hosts: Sequence[HostView], now: float) -> Table:
+    """Return one line per host."""
+    table = plain_table(
+        "HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP", right=frozenset({"MEMORY"})
+    )
+    for host in hosts:
+        memory = bytes_text(host.facts.memory_bytes)
+        table.add_row(
+            *cells(
+                host.name, host.stratum, host.facts.kernel_release, memory, heard(host, now), host.rollout, host.step
+            )
+        )
+    return table
+
+
+def heard(host: HostView, now: float) -> str:
+    """Say whether the host is connected, and since when it is not."""
+    if host.connected:
+        return "yes"
+    if host.last_seen is None:
+        return "never"
+    return f"no, heard {duration_text(now - host.last_seen)} ago"
+
+
+def host_details(host: HostView, now: float) -> Table:
+    """Return one line per fact."""
+    facts = host.facts
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    swap = [f"{d.path} {bytes_text(d.size_bytes)}, {bytes_text(d.used_bytes)} used" for d in facts.swap_devices]
+    rows = {
+        "Host": host.name,
+        "Stratum": host.stratum,
+        "Connected": heard(host, now),
+        "Last heard": None if host.last_seen is None else time_text(host.last_seen),
+        "Rollout": f"{host.rollout}, {host.step}" if host.rollout else "none",
+        "Kernel": facts.kernel_release,
+        "Version": facts.kernel_version,
+        "Command line": facts.kernel_command_line,
+        "Boot": facts.boot_id,
+        "Processors": facts.cpu_count,
+        "Memory": bytes_text(facts.memory_bytes),
+        "Page size": bytes_text(facts.page_size_bytes),
+        "Swap": "; ".join(swap) or "none",
+        "Labels": ", ".join(f"{key}={value}" for key, value in facts.labels.items()) or "none",
+        "Agent": facts.agent_version,
+    }
+    for title, value in rows.items():
+        table.add_row(title, *cells(value))
+    return table

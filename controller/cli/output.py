@@ -1,0 +1,44 @@
+"""Where results go: tables and sentences for people, JSON for programs."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from controller.views.data import view_data
+
+# Wide enough for tables when the output is a file or a pipe.
+_FILE_WIDTH = 160
+
+
+def console() -> Console:
+    """Return the console on standard output: coloured on a terminal, plain and wide elsewhere."""
+    terminal = sys.stdout.isatty()
+    return Console(file=sys.stdout, width=None if terminal else _FILE_WIDTH, highlight=False, emoji=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print for people."""
+    target = console()
+    for part in parts:
+        target.print(part, soft_wrap=isinstance(part, str), markup=False)
+
+
+def show_json(view: object, *, indent: int | None = 2) -> None:
+    """Print a view, or what is plain data already, as one JSON document; None puts it on one line."""
+    print(json.dumps(view_data(view), indent=indent, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def plain_table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
+    """Return an empty table without lines, as `ps` and `ls` print them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def cells(*values: Any) -> tuple[str, ...]:
+    """Return table cells; nothing becomes a dash, so that a column never looks broken."""
+    return tuple("–" if value in (None, "") else str(value) for value in values)

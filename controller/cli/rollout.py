@@ -1,0 +1,249 @@
+"""`kernroll rollout`: plan, start, watch, end, explain and report rollouts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controller.cli.exit_codes import ExitCode
+from controller.cli.session import DURATION, Session, calls, examples, read_spec
+from controller.domain.errors import NotFound, Permanent
+from controller.views.models import RolloutView
+
+_FORMATS = {".md": "markdown", ".json": "json"}
+
+
+@click.group()
+def rollout() -> None:
+    """Plan, start, watch, end and report rollouts."""
+
+
+def watch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of everything that can stay and watch."""
+    for option in (
+        click.option(
+            "--timeout",
+            type=DURATION,
+            default="7d",
+            show_default=True,
+            help="With --watch: leave with code 8 after this.",
+        ),
+        click.option(
+            "--until",
+            type=click.Choice(["settled", "ended"]),
+            default="settled",
+            show_default=True,
+            help="With --watch: whether a paused rollout in which no host moves counts as an end.",
+        ),
+        click.option("-w", "--watch", is_flag=True, help="Stay and show every change until the end."),
+    ):
+        command = option(command)
+    return command
+
+
+@rollout.command("plan", epilog=examples("kernroll rollout plan rollout.yaml"))
+@click.argument("file")
+@calls
+@click.pass_context
+def plan(ctx: click.Context, session: Session, file: str) -> None:
+    """Show kernels, waves, claims and what stands in the way; change nothing. Code 6 when there are blockers."""
+    from controller.cli import output
+    from controller.cli.rollout_tables import plan_parts
+
+    text, name = read_spec(file)
+    with session.client() as client:
+        planned = client.plan_rollout(text, name)
+    if session.output == "json":
+        output.show_json(planned)
+    else:
+        output.show(*plan_parts(planned))
+    if planned.blockers:
+        ctx.exit(ExitCode.CONFLICT)
+
+
+@rollout.command(
+    "start",
+    epilog=examples(
+        """
+kernroll rollout start rollout.yaml
+kernroll rollout start rollout.yaml --watch --timeout 2h
+"""
+    ),
+)
+@click.argument("file")
+@watch_options
+@calls
+@click.pass_context
+def start(ctx: click.Context, session: Session, /, *, file: str, watch: bool, until: str, timeout: float) -> None:
+    """Start a rollout; with --watch stay until it ends."""
+    text, name = read_spec(file)
+    with session.client() as client:
+        started = client.start_rollout(text, name)
+    if watch:
+        ctx.exit(_watch(session, started.name, until=until, timeout_s=timeout, wanted="promoted"))
+    _show(session, started)
+
+
+@rollout.command("list", epilog=examples("kernroll rollout list --output json"))
+@calls
+def list_rollouts(session: Session) -> None:
+    """List all rollouts with state and what each waits for."""
+    from controller.cli import output
+    from controller.cli.rollout_tables import rollouts_table
+
+    with session.client() as client:
+        found = client.list_rollouts()
+    if session.output == "json":
+        output.show_json({"rollouts": found})
+    else:
+        output.show(rollouts_table(found) if found else "No rollout yet; see `kernroll rollout start --help`.")
+
+
+@rollout.command(
+    "status",
+    epilog=examples(
+        """
+kernroll rollout status swap-table-phase3
+kernroll rollout status --watch
+kernroll rollout status swap-table-phase3 --watch --until ended --timeout 1h
+"""
+    ),
+)
+@click.argument("name", required=False)
+@watch_options
+@calls
+@click.pass_context
+def status(
+    ctx: click.Context, session: Session, /, *, name: str | None, watch: bool, until: str, timeout: float
+) -> None:
+    """Show waves, every host's step, and the one thing a rollout waits for. Without NAME: the newest rollout.
+
+    With --watch the code is 0 for a promoted rollout and 7 for one that ended otherwise.
+    """
+    if watch:
+        ctx.exit(_watch(session, name or _newest(session).name, until=until, timeout_s=timeout, wanted="promoted"))
+    if name is None:
+        _show(session, _newest(session))
+        return
+    with session.client() as client:
+        found = client.get_rollout(name)
+    _show(session, found)
+
+
+@rollout.command("abort", epilog=examples("kernroll rollout abort swap-table-phase3 --remark 'wrong kernel'"))
+@click.argument("name")
+@click.option("--remark", default="", help="Recorded with who asked.")
+@watch_options
+@calls
+@click.pass_context
+def abort(
+    ctx: click.Context, session: Session, /, *, name: str, remark: str, watch: bool, until: str, timeout: float
+) -> None:
+    """Start nothing new, bring hosts in flight back, and leave finished hosts on the new kernel."""
+    with session.client() as client:
+        aborted = client.abort_rollout(name, remark)
+    if watch:
+        ctx.exit(_watch(session, name, until=until, timeout_s=timeout, wanted="aborted"))
+    _show(session, aborted)
+
+
+@rollout.command("revert", epilog=examples("kernroll rollout revert swap-table-phase3 --watch"))
+@click.argument("name")
+@click.option("--remark", default="", help="Recorded with who asked.")
+@watch_options
+@calls
+@click.pass_context
+def revert(
+    ctx: click.Context, session: Session, /, *, name: str, remark: str, watch: bool, until: str, timeout: float
+) -> None:
+    """Return every touched host to its former kernel, finished hosts too."""
+    with session.client() as client:
+        reverting = client.revert_rollout(name, remark)
+    if watch:
+        ctx.exit(_watch(session, name, until=until, timeout_s=timeout, wanted="reverted"))
+    _show(session, reverting)
+
+
+@rollout.command("explain", epilog=examples("kernroll rollout explain swap-table-phase3"))
+@click.argument("name")
+@calls
+def explain(session: Session, name: str) -> None:
+    """Say in one sentence why a rollout stands where it stands, with the evidence and what to run next."""
+    from controller.cli import output
+
+    with session.client() as client:
+        found = client.explain_rollout(name)
+    if session.output == "json":
+        output.show_json(found)
+        return
+    output.show(found.sentence, *(f"  - {line}" for line in found.evidence))
+    if found.next_command:
+        output.show(f"Next: {found.next_command}")
+
+
+@rollout.command(
+    "report",
+    epilog=examples(
+        """
+kernroll rollout report swap-table-phase3
+kernroll rollout report swap-table-phase3 --write report.md
+kernroll rollout report swap-table-phase3 --format json | jq .savings
+"""
+    ),
+)
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    help="[default: by the ending of --write, else text]",
+)
+@click.option("--write", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@calls
+def report(session: Session, name: str, form: str | None, write: Path | None) -> None:
+    """Print the before/after report of a rollout, as plain text for a mailing list by default."""
+    chosen = form or (_FORMATS.get(write.suffix) if write else None) or session.output
+    with session.client() as client:
+        made = client.report_rollout(name)
+    content = {"text": made.text, "markdown": made.markdown, "json": made.json}[chosen]
+    if write is None:
+        click.echo(content, nl=not content.endswith("\n"))
+        return
+    _write(write, content)
+    click.echo(f"{write}: {chosen} report of {name}", err=True)
+
+
+def _show(session: Session, found: RolloutView) -> None:
+    from controller.cli import output
+    from controller.cli.rollout_tables import status_parts
+
+    if session.output == "json":
+        output.show_json(found)
+    else:
+        output.show(*status_parts(found, session.now(), max_hosts=None))
+
+
+def _newest(session: Session) -> RolloutView:
+    with session.client() as client:
+        found = client.list_rollouts()
+    if not found:
+        raise NotFound("there is no rollout yet; start one with `kernroll rollout start FILE`")
+    return max(found, key=lambda one: (not one.terminal, one.started_at or 0.0, one.name))
+
+
+def _watch(session: Session, name: str, *, until: str, timeout_s: float, wanted: str) -> int:
+    from controller.cli.watch import watch
+
+    return watch(session, name, settled_is_enough=until == "settled", timeout_s=timeout_s, wanted=wanted)
+
+
+def _write(path: Path, content: str) -> None:
+    """Write the whole file or nothing."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise Permanent(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,128 @@
+"""What a command was called with, and how it reaches its controller."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from controller.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from controller.adapters.rpc.operator_client import OperatorClient
+
+SPEC_MAX_BYTES = 1 << 20
+
+
+def now_s() -> float:
+    """Return seconds since the Unix epoch, for the countdowns on the terminal."""
+    return time.time()  # noqa: TID251 - the command line is a process of its own, and this its only clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The options that all commands share."""
+
+    # host:port of the controller.
+    address: str
+    # None: the first of the default places that exists.
+    client_dir: Path | None
+    insecure: bool
+    # "text" or "json".
+    output: str
+    now: Callable[[], float]
+
+    def client(self) -> "OperatorClient":
+        """Return a client of the controller; nothing is connected yet."""
+        from controller.adapters.rpc.operator_client import OperatorClient
+
+        client_dir = None if self.insecure else self.client_dir or default_client_dir()
+        return OperatorClient(self.address, client_dir=client_dir)
+
+
+def default_client_dir() -> Path:
+    """Return the operator's own directory, or the local controller's when only that one exists."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kernroll" / "client"
+    local = default_state_dir() / "client"
+    return local if not config.is_dir() and local.is_dir() else config
+
+
+def default_state_dir() -> Path:
+    """Return where a local controller keeps its state unless told otherwise."""
+    given = os.environ.get("KERNROLL_STATE_DIR")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "kernroll"
+
+
+def calls(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of the root again, so that they may stand behind it, and pass the session first."""
+
+    @wraps(command)
+    def with_session(*arguments: Any, **options: Any) -> Any:
+        session: Session = click.get_current_context().obj
+        given = {name: value for name in _SHARED if (value := options.pop(name))}
+        if "controller" in given:
+            given["address"] = given.pop("controller")
+        return command(replace(session, **given), *arguments, **options)
+
+    decorated: Callable[..., Any] = with_session
+    for option in reversed(_SHARED.values()):
+        decorated = option(decorated)
+    return decorated
+
+
+_SHARED: dict[str, Callable[..., Any]] = {
+    "controller": click.option("--controller", metavar="HOST:PORT", help="The controller to call."),
+    "client_dir": click.option(
+        "--client-dir", metavar="DIR", type=click.Path(path_type=Path), help="Directory with certificates."
+    ),
+    "insecure": click.option("--insecure", is_flag=True, help="Speak plain text; for a loopback address only."),
+    "output": click.option("-o", "--output", type=click.Choice(["text", "json"]), help="[default: text]"),
+}
+
+
+def examples(text: str) -> str:
+    """Return an epilog that click leaves as it is written."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def read_spec(path: str) -> tuple[str, str]:
+    """Return a rollout file's text and its name for messages; "-" is standard input. Raises InvalidInput."""
+    if path == "-":
+        return click.get_text_stream("stdin").read(SPEC_MAX_BYTES + 1), "stdin"
+    try:
+        with open(path, "rb") as file:
+            data = file.read(SPEC_MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    if len(data) > SPEC_MAX_BYTES:
+        raise InvalidInput(f"{path}: larger than {SPEC_MAX_BYTES} bytes; is this a rollout file?")
+    try:
+        return data.decode("utf-8"), path
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: not UTF-8 text (byte {error.start}); is this a rollout file?") from error
+
+
+class DurationType(click.ParamType[float]):
+    """A duration such as "90s", "10m" or "24h"; the command gets seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        if isinstance(value, float):
+            return value
+        from controller.domain.spec_units import duration_s
+
+        try:
+            return duration_s(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = DurationType()

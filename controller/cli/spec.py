@@ -1,0 +1,50 @@
+"""`kernroll spec`: rollout files, without a controller."""
+
+import click
+
+from controller.cli.session import Session, calls, examples, read_spec
+
+
+@click.group()
+def spec() -> None:
+    """Check rollout files; print their JSON Schema."""
+
+
+@spec.command(
+    "schema",
+    epilog=examples(
+        """
+kernroll spec schema > rollout.schema.json
+"""
+    ),
+)
+def schema() -> None:
+    """Print the JSON Schema of a rollout file, for editors."""
+    from controller.cli import output
+    from controller.domain.spec import spec_json_schema
+
+    output.show_json(spec_json_schema())
+
+
+@spec.command(
+    "check",
+    epilog=examples(
+        """
+kernroll spec check rollout.yaml
+kernroll spec check - < rollout.yaml
+"""
+    ),
+)
+@click.argument("file")
+@calls
+def check(session: Session, file: str) -> None:
+    """Check a rollout file; every problem is one line with file, line and field."""
+    from controller.cli import output
+    from controller.domain.spec import parse_spec
+
+    text, name = read_spec(file)
+    parsed = parse_spec(text, name)
+    if session.output == "json":
+        output.show_json({"name": parsed.name, "valid": True, "architectures": sorted(parsed.kernels)})
+    else:
+        output.show(f"{name}: {parsed.name} is a valid rollout for {' and '.join(sorted(parsed.kernels))}.")
