@@ -53,11 +53,16 @@ class QemuMachine:
         self._console: tuple[int, ConsoleLog] | None = None
         # Our child, to be reaped; None when QEMU was started by an earlier supervisor.
         self._child: subprocess.Popen[bytes] | None = None
+        # The last boot that this process started QEMU for; None when it has not yet.
+        self._started: int | None = None
 
     def see(self, number: int) -> Observation:
         """Look at the QEMU of a boot and its console."""
         alive = self._alive(number)
-        if not alive and not (self._vm_dir / qemu.console_file(number)).exists():
+        # A QEMU that we started and that left no console refused its arguments; one of which we do not know whether an
+        # earlier supervisor got to start it is started again.
+        started = number == self._started or (self._vm_dir / qemu.console_file(number)).exists()
+        if not alive and not started:
             return Observation(qemu=Qemu.NEVER_STARTED)
         panic_line = self._console_of(number).panic_line(final=not alive)
         return Observation(qemu=Qemu.RUNNING if alive else Qemu.GONE, panic_line=panic_line)
@@ -81,6 +86,7 @@ class QemuMachine:
                 os.close(lock_fd)
         except OSError as error:
             raise Permanent(f"QEMU could not be started: {error}") from error
+        self._started = number
         log.info("boot %d: started QEMU %d with kernel %s (%s)", number, self._child.pid, kernel.digest, kernel.release)
         self._prune(number)
 

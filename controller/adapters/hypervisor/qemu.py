@@ -10,7 +10,6 @@ MODULES_SERIAL = "kernroll-modules"
 AGENT_PORT_NAME = "org.kernroll.agent"
 ENROLL_PORT_NAME = "org.kernroll.enroll"
 _RECONNECT_MS = 1000
-_MACHINES = {"x86_64": "q35,hpet=off", "arm64": "virt,gic-version=3"}
 
 
 def boot_dir(number: int) -> str:
@@ -56,8 +55,8 @@ def arguments(definition: VmDefinition, kernel: Kernel, number: int) -> list[str
         *(["-name", f"guest={_value(definition.name)}"]),
         *("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot"),
         *(sandbox if definition.qemu.sandbox else ()),
-        *("-machine", _MACHINES[definition.architecture]),
-        *("-accel", definition.accelerator, "-cpu", definition.cpu_model),
+        *("-machine", _machine(definition)),
+        *("-accel", _accelerator(definition), "-cpu", definition.cpu_model),
         *("-smp", str(definition.vcpus), "-m", f"{definition.memory_mib}M"),
         *("-kernel", kernel.files["boot"], "-append", command_line),
         *("-chardev", f"file,id=console,path={console_file(number)}", "-serial", "chardev:console"),
@@ -65,6 +64,19 @@ def arguments(definition: VmDefinition, kernel: Kernel, number: int) -> list[str
         *_disks(disks),
         *_channel(definition.channel),
     ]
+
+
+def _machine(definition: VmDefinition) -> str:
+    if definition.architecture == "x86_64":
+        return "q35,hpet=off"
+    # A real interrupt controller can only be passed on as it is.
+    return f"virt,gic-version={'host' if definition.accelerator == 'kvm' else '3'}"
+
+
+def _accelerator(definition: VmDefinition) -> str:
+    if definition.accelerator == "tcg":
+        return f"tcg,thread={'single' if definition.vcpus == 1 else 'multi'}"
+    return definition.accelerator
 
 
 def _disks(disks: Sequence[Disk]) -> list[str]:
