@@ -47,6 +47,7 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         failure=fired.failure,
         boot_id=snapshot.host.boot_id if starting and snapshot.host else "",
         release=snapshot.host.kernel_release if starting and snapshot.host else "",
+        page_size_bytes=snapshot.host.page_size_bytes if starting and snapshot.host else 0,
     )
     events: tuple[Event, ...] = (moved,)
     if starting and snapshot.host and not snapshot.host.connected:

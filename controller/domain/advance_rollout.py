@@ -67,7 +67,7 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     if tally.count(rollout.wave, Step.DONE) < size:
         return None
     final = rollout.wave + 1 == len(rollout.waves)
-    judged = judge_wave(rollout, snapshot.attempts, final=final, now=now)
+    judged = judge_wave(rollout, snapshot.attempts, now)
     match judged.decision:
         case "revert":
             reverting = RevertStarted(at=now, reason=judged.sentence, by=CONTROLLER)

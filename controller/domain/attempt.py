@@ -72,6 +72,8 @@ class Attempt:
     boot_id_before: str = ""
     boot_id: str = ""
     release: str = ""
+    # Of the newest boot heard; 0 when the agent did not say.
+    page_size_bytes: int = 0
     # Whether the reboot of the present leg began, and the boot id it was verified under.
     trial_started: bool = False
     verified_boot_id: str = ""
@@ -191,6 +193,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
             release=event.release,
             boot_id=event.boot_id,
             boot_ids=(event.boot_id,),
+            page_size_bytes=event.page_size_bytes,
             silent_since=None,
         )
     if event.trigger is Trigger.STAGED and state.delivery is not None:

@@ -223,9 +223,10 @@ class Moved:
     # The command this step waits for; empty when it waits for none.
     command_id: str = ""
     failure: Failure | None = None
-    # Known once the host starts.
+    # As heard last, told when the host starts.
     boot_id: str = ""
     release: str = ""
+    page_size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,18 +73,9 @@ LEGS: dict[Role, tuple[Side, ...]] = {
 }
 
 _UNTOUCHED_ENDINGS = {Trigger.FAIL: Step.SKIPPED, Trigger.DEADLINE: Step.SKIPPED, Trigger.REVERT: Step.SKIPPED}
-_BACK_TO_OLD = {
-    Trigger.FAIL: Step.REVERTING,
-    Trigger.DEADLINE: Step.REVERTING,
-    Trigger.SILENT: Step.REVERTING,
-    Trigger.FATAL: Step.REVERTING,
-    Trigger.REVERT: Step.REVERTING,
-}
-_AFTER_BLESSING = {
-    Trigger.SILENT: Step.REVERTING,
-    Trigger.FATAL: Step.REVERTING,
-    Trigger.REVERT: Step.REVERTING,
-}
+_BACK_TO_OLD = {Trigger.FAIL: Step.REVERTING, Trigger.DEADLINE: Step.REVERTING, Trigger.REVERT: Step.REVERTING}
+_CONDEMNED = {Trigger.SILENT: Step.REVERTING, Trigger.FATAL: Step.REVERTING}
+_AFTER_BLESSING = {**_CONDEMNED, Trigger.REVERT: Step.REVERTING}
 
 _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.PENDING: {Trigger.START: Step.BASELINE, Trigger.SKIP: Step.SKIPPED},
@@ -96,7 +87,12 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     },
     Step.DRAIN: {Trigger.DRAINED: Step.STAGE, Trigger.REVERT: Step.SKIPPED},
     Step.STAGE: {Trigger.STAGED: Step.ARM, **_UNTOUCHED_ENDINGS},
-    Step.ARM: {Trigger.ARMED: Step.REBOOT, **_BACK_TO_OLD, Trigger.FELL_BACK: Step.FALLBACK},
+    Step.ARM: {
+        Trigger.ARMED: Step.REBOOT,
+        Trigger.FELL_BACK: Step.FALLBACK,
+        Trigger.FATAL: Step.REVERTING,
+        **_BACK_TO_OLD,
+    },
     Step.REBOOT: {Trigger.REBOOTED: Step.VERIFY, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD},
     Step.VERIFY: {
         Trigger.VERIFIED: Step.PROBATION,
@@ -111,8 +107,9 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
         Trigger.RETRY: Step.PROBATION,
         Trigger.FELL_BACK: Step.FALLBACK,
         **_BACK_TO_OLD,
+        **_CONDEMNED,
     },
-    Step.BLESS: {Trigger.BLESSED: Step.UNCORDON, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD},
+    Step.BLESS: {Trigger.BLESSED: Step.UNCORDON, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD, **_CONDEMNED},
     Step.UNCORDON: {Trigger.UNCORDONED: Step.BAKE, **_AFTER_BLESSING},
     Step.BAKE: {Trigger.BAKED: Step.DONE, **_AFTER_BLESSING},
     Step.DONE: dict(_AFTER_BLESSING),

@@ -12,22 +12,22 @@ from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
 from controller.gate.judge import judge
 from controller.gate.verdict import Action
 
-_BYTES_PER_TIB = 2**40
+_MIB_PER_TIB = 2**20
+_USUAL_PAGE_BYTES = 4096
+# What the agent says of the device it mounted, in MiB.
+_DEVICE_SIZE = "swap_mount.device_size"
 
 
-def judge_wave(rollout: Rollout, attempts: Mapping[str, Attempt], *, final: bool, now: float) -> WaveJudged:
-    """Judge everything measured up to the open wave; only the last wave demands that every claim is decided."""
+def judge_wave(rollout: Rollout, attempts: Mapping[str, Attempt], now: float) -> WaveJudged:
+    """Judge everything measured up to the open wave. All its runs are in, so what is open now holds the rollout."""
     treated = [
         attempt for attempt in attempts.values() if attempt.wave <= rollout.wave and attempt.role is not Role.CONTROL
     ]
-    decision = judge(gate_plan(rollout, treated, final=final), [host_evidence(rollout, one) for one in treated])
-    action = decision.action.value
-    undecided = action == "hold" and not final and decision.verdict.name == "NEED_MORE_DATA"
+    decision = judge(gate_plan(rollout, treated), [host_evidence(rollout, one) for one in treated])
     return WaveJudged(
         at=now,
         wave=rollout.wave,
-        # An early wave gathers evidence; what is merely not decided yet is no reason to stop there.
-        decision="promote" if undecided else action,
+        decision=decision.action.value,
         sentence=decision.sentence,
         cells=tuple(
             JudgedCell(
@@ -48,7 +48,7 @@ def judge_wave(rollout: Rollout, attempts: Mapping[str, Attempt], *, final: bool
     )
 
 
-def gate_plan(rollout: Rollout, treated: list[Attempt], *, final: bool) -> GatePlan:
+def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
     """Return the rollout's claims as the gate's plan."""
     policy = rollout.policy
     return GatePlan(
@@ -57,23 +57,21 @@ def gate_plan(rollout: Rollout, treated: list[Attempt], *, final: bool) -> GateP
                 metric=claim.metric,
                 at_least=claim.at_least,
                 confidence=claim.confidence,
-                on_refuted=Action.REVERT if policy.on_refuted == "revert" else Action.HOLD,
+                on_refuted=Action.REVERT if claim.on_refuted == "revert" else Action.HOLD,
                 extrapolate=claim.extrapolate,
             )
             for claim in policy.claims
         ),
         required_hosts=dict(Counter(attempt.stratum for attempt in treated)),
         repetitions=policy.repetitions,
-        final=final,
+        final=True,
     )
 
 
-def host_evidence(rollout: Rollout, attempt: Attempt, page_size_bytes: int = 4096) -> HostEvidence:
+def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
     """Return what was seen on one host, in the gate's words."""
     failure = attempt.failure
     broken_rig = failure is not None and not attempt.condemned
-    brd_bytes = rollout.policy.task.brd_size_bytes
-    device_tib = brd_bytes / _BYTES_PER_TIB if brd_bytes else None
     lived = failure is None or broken_rig or failure.kind is FailureKind.WORKLOAD
     return HostEvidence(
         host=attempt.host,
@@ -81,10 +79,10 @@ def host_evidence(rollout: Rollout, attempt: Attempt, page_size_bytes: int = 409
         runs=tuple(_gate_run(attempt, run) for run in attempt.runs if not run.warmup or run.state != "ok"),
         lost="" if lived or failure is None else failure.sentence,
         broken_rig=failure.sentence if failure is not None and broken_rig else "",
-        device_tib=device_tib,
+        device_tib=_device_tib(attempt),
         old_release=attempt.old_release,
         new_release=rollout.kernels[attempt.architecture].release,
-        page_size_bytes=page_size_bytes,
+        page_size_bytes=attempt.page_size_bytes or _USUAL_PAGE_BYTES,
     )
 
 
@@ -98,3 +96,9 @@ def _gate_run(attempt: Attempt, run: Run) -> gate.Run:
         attempt=int(run.command_id.rpartition(".")[2] or 0),
         error=run.error,
     )
+
+
+def _device_tib(attempt: Attempt) -> float | None:
+    """Return the size of the device as measured; None when no run told it."""
+    sizes = [run.values[_DEVICE_SIZE] for run in attempt.runs if _DEVICE_SIZE in run.values]
+    return max(sizes) / _MIB_PER_TIB if sizes else None

@@ -29,7 +29,7 @@ class DebianKernel:
 
     # Upstream version, for example "7.1.13"; what Debian adds ("+deb13") may be left out.
     version: str
-    # "cloud", "rt", or "" for the generic kernel, whose drivers are modules.
+    # "cloud", "rt", or "generic": the one without a name of its own, whose drivers are modules.
     flavour: str = "cloud"
     # Appended to the host's own command line.
     command_line: str = ""

@@ -16,6 +16,8 @@ class Claim:
     confidence: float = 0.99
     # Whether the report multiplies the saving by the fleet's swap.
     extrapolate: bool = True
+    # "pause" or "revert".
+    on_refuted: str = "pause"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,6 @@ class Policy:
     # One entry per wave.
     bake_s: tuple[float, ...]
     claims: tuple[Claim, ...]
-    # "pause" or "revert": what a refuted claim does.
-    on_refuted: str
     # "revert" or "hold".
     on_stratum_failure: str
 
@@ -63,7 +63,6 @@ def policy_of(spec: RolloutSpec, bake_s: tuple[float, ...]) -> Policy:
     assert workload is not None, "a checked spec has a workload"
     device = workload.device
     limits = spec.limits
-    refuting = any(claim.on_refuted == "revert" for claim in spec.claims)
     return Policy(
         max_in_flight=limits.max_in_flight,
         stage_timeout_s=limits.stage_timeout_s,
@@ -86,9 +85,9 @@ def policy_of(spec: RolloutSpec, bake_s: tuple[float, ...]) -> Policy:
                 at_least=claim.saves_at_least,
                 confidence=claim.confidence,
                 extrapolate=claim.extrapolate == "swap_size",
+                on_refuted=claim.on_refuted,
             )
             for claim in spec.claims
         ),
-        on_refuted="revert" if refuting else "pause",
         on_stratum_failure=spec.on_stratum_failure,
     )

@@ -124,7 +124,7 @@ class Sessions:
             at=self._clock.now(),
             report_id=report.report_id,
             boot_id=report.boot_id,
-            signature=fatal[0].kind,
+            signature=fatal[0].signature,
             line=fatal[0].line,
         )
         await self._engine.observe(Key(attempt.uid, host), event, report_id=report.report_id)

@@ -29,7 +29,7 @@ class HostSaving:
 
 def claims_of(rollout: Rollout) -> tuple[ClaimPlan, ...]:
     """Return what is to be told of savings: the rollout's claims, else the default metric with nothing claimed."""
-    claims = gate_plan(rollout, [], final=True).claims
+    claims = gate_plan(rollout, []).claims
     return claims or (ClaimPlan(metric=DEFAULT_METRIC, at_least=0.0),)
 
 

@@ -1,0 +1,405 @@
+"""A fleet in memory with faults by kernel: drives the pure engine through virtual time, with no waiting and no chance."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from controller.domain.advance import advance
+from controller.domain.delivery import BootEnd
+from controller.domain.effects import (
+    AcknowledgeBoot,
+    ArmKernel,
+    BlessKernel,
+    CancelCommand,
+    Effect,
+    RebootHost,
+    RevertKernel,
+    RunWorkload,
+    StageKernel,
+)
+from controller.domain.events import (
+    AbortStarted,
+    AttemptEvent,
+    CommandReported,
+    CommandState,
+    DeliveryReported,
+    Event,
+    FatalLogged,
+    HostHeard,
+    HostSilent,
+    Moved,
+    PlannedHost,
+    RevertStarted,
+    RolloutPlanned,
+    RolloutStarted,
+    RunReported,
+    RunState,
+    TrialEnded,
+)
+from controller.domain.hosts import Host
+from controller.domain.journey import Role, Step, Trigger
+from controller.domain.kernels import Kernel
+from controller.domain.rollout import Rollout
+from controller.services.world import Key, World
+
+UID = "u1"
+OLD, NEW = "old-digest", "new-digest"
+OLD_RELEASE, NEW_RELEASE = "7.0.13-old", "7.1.13-new"
+COSTS = {OLD: 819.0, NEW: 567.0}
+
+SPEC = """
+apiVersion: kernroll/v1
+kind: Rollout
+metadata: {name: trial}
+spec:
+  kernels:
+    x86_64: {debian: {version: "7.1.13"}}
+  waves: [{per_stratum: 1, bake: 60s}, {rest: true, bake: 60s}]
+  workloads:
+    swap_mount: {device: {block_device: /dev/swap}, repetitions: 2, warmups: 1, timeout: 100s}
+  claim: [{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: ON_REFUTED}]
+  limits:
+    max_in_flight: IN_FLIGHT
+    boot_timeout: 60s
+    probation_timeout: 200s
+    baseline_timeout: 200s
+    stage_timeout: 30s
+    heartbeat_timeout: 20s
+    revert_timeout: 90s
+    infrastructure_retries: 1
+"""
+
+
+@dataclass(kw_only=True)
+class Faults:
+    """What goes wrong on one host; everything else goes well."""
+
+    # How the new kernel's boot ends: None boots well.
+    trial_end: BootEnd | None = None
+    # A verb of the delivery that is refused, or something that is never answered: such a verb, "old" or "new" (the
+    # measurement under that kernel) or "hello" (the boot on trial).
+    refused: str = ""
+    unanswered: str = ""
+    # Outcomes of successive measurements; after the last one they complete.
+    measurements: list[CommandState] = field(default_factory=list)
+    # The agent goes silent for good on entering this step.
+    silent_in: Step | None = None
+    # A fatal line is logged on entering this step.
+    fatal_in: Step | None = None
+    # The blessed kernel panics in this step.
+    dies_in: Step | None = None
+    # The host never answers again after a revert or fallback.
+    never_returns: bool = False
+    # It comes back this late after a revert or fallback.
+    returns_after_s: float = 10.0
+    # The host answers under the old kernel after the reboot although nothing reported a failure.
+    ignores_new_kernel: bool = False
+    # It does not run its default kernel when it is staged.
+    strays: bool = False
+    # MiB per TiB under the new kernel.
+    new_cost: float = COSTS[NEW]
+
+
+@dataclass(kw_only=True)
+class SimulatedHost:
+    """One host as the world sees it."""
+
+    name: str
+    faults: Faults
+    default: str = OLD
+    running: str = OLD
+    armed: str = ""
+    boots: int = 1
+    trial_command: str = ""
+    # The agent says nothing any more.
+    silenced: bool = False
+    done: set[str] = field(default_factory=set)
+
+    @property
+    def boot_id(self) -> str:
+        """Different for every boot."""
+        return f"{self.name}-boot-{self.boots}"
+
+    @property
+    def release(self) -> str:
+        """What uname -r says."""
+        return OLD_RELEASE if self.running == OLD else NEW_RELEASE
+
+
+class Simulation:
+    """Virtual time, the pure engine, and simulated hosts."""
+
+    def __init__(
+        self,
+        waves: list[list[str]],
+        faults: dict[str, Faults] | None = None,
+        *,
+        role: Role = Role.TREATED,
+        max_in_flight: int = 2,
+        on_refuted: str = "pause",
+        spec: str = SPEC,
+    ) -> None:
+        self.now = 1000.0
+        self.world = World()
+        self.log: list[tuple[Key, Event]] = []
+        self.taken: set[tuple[Step, Trigger]] = set()
+        self.outstanding: dict[str, dict[str, Effect]] = {}
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        given = faults or {}
+        names = [name for wave in waves for name in wave]
+        self.hosts = {name: SimulatedHost(name=name, faults=given.get(name, Faults())) for name in names}
+        for name in names:
+            self.world.hosts[name] = self._host(name)
+        planned = tuple(
+            tuple(PlannedHost(host=name, stratum="x86_64/vm", architecture="x86_64", role=role) for name in wave)
+            for wave in waves
+        )
+        text = spec.replace("IN_FLIGHT", str(max_in_flight)).replace("ON_REFUTED", on_refuted)
+        kernel = Kernel(digest=NEW, release=NEW_RELEASE, architecture="x86_64", source="simulated")
+        self.record(
+            Key(UID),
+            RolloutPlanned(
+                at=self.now,
+                uid=UID,
+                name="trial",
+                spec_yaml=text,
+                salt="s",
+                kernels={"x86_64": kernel},
+                waves=planned,
+                bake_s=(60.0,) * len(waves),
+                by="test",
+            ),
+        )
+        self.record(Key(UID), RolloutStarted(at=self.now, by="test"))
+
+    def _host(self, name: str) -> Host:
+        host = self.hosts[name]
+        return Host(
+            name=name,
+            architecture="x86_64",
+            platform="vm",
+            page_size_bytes=4096,
+            memory_bytes=2**31,
+            cpu_count=1,
+            kernel_release=host.release,
+            kernel_version="#1",
+            boot_id=host.boot_id,
+            connected=True,
+            last_seen=self.now,
+        )
+
+    @property
+    def rollout(self) -> Rollout:
+        """The rollout as it stands."""
+        return self.world.rollouts[UID]
+
+    def step(self, host: str) -> Step:
+        """Where the host stands."""
+        return self.world.attempts[UID][host].step
+
+    def record(self, key: Key, event: Event) -> None:
+        """Fold an event, as a commit would."""
+        if isinstance(event, Moved):
+            before = self.world.attempts[UID][key.host].step
+            self.taken.add((before, event.trigger))
+        self.log.append((key, event))
+        self.world.apply(key, event)
+
+    def abort(self) -> None:
+        """The operator aborts."""
+        self.record(Key(UID), AbortStarted(at=self.now, reason="enough", by="test"))
+
+    def revert(self) -> None:
+        """The operator reverts."""
+        self.record(Key(UID), RevertStarted(at=self.now, reason="go back", by="test"))
+
+    def run(self, *, until: Callable[[], bool] = lambda: False, horizon_s: float = 5000.0) -> None:
+        """Go on until the condition holds or nothing happens any more; more than `horizon_s` of it is a failure."""
+        end = self.now + horizon_s
+        while True:
+            self.settle()
+            if until():
+                return
+            following = [at for at in (self._next_agenda(), self.world.next_deadline()) if at is not None]
+            if not following:
+                return
+            self.now = max(self.now, min(following))
+            assert self.now < end, f"still busy after {horizon_s} s: {self.rollout.state} {self.rollout.reason}"
+            while self._agenda and self._agenda[0][0] <= self.now:
+                heapq.heappop(self._agenda)[2]()
+
+    def _next_agenda(self) -> float | None:
+        return self._agenda[0][0] if self._agenda else None
+
+    def settle(self) -> None:
+        """Decide until nothing is due, performing what is decided."""
+        self.world.mark_due(self.now)
+        while (key := self.world.take_dirty()) is not None:
+            decision = advance(self.world.snapshot(key), self.now)
+            for event in decision.events:
+                self.record(key, event)
+            if decision.events and key.host:
+                self.outstanding[key.host] = {effect.command_id: effect for effect in decision.effects}
+                for effect in decision.effects:
+                    self._perform(effect)
+                self._strike(key.host)
+
+    def later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Do something at a later moment."""
+        self._count += 1
+        heapq.heappush(self._agenda, (self.now + delay_s, self._count, act))
+
+    def tell(self, delay_s: float, host: str, make: Callable[[], AttemptEvent]) -> None:
+        """Let the host's attempt learn something later, as long as a rollout holds it."""
+
+        def act() -> None:
+            event = make()
+            from_agent = isinstance(event, RunReported | CommandReported | HostHeard)
+            if host in self.world.active and not (from_agent and self.hosts[host].silenced):
+                self.record(Key(UID, host), event)
+
+        self.later(delay_s, act)
+
+    def _strike(self, name: str) -> None:
+        """Let the faults that are tied to a step happen."""
+        host, step = self.hosts[name], self.step(name)
+        if host.faults.silent_in is step:
+            host.silenced = True
+            self.tell(1.0, name, lambda: HostSilent(at=self.now))
+        if host.faults.fatal_in is step:
+            host.faults.fatal_in = None
+            line = "BUG: Bad page state in process swapon"
+            self.tell(
+                1.0,
+                name,
+                lambda: FatalLogged(at=self.now, report_id="k", boot_id=host.boot_id, signature="bad_page", line=line),
+            )
+        if host.faults.dies_in is step:
+            host.faults.dies_in = None
+            host.trial_command = self.world.attempts[UID][name].trial_command_id
+            self._end_trial(host, BootEnd.PANIC, 1.0)
+
+    def _perform(self, effect: Effect) -> None:
+        host = self.hosts[effect.host]
+        if effect.command_id in host.done:
+            return
+        host.done.add(effect.command_id)
+        match effect:
+            case RunWorkload():
+                self._measure(host, effect)
+            case CancelCommand():
+                pass
+            case StageKernel():
+                self._answer(host, effect, "stage")
+            case ArmKernel():
+                if self._answer(host, effect, "arm"):
+                    host.armed = effect.kernel
+            case RebootHost():
+                if self._answer(host, effect, "reboot"):
+                    self._reboot(host, effect.command_id)
+            case AcknowledgeBoot():
+                pass
+            case BlessKernel():
+                if self._answer(host, effect, "bless"):
+                    host.default = host.running
+            case RevertKernel():
+                if self._answer(host, effect, "revert"):
+                    self._return(host, effect.kernel)
+            case _:
+                assert_never(effect)
+
+    def _answer(self, host: SimulatedHost, effect: Effect, verb: str) -> bool:
+        """Answer a delivery verb; return whether it was carried out."""
+        if host.faults.unanswered == verb:
+            return False
+        error = f"{verb} was refused" if host.faults.refused == verb else ""
+        running = "another" if host.faults.strays else host.running
+        default = host.default
+        report = lambda: DeliveryReported(  # noqa: E731 - read when it is told
+            at=self.now, command_id=effect.command_id, error=error, default_kernel=default, running_kernel=running
+        )
+        self.tell(1.0, host.name, report)
+        return not error
+
+    def _measure(self, host: SimulatedHost, effect: RunWorkload) -> None:
+        if host.silenced or host.faults.unanswered == ("new" if host.running == NEW else "old"):
+            return
+        outcome = host.faults.measurements.pop(0) if host.faults.measurements else CommandState.COMPLETED
+        cost = host.faults.new_cost if host.running == NEW else COSTS[OLD]
+        boot_id, release = host.boot_id, host.release
+        good = outcome is CommandState.COMPLETED
+        for index in range(effect.warmups + (effect.repetitions if good else 1)):
+            died = not good and index >= effect.warmups
+            state = RunState.DIED if died else RunState.OK
+            self.tell(
+                5.0 + index,
+                host.name,
+                lambda index=index, state=state: RunReported(  # type: ignore[misc]
+                    at=self.now,
+                    report_id=f"{effect.command_id}#{index}",
+                    command_id=effect.command_id,
+                    boot_id=boot_id,
+                    workload="swap_mount",
+                    index=index,
+                    warmup=index < effect.warmups,
+                    state=state,
+                    error="",
+                    values={"swap_mount.cost": cost + 0.1 * index},
+                    release=release,
+                ),
+            )
+        self.tell(
+            20.0,
+            host.name,
+            lambda: CommandReported(
+                at=self.now,
+                report_id=f"{effect.command_id}!",
+                command_id=effect.command_id,
+                state=outcome,
+                detail="" if good else "as simulated",
+            ),
+        )
+
+    def _reboot(self, host: SimulatedHost, command_id: str) -> None:
+        host.trial_command = command_id
+        host.running, host.armed = host.armed or host.default, ""
+        host.boots += 1
+        if host.running == NEW and host.faults.ignores_new_kernel:
+            host.running = host.default
+        self.tell(1.5, host.name, lambda: HostSilent(at=self.now))
+        if host.running == NEW and host.faults.trial_end is not None:
+            self._end_trial(host, host.faults.trial_end, 10.0)
+            return
+        if host.running == NEW and host.faults.unanswered == "hello":
+            return
+        self._hear(host, 15.0)
+
+    def _end_trial(self, host: SimulatedHost, end: BootEnd, delay_s: float) -> None:
+        """The running kernel ends by itself; the host boots its default."""
+        command = host.trial_command
+        line = "Kernel panic - not syncing: simulated" if end is BootEnd.PANIC else ""
+        self.tell(delay_s, host.name, lambda: TrialEnded(at=self.now, command_id=command, end=end, line=line))
+
+        def fall() -> None:
+            host.running = host.default
+            host.boots += 1
+            host.silenced = False
+            if not host.faults.never_returns:
+                self._hear(host, host.faults.returns_after_s)
+
+        self.later(delay_s, fall)
+
+    def _return(self, host: SimulatedHost, kernel: str) -> None:
+        host.default, host.armed = kernel, ""
+        if host.running == kernel:
+            return
+        host.running = kernel
+        host.boots += 1
+        host.silenced = False
+        if not host.faults.never_returns:
+            self._hear(host, host.faults.returns_after_s)
+
+    def _hear(self, host: SimulatedHost, delay_s: float) -> None:
+        self.tell(delay_s, host.name, lambda: HostHeard(at=self.now, boot_id=host.boot_id, release=host.release))
