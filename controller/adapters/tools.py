@@ -14,7 +14,6 @@ PACKAGES = {
     "dpkg-deb": "dpkg",
     "lz4": "lz4",
     "mke2fs": "e2fsprogs",
-    "xz": "xz-utils",
     "zstd": "zstd",
 }
 

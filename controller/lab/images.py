@@ -82,7 +82,7 @@ def prepare_guest(
     root = packages or guest_packages(cache)
 
     def build(directory: Path) -> None:
-        with cache.scratch(f"tree-{architecture}") as scratch:
+        with cache.scratch(f"tree-{name}") as scratch:
             contents = _build_tree(cache, architecture, scratch, root, progress)
             progress(f"writing the {architecture} image", 0, 0)
             _write_disk(scratch / "root", directory / "base.raw")
@@ -103,7 +103,8 @@ def build_seed(cache: Cache, path: Path, files: Mapping[str, bytes | Path], prog
 
     Python below `app` is compiled for the guests. The disk is replaced atomically.
     """
-    with cache.lock(f"seed-{path.name}"), cache.scratch(f"seed-{request_key({'path': str(path)})}") as scratch:
+    key = f"seed-{request_key({'path': str(path.absolute())})}"
+    with cache.lock(key), cache.scratch(key) as scratch:
         tree = scratch / "tree"
         for name, content in files.items():
             target = tree / name

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,18 +66,23 @@ def fetch(
     missing = [archive for name, archive in wanted.items() if not (directory / name).is_file()]
     if missing:
         total_bytes = sum(archive.size_bytes for archive in missing)
-        drafts = directory / f".partial-{os.getpid()}"
-        drafts.mkdir(exist_ok=True)
+        _sweep(directory)
+        drafts = Path(tempfile.mkdtemp(prefix=f".partial-{os.getpid()}-", dir=directory))
         try:
             _download(missing, drafts, progress, label=label, environment=environment)
             for archive in missing:
                 _accept(archive, drafts / archive.file_name, directory / archive.file_name)
         finally:
-            for draft in drafts.iterdir():
-                draft.unlink()
-            drafts.rmdir()
+            shutil.rmtree(drafts, ignore_errors=True)
         progress(label, total_bytes, total_bytes)
     return [directory / archive.file_name for archive in archives]
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed processes left half-fetched."""
+    for drafts in directory.glob(".partial-*"):
+        if not Path("/proc", drafts.name.split("-")[1]).exists():
+            shutil.rmtree(drafts, ignore_errors=True)
 
 
 def _download(

@@ -53,6 +53,7 @@ class AptRoot:
         mirror = self.mirror or find_mirror()
         name = "apt/" + request_key(
             {
+                "cache": str(self.cache.root),
                 "mirror": mirror,
                 "suites": self.suites,
                 "architectures": self.architectures,

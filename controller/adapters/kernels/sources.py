@@ -33,7 +33,7 @@ def request(source: KernelSource, architecture: str) -> dict[str, Any]:
     """Return what identifies a request: equal requests give the same kernel, and changed files change the request."""
     match source:
         case DebianKernel():
-            what: dict[str, Any] = {"debian": source.version, "flavour": source.flavour}
+            what: dict[str, Any] = {"debian": source.version, "flavour": _flavour(source)}
         case PackageDirectoryKernel():
             directory = _existing(source.path, "kernel packages")
             what = {
@@ -71,11 +71,12 @@ def _from_debian(
     source: DebianKernel, architecture: str, packages: AptRoot, scratch: Path, progress: Progress
 ) -> Found:
     debian = DEBIAN_ARCHITECTURES[architecture]
-    if not re.fullmatch(r"[0-9][A-Za-z0-9.+~]*", source.version) or not re.fullmatch(r"[a-z0-9]*", source.flavour):
+    if not re.fullmatch(r"[0-9][A-Za-z0-9.+~-]*", source.version) or not re.fullmatch(r"[a-z0-9]*", _flavour(source)):
         raise InvalidInput(
             f"{source.version!r} with flavour {source.flavour!r} is not a Debian kernel, such as 7.1.13 with cloud."
         )
-    tail = f"{'-' + source.flavour if source.flavour else ''}-{debian}"
+    flavour = _flavour(source)
+    tail = f"-{flavour}-{debian}" if flavour else f"-{debian}"
     offered = packages.versions(f"linux-(binary|image|modules)-[0-9][A-Za-z0-9.+~]*{re.escape(tail)}", debian, progress)
     chosen = choose_packages(offered, source.version, tail)
     if not chosen:
@@ -93,16 +94,24 @@ def _from_debian(
     return _unpacked(scratch, description)
 
 
+def _flavour(source: DebianKernel) -> str:
+    """Return the flavour as package names have it: the generic kernel's has no name."""
+    return "" if source.flavour == "generic" else source.flavour
+
+
 def choose_packages(offered: Sequence[PackageVersion], version: str, tail: str) -> list[PackageVersion]:
     """Return the packages that together hold a kernel: image, and modules where they are a package of their own.
 
-    Up to 6.18 linux-image holds both; later linux-binary holds the image and linux-modules the modules, which the
-    archive drops earlier. Of several matching builds the last one counts.
+    `version` is the kernel's ("7.1.13", "7.1.13+deb13") or the package's ("7.1.13-1~bpo13+1"). Up to 6.18 linux-image
+    holds both; later linux-binary holds the image and linux-modules the modules, which the archive drops earlier. Of
+    several matching builds the last one counts.
     """
-    wanted = re.compile(rf"linux-(binary|image|modules)-({re.escape(version)}(\+deb[0-9]+)?){re.escape(tail)}")
+    shape = re.compile(rf"linux-(binary|image|modules)-([^-]+){re.escape(tail)}")
+    wanted = re.compile(rf"{re.escape(version)}(\+deb[0-9]+)?")
     by_build: dict[str, dict[str, PackageVersion]] = {}
     for package in offered:
-        if match := wanted.fullmatch(package.package):
+        match = shape.fullmatch(package.package)
+        if match and (package.version == version or wanted.fullmatch(match[2])):
             by_build.setdefault(match[2], {})[match[1]] = package
     for build in sorted(by_build, reverse=True):
         kinds = by_build[build]
