@@ -52,7 +52,9 @@ TESTS_THAT_MAY_WAIT = ("tests/component/", "tests/e2e/")
 @cache
 def tracked() -> tuple[str, ...]:
     """Return every file that is tracked or about to be, relative to the root."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # The checkout may belong to another user than the one who tests it.
+    git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
+    command = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     return tuple(sorted(name for name in set(listed.split("\0")) if name and (ROOT / name).is_file()))
 
