@@ -231,10 +231,9 @@ def test_the_old_kernel_can_be_gone_from_the_store(make_vm: MakeVm, make_kernel:
     vm_dir = make_vm("vm1")
     running(vm_dir)
     bad = make_kernel("bad", "panics")
-    trial_done = lambda s: s.boots[-1].cause is BootCause.FALLBACK  # noqa: E731
     for file in (tmp_path / "store" / "old").iterdir():
         file.unlink()
     trial(vm_dir, bad)
-    state = wait_for(vm_dir, trial_done)
+    state = wait_for(vm_dir, lambda s: s.boots[-1].cause is BootCause.FALLBACK)
     assert (state.boots[1].end, state.running) == (BootEnd.PANIC, "old")
     console(vm_dir, 3)

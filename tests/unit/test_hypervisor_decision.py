@@ -1,5 +1,6 @@
 """The supervisor's pure core: no sequence of commands, crashes and time brings a VM where it must not be."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -236,10 +237,10 @@ class VmMachine(RuleBasedStateMachine):
             assert digest not in before.kernels
 
     @rule(verb=st.sampled_from([commands.reboot, commands.acknowledge, commands.bless]))
-    def command(self, verb: object) -> None:
+    def command(self, verb: Callable[..., Record | None]) -> None:
         default, boot = self.state.default, self.state.open_boot
         try:
-            record = verb(self.state, self.command_id(), now=self.now)  # type: ignore[operator]
+            record = verb(self.state, self.command_id(), now=self.now)
         except KernrollError:
             return
         self.write(record)
