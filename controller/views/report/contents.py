@@ -1,0 +1,222 @@
+"""The report's order: verdict, the cover letter's table, costs, hosts, fleet, failures, environment, timeline."""
+
+from collections.abc import Iterator, Sequence
+
+from controller.views.models import IntervalView
+from controller.views.quantities import (
+    bytes_text,
+    count_text,
+    duration_text,
+    names_text,
+    number_text,
+    offset_text,
+    signed_text,
+    time_text,
+)
+from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
+from controller.views.report.model import FreeOutput, FreeTable, HostResult, Moment, Report
+
+# The timeline of a large fleet is in the JSON report; people read this many lines.
+_TIMELINE_LINES = 200
+
+
+def contents(report: Report) -> Iterator[Block]:
+    """Yield the document."""
+    yield Heading(1, f"{report.rollout}: {report.state.replace('_', ' ')}")
+    yield Paragraph(_summary(report))
+    if report.reason:
+        yield Paragraph(f"{report.reason[0].upper()}{report.reason[1:]}")
+    yield from _failures(report)
+    yield from _free(report)
+    yield from _costs(report)
+    yield from _verdicts(report)
+    yield from _hosts(report.hosts)
+    yield from _environment(report)
+    yield from _timeline(report.timeline)
+
+
+def _summary(report: Report) -> str:
+    kernels = ", ".join(f"{kernel.release} ({kernel.architecture})" for kernel in report.kernels)
+    old = names_text(sorted({host.old_release for host in report.hosts if host.old_release}))
+    hosts = count_text(len(report.hosts), "host")
+    began = f"started {time_text(report.started_at)}" if report.started_at is not None else "not started"
+    took = ""
+    if report.started_at is not None and report.ended_at is not None:
+        took = f", took {duration_text(report.ended_at - report.started_at)}"
+    return f"{f'From {old} to' if old else 'To'} {kernels} on {hosts}; {began}{took}."
+
+
+def _failures(report: Report) -> Iterator[Block]:
+    if not report.failures and not report.lost:
+        return
+    yield Heading(2, "What went wrong")
+    items: list[str] = []
+    for failure in report.failures:
+        line = f": “{failure.line}”" if failure.line else ""
+        back = "; it is not back on its old kernel"
+        if failure.back_after_s is not None:
+            back = f"; back on its old kernel after {duration_text(failure.back_after_s)}"
+        elif failure.step == "skipped":
+            back = "; its kernel was not touched"
+        rig = "" if failure.condemns_kernel else " (this does not speak against the kernel)"
+        items.append(f"{failure.host} ({failure.stratum}): {failure.sentence}{line}{back}{rig}.")
+    if report.lost:
+        items.append(f"Not back: {names_text(report.lost)}.")
+    yield Bullets(tuple(items))
+
+
+def _free(report: Report) -> Iterator[Block]:
+    if not report.free_tables:
+        return
+    yield Heading(2, "free -m, used, before and after swapon (MiB)")
+    rows: list[tuple[str, ...]] = []
+    for table in report.free_tables:
+        for release, before, after in (
+            (table.old_release, table.old_before, table.old_after),
+            (table.new_release, table.new_before, table.new_after),
+        ):
+            added = signed_text(after.used_mib - before.used_mib, 0)
+            rows.append((table.stratum, release, f"{before.used_mib:.0f}", f"{after.used_mib:.0f}", added))
+    yield Table(
+        titles=("Stratum", "Kernel", "Before", "After", "Added"), rows=tuple(rows), numbers=frozenset({2, 3, 4})
+    )
+    for table in report.free_tables:
+        yield Paragraph(
+            f"{table.stratum}: host {table.host}, {bytes_text(table.device_tib * 2**40)} of swap, mounted and idle; of each "
+            "kernel the run whose cost is the median."
+        )
+        yield _free_output(table)
+
+
+def _free_output(table: FreeTable) -> Table:
+    """Return the whole output of the four readings under one another."""
+    readings: tuple[tuple[str, FreeOutput], ...] = (
+        ("old, before", table.old_before),
+        ("old, after", table.old_after),
+        ("new, before", table.new_before),
+        ("new, after", table.new_after),
+    )
+    columns = max((output.columns for _, output in readings), key=len)
+    rows: list[tuple[str, ...]] = []
+    for title, output in readings:
+        for name, numbers in output.lines:
+            if name == "Mem":
+                rows.append((title, *numbers, *[""] * (len(columns) - len(numbers))))
+    return Table(titles=("Mem:", *columns), rows=tuple(rows), numbers=frozenset(range(1, len(columns) + 1)))
+
+
+def _costs(report: Report) -> Iterator[Block]:
+    if not report.costs:
+        return
+    first = report.costs[0]
+    yield Heading(2, f"{first.metric}: {first.title} ({first.unit})")
+    rows = []
+    for cost in report.costs:
+        share = f" ({signed_text((cost.new - cost.old) / cost.old * 100)} %)" if cost.old else ""
+        rows.append(
+            (
+                cost.stratum,
+                number_text(cost.old),
+                number_text(cost.new),
+                f"{signed_text(cost.new - cost.old)}{share}",
+                _change(cost.old_swapon_s, cost.new_swapon_s, 2),
+                f"{count_text(cost.hosts, 'host')}, {cost.old_runs} + {cost.new_runs} runs",
+            )
+        )
+    titles = ("Stratum", "Old", "New", "Change", "swapon, s", "From")
+    yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({1, 2, 3}))
+    if report.structure_sizes:
+        yield Paragraph("Against the sizes of the kernel's own structures:")
+        yield Bullets(report.structure_sizes)
+
+
+def _verdicts(report: Report) -> Iterator[Block]:
+    if not report.verdicts and not report.fleet:
+        return
+    yield Heading(2, "Verdicts")
+    items = [f"{verdict.verdict}: {verdict.sentence}" for verdict in report.verdicts]
+    yield Bullets((*items, *(total.sentence for total in report.fleet)))
+
+
+def _hosts(hosts: Sequence[HostResult]) -> Iterator[Block]:
+    if not hosts:
+        return
+    yield Heading(2, f"Hosts ({hosts[0].unit} of {hosts[0].metric}, swapon in s)")
+    rows = []
+    for host in hosts:
+        ended = ", ".join(f"{count} {word}" for word, count in host.runs) or "none"
+        role = "" if host.role == "treated" else f" ({host.role})"
+        rows.append(
+            (
+                f"{host.host}{role}",
+                host.step,
+                _mean_text(host.old_values),
+                _mean_text(host.new_values),
+                _interval(host.saving),
+                f"{_change(host.old_swapon_s, host.new_swapon_s, 2)}; runs {ended}; {count_text(host.boots, 'boot')}",
+            )
+        )
+    titles = ("Host", "Step", "Old", "New", "Saves (interval)", "swapon; runs; boots")
+    yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({2, 3}))
+    strange = [f"{host.host}, {outlier}." for host in hosts for outlier in host.outliers]
+    if strange:
+        yield Paragraph("Runs far from the others of their kernel on their host; they are counted in:")
+        yield Bullets(tuple(strange))
+
+
+def _environment(report: Report) -> Iterator[Block]:
+    yield Heading(2, "Environment")
+    items = []
+    added = dict(report.command_lines)
+    for kernel in report.kernels:
+        line = f"; command line “… {added[kernel.architecture]}”" if added.get(kernel.architecture) else ""
+        items.append(f"New, {kernel.architecture}: {kernel.release}, {kernel.source}, sha256 {kernel.digest}{line}.")
+    olds = sorted(
+        {(h.stratum.split("/")[0], h.old_release, h.old_kernel_digest) for h in report.hosts if h.old_release}
+    )
+    for architecture, release, digest in olds:
+        items.append(f"Old, {architecture}: {release}{f', sha256 {digest}' if digest else ''}.")
+    machines: dict[str, list[str]] = {}
+    for host in report.hosts:
+        machines.setdefault(_machine(host), []).append(host.host)
+    items += [f"{names_text(names)}: {machine}." for machine, names in machines.items()]
+    items.append(f"Planned by {report.planned_by or 'an operator'} with seed {report.seed}.")
+    yield Bullets(tuple(items))
+
+
+def _machine(host: HostResult) -> str:
+    if not host.memory_bytes:
+        return host.stratum
+    line = f", command line “{host.kernel_command_line}”" if host.kernel_command_line else ""
+    return (
+        f"{host.stratum}, {count_text(host.cpu_count, 'processor')}, {bytes_text(host.memory_bytes)} of memory, "
+        f"{bytes_text(host.page_size_bytes)} pages, agent {host.agent_version or 'of unknown version'}{line}"
+    )
+
+
+def _timeline(moments: Sequence[Moment]) -> Iterator[Block]:
+    if not moments:
+        return
+    yield Heading(2, "Timeline")
+    shown = moments
+    if len(moments) > _TIMELINE_LINES:
+        shown = [moment for moment in moments if not moment.host][:_TIMELINE_LINES]
+        yield Paragraph(f"{len(moments) - len(shown)} lines about single hosts are in the JSON report only.")
+    rows = tuple((offset_text(moment.offset_s), moment.host or "-", moment.text) for moment in shown)
+    yield Table(titles=("Time", "Host", "What"), rows=rows)
+
+
+def _interval(interval: IntervalView | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{number_text(interval.estimate)} ({number_text(interval.low)} … {number_text(interval.high)})"
+
+
+def _mean_text(values: Sequence[float]) -> str:
+    return number_text(sum(values) / len(values)) if values else "-"
+
+
+def _change(old: float | None, new: float | None, digits: int) -> str:
+    before = "-" if old is None else number_text(old, digits)
+    after = "-" if new is None else number_text(new, digits)
+    return f"{before} → {after}"
