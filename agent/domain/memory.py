@@ -13,6 +13,8 @@ class Memory:
     total_bytes: int
     free_bytes: int
     available_bytes: int
+    # What the kernel holds for itself: VmallocUsed and SUnreclaim. Swap maps live there, and programs hardly move it.
+    kernel_bytes: int
     # The file as read, kept as evidence.
     text: str
 
@@ -37,6 +39,7 @@ def parse_meminfo(text: str) -> Memory:
         total_bytes=values["MemTotal"],
         free_bytes=values["MemFree"],
         available_bytes=values["MemAvailable"],
+        kernel_bytes=values.get("VmallocUsed", 0) + values.get("SUnreclaim", 0),
         text=text,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.domain.errors import KernelWanting, RigError
 from agent.domain.facts import SwapArea, parse_swaps
 from agent.domain.leftovers import BrdModule, Leftover, SwapHeader, SwapOn, still_there
-from agent.domain.swap_header import EDGE_BYTES, Content, content_of, first_mark
+from agent.domain.swap_header import EDGE_BYTES, Content, content_of, first_mark, is_zero
 from agent.workloads.port import Host
 
 TOOL_TIMEOUT_S = 120.0
@@ -129,7 +129,7 @@ def _erase(host: Host, device: str) -> None:
     try:
         # The device was blank; the kernel may have swapped pages out to either end of it. The header goes last, because
         # it is what marks the rest as ours.
-        if any(tail):
+        if not is_zero(tail):
             host.devices.write(device, host.devices.size_bytes(device) - len(tail), bytes(len(tail)))
         host.devices.write(device, 0, bytes(len(head)))
     except OSError as error:
