@@ -81,6 +81,15 @@ def test_a_trial_waits_exactly_until_its_deadlines() -> None:
     assert decide(state, RUNNING, 110) == Write(record=BootEnding(at=110, number=2, end=BootEnd.NOT_BLESSED))
 
 
+def test_what_comes_after_the_deadline_comes_too_late() -> None:
+    state = on_trial()
+    with pytest.raises(Permanent, match="its deadline has passed"):
+        commands.acknowledge(state, "late", now=110)
+    with pytest.raises(Permanent, match="its deadline has passed"):
+        commands.bless(state, "late", now=110)
+    assert commands.bless(state, "in time", now=109.9) is not None
+
+
 def test_a_second_acknowledgement_does_not_extend_the_probation() -> None:
     state = on_trial()
     for command_id, now in (("a1", 60), ("a2", 90)):

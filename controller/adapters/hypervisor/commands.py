@@ -1,5 +1,6 @@
 """Pure: what a command means in the present state. Returns the record that carries it out, or refuses it."""
 
+from controller.adapters.hypervisor.decision import deadline
 from controller.adapters.hypervisor.records import (
     VERBS,
     Acknowledged,
@@ -79,7 +80,7 @@ def acknowledge(state: VmState, command_id: str, *, now: float) -> Acknowledged 
     """Record that a healthy agent was heard; None when that was done before. Raise Permanent when the trial is over."""
     if carried_out(state, command_id, Acknowledged):
         return None
-    trial = _trial(state)
+    trial = _trial(state, now)
     fresh = trial is not None and trial.trial is not None and trial.trial.acknowledged_at is None
     return Acknowledged(at=now, command_id=command_id, number=trial.record.number if trial and fresh else None)
 
@@ -88,7 +89,7 @@ def bless(state: VmState, command_id: str, *, now: float) -> Blessed | None:
     """Make the running kernel the default; None when that was done before. Raise Permanent when the trial is over."""
     if carried_out(state, command_id, Blessed):
         return None
-    trial = _trial(state)
+    trial = _trial(state, now)
     return Blessed(at=now, command_id=command_id, number=trial.record.number if trial else None)
 
 
@@ -114,7 +115,7 @@ def _require_on(state: VmState) -> None:
         raise Temporary("the machine is switched off: switch it on with `kernroll lab up`", retry_after_s=30.0)
 
 
-def _trial(state: VmState) -> Boot | None:
+def _trial(state: VmState, now: float) -> Boot | None:
     """Return the trial that is running, None when the running boot is settled; refuse when the last trial failed."""
     _require_on(state)
     if state.asked is not None:
@@ -126,6 +127,10 @@ def _trial(state: VmState) -> Boot | None:
             break
         if boot.record.end is not None or boot.ending is not None:
             raise Permanent(_over(boot))
+        until = deadline(boot)
+        if until is not None and now >= until:
+            # The supervisor was away when the time was up and is about to end this boot.
+            raise Permanent(f"the trial of kernel {boot.record.kernel[:12]} is over: its deadline has passed")
         return boot
     else:
         # Only restarts are on record: whatever was on trial before them is long over.

@@ -88,17 +88,27 @@ class HypervisorDelivery:
     async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
         """Yield each host's state at once and after each change; hosts out of reach are retried."""
         # One place per host: a slow reader sees each host's newest states, and no host can crowd out another.
-        news: asyncio.Queue[DeliveryStatus] = asyncio.Queue(maxsize=max(1, len(hosts)))
+        news: asyncio.Queue[DeliveryStatus | Exception] = asyncio.Queue(maxsize=max(1, len(hosts)))
         followers = [asyncio.create_task(self._follow(host, news)) for host in hosts]
         try:
             while followers:
-                yield await news.get()
+                found = await news.get()
+                if isinstance(found, Exception):
+                    raise found
+                yield found
         finally:
             for follower in followers:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
 
-    async def _follow(self, host: str, news: asyncio.Queue[DeliveryStatus]) -> None:
+    async def _follow(self, host: str, news: asyncio.Queue[DeliveryStatus | Exception]) -> None:
+        """Follow one host for ever. What is no KernrollError is our bug: the reader gets it, so it is not lost."""
+        try:
+            await self._follow_changes(host, news)
+        except Exception as error:
+            await news.put(error)
+
+    async def _follow_changes(self, host: str, news: asyncio.Queue[DeliveryStatus | Exception]) -> None:
         known = -1
         reported = ""
         while True:

@@ -125,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--switch-on", action="store_true", help="boot the machine if it is switched off")
     parser.add_argument("--detach", action="store_true", help="return when ready and go on in the background")
     options = parser.parse_args(arguments)
+    # Whoever can reach the sockets can switch the machine off: they are the owner's alone.
+    os.umask(0o077)
     tell = _detach() if options.detach else lambda code, text: None
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     code, text = EXIT_OK, ""

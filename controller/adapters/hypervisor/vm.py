@@ -120,13 +120,18 @@ class SupervisedVm:
 
     async def run(self) -> None:
         """Act until the machine is switched off and down."""
+        reported = ""
         while True:
             change = self._change
             try:
                 action = self._next()
                 wait_s = await self._perform(action)
+                reported = ""
             except KernrollError as error:
-                log.error("%s; trying again", error)
+                # Said once for as long as it stays the same: a full disk must not be filled with this.
+                if str(error) != reported:
+                    log.error("%s; trying again until it works", error)
+                reported = str(error)
                 action, wait_s = Wait(), AFTER_FAILURE_S
             if isinstance(action, Leave):
                 return
