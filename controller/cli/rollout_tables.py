@@ -32,7 +32,7 @@ _SIGNS: dict[str, tuple[str, str]] = {
     "lost": ("✗", "bold red"),
     "revert_incomplete": ("✗", "bold red"),
 }
-_VERDICT_STYLES = {"PASS": "green", "MARGINAL": "yellow", "FAIL": "red", "FATAL": "bold red"}
+_VERDICTS = {"PASS": ("✓", "green"), "MARGINAL": ("~", "yellow"), "FAIL": ("✗", "red"), "FATAL": ("✗", "bold red")}
 # Hosts that a shortened list shows first.
 _CALM = {"pending": 2, "skipped": 2, "done": 1}
 
@@ -59,7 +59,9 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None) -> tup
         parts.append(hidden)
     parts.append("")
     parts += [verdict_line(verdict) for verdict in view.verdicts]
-    parts.append(Text.assemble(("Ended: " if view.terminal else "Waits for: ", "bold"), view.blocking_reason))
+    # Every other state's reason begins with the state's word.
+    label = "Waits: " if view.state in ("planned", "running") else ""
+    parts.append(Text.assemble((label, "bold"), view.blocking_reason))
     if view.next_deadline is not None:
         parts.append(Text.assemble(("Next: ", "bold"), f"{view.next_deadline_name}, {_left(view.next_deadline, now)}"))
     return tuple(parts)
@@ -135,8 +137,9 @@ def hidden_hosts(view: RolloutView, max_hosts: int | None) -> str:
 
 
 def verdict_line(verdict: VerdictView) -> Text:
-    """Return one verdict: the gate's own sentence after its word."""
-    return Text.assemble((f"{verdict.verdict}  ", _VERDICT_STYLES.get(verdict.verdict, "yellow")), verdict.sentence)
+    """Return one verdict: the gate's own sentence, which ends in the word for it, after a sign."""
+    sign, style = _VERDICTS.get(verdict.verdict, ("?", "yellow"))
+    return Text.assemble((f"{sign} ", style), verdict.sentence)
 
 
 def _left(deadline: float, now: float) -> str:

@@ -1,8 +1,10 @@
 """What a command was called with, and how it reaches its controller."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -93,19 +95,18 @@ def examples(text: str) -> str:
 
 def read_spec(path: str) -> tuple[str, str]:
     """Return a rollout file's text and its name for messages; "-" is standard input. Raises InvalidInput."""
-    if path == "-":
-        return click.get_text_stream("stdin").read(SPEC_MAX_BYTES + 1), "stdin"
+    name = "stdin" if path == "-" else path
     try:
-        with open(path, "rb") as file:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
             data = file.read(SPEC_MAX_BYTES + 1)
     except OSError as error:
-        raise InvalidInput(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise InvalidInput(f"{name}: {(error.strerror or str(error)).lower()}") from error
     if len(data) > SPEC_MAX_BYTES:
-        raise InvalidInput(f"{path}: larger than {SPEC_MAX_BYTES} bytes; is this a rollout file?")
+        raise InvalidInput(f"{name}: larger than {SPEC_MAX_BYTES} bytes; is this a rollout file?")
     try:
-        return data.decode("utf-8"), path
+        return data.decode("utf-8"), name
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not UTF-8 text (byte {error.start}); is this a rollout file?") from error
+        raise InvalidInput(f"{name}: not UTF-8 text (byte {error.start}); is this a rollout file?") from error
 
 
 class DurationType(click.ParamType[float]):

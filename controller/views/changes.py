@@ -33,7 +33,7 @@ def changes(before: RolloutView | None, after: RolloutView) -> Iterator[Change]:
     known = set(before.verdicts) if before else set()
     for verdict in after.verdicts:
         if verdict not in known:
-            yield Change(subject="verdict", text=f"{verdict.verdict}: {verdict.sentence}")
+            yield Change(subject="verdict", text=verdict.sentence)
     if before is None or after.state != before.state:
         reason = f": {after.blocking_reason}" if after.terminal or after.state == "paused" else ""
         at = after.ended_at if after.terminal else after.started_at if after.state == "running" else None

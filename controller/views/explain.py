@@ -8,8 +8,8 @@ from controller.domain.journey import Step
 from controller.domain.rollout import Rollout, State
 from controller.views.models import ExplanationView
 from controller.views.quantities import count_text, duration_text, names_text, time_text
-from controller.views.rollout import verdict_views
-from controller.views.waiting import blocking_reason
+from controller.views.rollout import verdict_views, whole_failure
+from controller.views.waiting import blocking_reason, reason_text
 
 # How the console or kernel log is called in evidence, where the line does not come from the console.
 _LOG_KINDS = frozenset({FailureKind.FATAL_LOG, FailureKind.INFRASTRUCTURE})
@@ -39,43 +39,40 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
             waits = blocking_reason(rollout, hosts)
             return f"{rollout.name} is {rollout.state}: {waits}." if rollout.state is State.RUNNING else _stop(waits)
         case State.PAUSED:
-            why = _signal(rollout, cause) if cause is not None and not rollout.judged else rollout.reason
+            why = _signal(rollout, cause) if cause is not None and not rollout.judged else reason_text(rollout.reason)
             return _stop(f"{rollout.name} is paused because {why}")
         case State.PROMOTED:
-            return _stop(f"{rollout.name} was promoted: {rollout.reason}")
-        case State.ABORTING | State.ABORTED:
-            return _stop(f"{rollout.name} {_verb(rollout.state)} because {rollout.reason or 'an operator asked'}")
+            return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
         case _:
-            why = _signal(rollout, cause) if rollout.cause_host and cause is not None else rollout.reason
-            return _stop(
-                f"{rollout.name} {_verb(rollout.state)} because {why or 'an operator asked'}{_returned(hosts)}"
-            )
+            caused = rollout.cause_host and cause is not None
+            why = f" because {_signal(rollout, cause)}" if caused else f": {reason_text(rollout.reason)}"
+            return _stop(f"{rollout.name} {_VERBS[rollout.state]}{why}{_returned(hosts)}")
 
 
-def _verb(state: State) -> str:
-    return {
-        State.ABORTING: "is being aborted",
-        State.ABORTED: "was aborted",
-        State.REVERTING: "is being reverted",
-        State.REVERTED: "was reverted",
-        State.REVERT_INCOMPLETE: "was reverted, but not completely,",
-    }[state]
+_VERBS: dict[State, str] = {
+    State.ABORTING: "is being aborted",
+    State.ABORTED: "was aborted",
+    State.REVERTING: "is being reverted",
+    State.REVERTED: "was reverted",
+    State.REVERT_INCOMPLETE: "was reverted, but not completely",
+}
 
 
 def _signal(rollout: Rollout, attempt: Attempt | None) -> str:
     """Name host, signal and line, for example: x86-a (x86_64/vm) on 7.1.13: the kernel panicked: “…”."""
     if attempt is None or attempt.failure is None:
-        return rollout.reason
+        return reason_text(rollout.reason)
     kernel = rollout.kernels.get(attempt.architecture)
     under = f", {attempt.stratum}, on {kernel.release}" if kernel is not None and attempt.condemned else ""
-    line = f": “{attempt.failure.line}”" if attempt.failure.line else ""
-    return f"{attempt.host}{under}: {attempt.failure.sentence}{line}"
+    failure = whole_failure(attempt.failure, attempt)
+    line = f": “{failure.line}”" if failure.line else ""
+    return f"{attempt.host}{under}: {failure.sentence}{line}"
 
 
 def _returned(hosts: Sequence[Attempt]) -> str:
     lost = [attempt.host for attempt in hosts if attempt.step is Step.LOST]
     if lost:
-        return f"; {names_text(lost)} did not come back"
+        return f"; not back: {names_text(lost)}"
     back = [attempt.host for attempt in hosts if attempt.step is Step.REVERTED]
     moving = [attempt.host for attempt in hosts if attempt.in_flight]
     if moving:
@@ -91,10 +88,11 @@ def _host_evidence(rollout: Rollout, failed: Sequence[Attempt]) -> list[str]:
     lines: list[str] = []
     for attempt in failed:
         assert attempt.failure is not None
-        lines.append(f"{attempt.host} ({attempt.stratum}): {attempt.failure.sentence} [{attempt.failure.kind}].")
-        if attempt.failure.line:
-            where = "kernel log" if attempt.failure.kind in _LOG_KINDS else "console"
-            lines.append(f"{attempt.host} {where}: {attempt.failure.line}")
+        failure = whole_failure(attempt.failure, attempt)
+        lines.append(f"{attempt.host} ({attempt.stratum}): {failure.sentence} [{failure.kind}].")
+        if failure.line:
+            where = "kernel log" if failure.kind in _LOG_KINDS else "console"
+            lines.append(f"{attempt.host} {where}: {failure.line}")
         if attempt.trial is not None:
             lines.append(
                 f"{attempt.host}: the trial boot ended at {time_text(attempt.trial.at)} ({attempt.trial.end})."

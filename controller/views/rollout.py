@@ -1,9 +1,10 @@
 """A rollout as operators see it: waves, every host's step, verdicts, and the one thing it waits for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from controller.domain.attempt import Attempt
-from controller.domain.events import JudgedCell, PlannedHost
+from controller.domain.attempt import Attempt, trial_failure
+from controller.domain.events import Failure, FailureKind, JudgedCell, PlannedHost
 from controller.domain.journey import ENDED, Step
 from controller.domain.kernels import Kernel
 from controller.domain.rollout import Rollout, State
@@ -21,6 +22,7 @@ from controller.views.savings import host_saving
 from controller.views.waiting import blocking_reason, next_deadline
 
 _UP = frozenset({Step.BAKE, Step.DONE})
+_MEASURING = frozenset({Step.BASELINE, Step.PROBATION})
 
 
 def rollout_view(
@@ -137,17 +139,25 @@ def _host(
 
 def _detail(attempt: Attempt, live: LiveProgress | None) -> str:
     if attempt.failure is not None:
-        line = f": “{attempt.failure.line}”" if attempt.failure.line else ""
-        return f"{attempt.failure.sentence}{line}"
+        failure = whole_failure(attempt.failure, attempt)
+        return f"{failure.sentence}: “{failure.line}”" if failure.line else failure.sentence
     if attempt.ended:
         return ""
     if attempt.silent_since is not None:
         # A host that was asked to restart is expected to be silent.
         return "restarting" if attempt.step in (Step.REBOOT, Step.VERIFY) else "not heard"
-    if attempt.tries:
-        again = f"try {attempt.tries + 1}"
-        return f"{again}: {live.step}" if live is not None else again
-    return live.step if live is not None else ""
+    if attempt.step not in _MEASURING:
+        return ""
+    parts = (f"try {attempt.tries + 1}" if attempt.tries else "", live.step if live is not None else "")
+    return ": ".join(filter(None, parts))
+
+
+def whole_failure(failure: Failure, attempt: Attempt) -> Failure:
+    """Return the failure of a host; that of a lost host with what had happened to it before."""
+    if failure.kind is not FailureKind.LOST or attempt.trial is None:
+        return failure
+    first = trial_failure(attempt.trial)
+    return replace(failure, sentence=f"{first.sentence}, and it {failure.sentence}", line=failure.line or first.line)
 
 
 def _fraction(attempt: Attempt, live: LiveProgress | None, now: float) -> float:
@@ -156,5 +166,4 @@ def _fraction(attempt: Attempt, live: LiveProgress | None, now: float) -> float:
     if attempt.step is Step.BAKE and attempt.deadline is not None:
         length = attempt.deadline - attempt.since
         return min(1.0, max(0.0, (now - attempt.since) / length)) if length > 0 else 1.0
-    measuring = attempt.step in (Step.BASELINE, Step.PROBATION)
-    return min(1.0, max(0.0, live.fraction)) if live is not None and measuring else 0.0
+    return min(1.0, max(0.0, live.fraction)) if live is not None and attempt.step in _MEASURING else 0.0

@@ -49,6 +49,17 @@ _ENDED: dict[State, str] = {
 }
 
 
+# The gate's sentences begin with what it asks for, which the rollout's own state says already.
+_ACTIONS = ("PROMOTE: ", "HOLD: ", "REVERT: ")
+
+
+def reason_text(reason: str) -> str:
+    """Return a rollout's reason without the gate's leading word."""
+    for action in _ACTIONS:
+        reason = reason.removeprefix(action)
+    return reason
+
+
 def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
     """Return the one thing the rollout waits for or ended with. `attempts` are its hosts by name."""
     match rollout.state:
@@ -68,7 +79,8 @@ def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
 
 
 def _joined(word: str, reason: str, more: str) -> str:
-    text = f"{word}: {reason}" if reason else word
+    told = reason_text(reason)
+    text = f"{word}: {told}" if told else word
     return f"{text}; {more}" if more else text
 
 

@@ -25,7 +25,7 @@ def contents(report: Report) -> Iterator[Block]:
     yield Heading(1, f"{report.rollout}: {report.state.replace('_', ' ')}")
     yield Paragraph(_summary(report))
     if report.reason:
-        yield Paragraph(f"{report.reason[0].upper()}{report.reason[1:]}")
+        yield Paragraph(f"{report.state.replace('_', ' ').capitalize()}: {report.reason}")
     yield from _failures(report)
     yield from _free(report)
     yield from _costs(report)
@@ -82,8 +82,8 @@ def _free(report: Report) -> Iterator[Block]:
     )
     for table in report.free_tables:
         yield Paragraph(
-            f"{table.stratum}: host {table.host}, {bytes_text(table.device_tib * 2**40)} of swap, mounted and idle; of each "
-            "kernel the run whose cost is the median."
+            f"{table.stratum}: host {table.host}, {bytes_text(table.device_tib * 2**40)} of swap, mounted and "
+            "idle; of each kernel the run whose cost is the median."
         )
         yield _free_output(table)
 
@@ -120,11 +120,12 @@ def _costs(report: Report) -> Iterator[Block]:
                 number_text(cost.new),
                 f"{signed_text(cost.new - cost.old)}{share}",
                 _change(cost.old_swapon_s, cost.new_swapon_s, 2),
-                f"{count_text(cost.hosts, 'host')}, {cost.old_runs} + {cost.new_runs} runs",
+                str(cost.hosts),
+                f"{cost.old_runs} + {cost.new_runs}",
             )
         )
-    titles = ("Stratum", "Old", "New", "Change", "swapon, s", "From")
-    yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({1, 2, 3}))
+    titles = ("Stratum", "Old", "New", "Change", "swapon, s", "Hosts", "Runs")
+    yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({1, 2, 3, 4, 5}))
     if report.structure_sizes:
         yield Paragraph("Against the sizes of the kernel's own structures:")
         yield Bullets(report.structure_sizes)
@@ -134,14 +135,14 @@ def _verdicts(report: Report) -> Iterator[Block]:
     if not report.verdicts and not report.fleet:
         return
     yield Heading(2, "Verdicts")
-    items = [f"{verdict.verdict}: {verdict.sentence}" for verdict in report.verdicts]
+    items = [verdict.sentence for verdict in report.verdicts]
     yield Bullets((*items, *(total.sentence for total in report.fleet)))
 
 
 def _hosts(hosts: Sequence[HostResult]) -> Iterator[Block]:
     if not hosts:
         return
-    yield Heading(2, f"Hosts ({hosts[0].unit} of {hosts[0].metric}, swapon in s)")
+    yield Heading(2, f"Hosts ({hosts[0].metric}, {hosts[0].unit})")
     rows = []
     for host in hosts:
         ended = ", ".join(f"{count} {word}" for word, count in host.runs) or "none"
@@ -153,11 +154,12 @@ def _hosts(hosts: Sequence[HostResult]) -> Iterator[Block]:
                 _mean_text(host.old_values),
                 _mean_text(host.new_values),
                 _interval(host.saving),
-                f"{_change(host.old_swapon_s, host.new_swapon_s, 2)}; runs {ended}; {count_text(host.boots, 'boot')}",
+                str(host.boots),
+                ended,
             )
         )
-    titles = ("Host", "Step", "Old", "New", "Saves (interval)", "swapon; runs; boots")
-    yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({2, 3}))
+    titles = ("Host", "Step", "Old", "New", "Saves (interval)", "Boots", "Runs")
+    yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({2, 3, 5}))
     strange = [f"{host.host}, {outlier}." for host in hosts for outlier in host.outliers]
     if strange:
         yield Paragraph("Runs far from the others of their kernel on their host; they are counted in:")

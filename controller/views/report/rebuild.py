@@ -28,8 +28,9 @@ from controller.views.report.model import (
 )
 from controller.views.report.runs import SWAPON_TIME, HostRuns, host_of, host_runs, outliers, typical
 from controller.views.report.timeline import timeline
-from controller.views.rollout import kernel_views, verdict_views
+from controller.views.rollout import kernel_views, verdict_views, whole_failure
 from controller.views.savings import claims_of, interval_view
+from controller.views.waiting import reason_text
 
 _BYTES_PER_TIB = 2**40
 
@@ -48,7 +49,7 @@ def rebuild(
         schema=SCHEMA,
         rollout=rollout.name,
         state=rollout.state.value,
-        reason=rollout.reason,
+        reason=reason_text(rollout.reason),
         planned_by=planned.by if planned is not None else "",
         seed=rollout.salt,
         planned_at=Epoch(rollout.planned_at),
@@ -250,6 +251,7 @@ def _failures(
     for name, attempt in attempts.items():
         if attempt.failure is None:
             continue
+        failure = whole_failure(attempt.failure, attempt)
         at, back = failed_at.get(name), back_at.get(name)
         if attempt.trial is not None and (at is None or attempt.trial.at < at):
             at = attempt.trial.at
@@ -257,9 +259,9 @@ def _failures(
             FailureResult(
                 host=name,
                 stratum=attempt.stratum,
-                kind=attempt.failure.kind.value,
-                sentence=attempt.failure.sentence,
-                line=attempt.failure.line,
+                kind=failure.kind.value,
+                sentence=failure.sentence,
+                line=failure.line,
                 condemns_kernel=attempt.condemned,
                 failed_at=None if at is None else Epoch(at),
                 back_after_s=back - at if at is not None and back is not None else None,
