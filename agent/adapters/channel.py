@@ -17,6 +17,8 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", _RECONNECT_LIMIT_S * 1000),
     ("grpc.max_reconnect_backoff_ms", _RECONNECT_LIMIT_S * 1000),
+    # Every attempt is a connection of its own, whose failure is told at once and with its reason.
+    ("grpc.use_local_subchannel_pool", 1),
     # An agent speaks to its controller and to nobody's proxy.
     ("grpc.enable_http_proxy", 0),
 )

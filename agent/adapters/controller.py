@@ -74,7 +74,7 @@ class Session:
     async def hold(self, connect: Callable[[], grpc.aio.Channel]) -> str:
         """Connect, greet and stay; return why the session ended. Raises Unreachable, ProtocolViolation."""
         async with connect() as channel:
-            call = agent_pb2_grpc.AgentServiceStub(channel).Session(self._outgoing(), wait_for_ready=True)
+            call = agent_pb2_grpc.AgentServiceStub(channel).Session(self._outgoing())
             try:
                 async with asyncio.timeout(_WELCOME_TIMEOUT_S) as limit:
                     async for message in call:

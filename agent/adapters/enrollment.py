@@ -45,11 +45,15 @@ async def enroll(*, address: str, server_name: str, host: str, token: JoinToken,
     async with channel.server_tls(address, token.authority_pem, server_name=server_name) as connection:
         stub = agent_pb2_grpc.EnrollmentServiceStub(connection)
         try:
-            response = await stub.Enroll(message, timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
+            response = await stub.Enroll(message, timeout=_CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in _FINAL:
                 raise EnrollmentError(f"{_FINAL[error.code()]} ({error.details()})") from error
-            raise Unreachable(f"enrollment at {address}: {error.code().name}: {error.details()}") from error
+            # Worth another try all the same: what answers may be somebody else who holds the address for a while.
+            hint = (
+                "it is not the controller that made this join token: " if "certificate" in str(error.details()) else ""
+            )
+            raise Unreachable(f"enrollment at {address}: {hint}{error.code().name}: {error.details()}") from error
     return _credentials(host, key_pem, key, response)
 
 

@@ -9,7 +9,7 @@ controller closes its end. The hypervisor then hangs up the port and connects ag
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 _CHUNK_BYTES = 65536
 # While the other side is away every poll says so at once; waiting on the descriptor would spin.
 _AWAY_POLL_S = 0.1
+# After so long the device is opened anew.
+_AWAY_LIMIT_S = 1.0
 # How long a TCP connection is held open for the other side to come.
 _CONNECT_TIMEOUT_S = 15.0
 # A TLS record carries up to 16 KiB and some; an HTTP/2 frame as much by default.
@@ -42,11 +44,20 @@ def find_port(name: str, *, sys: Path = Path("/sys"), dev: Path = Path("/dev")) 
     return names[name]
 
 
+OpenDevice = Callable[[Path], int]
+
+
+def open_port(device: Path) -> int:
+    """Open the device, non-blocking. Raises OSError, EBUSY when somebody else has it open."""
+    return os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 class SerialRelay:
     """Bridges the newest TCP connection with the port."""
 
-    def __init__(self, device: Path, *, marker: Path, boot_id: str) -> None:
+    def __init__(self, device: Path, *, marker: Path, boot_id: str, open_device: OpenDevice = open_port) -> None:
         self._device = device
+        self._open_device = open_device
         self._marker = marker
         self._boot_id = boot_id
         # The bridge of the newest connection; None when there is none.
@@ -58,7 +69,7 @@ class SerialRelay:
     async def running(self) -> AsyncIterator[str]:
         """Listen on loopback and yield the address. Raises RigError when the device cannot be opened."""
         try:
-            os.close(os.open(self._device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            os.close(self._open_device(self._device))
         except OSError as error:
             raise RigError(f"{self._device} cannot be opened: {error.strerror}; is another agent running?") from error
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -81,12 +92,19 @@ class SerialRelay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with _Port.opened(self._device) as port:
-                if await self._ready(port):
-                    self._note_use()
-                    # Until it is seen to hang up, also when this task is cancelled.
-                    self._used = True
-                    self._used = not await _bridge(port, reader, writer)
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S) as limit:
+                while not writer.is_closing():
+                    async with self._opened() as port:
+                        if not await self._ready(port):
+                            continue
+                        limit.reschedule(None)
+                        self._note_use()
+                        # Until it is seen to hang up, also when this task is cancelled.
+                        self._used = True
+                        self._used = not await _bridge(port, reader, writer)
+                        return
+        except TimeoutError:
+            log.info("serial_port_not_connected", device=str(self._device), waited_s=_CONNECT_TIMEOUT_S)
         except OSError as error:
             log.warning("serial_relay_failed", device=str(self._device), error=str(error))
         finally:
@@ -98,7 +116,16 @@ class SerialRelay:
         """Return whether the other side is there and expects a new connection."""
         if self._used and await port.flushed(_FLUSH_TIMEOUT_S):
             self._used = False
-        return await port.connected(_CONNECT_TIMEOUT_S)
+        return await port.connected(_AWAY_LIMIT_S)
+
+    @asynccontextmanager
+    async def _opened(self) -> "AsyncIterator[_Port]":
+        """Open the device; the kernel allows one opener at a time, and drops what was not read when it is closed."""
+        descriptor = self._open_device(self._device)
+        try:
+            yield _Port(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _note_use(self) -> None:
         if read_text(self._marker) != self._boot_id:
@@ -144,16 +171,6 @@ class _Port:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    @staticmethod
-    @asynccontextmanager
-    async def opened(device: Path) -> "AsyncIterator[_Port]":
-        """Open the device; a port allows one opener at a time."""
-        descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            yield _Port(descriptor)
-        finally:
-            os.close(descriptor)
-
     async def read(self) -> bytes:
         """Return bytes; empty when the other side hung up."""
         while True:
@@ -168,6 +185,8 @@ class _Port:
         while view:
             try:
                 view = view[os.write(self._descriptor, view) :]
+            except BrokenPipeError:
+                return
             except BlockingIOError:
                 if self._hung_up():
                     return
