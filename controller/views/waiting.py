@@ -96,6 +96,8 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
     if flying:
         return _slowest(flying)
     pending = [a.host for a in wave if a.step is Step.PENDING]
+    if pending and not rollout.admitted:
+        return f"{where} is about to begin"
     if pending:
         verb = "waits" if len(pending) == 1 else "wait"
         return f"{names_text(pending)} {verb} for a free slot of the {rollout.policy.max_in_flight} in flight"

@@ -1,12 +1,14 @@
 """A finished rollout with the evidence that real agents send, for tests of what operators read."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from simulated_fleet import NEW_RELEASE, OLD_RELEASE, UID, Faults, Simulation
+from simulated_fleet import OLD_RELEASE, UID, Simulation
 
-from controller.domain.events import Event, HostHeard, Moved, RunReported
-from controller.domain.journey import Trigger
+from controller.domain.attempt import Attempt
+from controller.domain.events import Event, RunReported
 from controller.services.records import attempt_stream, rollout_stream
+from controller.services.world import Key
 
 _FREE = """\
                total        used        free      shared  buff/cache   available
@@ -44,14 +46,16 @@ def telling(event: Event) -> Event:
 class Story(Simulation):
     """A simulation whose runs carry evidence."""
 
-    def record(self, key: object, event: Event) -> None:
+    def record(self, key: Key, event: Event) -> None:
         """Record the event with its evidence."""
-        super().record(key, telling(event))  # type: ignore[arg-type]  # a Key; the base class names the type
+        super().record(key, telling(event))
+
+    @property
+    def attempts(self) -> Mapping[str, Attempt]:
+        """The hosts of the rollout."""
+        return self.world.attempts[UID]
 
     @property
     def events(self) -> list[tuple[str, Event]]:
         """The log as the store gives it."""
         return [(attempt_stream(UID, key.host) if key.host else rollout_stream(UID), event) for key, event in self.log]
-
-
-__all__ = ["NEW_RELEASE", "OLD_RELEASE", "UID", "Faults", "HostHeard", "Moved", "Story", "Trigger", "free_text"]
