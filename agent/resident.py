@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import grpc.aio
 import structlog
@@ -173,15 +174,14 @@ class Resident:
         connection = 0
         while True:
             session = self._session = Session(handler=self, spool=self._parts.outbox.spool)
-            number = connection
-            connection += 1
             try:
-                reason = await session.hold(lambda number=number: self._parts.connect(number))  # type: ignore[misc]
+                reason = await session.hold(partial(self._parts.connect, connection))
                 log.info("session_ended", reason=reason)
             except (Unreachable, ProtocolViolation) as error:
                 log.warning("session_lost", error=str(error), attempt=attempt)
             finally:
                 self._session = None
+            connection += 1
             attempt = 0 if session.opened else attempt + 1
             backoff_s = pause_s(
                 attempt, base_s=_BACKOFF_BASE_S, limit_s=self._parts.backoff_limit_s, jitter=self._parts.jitter()

@@ -102,7 +102,7 @@ class Enrollment(agent_pb2_grpc.EnrollmentServiceServicer):
         self.hosts: list[str] = []
         self.not_after = NOT_AFTER
 
-    async def Enroll(  # type: ignore[override]
+    async def Enroll(
         self, request: agent_pb2.EnrollRequest, context: grpc.aio.ServicerContext
     ) -> agent_pb2.EnrollResponse:
         if request.token_secret != SECRET:
@@ -130,7 +130,7 @@ class Sessions(agent_pb2_grpc.AgentServiceServicer):
         async with asyncio.timeout(DEADLINE_S), self._changed:
             await self._changed.wait_for(lambda: self.heartbeats >= count)
 
-    async def Session(  # type: ignore[override]
+    async def Session(
         self, requests: AsyncIterator[agent_pb2.AgentMessage], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[agent_pb2.ControllerMessage]:
         async for message in requests:

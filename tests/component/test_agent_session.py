@@ -66,7 +66,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         async with asyncio.timeout(DEADLINE_S), self._changed:
             await self._changed.wait_for(lambda: bool(condition()))
 
-    async def Session(  # type: ignore[override]
+    async def Session(
         self, requests: AsyncIterator[agent_pb2.AgentMessage], context: object
     ) -> AsyncIterator[agent_pb2.ControllerMessage]:
         outgoing: asyncio.Queue[agent_pb2.ControllerMessage | None] = asyncio.Queue()

@@ -196,7 +196,7 @@ async def test_our_own_earlier_swap_area_is_used_again_even_with_pages_behind_it
         (lambda kernel: (kernel.sys / "class/block/nvme1n1/ro").write_text("1\n"), "read-only"),
     ],
 )
-async def test_a_device_in_use_is_refused(kernel: FakeKernel, arrange, words: str) -> None:  # type: ignore[no-untyped-def]
+async def test_a_device_in_use_is_refused(kernel: FakeKernel, arrange, words: str) -> None:
     arrange(kernel)
     swaps = kernel.swaps
     outcome, _ = await go(FakeProcess(kernel), ORDERS["block device"])
