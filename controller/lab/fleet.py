@@ -1,13 +1,12 @@
 """The fleet's life: prepare what guests boot from, make their directories, start and stop their supervisors."""
 
+import importlib.util
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import agent
-import protos
 from controller.adapters.cache import Cache, Progress
 from controller.adapters.hypervisor.definition import (
     FILE_NAME,
@@ -131,15 +130,17 @@ def _seed_files(guest: Guest, accelerator: str, connection: Connection) -> dict[
     return {
         "guest.env": guest_settings(hostname=guest.name, network=connection.channel == "network"),
         "agent.toml": _agent_settings(guest, accelerator, connection).encode(),
-        "app/agent": _source(agent.__file__),
-        "app/protos": _source(protos.__file__),
+        "app/agent": _source("agent"),
+        "app/protos": _source("protos"),
     }
 
 
-def _source(module_file: str | None) -> Path:
-    if module_file is None:
-        raise Permanent("kernroll's own code has no files: install it unpacked")
-    return Path(module_file).resolve().parent
+def _source(package: str) -> Path:
+    """Return where a package's files lie, without importing it: the guests run it, not this process."""
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise Permanent(f"the package {package} has no files here: install kernroll unpacked")
+    return Path(found.origin).resolve().parent
 
 
 def _agent_settings(guest: Guest, accelerator: str, connection: Connection) -> str:

@@ -140,7 +140,7 @@ class Engine:
             return False
         for event in events:
             self.world.apply(key, event)
-            _log.info("event", stream=key.stream, event=type(event).__name__, what=_brief(event))
+            _log.info("recorded", stream=key.stream, kind=type(event).__name__, what=_brief(event))
         if effects is not None:
             self._replace(key.stream, effects)
             self.on_effects(effects)

@@ -28,7 +28,7 @@ class LogReported:
     lines: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class AgentStream:
     """One connected agent. `send` hands a command to the stream; `close` ends the stream with a reason."""
 

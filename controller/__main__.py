@@ -1,0 +1,5 @@
+"""Run the command line: python -m controller."""
+
+from controller.cli import main
+
+main()

@@ -1,0 +1,192 @@
+"""What the demonstration is made of: its two rollout specs, and a controller process of its own."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from controller.adapters.rpc.operator_client import OperatorClient
+from controller.domain.errors import InvalidInput, KernrollError, Permanent, Temporary
+
+GOOD, BAD = "swap-table", "bad-kernel"
+_STOP_TIMEOUT_S = 15.0
+_LOOK_EVERY_S = 0.1
+
+_SPEC = Template("""\
+apiVersion: kernroll/v1
+kind: Rollout
+metadata:
+  name: $name
+spec:
+  kernels:
+$kernels
+  from:
+$expected
+  waves:
+    - {per_stratum: 1, bake: 5s}
+    - {rest: true, bake: 5s}
+  workloads:
+    swap_mount: {device: $device, repetitions: $repetitions, warmups: 0, timeout: 300s}
+$claim  # Generous, for emulated machines.
+  limits:
+    max_in_flight: 3
+    boot_timeout: 180s
+    probation_timeout: 400s
+    baseline_timeout: 400s
+    stage_timeout: 180s
+    heartbeat_timeout: 45s
+    revert_timeout: 300s
+""")
+
+_CLAIM = """\
+  # The series' author: 256 MiB less for a mounted 1 TiB swap device. Nine tenths of it must be certain everywhere.
+  claim:
+    - metric: swap_mount.cost
+      saves_at_least: 230.4
+      unit: MiB/TiB
+      on_refuted: revert
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """The pair of kernels that is compared."""
+
+    old: str
+    new: str
+
+
+def parse_versions(text: str) -> Versions:
+    """Read "OLD:NEW"; raise InvalidInput for anything else."""
+    old, _, new = text.partition(":")
+    if not old or not new or ":" in new:
+        raise InvalidInput(f"--kernels: {text!r} is not OLD:NEW, for example 7.0.13:7.1.13")
+    return Versions(old=old, new=new)
+
+
+def good_spec(versions: Versions, architectures: tuple[str, ...], *, repetitions: int, ram_disk: bool) -> str:
+    """Return the spec of the rollout that is to be promoted."""
+    source = f'{{debian: {{version: "{versions.new}"}}}}'
+    return _SPEC.substitute(
+        _common(versions.old, source, architectures, ram_disk=ram_disk),
+        name=GOOD,
+        claim=_CLAIM,
+        repetitions=repetitions,
+    )
+
+
+def bad_spec(versions: Versions, architectures: tuple[str, ...], *, ram_disk: bool) -> str:
+    """Return the spec of the rollout that is to revert: a kernel that panics at boot.
+
+    The generic flavour keeps its NVMe driver in a module, and these machines boot without an initrd: it finds no root
+    file system. Where kernels come with modules, the mistake is a command line that names no existing first process.
+    """
+    source = f'{{debian: {{version: "{versions.new}", flavour: generic}}}}'
+    if ram_disk:
+        source = f'{{debian: {{version: "{versions.new}"}}, command_line: "init=/sbin/no-such-init"}}'
+    common = _common(versions.new, source, architectures, ram_disk=ram_disk)
+    return _SPEC.substitute(common, name=BAD, claim="", repetitions=1)
+
+
+def _common(expected: str, source: str, architectures: tuple[str, ...], *, ram_disk: bool) -> dict[str, str]:
+    return {
+        "kernels": "\n".join(f"    {one}: {source}" for one in architectures),
+        "expected": "\n".join(f'    {one}: {{version: "{expected}"}}' for one in architectures),
+        "device": "{brd_size: 1TiB}" if ram_disk else "{block_device: /dev/kernroll-swap}",
+    }
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ControllerProcess:
+    """A controller in a process of its own, with its log in a file; what the demonstration and end-to-end tests run."""
+
+    def __init__(self, directory: Path, *, heartbeat_s: float = 5.0) -> None:
+        self.directory = directory
+        self.state_dir = directory / "controller"
+        self.fleet_dir = directory / "fleet"
+        self.client_dir = self.state_dir / "client"
+        self.log = directory / "controller.log"
+        self._heartbeat_s = heartbeat_s
+        self._pid_file = directory / "controller.pid"
+        self.port, self.enroll_port = free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where operators and agents call."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self, timeout_s: float = 30.0) -> None:
+        """Start it and return once it serves; raise Permanent with the end of its log when it does not."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "controller", "controller", "serve"]
+        command += ["--state-dir", str(self.state_dir), "--fleet-dir", str(self.fleet_dir)]
+        command += ["--listen", self.address, "--enroll-listen", f"127.0.0.1:{self.enroll_port}"]
+        command += ["--heartbeat", f"{self._heartbeat_s:g}s"]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self._pid_file.write_text(str(self._process.pid), encoding="utf-8")
+        deadline = time.monotonic() + timeout_s
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+                raise Permanent("the controller did not start:\n  " + "\n  ".join(tail))
+            time.sleep(_LOOK_EVERY_S)
+
+    def _answers(self) -> bool:
+        try:
+            with OperatorClient(self.address, client_dir=self.client_dir, timeout_s=2.0) as client:
+                client.list_rollouts()
+        except KernrollError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it without warning, as a crash would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(_STOP_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """End it in order; raise Temporary when it does not end."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            self._process.kill()
+            self._process.wait(_STOP_TIMEOUT_S)
+            raise Temporary(f"the controller had to be killed; see {self.log}") from error
+        finally:
+            self._pid_file.unlink(missing_ok=True)
+
+    def stop_leftover(self) -> None:
+        """End the controller that an earlier, interrupted demonstration in the same directory left behind."""
+        try:
+            pid = int(self._pid_file.read_text(encoding="utf-8"))
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if str(self.state_dir).encode() in command:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_TIMEOUT_S
+            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+                time.sleep(_LOOK_EVERY_S)
+        self._pid_file.unlink(missing_ok=True)
