@@ -103,6 +103,20 @@ class Cache:
             finally:
                 remove_tree(directory)
 
+    def require_room(self, needed_bytes: int, what: str) -> None:
+        """Raise Permanent unless the disk has room for `what`.
+
+        Asked before work that would otherwise fill the disk first: some downloaders hang on a full one.
+        """
+        with self._translated():
+            self.root.mkdir(parents=True, exist_ok=True)
+            free_bytes = shutil.disk_usage(self.root).free
+        if free_bytes < needed_bytes:
+            raise Permanent(
+                f"The disk of the cache {self.root} has {free_bytes >> 20} MiB left; "
+                f"{what} needs {needed_bytes >> 20} MiB. Free some space there, or point KERNROLL_CACHE_DIR at a larger disk."
+            )
+
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a small JSON file, atomically."""
         with self._translated():

@@ -70,12 +70,15 @@ def missing_tool(name: str, what: str) -> Permanent:
 
 
 def tool_failure(name: str, what: str, output: bytes) -> Permanent:
-    """Return the error for a tool that ended with a failure, quoting its last line."""
+    """Return the error for a tool that ended with a failure, quoting its most telling line."""
     text = output.decode(errors="replace")
     if any(sign in text for sign in _FULL):
         return Permanent(f"{what}: the disk is full. Free some space, or point KERNROLL_CACHE_DIR at a larger disk.")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return Permanent(f"{what}: {Path(name).name} failed: {lines[-1] if lines else 'it gave no reason'}")
+    # apt marks its errors, and its first one is the cause of the others; everybody else names the cause last.
+    marked = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
+    reason = marked[0] if marked else lines[-1] if lines else "it gave no reason"
+    return Permanent(f"{what}: {Path(name).name} failed: {reason}")
 
 
 def is_full(error: OSError) -> bool:

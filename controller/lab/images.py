@@ -31,6 +31,7 @@ _PARTITION_START_BYTES = 2**20
 _ROOT_BYTES = 4 * 2**30
 _JOURNAL_MIB = 16
 _SPARE_INODES = 60_000
+_ROOM_BYTES = 700 * 2**20
 _CONSOLES = {"x86_64": "console=ttyS0", "arm64": "console=ttyAMA0"}
 _QUIRKS = {
     # An emulated clock is never better than the first guess, and probing absent hardware takes time.
@@ -82,6 +83,7 @@ def prepare_guest(
     root = packages or guest_packages(cache)
 
     def build(directory: Path) -> None:
+        cache.require_room(_ROOM_BYTES, f"building the {architecture} guest image")
         with cache.scratch(f"tree-{name}") as scratch:
             contents = _build_tree(cache, architecture, scratch, root, progress)
             progress(f"writing the {architecture} image", 0, 0)

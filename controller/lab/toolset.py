@@ -22,6 +22,7 @@ _KEPT_BINARIES = ("qemu-img", *_BINARIES.values())
 _KEPT_FIRMWARE = ("pvh.bin", "kvmvapic.bin", "linuxboot.bin", "linuxboot_dma.bin", "efi-virtio.rom")
 _TIMEOUT_S = 60.0
 _FORMAT = 1
+_ROOM_BYTES = 400 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ def prepare_toolset(cache: Cache, progress: Progress = no_progress, packages: Ap
     if known is not None and (cache.root / str(known["directory"])).is_dir():
         return Toolset(directory=cache.root / str(known["directory"]), version=str(known["version"]))
     root = packages or host_packages(cache)
+    cache.require_room(_ROOM_BYTES, "QEMU")
     wanted = [*_PACKAGES.values(), "qemu-utils"]
     archives = root.closure(wanted, root.architectures[0], progress, default_release=root.suites[-1])
     key = request_key({"format": _FORMAT, "files": sorted(archive.sha256 for archive in archives)})

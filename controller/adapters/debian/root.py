@@ -15,6 +15,7 @@ from controller.domain.errors import Permanent, Temporary
 _UPDATE_TIMEOUT_S = 300.0
 _QUERY_TIMEOUT_S = 60.0
 _LISTS_MAX_AGE_S = 6 * 3600.0
+_LISTS_BYTES = 200 * 2**20
 # A dpkg status record; the high version satisfies any dependency.
 _ASSUMED = (
     "Package: {name}\nStatus: install ok installed\nMaintainer: none\nArchitecture: all\n"
@@ -66,6 +67,7 @@ class AptRoot:
             configuration = directory / "apt.conf"
             fresh = directory / "updated"
             if not _is_fresh(fresh):
+                self.cache.require_room(_LISTS_BYTES, "the package index")
                 self._write(directory, mirror)
                 progress(f"package lists of {', '.join(self.suites)}", 0, 0)
                 self._update(configuration, fresh, mirror)

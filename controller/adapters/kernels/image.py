@@ -67,7 +67,9 @@ def _read_elf(data: bytes, name: str) -> KernelImage:
     if architecture == "arm64":
         raise InvalidInput(f"{name} is an arm64 vmlinux, which no boot loader starts; give arch/arm64/boot/Image.")
     if not has_direct_entry(data):
-        raise InvalidInput(f"{name} has no PVH entry (CONFIG_PVH); give arch/x86/boot/bzImage, or build with it.")
+        raise InvalidInput(
+            f"{name} is no kernel with a PVH entry (CONFIG_PVH); give arch/x86/boot/bzImage, or build with it."
+        )
     return KernelImage(architecture=architecture, release=_release(data, name), boot=data)
 
 

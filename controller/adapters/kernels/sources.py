@@ -166,8 +166,10 @@ def _existing(path: str, what: str) -> Path:
         raise NotFound(
             f"There is no {path} ({what}). Check the path; it is looked up on the machine of the controller."
         )
-    if what != "kernel image" and not found.is_dir():
-        raise InvalidInput(f"{path} ({what}) is not a directory.")
+    if found.is_dir() == (what == "kernel image"):
+        raise InvalidInput(f"{path} ({what}) is {'a directory, not a file' if found.is_dir() else 'not a directory'}.")
+    if not os.access(found, os.R_OK):
+        raise InvalidInput(f"{path} ({what}) cannot be read by this user. Change its permissions.")
     return found.absolute()
 
 

@@ -18,6 +18,8 @@ ARCHITECTURES = ("x86_64", "arm64")
 
 # Part of every key, so that kernels stored by an older layout are built again instead of misread.
 _FORMAT = 1
+# Packages, what is unpacked from them, and the images made of that.
+_ROOM_BYTES = 500 * 2**20
 _BOOT, _MODULES = "boot", "modules"
 
 
@@ -43,6 +45,7 @@ class KernelStore:
         with self._cache.lock(f"kernel-{key}"), self._cache.scratch(f"kernel-{key}") as scratch:
             if (known := self._indexed(index)) is not None:
                 return known
+            self._cache.require_room(_ROOM_BYTES, "preparing a kernel")
             found = obtain(source, architecture, self._packages, scratch, progress)
             kernel = self._add(found, architecture, source.command_line, progress)
             self._cache.write_json(index, {"digest": kernel.digest})
@@ -76,7 +79,7 @@ class KernelStore:
     def _add(self, found: Found, architecture: str, command_line: str, progress: Progress) -> Kernel:
         progress(f"reading {found.image.name}", 0, 0)
         data = found.image.read_bytes()
-        image = read_image(data, str(found.image.name))
+        image = read_image(data, found.description)
         if image.architecture != architecture:
             raise InvalidInput(
                 f"{found.description} is a kernel for {image.architecture}, but it was given for {architecture}."
