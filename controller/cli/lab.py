@@ -101,7 +101,7 @@ def down(session: Session, fleet_dir: Path | None, remove: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave the controller and the machines running afterwards.")
 def demo(directory: Path | None, **options: Any) -> int:
     """Roll a kernel that saves memory, see it promoted; roll one that panics, see it reverted; print the report."""
-    from controller.cli import demo as demonstration
+    from controller.cli import demonstration
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return demonstration.run(directory or default_state_dir() / "demo", demonstration.DemoOptions(**options))

@@ -1,4 +1,4 @@
-"""A fleet in memory with faults by kernel: drives the pure engine through virtual time, with no waiting and no chance."""
+"""A fleet in memory with faults by kernel: drives the pure engine through virtual time, with no waiting."""
 
 import heapq
 from collections.abc import Callable
