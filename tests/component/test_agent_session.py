@@ -4,113 +4,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc.aio
 import pytest
+from agent_controller import Controller, cancel, serving_plain, swap_mount
 
 from agent.adapters.fake_host import DEVICE, FakeKernel
-from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
+from protos.kernroll.v1 import agent_pb2, common_pb2
 
 STUB_AGENT = Path(__file__).parent / "stub_agent.py"
 ROOT = Path(__file__).resolve().parents[2]
-# Generous: everything here answers within a second unless the machine is busy.
-DEADLINE_S = 30.0
 Outcome = agent_pb2.CommandOutcome
-
-
-class Controller(agent_pb2_grpc.AgentServiceServicer):
-    """Speaks the controller's part, as a test tells it to."""
-
-    def __init__(self) -> None:
-        self.hellos: list[agent_pb2.Hello] = []
-        self.receipts: list[agent_pb2.CommandReceipt] = []
-        self.heartbeats: list[agent_pb2.Heartbeat] = []
-        self.progress: list[agent_pb2.Progress] = []
-        # Every telling, also repeated ones.
-        self.tellings: list[agent_pb2.Report] = []
-        self.acknowledges = True
-        self.epoch = 1
-        self.protocol_version = 1
-        self.sessions: list[asyncio.Queue[agent_pb2.ControllerMessage | None]] = []
-        self._changed = asyncio.Condition()
-
-    @property
-    def reports(self) -> dict[str, agent_pb2.Report]:
-        """Return the first telling of each report."""
-        first: dict[str, agent_pb2.Report] = {}
-        for report in self.tellings:
-            first.setdefault(report.report_id, report)
-        return first
-
-    def runs(self, command_id: str) -> list[common_pb2.WorkloadRun]:
-        return [each.run for each in self.reports.values() if each.command_id == command_id and each.HasField("run")]
-
-    def outcomes(self, command_id: str) -> list[agent_pb2.CommandOutcome]:
-        return [
-            each.outcome for each in self.reports.values() if each.command_id == command_id and each.HasField("outcome")
-        ]
-
-    def say(self, message: agent_pb2.ControllerMessage) -> None:
-        self.sessions[-1].put_nowait(message)
-
-    def order(self, command: agent_pb2.Command) -> None:
-        self.say(agent_pb2.ControllerMessage(command=command))
-
-    def hang_up(self) -> None:
-        self.sessions[-1].put_nowait(None)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(DEADLINE_S), self._changed:
-            await self._changed.wait_for(lambda: bool(condition()))
-
-    async def Session(
-        self, requests: AsyncIterator[agent_pb2.AgentMessage], context: object
-    ) -> AsyncIterator[agent_pb2.ControllerMessage]:
-        outgoing: asyncio.Queue[agent_pb2.ControllerMessage | None] = asyncio.Queue()
-        reader = asyncio.create_task(self._read(requests, outgoing))
-        try:
-            while (message := await outgoing.get()) is not None:
-                yield message
-        finally:
-            reader.cancel()
-
-    async def _read(
-        self,
-        requests: AsyncIterator[agent_pb2.AgentMessage],
-        outgoing: "asyncio.Queue[agent_pb2.ControllerMessage | None]",
-    ) -> None:
-        async for message in requests:
-            self._take(message, outgoing)
-            async with self._changed:
-                self._changed.notify_all()
-
-    def _take(
-        self,
-        message: agent_pb2.AgentMessage,
-        outgoing: "asyncio.Queue[agent_pb2.ControllerMessage | None]",
-    ) -> None:
-        match message.WhichOneof("body"):
-            case "hello":
-                welcome = agent_pb2.Welcome(
-                    protocol_version=self.protocol_version, epoch=self.epoch, heartbeat_interval_s=0.1
-                )
-                self.hellos.append(message.hello)
-                self.sessions.append(outgoing)
-                outgoing.put_nowait(agent_pb2.ControllerMessage(welcome=welcome))
-            case "receipt":
-                self.receipts.append(message.receipt)
-            case "heartbeat":
-                self.heartbeats.append(message.heartbeat)
-            case "progress":
-                self.progress.append(message.progress)
-            case "report":
-                self.tellings.append(message.report)
-                if self.acknowledges:
-                    acknowledgement = agent_pb2.Acknowledgement(report_ids=[message.report.report_id])
-                    outgoing.put_nowait(agent_pb2.ControllerMessage(acknowledgement=acknowledgement))
 
 
 class Fleet:
@@ -141,22 +46,10 @@ class Fleet:
     processes: list[asyncio.subprocess.Process]
 
 
-@asynccontextmanager
-async def serving(controller: Controller, port: int = 0) -> AsyncIterator[int]:
-    server = grpc.aio.server()
-    agent_pb2_grpc.add_AgentServiceServicer_to_server(controller, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    try:
-        yield bound
-    finally:
-        await server.stop(grace=0)
-
-
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     controller = Controller()
-    async with serving(controller) as port:
+    async with serving_plain(controller) as port:
         fleet = Fleet(controller, tmp_path, port)
         fleet.processes = []
         yield fleet
@@ -164,23 +57,6 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-
-
-def swap_mount(command_id: str, *, repetitions: int = 1, epoch: int = 1, timeout_s: float = 60.0) -> agent_pb2.Command:
-    return agent_pb2.Command(
-        command_id=command_id,
-        epoch=epoch,
-        timeout_s=timeout_s,
-        run_workload=agent_pb2.RunWorkload(
-            repetitions=repetitions, swap_mount=agent_pb2.SwapMount(block_device=DEVICE)
-        ),
-    )
-
-
-def cancel(command_id: str, target: str) -> agent_pb2.Command:
-    return agent_pb2.Command(
-        command_id=command_id, epoch=1, timeout_s=60.0, cancel=agent_pb2.CancelCommand(command_id=target)
-    )
 
 
 async def test_a_command_is_received_run_and_reported(fleet: Fleet) -> None:
@@ -245,14 +121,14 @@ async def test_unacknowledged_reports_come_again_after_a_disconnect_and_a_restar
 
 async def test_the_controller_goes_away_while_a_command_runs(tmp_path: Path) -> None:
     controller = Controller()
-    async with serving(controller) as port:
+    async with serving_plain(controller) as port:
         fleet = Fleet(controller, tmp_path, port)
         fleet.processes = []
         process = await fleet.start_agent(hanging="swapon")
         controller.order(swap_mount("c1", timeout_s=2.0))
         await controller.until(lambda: controller.receipts)
     successor = Controller()
-    async with serving(successor, port):
+    async with serving_plain(successor, port):
         await successor.until(lambda: successor.outcomes("c1"))
         assert successor.outcomes("c1")[0].status == Outcome.STATUS_TIMED_OUT
         assert successor.runs("c1")[0].status == common_pb2.RUN_STATUS_TIMED_OUT
