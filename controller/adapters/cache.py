@@ -114,7 +114,8 @@ class Cache:
         if free_bytes < needed_bytes:
             raise Permanent(
                 f"The disk of the cache {self.root} has {free_bytes >> 20} MiB left; "
-                f"{what} needs {needed_bytes >> 20} MiB. Free some space there, or point KERNROLL_CACHE_DIR at a larger disk."
+                f"{what} needs {needed_bytes >> 20} MiB. "
+                "Free some space there, or point KERNROLL_CACHE_DIR at a larger disk."
             )
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
