@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,6 +41,13 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would end it with code 1 when the reader of the output goes away."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            ctx.exit(_reader_gone())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of groups without importing them."""
@@ -108,12 +116,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"kernroll: {error}", err=True)
         return int(exit_code_of(error))
     except BrokenPipeError:
-        # What is still buffered has no reader either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.READER_GONE)
+        return _reader_gone()
     except Exception as error:
         if os.environ.get("KERNROLL_DEBUG"):
             traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
         click.echo(f"kernroll: a bug of ours: {said}; KERNROLL_DEBUG=1 shows where", err=True)
         return int(ExitCode.FAILURE)
+
+
+def _reader_gone() -> int:
+    # What is still buffered has no reader either.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(ExitCode.READER_GONE)

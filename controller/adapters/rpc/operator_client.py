@@ -206,20 +206,22 @@ def translate(error: grpc.RpcError, *, address: str, verb: str, timeout_s: float
 
 
 def _unavailable(address: str, text: str) -> KernrollError:
-    if "CERTIFICATE_VERIFY_FAILED" in text or "Hostname Verification" in text:
-        return Permanent(
-            f"the certificate at {address} was not made by the authority in {AUTHORITY_FILE}: another controller "
-            "answers there, or --client-dir belongs to another one"
-        )
     if "Expected SETTINGS frame" in text or "WRONG_VERSION_NUMBER" in text or "http1" in text:
         return Permanent(
             f"what answers at {address} does not speak kernroll's protocol (gRPC over TLS): check --controller, and "
             "--insecure for a controller that serves plain text"
         )
+    if "expired" in text:
+        return Permanent(f"the certificate at {address} has expired; restart that controller, it makes a new one")
+    if "handshake failed" in text or "Hostname Verification" in text:
+        return Permanent(
+            f"the certificate at {address} was not made by the authority in {AUTHORITY_FILE}: another controller "
+            "answers there, or --client-dir belongs to another one"
+        )
     if "Socket closed" in text and "failed to connect" in text:
         return Unreachable(
             f"the connection to {address} was closed during the handshake: the controller does not accept this "
-            "certificate (--client-dir), or it speaks plain text (--insecure) and we do not, or the other way round"
+            "certificate (--client-dir; it may have expired), or only one side speaks plain text (--insecure)"
         )
     if "resolving" in text or "lookup" in text:
         host = address.rpartition(":")[0]

@@ -1,0 +1,204 @@
+"""Every command against an operator service on the loopback interface: output, errors and exit codes."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from operator_server import OperatorServer, operator_server
+from rollout_story import Story
+from simulated_fleet import Faults
+
+from controller.adapters.clock import SystemClock
+from controller.adapters.rpc.messages import to_message
+from controller.cli.app import run
+from controller.domain.delivery import BootEnd
+from controller.domain.journey import Step
+from controller.views.hosts import host_view
+from controller.views.rollout import rollout_view
+from protos.kernroll.v1 import operator_pb2 as pb
+
+SPEC = Path(__file__).parents[2] / "deploy" / "examples" / "rollout-minimal.yaml"
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorServer]:
+    with operator_server(tmp_path_factory.mktemp("controller"), SystemClock().now()) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: OperatorServer, monkeypatch: pytest.MonkeyPatch) -> OperatorServer:
+    shared.answers.clear()
+    shared.requests.clear()
+    monkeypatch.setenv("KERNROLL_CONTROLLER", shared.address)
+    monkeypatch.setenv("KERNROLL_CLIENT_DIR", str(shared.client_dir))
+    return shared
+
+
+def rollout(step: Step | None = None, faults: Faults | None = None) -> pb.Rollout:
+    story = Story([["a"], ["b"]], {"a": faults or Faults()})
+    story.run(until=lambda: story.step("a") is step)
+    return to_message(rollout_view(story.rollout, story.attempts, {}, story.now), pb.Rollout)
+
+
+def host() -> pb.Host:
+    story = Story([["a"]])
+    return to_message(host_view(story.world.hosts["a"], story.attempts["a"]), pb.Host)
+
+
+def test_hosts_list(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ListHosts"] = pb.ListHostsResponse(hosts=[host()])
+    assert run(["hosts", "list", "--where", "zone=a"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP"]
+    assert lines[1].split() == ["a", "x86_64/vm", "7.0.13-old", "2", "GiB", "yes", "trial", "pending"]
+    assert server.requests[0].selector == "zone=a"
+
+
+def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ListHosts"] = pb.ListHostsResponse(hosts=[host()])
+    for arguments in (["--output", "json", "hosts", "list"], ["hosts", "list", "--output", "json"]):
+        assert run(arguments) == 0
+        found = json.loads(capsys.readouterr().out)["hosts"]
+        assert set(found[0]) == {"name", "stratum", "connected", "last_seen", "facts", "rollout", "step"}
+        assert found[0]["facts"]["memory_bytes"] == 2**31
+
+
+def test_no_host_points_to_the_join_token(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ListHosts"] = pb.ListHostsResponse()
+    assert run(["hosts", "list"]) == 0
+    assert "kernroll controller token create" in capsys.readouterr().out
+
+
+def test_hosts_show(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["GetHost"] = host()
+    assert run(["hosts", "show", "a"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"Page size +4 KiB", out)
+    assert re.search(r"Rollout +trial, pending", out)
+
+
+def test_plan_prints_waves_and_blockers_and_tells_by_its_code(server: OperatorServer, capsys: Captured) -> None:
+    plan = pb.Plan(name="x", seed="s", host_count=1, waves=[pb.PlannedWave(number=1, hosts=["a"], bake_s=90)])
+    server.answers["PlanRollout"] = plan
+    assert run(["rollout", "plan", str(SPEC)]) == 0
+    assert "Nothing has been changed." in capsys.readouterr().out
+    assert server.requests[0].spec_yaml == SPEC.read_text()
+    plan.blockers.append("a is not connected.")
+    assert run(["rollout", "plan", str(SPEC)]) == 6
+    assert "✗ Blocker: a is not connected." in capsys.readouterr().out
+    assert run(["rollout", "plan", str(SPEC), "-o", "json"]) == 6
+    assert json.loads(capsys.readouterr().out)["blockers"] == ["a is not connected."]
+
+
+def test_start_shows_the_rollout(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["StartRollout"] = rollout(Step.BASELINE)
+    assert run(["rollout", "start", str(SPEC)]) == 0
+    assert "Waits: a measures the old kernel" in capsys.readouterr().out
+
+
+def test_status_shows_hosts_reason_and_deadline(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["GetRollout"] = rollout(Step.VERIFY)
+    assert run(["rollout", "status", "trial"]) == 0
+    out = capsys.readouterr().out
+    assert "▶ verify" in out
+    assert "Waits: a boots the kernel on trial" in out
+    assert "Next: a: a healthy agent must answer" in out
+
+
+def test_status_without_a_name_takes_the_active_rollout(server: OperatorServer, capsys: Captured) -> None:
+    ended, active = rollout(), rollout(Step.VERIFY)
+    ended.name, ended.started_at.seconds = "old", active.started_at.seconds + 500
+    server.answers["ListRollouts"] = pb.ListRolloutsResponse(rollouts=[ended, active])
+    assert run(["rollout", "status"]) == 0
+    assert capsys.readouterr().out.startswith("trial is")
+    server.answers["ListRollouts"] = pb.ListRolloutsResponse()
+    assert run(["rollout", "status"]) == 5
+
+
+def test_list_tells_what_each_waits_for(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ListRollouts"] = pb.ListRolloutsResponse(rollouts=[rollout(), rollout(Step.VERIFY)])
+    assert run(["rollout", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "✓ promoted" in out
+    assert "a boots the kernel on trial" in out
+
+
+def test_abort_and_revert_pass_the_remark(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["AbortRollout"] = server.answers["RevertRollout"] = rollout(Step.VERIFY)
+    assert run(["rollout", "abort", "trial", "--remark", "wrong kernel"]) == 0
+    assert run(["rollout", "revert", "trial"]) == 0
+    assert [(request.name, request.remark) for request in server.requests] == [("trial", "wrong kernel"), ("trial", "")]
+    assert "trial is" in capsys.readouterr().out
+
+
+def test_explain(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ExplainRollout"] = pb.Explanation(sentence="It panicked.", evidence=["one"], next_command="ls")
+    assert run(["rollout", "explain", "trial"]) == 0
+    assert capsys.readouterr().out == "It panicked.\n  - one\nNext: ls\n"
+    assert run(["rollout", "explain", "trial", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "sentence": "It panicked.",
+        "evidence": ["one"],
+        "next_command": "ls",
+    }
+
+
+def test_report_prints_and_writes_every_form(server: OperatorServer, capsys: Captured, tmp_path: Path) -> None:
+    server.answers["ReportRollout"] = pb.RolloutReport(text="plain\n", markdown="# md\n", json='{"a": 1}\n')
+    assert run(["rollout", "report", "trial"]) == 0
+    assert run(["rollout", "report", "trial", "--format", "markdown"]) == 0
+    assert run(["rollout", "report", "trial", "--output", "json"]) == 0
+    assert capsys.readouterr().out == 'plain\n# md\n{"a": 1}\n'
+    file = tmp_path / "report.md"
+    assert run(["rollout", "report", "trial", "--write", str(file)]) == 0
+    assert file.read_text() == "# md\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+    assert run(["rollout", "report", "trial", "--write", str(tmp_path / "none" / "x.json")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_token_create(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["CreateJoinToken"] = pb.JoinToken(token="kr1.x")
+    assert run(["controller", "token", "create", "--uses", "3", "--valid", "2h"]) == 0
+    assert capsys.readouterr().out == "kr1.x\n"
+    assert (server.requests[0].uses, server.requests[0].valid_s) == (3, 7200.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "code", "said"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "x.yaml:3: spec: wrong\nx.yaml:9: spec: worse", 3, "x.yaml:9: spec: worse"),
+        (grpc.StatusCode.NOT_FOUND, "there is no rollout trial", 5, "there is no rollout trial"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "it has ended", 6, "it has ended"),
+        (grpc.StatusCode.ALREADY_EXISTS, "the name is used", 6, "the name is used"),
+        (grpc.StatusCode.UNAVAILABLE, "the mirror does not answer", 4, "the mirror does not answer"),
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", 1, "speaks another version of the protocol"),
+        (grpc.StatusCode.PERMISSION_DENIED, "an agent", 1, "refuses GetRollout to this certificate: an agent"),
+        (grpc.StatusCode.INTERNAL, "oops", 1, "failed on the controller"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "", 8, "did not answer within 30 s"),
+    ],
+)
+def test_errors_are_one_message_and_a_code(
+    server: OperatorServer, capsys: Captured, *, status: grpc.StatusCode, details: str, code: int, said: str
+) -> None:
+    server.answers["GetRollout"] = (status, details)
+    assert run(["rollout", "status", "trial"]) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.startswith("kernroll: ")
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_a_panic_is_readable_without_colour(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["GetRollout"] = rollout(None, Faults(trial_end=BootEnd.PANIC))
+    assert run(["rollout", "status", "trial"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "✗ failed" in out
+    assert "reverted: a: the kernel panicked: “Kernel panic - not syncing: simulated”" in out
