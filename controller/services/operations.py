@@ -1,5 +1,6 @@
 """The operators' verbs. Reads return view models; every mutation is an event with the operator's name in it."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -22,6 +23,8 @@ from controller.views.rollout import rollout_view
 
 # A watcher hears of the passing of time at least this often.
 _WATCH_PULSE_S = 15.0
+# And of changes at most this often, so that watching a large fleet costs the same as watching a small one.
+_WATCH_PAUSE_S = 0.2
 
 
 class Operations:
@@ -88,6 +91,7 @@ class Operations:
         view = self.rollout(name)
         yield view
         while not view.terminal:
+            await asyncio.sleep(_WATCH_PAUSE_S)
             seen = await self._engine.wait_for_change(seen, _WATCH_PULSE_S)
             view = self.rollout(name)
             yield view

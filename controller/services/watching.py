@@ -25,14 +25,14 @@ class Watcher:
     async def run(self) -> None:
         """Watch until cancelled."""
         seen = -1
-        watched: tuple[str, ...] = ()
+        watched = -1
         task: asyncio.Task[None] | None = None
         try:
             while True:
-                hosts = self._engine.world.active_hosts()
-                if hosts != watched:
+                if self._engine.world.active_version != watched:
+                    watched = self._engine.world.active_version
+                    hosts = self._engine.world.active_hosts()
                     await _ended(task)
-                    watched = hosts
                     task = asyncio.create_task(self._watch(hosts)) if hosts else None
                 seen = await self._engine.wait_for_change(seen, timeout_s=30.0)
         finally:

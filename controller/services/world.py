@@ -55,6 +55,8 @@ class World:
     hosts: dict[str, Host] = field(default_factory=dict)
     # Host -> the rollout that holds it.
     active: dict[str, str] = field(default_factory=dict)
+    # Grows whenever `active` changes, so that nobody has to compare a fleet to notice.
+    active_version: int = 0
     # Insertion-ordered set of what to look at again.
     dirty: dict[Key, None] = field(default_factory=dict)
     deadlines: list[tuple[float, int, Key]] = field(default_factory=list)
@@ -81,6 +83,7 @@ class World:
                 tally = tally_moved(tally, None, attempt)
                 self.active[planned.host] = event.uid
         self.rollouts[event.uid] = rollout
+        self.active_version += 1
         self.attempts[event.uid] = attempts
         self.tallies[event.uid] = tally
         self.mark(Key(event.uid))
@@ -98,10 +101,12 @@ class World:
                 for host in self.attempts[key.uid]:
                     self.active[host] = key.uid
                     self.mark(Key(key.uid, host))
+                self.active_version += 1
             case _ if after.ended:
                 for host in self.attempts[key.uid]:
                     if self.active.get(host) == key.uid:
                         del self.active[host]
+                self.active_version += 1
 
     def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
         before = self.attempts[key.uid][key.host]

@@ -1,0 +1,173 @@
+"""Benchmarks of the engine: `make bench`. Each figure is a ratio against a peer measured in the same run."""
+
+import asyncio
+import json
+import resource
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from simulated_fleet import UID, Simulation
+
+from controller.adapters.store.sql import sqlite_store
+from controller.domain.effects import RebootHost
+from controller.domain.events import CommandReported, CommandState, HostSilent, RunReported, RunState
+from controller.domain.journey import Step
+from controller.services.records import Commit
+from controller.services.world import Key, World, folded
+
+SMALL, LARGE = 1_000, 100_000
+# What one change may cost more in the large fleet than in the small one.
+ALLOWED_RATIO = 2.0
+ROUNDS = 2_000
+COMMITS = 500
+
+
+def fleet(size: int) -> Simulation:
+    """A rollout over `size` hosts of which 100 are measured right now."""
+    names = [f"host-{number:06d}" for number in range(size)]
+    simulation = Simulation([names], max_in_flight=100)
+    simulation.settle()
+    return simulation
+
+
+def one_change(simulation: Simulation, number: int) -> None:
+    """What a tick does: a report comes in, its attempt and its rollout are decided again, deadlines are looked at."""
+    host = f"host-{number % 100:06d}"
+    world = simulation.world
+    attempt = world.attempts[UID][host]
+    event: RunReported | CommandReported
+    if attempt.step is Step.BASELINE and number % 7:
+        event = RunReported(
+            at=simulation.now,
+            report_id=f"r{number}",
+            command_id="another",
+            boot_id=attempt.boot_id,
+            workload="swap_mount",
+            index=0,
+            warmup=False,
+            state=RunState.OK,
+            error="",
+            values={"swap_mount.cost": 819.0},
+        )
+    else:
+        event = CommandReported(
+            at=simulation.now, report_id=f"c{number}", command_id="another", state=CommandState.COMPLETED, detail=""
+        )
+    simulation.record(Key(UID, host), event)
+    world.mark(Key(UID))
+    simulation.settle()
+
+
+def time_per_call(call: Callable[[int], None], rounds: int) -> float:
+    """Return the median over ten batches of the seconds that one call takes."""
+    batches = []
+    for batch in range(10):
+        begin = time.perf_counter()
+        for number in range(rounds // 10):
+            call(batch * rounds + number)
+        batches.append((time.perf_counter() - begin) / (rounds // 10))
+    return statistics.median(batches)
+
+
+def tick() -> dict[str, float]:
+    """A tick with one change at two sizes of fleet, in turns so that both see the same machine."""
+    small, large = fleet(SMALL), fleet(LARGE)
+    for simulation in (small, large):
+        time_per_call(lambda number, one=simulation: one_change(one, number), 200)  # type: ignore[misc]
+    at_small = time_per_call(lambda number: one_change(small, number), ROUNDS)
+    at_large = time_per_call(lambda number: one_change(large, number), ROUNDS)
+    return {"small_us": at_small * 1e6, "large_us": at_large * 1e6, "ratio": at_large / at_small}
+
+
+def journeys() -> dict[str, float]:
+    """The cost of an event while 100 hosts at a time walk whole journeys, by size of the fleet."""
+    cost = {}
+    for size in (SMALL, LARGE):
+        simulation = fleet(size)
+        target = len(simulation.log) + 5_000
+        begin = time.perf_counter()
+        simulation.run(until=lambda one=simulation, end=target: len(one.log) >= end, horizon_s=1e6)  # type: ignore[misc]
+        cost[size] = (time.perf_counter() - begin) / 5_000
+    return {"small_us": cost[SMALL] * 1e6, "large_us": cost[LARGE] * 1e6, "ratio": cost[LARGE] / cost[SMALL]}
+
+
+async def _commits(path: Path) -> float:
+    """Seconds per durable commit of one event with one effect."""
+    store = sqlite_store(path)
+    await store.open()
+    begin = time.perf_counter()
+    for number in range(COMMITS):
+        await store.commit(
+            Commit(
+                stream="attempt/u/h",
+                expected_revision=number,
+                events=(HostSilent(at=float(number)),),
+                effects=(RebootHost(command_id=f"u/h/{number}", host="h"),),
+            )
+        )
+    took = (time.perf_counter() - begin) / COMMITS
+    await store.close()
+    return took
+
+
+def _bare_commits(path: Path) -> float:
+    """The same rows by the standard library's sqlite3 with the same durability: the floor."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE events (number INTEGER PRIMARY KEY, payload TEXT)")
+        connection.execute("CREATE TABLE effects (command_id TEXT PRIMARY KEY, payload TEXT)")
+        begin = time.perf_counter()
+        for number in range(COMMITS):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO events (payload) VALUES (?)", (f'{{"at":{number}.0}}',))
+            connection.execute("DELETE FROM effects")
+            connection.execute("INSERT INTO effects VALUES (?, ?)", (f"u/h/{number}", '{"host":"h"}'))
+            connection.execute("COMMIT")
+        return (time.perf_counter() - begin) / COMMITS
+
+
+def commits() -> dict[str, float]:
+    """One durable commit through the store, against bare sqlite3."""
+    with tempfile.TemporaryDirectory() as folder:
+        bare = _bare_commits(Path(folder) / "bare.db")
+        ours = asyncio.run(_commits(Path(folder) / "ours.db"))
+    return {"bare_us": bare * 1e6, "ours_us": ours * 1e6, "ratio": ours / bare}
+
+
+def refold() -> dict[str, float]:
+    """Restarting over the log of 1 000 hosts' whole journeys."""
+    simulation = Simulation([[f"host-{number:06d}" for number in range(1_000)]], max_in_flight=1_000)
+    simulation.run()
+    log = [(key.stream, event) for key, event in simulation.log]
+    begin = time.perf_counter()
+    world: World = folded(log, simulation.world.hosts)
+    took = time.perf_counter() - begin
+    assert world.attempts == simulation.world.attempts
+    return {"events": len(log), "events_per_s": len(log) / took}
+
+
+def main() -> int:
+    """Run all benchmarks, print them as JSON, and fail when the tick grows with the fleet."""
+    results = {"tick": tick(), "journeys": journeys(), "commit": commits(), "refold": refold()}
+    results["memory"] = {"max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    print(json.dumps(results, indent=2))
+    broken = False
+    for name, what in (("tick", "tick with one change"), ("journeys", "an event of a walking host")):
+        ratio = results[name]["ratio"]
+        broken = broken or ratio > ALLOWED_RATIO
+        verdict = "holds" if ratio <= ALLOWED_RATIO else "BROKEN"
+        print(f"{what}, {LARGE} hosts against {SMALL}: {ratio:.2f} × (allowed {ALLOWED_RATIO} ×): {verdict}")
+    return int(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
