@@ -50,6 +50,10 @@ proto: setup ## Generate the gRPC and protobuf modules from the .proto files
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
 		--mypy_out=. --mypy_grpc_out=. $(PROTOS)/*.proto
 
+.PHONY: docs
+docs: setup ## Generate the pages that are drawn from the code's own tables
+	@$(BIN)/python -m controller.views.diagrams > docs/journey.md
+
 .PHONY: completion
 completion: setup ## Print shell completion for kernroll; use it with: eval "$$(make completion)"
 	@case "$${SHELL##*/}" in zsh | fish) kind="$${SHELL##*/}" ;; *) kind=bash ;; esac; $(BIN)/kernroll completion "$$kind"

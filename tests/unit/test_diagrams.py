@@ -1,0 +1,11 @@
+"""The documentation's state diagrams are those of the code."""
+
+from pathlib import Path
+
+from controller.views.diagrams import journey_page
+
+_PAGE = Path(__file__).parents[2] / "docs" / "journey.md"
+
+
+def test_the_page_is_what_the_tables_say() -> None:
+    assert _PAGE.read_text(encoding="utf-8") == journey_page(), "run `make docs`"
