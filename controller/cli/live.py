@@ -118,6 +118,8 @@ class LiveSink:
             return
         room = max(3, self._target.height - _OTHER_LINES)
         # Nothing scrolls away any more once it has ended: show every host.
-        parts = status_parts(self._shown, self._now(), max_hosts=None if self._shown.terminal else room)
+        parts = status_parts(
+            self._shown, self._now(), max_hosts=None if self._shown.terminal else room, width=self._target.width
+        )
         trouble = (f"! {self._trouble}; trying again",) if self._trouble else ()
         self._live.update(Group(*parts, *trouble), refresh=True)

@@ -221,7 +221,7 @@ def _show(session: Session, found: RolloutView) -> None:
     if session.output == "json":
         output.show_json(found)
     else:
-        output.show(*status_parts(found, session.now(), max_hosts=None))
+        output.show(*status_parts(found, session.now(), max_hosts=None, width=output.console().width))
 
 
 def _newest(session: Session) -> RolloutView:

@@ -1,6 +1,6 @@
 """How rollouts and plans look on a terminal: words and signs first, colour only on top."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -43,7 +43,7 @@ def signed(word: str) -> Text:
     return Text(f"{sign} {word}", style=style)
 
 
-def status_parts(view: RolloutView, now: float, *, max_hosts: int | None) -> tuple[RenderableType, ...]:
+def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width: int) -> tuple[RenderableType, ...]:
     """Return the whole status; a list of more than `max_hosts` hosts is shortened to those where something happens."""
     head = Text.assemble((view.name, "bold"), " is ", signed(view.state))
     if view.started_at is not None:
@@ -53,7 +53,7 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None) -> tup
     parts: list[RenderableType] = [head]
     if view.kernels:
         parts.append("to " + ", ".join(f"{kernel.release} ({kernel.architecture})" for kernel in view.kernels))
-    parts += ["", hosts_in_waves(view, now, max_hosts)]
+    parts += ["", hosts_in_waves(view, now, max_hosts, width)]
     hidden = hidden_hosts(view, max_hosts)
     if hidden:
         parts.append(hidden)
@@ -67,42 +67,42 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None) -> tup
     return tuple(parts)
 
 
-def hosts_in_waves(view: RolloutView, now: float, max_hosts: int | None) -> Table:
-    """Return one line per host, wave by wave."""
-    table = plain_table(
-        "WAVE",
-        "HOST",
-        "STRATUM",
-        "STEP",
-        "PROGRESS",
-        "SINCE",
-        "LEFT",
-        "KERNEL",
-        "SAVES",
-        right=frozenset({"SINCE", "LEFT"}),
-    )
+def hosts_in_waves(view: RolloutView, now: float, max_hosts: int | None, width: int) -> Table:
+    """Return one line per host, wave by wave; a narrow terminal gets fewer columns."""
+    dropped = {title for title, needed in _NEEDED_WIDTHS.items() if width < needed}
+    titles = [title for title in _COLUMNS if title not in dropped]
+    table = plain_table(*titles, right=frozenset({"SINCE", "LEFT"}))
     kept = _kept(view, max_hosts)
     for wave in view.waves:
-        label: Text | str = Text.assemble(f"{wave.number} ", signed(wave.state))
+        label: Text = Text.assemble(f"{wave.number} ", signed(wave.state))
         for host in wave.hosts:
             if host.host in kept:
-                table.add_row(label, *_host_cells(host, view, now))
-                label = ""
+                found = {"WAVE": label, **_host_cells(host, view, now)}
+                table.add_row(*(found[title] for title in titles))
+                label = Text("")
     return table
 
 
-def _host_cells(host: HostProgressView, view: RolloutView, now: float) -> Iterator[RenderableType]:
-    name = host.host if host.role == "treated" else f"{host.host} ({host.role})"
+_COLUMNS = ("WAVE", "HOST", "STRATUM", "STEP", "PROGRESS", "SINCE", "LEFT", "KERNEL", "SAVES")
+# Columns that are left out of a terminal with fewer characters a line.
+_NEEDED_WIDTHS = {"STRATUM": 140, "KERNEL": 120, "SINCE": 100}
+
+
+def _host_cells(host: HostProgressView, view: RolloutView, now: float) -> dict[str, Text]:
     saves = ""
     if host.saving is not None:
         spread = (host.saving.high - host.saving.low) / 2
         saves = f"{number_text(host.saving.estimate)} ± {number_text(spread)} {host.saving_unit}"
-    since = "" if host.step_since is None or view.terminal else duration_text(now - host.step_since)
-    left = "" if host.deadline is None else duration_text(host.deadline - now)
-    yield from cells(name, host.stratum)
-    yield signed(host.step)
-    yield _progress(host)
-    yield from cells(since, left, host.kernel_release, saves)
+    texts = {
+        "HOST": host.host if host.role == "treated" else f"{host.host} ({host.role})",
+        "STRATUM": host.stratum,
+        "SINCE": "" if host.step_since is None or view.terminal else duration_text(now - host.step_since),
+        "LEFT": "" if host.deadline is None else duration_text(host.deadline - now),
+        "KERNEL": host.kernel_release,
+        "SAVES": saves,
+    }
+    plain = dict(zip(texts, (Text(text) for text in cells(*texts.values())), strict=True))
+    return {**plain, "STEP": signed(host.step), "PROGRESS": _progress(host)}
 
 
 def _progress(host: HostProgressView) -> Text:

@@ -24,7 +24,10 @@ def host_view(host: Host, attempt: Attempt | None = None) -> HostView:
             kernel_version=host.kernel_version,
             boot_id=host.boot_id,
             platform=host.platform,
-            swap_devices=tuple(SwapDeviceView(d.path, d.size_bytes, d.used_bytes) for d in host.swap_devices),
+            swap_devices=tuple(
+                SwapDeviceView(path=device.path, size_bytes=device.size_bytes, used_bytes=device.used_bytes)
+                for device in host.swap_devices
+            ),
             labels=dict(sorted(host.labels.items())),
             agent_version=host.agent_version,
             kernel_command_line=host.kernel_command_line,

@@ -117,7 +117,7 @@ class RolloutView:
     kernels: tuple[KernelView, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwapDeviceView:
     """One line of /proc/swaps."""
 

@@ -30,6 +30,7 @@ def test_the_cover_letters_table_stands_in_the_text() -> None:
     text = reported(promoted()).text
     assert "x86_64/vm  7.0.13-old      36    855   +819\n" in text
     assert "x86_64/vm  7.1.13-new      36    603   +567\n" in text
+    assert "x86_64/vm  change           0   −252   −252\n" in text
     assert "old, after    1454   855   578       0          21        578\n" in text
     assert "x86_64/vm  819.2  567.2  −252.0 (−30.8 %)  11.50 → 7.25" in text
     assert "252.0 (246.2 … 257.8)" in text
@@ -150,12 +151,12 @@ def test_free_is_read_by_its_titles() -> None:
 def test_markdown_escapes_what_kernels_say() -> None:
     blocks = (
         Heading(1, "a_b"),
-        Paragraph("BUG: *bad* <page> [1]"),
+        Paragraph("BUG: *bad* <page> [1] _x"),
         Bullets(("one",)),
         Table(titles=("Host", "Old"), rows=(("a|b", "1"),), numbers=frozenset({1})),
     )
     assert as_markdown(blocks) == (
-        "# a\\_b\n\nBUG: \\*bad\\* \\<page\\> \\[1\\]\n\n- one\n\n| Host | Old |\n| --- | ---: |\n| a\\|b | 1 |\n"
+        "# a_b\n\nBUG: \\*bad\\* \\<page\\> \\[1\\] \\_x\n\n- one\n\n| Host | Old |\n| --- | ---: |\n| a\\|b | 1 |\n"
     )
     assert as_markdown(()) == "\n"
 

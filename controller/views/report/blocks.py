@@ -1,5 +1,6 @@
 """A small document: headings, paragraphs, lists and tables, rendered as plain text and as Markdown."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ class Table:
     # Indices of columns of numbers.
     numbers: frozenset[int] = frozenset()
 
+
+# An underscore inside a word, as in x86_64, is none.
+_MARKUP = re.compile(r"[\\`*<>\[\]]|(?<!\w)_|_(?!\w)")
 
 Block = Heading | Paragraph | Bullets | Table
 
@@ -94,9 +98,7 @@ def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _escaped(text: str) -> str:
     """Keep characters of kernel lines and release names from becoming markup."""
-    for character in "\\`*_<>[]":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def _text_table(table: Table) -> str:

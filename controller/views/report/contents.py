@@ -30,7 +30,7 @@ def contents(report: Report) -> Iterator[Block]:
     yield from _free(report)
     yield from _costs(report)
     yield from _verdicts(report)
-    yield from _hosts(report.hosts)
+    yield from _hosts(report.hosts, report.confidence)
     yield from _environment(report)
     yield from _timeline(report.timeline)
 
@@ -77,6 +77,10 @@ def _free(report: Report) -> Iterator[Block]:
         ):
             added = signed_text(after.used_mib - before.used_mib, 0)
             rows.append((table.stratum, release, f"{before.used_mib:.0f}", f"{after.used_mib:.0f}", added))
+        before_change = table.new_before.used_mib - table.old_before.used_mib
+        after_change = table.new_after.used_mib - table.old_after.used_mib
+        changes = (before_change, after_change, after_change - before_change)
+        rows.append((table.stratum, "change", *(signed_text(change, 0) for change in changes)))
     yield Table(
         titles=("Stratum", "Kernel", "Before", "After", "Added"), rows=tuple(rows), numbers=frozenset({2, 3, 4})
     )
@@ -139,7 +143,7 @@ def _verdicts(report: Report) -> Iterator[Block]:
     yield Bullets((*items, *(total.sentence for total in report.fleet)))
 
 
-def _hosts(hosts: Sequence[HostResult]) -> Iterator[Block]:
+def _hosts(hosts: Sequence[HostResult], confidence: float) -> Iterator[Block]:
     if not hosts:
         return
     yield Heading(2, f"Hosts ({hosts[0].metric}, {hosts[0].unit})")
@@ -158,7 +162,7 @@ def _hosts(hosts: Sequence[HostResult]) -> Iterator[Block]:
                 ended,
             )
         )
-    titles = ("Host", "Step", "Old", "New", "Saves (interval)", "Boots", "Runs")
+    titles = ("Host", "Step", "Old", "New", f"Saves ({confidence * 100:g} % interval)", "Boots", "Runs")
     yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({2, 3, 5}))
     strange = [f"{host.host}, {outlier}." for host in hosts for outlier in host.outliers]
     if strange:

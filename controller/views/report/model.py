@@ -149,6 +149,8 @@ class Report:
     started_at: Epoch | None
     ended_at: Epoch | None
     kernels: tuple[KernelView, ...]
+    # Of every interval below, two-sided.
+    confidence: float
     # What is appended to the hosts' own command line under the new kernel, by architecture.
     command_lines: tuple[tuple[str, str], ...]
     free_tables: tuple[FreeTable, ...]

@@ -56,6 +56,7 @@ def rebuild(
         started_at=None if rollout.started_at is None else Epoch(rollout.started_at),
         ended_at=None if rollout.ended_at is None else Epoch(rollout.ended_at),
         kernels=kernel_views(rollout.kernels),
+        confidence=claim.confidence,
         command_lines=tuple((name, kernel.command_line) for name, kernel in sorted(rollout.kernels.items())),
         free_tables=_free_tables(rollout, ordered, runs, claim),
         costs=_costs(rollout, ordered, runs, claim),
