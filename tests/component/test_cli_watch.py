@@ -2,6 +2,9 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,3 +177,15 @@ def test_a_large_fleet_is_shortened_to_where_something_happens() -> None:
     assert "and 92 more hosts: 92 pending" in out
     ended = replace(view, terminal=True)
     assert "h099" in picture(ended, height=20)
+
+
+def test_a_signal_ends_a_real_process_cleanly(server: OperatorServer) -> None:
+    server.watches = [messages()[:2]]
+    command = [sys.executable, "-c", "from controller.cli import main; main()", "rollout", "status", "trial", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "pending → baseline" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "left; the rollout goes on. Follow it again with `kernroll rollout status trial --watch`.\n"
