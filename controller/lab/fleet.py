@@ -89,8 +89,19 @@ def _raise_first(futures: list[Future[Toolset] | Future[Kernel] | Future[GuestIm
         future.result()
 
 
-def create_guest(cache: Cache, fleet_dir: Path, guest: Guest, prepared: Prepared, connection: Connection) -> Path:
-    """Make a guest's directory: disks, seed, definition. Raises Conflict when it exists."""
+def create_guest(
+    cache: Cache,
+    fleet_dir: Path,
+    guest: Guest,
+    prepared: Prepared,
+    connection: Connection,
+    *,
+    more_seed: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Make a guest's directory: disks, seed, definition. Raises Conflict when it exists.
+
+    `more_seed` are further files for the seed disk, by their path on it.
+    """
     final = fleet_dir / guest.name
     if final.exists():
         raise Conflict(f"{final} exists already: take the fleet down with `kernroll lab down --remove` first")
@@ -100,7 +111,7 @@ def create_guest(cache: Cache, fleet_dir: Path, guest: Guest, prepared: Prepared
     accelerator = prepared.accelerators[guest.architecture]
     prepared.toolset.create_overlay(prepared.images[guest.architecture].path, partial / "root.qcow2")
     swap_format = prepared.toolset.create_swap_disk(partial / "swap.img", SWAP_BYTES)
-    build_seed(cache, partial / "seed.ext4", _seed_files(guest, accelerator, connection))
+    build_seed(cache, partial / "seed.ext4", {**_seed_files(guest, accelerator, connection), **(more_seed or {})})
     qemu = prepared.toolset.qemu(guest.architecture)
     definition = VmDefinition(
         name=guest.name,
