@@ -41,6 +41,8 @@ class Executor:
         self._lock = lock
         self._task: asyncio.Task[None] | None = None
         self._stop = Stop()
+        # Set when the start-up sweep is over; commands wait for it.
+        self.ready = asyncio.Event()
         # Called with the command's id, a step and a fraction; the open session replaces it.
         self.on_progress: Callable[[str, str, float], None] = lambda command_id, step, fraction: None
         # Called before a result is spooled, so that the kernel's own words come first.
@@ -70,21 +72,34 @@ class Executor:
         outcome = await self._drive(start.command_id, start.timeout_s, start.workload, stop)
         self.before_report()
         self._outbox.report(outcome_report_id(self._outbox.host, start.command_id), start.command_id, outcome)
-        self._journal.write(Finished(command_id=start.command_id))
+        self._journal.note(Finished(command_id=start.command_id))
         log.info("command_finished", command_id=start.command_id, status=outcome.status, detail=outcome.detail)
 
     async def _drive(self, command_id: str, timeout_s: float, order: RunWorkload, stop: Stop) -> CommandOutcome:
         plan = Plan(warmups=order.warmups, repetitions=order.repetitions, timeout_s=timeout_s)
         try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready_or_stopped(stop)
             with self._lock.held():
                 workload = workload_for(order.order, self._host)
                 return await drive(workload, plan, self._host, _Reporter(self, command_id), stop)
+        except TimeoutError:
+            detail = f"the start-up sweep did not end within the command's {timeout_s:g} s"
+            return CommandOutcome(status=OutcomeStatus.TIMED_OUT, detail=detail)
         except (RigError, OSError) as error:
             return CommandOutcome(status=OutcomeStatus.INFRASTRUCTURE, detail=str(error))
         except Exception as error:  # a bug of ours must not leave the command without an outcome
             log.exception("command_bug", command_id=command_id)
             detail = f"the agent failed: {type(error).__name__}: {error}"
             return CommandOutcome(status=OutcomeStatus.INFRASTRUCTURE, detail=detail)
+
+    async def _ready_or_stopped(self, stop: Stop) -> None:
+        waits = {asyncio.create_task(self.ready.wait()), asyncio.create_task(stop.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def run_begun(self, index: int) -> None:
         """Write down that a run begins."""
@@ -94,7 +109,7 @@ class Executor:
         """Spool a run, then write down that it ended."""
         self.before_report()
         self._outbox.report(run_report_id(self._outbox.host, command_id, run.index), command_id, run)
-        self._journal.write(RunEnded(index=run.index))
+        self._journal.note(RunEnded(index=run.index))
 
 
 class _Reporter:

@@ -14,7 +14,17 @@ from agent.adapters.command_journal import CommandJournal
 from agent.adapters.controller import Session
 from agent.adapters.kmsg import KernelLogWatcher
 from agent.domain.backoff import pause_s
-from agent.domain.commands import Command, Conclude, EpochSeen, Finished, Start, StopActive, decide
+from agent.domain.commands import (
+    ActiveCommand,
+    Command,
+    Conclude,
+    EpochSeen,
+    Finished,
+    Start,
+    StopActive,
+    decide,
+    unwritable,
+)
 from agent.domain.errors import AgentError, ProtocolViolation, Unreachable
 from agent.domain.facts import HostFacts
 from agent.domain.recovery import interrupted
@@ -38,6 +48,8 @@ log = structlog.get_logger(__name__)
 _HANDOVER_TIMEOUT_S = 3.0
 _HANDOVER_POLL_S = 0.05
 _BACKOFF_BASE_S = 0.5
+# Recovery takes less than a second unless the kernel hangs; a session that begins after it begins with nothing active.
+_RECOVERY_HEAD_START_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,33 +87,46 @@ class Resident:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Recover, then serve until told to stop; a running command is then cleaned up and reported as died."""
-        await self.recover()
         async with self._kernel_log(), asyncio.TaskGroup() as group:
+            # A swapoff that hangs must not keep the host from answering; commands wait for this, the session does not.
+            recovery = group.create_task(self.recover(), name="recovery")
+            await asyncio.wait({recovery}, timeout=_RECOVERY_HEAD_START_S)
             sessions = group.create_task(self._hold_sessions(), name="sessions")
             await stop.wait()
+            recovery.cancel()
             await self._parts.executor.shut_down()
             await self._hand_over()
             sessions.cancel()
 
     async def recover(self) -> None:
         """Take down what an earlier process left, then report the command that it left half-way."""
+        # Read before the first wait: a command that arrives meanwhile is not one that died.
+        active = self._parts.journal.book.active
+        problem = await self._sweep()
+        if active is not None:
+            self._report_interrupted(active, problem)
+        self._parts.executor.ready.set()
+
+    async def _sweep(self) -> str:
+        """Take down what an earlier process left; return why that failed, empty when it did not."""
         try:
             with self._parts.workload_lock.held():
                 for leftover in await sweep(self._parts.host):
                     log.warning("leftover_taken_down", leftover=repr(leftover))
         except (AgentError, OSError, TimeoutError) as error:
-            # Tried again before the next workload; until then the host still answers.
+            # Tried again before the next workload.
             log.error("start_up_sweep_failed", error=str(error))
-        active = self._parts.journal.book.active
-        if active is None:
-            return
+            return str(error)
+        return ""
+
+    def _report_interrupted(self, active: ActiveCommand, problem: str) -> None:
         command_id, boot_id = active.accepted.command_id, active.accepted.boot_id
         outbox = self._parts.outbox
-        run, outcome = interrupted(active, boot_id=outbox.boot_id)
+        run, outcome = interrupted(active, boot_id=outbox.boot_id, clean_up_problem=problem)
         if run is not None:
             outbox.report(run_report_id(outbox.host, command_id, run.index), command_id, run, boot_id=boot_id)
         outbox.report(outcome_report_id(outbox.host, command_id), command_id, outcome, boot_id=boot_id)
-        self._parts.journal.write(Finished(command_id=command_id))
+        self._parts.journal.note(Finished(command_id=command_id))
         log.warning("command_died", command_id=command_id, detail=outcome.detail)
 
     # What a session does to the agent.
@@ -129,7 +154,7 @@ class Resident:
     def welcomed(self, epoch: int) -> None:
         """Remember the epoch of the controller that greets."""
         if epoch > self._parts.journal.book.highest_epoch:
-            self._parts.journal.write(EpochSeen(epoch=epoch))
+            self._parts.journal.note(EpochSeen(epoch=epoch))
         log.info("session_open", epoch=epoch, spooled_reports=len(self._parts.outbox.spool))
 
     def obey(self, command: Command) -> str:
@@ -142,7 +167,11 @@ class Resident:
             kernel_release=parts.host.kernel_release,
             no_room=parts.outbox.spool.queue.no_room,
         )
-        parts.journal.write(*decision.records)
+        try:
+            parts.journal.write(*decision.records)
+        except OSError as error:
+            # What cannot be written down cannot be done once and only once.
+            decision = unwritable(command, str(error))
         match decision.action:
             case Start() as start:
                 parts.executor.start(start)
@@ -165,7 +194,7 @@ class Resident:
             return
         outbox.report(outcome_report_id(outbox.host, conclude.command_id), conclude.command_id, outcome)
         refused = "" if conclude.status is OutcomeStatus.CANCELLED else conclude.detail
-        self._parts.journal.write(Finished(command_id=conclude.command_id, refused=refused))
+        self._parts.journal.note(Finished(command_id=conclude.command_id, refused=refused))
 
     # Staying connected.
 

@@ -1,8 +1,11 @@
 """The command book on disk."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from agent.adapters.durable import Journal
 from agent.domain.commands import (
@@ -28,6 +31,8 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 # Records appended before the file is condensed.
 _CONDENSE_AFTER = 5000
 
+log = structlog.get_logger(__name__)
+
 
 class CommandJournal:
     """Holds the book and writes every record before it counts."""
@@ -40,17 +45,32 @@ class CommandJournal:
         self._condense()
 
     def write(self, *records: Record) -> None:
-        """Make the records durable, then fold them into the book."""
+        """Make the records durable, then fold them into the book. Raises OSError, and then nothing has changed."""
         self._journal.append(_encode(record) for record in records)
+        self._fold(records)
+
+    def note(self, *records: Record) -> None:
+        """Fold the records even when the disk does not take them: for what has happened already."""
+        try:
+            self._journal.append(_encode(record) for record in records)
+        except OSError as error:
+            log.error("journal_write_failed", error=str(error))
+        self._fold(records)
+
+    def _fold(self, records: Iterable[Record]) -> None:
         for record in records:
             self.book = apply(self.book, record)
-        self._appended += len(records)
+            self._appended += 1
         if self._appended > _CONDENSE_AFTER:
             self._condense()
 
     def _condense(self) -> None:
-        self._journal.rewrite(_encode(record) for record in condense(self.book))
         self._appended = 0
+        try:
+            self._journal.rewrite(_encode(record) for record in condense(self.book))
+        except OSError as error:
+            # The longer journal says the same.
+            log.error("journal_not_condensed", error=str(error))
 
 
 def _encode(record: Record) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Files that survive a crash: atomic replacement, and an append-only journal whose torn tail is ignored."""
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +48,17 @@ class Journal:
         self._path = path
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all whole records. A last line cut short by a crash was never acted on and is left out."""
+        """Return all whole records. A line cut short by a crash was never acted on and is left out."""
         try:
             lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
         records = []
         for line in lines[:-1]:
-            try:
+            with suppress(ValueError):
                 record = json.loads(line)
-            except ValueError:
-                # Only the tail can tear; after a torn tail the next start rewrote the file, so nothing follows it.
-                break
-            if isinstance(record, dict):
-                records.append(record)
+                if isinstance(record, dict):
+                    records.append(record)
         return records
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -68,9 +67,14 @@ class Journal:
         if not content:
             return
         is_new = not self._path.exists()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, content)
+            length = os.lseek(descriptor, 0, os.SEEK_END)
+            if length and os.pread(descriptor, 1, length - 1) != b"\n":
+                # A write that a full disk cut short must not swallow this one.
+                content = b"\n" + content
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -39,7 +39,11 @@ class KernelLogPosition:
 
     def save(self, sequence: int) -> None:
         """Make the position durable."""
-        replace_file(self._path, json.dumps({"boot_id": self._boot_id, "sequence": sequence}).encode())
+        try:
+            replace_file(self._path, json.dumps({"boot_id": self._boot_id, "sequence": sequence}).encode())
+        except OSError as error:
+            # After a restart the records since are told again, in another batch; the controller sees their numbers.
+            log.error("kernel_log_position_not_saved", error=str(error))
 
 
 class KernelLogWatcher:

@@ -247,6 +247,15 @@ def _refuse(command_id: str, status: OutcomeStatus, reason: str) -> Decision:
     return Decision(refused=reason, action=Conclude(command_id=command_id, status=status, detail=reason))
 
 
+def unwritable(command: Command, problem: str) -> Decision:
+    """Refuse a command because the journal did not take it."""
+    reason = f"the agent's journal cannot be written: {problem}"
+    return Decision(
+        refused=reason,
+        action=Conclude(command_id=command.command_id, status=OutcomeStatus.INFRASTRUCTURE, detail=reason),
+    )
+
+
 def _decide_cancel(book: CommandBook, target: str) -> Decision:
     if target in book.finished:
         return Decision()

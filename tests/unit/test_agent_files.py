@@ -224,3 +224,26 @@ def test_a_missing_configuration_is_told(tmp_path: Path) -> None:
 def test_plain_text_to_loopback(tmp_path: Path, host: str) -> None:
     text = f'host = "h"\ncontroller = "{host}:1"\ninsecure = true\n'
     assert load_settings(write(tmp_path, text)).insecure
+
+
+def test_a_journal_that_cannot_be_written_changes_nothing_or_says_so(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    journal = CommandJournal(tmp_path / "state/commands.journal")
+    (tmp_path / "state/commands.journal").unlink()
+    (tmp_path / "state").rmdir()
+    with pytest.raises(FileNotFoundError):
+        journal.write(ACCEPTED)
+    assert journal.book.active is None
+    # What has happened already has happened.
+    journal.note(Finished(command_id="c1"))
+    assert journal.book.finished == {"c1": ""}
+
+
+def test_a_record_after_a_torn_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    journal.append([{"a": 1}])
+    with path.open("ab") as file:
+        file.write(b'{"b": ')
+    journal.append([{"c": 3}])
+    assert journal.read() == [{"a": 1}, {"c": 3}]
