@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Protocol
 
 from controller.adapters.tools import run_tool
 from controller.domain.errors import InvalidInput
@@ -29,17 +30,24 @@ class KernelImage:
 
 def read_image(data: bytes, name: str) -> KernelImage:
     """Return what an image file holds. `name` stands in the messages. Raises InvalidInput when it is not a kernel."""
+    try:
+        return _read(data, name)
+    except (struct.error, IndexError) as error:
+        raise InvalidInput(f"{name} is damaged or cut off: its headers point outside it.") from error
+
+
+def _read(data: bytes, name: str) -> KernelImage:
     if data[0x202:0x206] == b"HdrS":
         return _read_bzimage(data, name)
     if data[:4] == b"\x7fELF":
         return _read_elf(data, name)
-    if data[0x38:0x3C] == b"ARM\x64":
-        return KernelImage(architecture="arm64", release=_release(data, name), boot=data)
     if data[:2] == b"MZ" and data[4:8] == b"zimg":
         offset, length = struct.unpack_from("<II", data, 8)
-        return read_image(decompress(data[offset : offset + length], name), name)
-    if data[:2] == b"\x1f\x8b":
-        return read_image(decompress(data, name), name)
+        data = decompress(data[offset : offset + length], name)
+    elif data[:2] == b"\x1f\x8b":
+        data = decompress(data, name)
+    if data[0x38:0x3C] == b"ARM\x64":
+        return KernelImage(architecture="arm64", release=_release(data, name), boot=data)
     raise InvalidInput(
         f"{name} is not a kernel image: expected bzImage or vmlinux (x86_64), or Image or vmlinuz (arm64)."
     )
@@ -108,23 +116,41 @@ def _xen_notes(notes: bytes) -> set[int]:
 
 def decompress(payload: bytes, name: str) -> bytes:
     """Return a compressed kernel's content; what follows the stream (the kernel adds its size) is ignored."""
-    try:
-        if payload[:2] == b"\x1f\x8b":
-            return zlib.decompressobj(wbits=31).decompress(payload)
-        if payload[:6] == b"\xfd7zXZ\0":
-            return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(payload)
-        if payload[:3] == b"BZh":
-            return bz2.BZ2Decompressor().decompress(payload)
-        if payload[:3] == b"\x5d\0\0":
-            return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(payload)
-    except (zlib.error, lzma.LZMAError, OSError) as error:
-        raise InvalidInput(f"{name} is damaged: its compressed kernel cannot be read ({error}).") from error
+    if payload[:2] == b"\x1f\x8b":
+        return _whole(zlib.decompressobj(wbits=31), payload, name)
+    if payload[:6] == b"\xfd7zXZ\0":
+        return _whole(lzma.LZMADecompressor(lzma.FORMAT_XZ), payload, name)
+    if payload[:3] == b"BZh":
+        return _whole(bz2.BZ2Decompressor(), payload, name)
+    if payload[:3] == b"\x5d\0\0":
+        return _whole(lzma.LZMADecompressor(lzma.FORMAT_ALONE), payload, name)
     what = f"Decompressing {name}"
     if payload[:4] == b"\x28\xb5\x2f\xfd":
         return run_tool(["zstd", "-dcq"], timeout_s=_TIMEOUT_S, what=what, stdin=payload[: _zstd_length(payload)])
     if payload[:4] == b"\x02\x21\x4c\x18":
         return run_tool(["lz4", "-dcq"], timeout_s=_TIMEOUT_S, what=what, stdin=payload[:-4])
     raise InvalidInput(f"{name} is compressed in a way that is not known here; build it with gzip, xz, zstd or lz4.")
+
+
+class _Decompressor(Protocol):
+    """What Python's decompressors have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the compressed stream has ended."""
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """Return what `data` holds."""
+
+
+def _whole(decompressor: _Decompressor, payload: bytes, name: str) -> bytes:
+    try:
+        content = decompressor.decompress(payload)
+    except (zlib.error, lzma.LZMAError, OSError) as error:
+        raise InvalidInput(f"{name} is damaged: its compressed kernel cannot be read ({error}).") from error
+    if not decompressor.eof:
+        raise InvalidInput(f"{name} is damaged: its compressed kernel is cut off.")
+    return content
 
 
 def _zstd_length(payload: bytes) -> int:
