@@ -1,0 +1,58 @@
+"""Real guests on real kernels: the image starts Python with the agent's libraries, and a bad kernel ends by itself."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from controller.adapters.cache import Cache
+from controller.adapters.kernels import KernelStore
+from controller.adapters.tools import tool_environment
+from controller.domain.kernels import DebianKernel, Kernel
+from controller.lab.accelerator import cpu_model
+from controller.lab.images import PROBE_ARGUMENT, PROBE_PASSED, base_command_line, prepare_guest
+from controller.lab.toolset import prepare_toolset
+
+pytestmark = pytest.mark.vm
+
+DEADLINE_S = 120
+MACHINES = {"x86_64": "q35", "arm64": "virt"}
+
+
+def boot(kernel: Kernel, scratch: Path) -> str:
+    """Boot a kernel on a fresh disk until the VM ends by itself, and return its console."""
+    cache = Cache.from_environment()
+    toolset = prepare_toolset(cache)
+    tool = toolset.qemu(kernel.architecture)
+    toolset.create_overlay(prepare_guest(cache, kernel.architecture).path, scratch / "root.qcow2")
+    command = [tool.binary, *tool.arguments, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    command += [
+        "-machine",
+        MACHINES[kernel.architecture],
+        "-accel",
+        "tcg",
+        "-cpu",
+        cpu_model(kernel.architecture, "tcg"),
+    ]
+    command += ["-m", "512", "-nic", "none", "-serial", f"file:{scratch}/console.log"]
+    command += ["-kernel", kernel.files["boot"]]
+    command += ["-append", f"{base_command_line(kernel.architecture)} {PROBE_ARGUMENT}"]
+    command += [
+        "-drive",
+        f"file={scratch}/root.qcow2,if=none,id=root",
+        "-device",
+        "nvme,drive=root,serial=kernroll-root",
+    ]
+    subprocess.run(command, check=True, timeout=DEADLINE_S, env=tool_environment(tool.environment), capture_output=True)
+    return (scratch / "console.log").read_text(errors="replace")
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_a_guest_starts_python_with_the_agents_libraries(tmp_path: Path, architecture: str) -> None:
+    kernel = KernelStore(Cache.from_environment()).resolve(DebianKernel(version="7.0.13"), architecture)
+    assert PROBE_PASSED in boot(kernel, tmp_path)
+
+
+def test_a_kernel_without_the_disks_driver_panics_and_ends(tmp_path: Path) -> None:
+    kernel = KernelStore(Cache.from_environment()).resolve(DebianKernel(version="7.1.13", flavour="generic"), "x86_64")
+    assert "Kernel panic - not syncing: VFS: Unable to mount root fs" in boot(kernel, tmp_path)
