@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
@@ -81,9 +82,9 @@ def tick() -> dict[str, float]:
     """A tick with one change at two sizes of fleet, in turns so that both see the same machine."""
     small, large = fleet(SMALL), fleet(LARGE)
     for simulation in (small, large):
-        time_per_call(lambda number, one=simulation: one_change(one, number), 200)  # type: ignore[misc]
-    at_small = time_per_call(lambda number: one_change(small, number), ROUNDS)
-    at_large = time_per_call(lambda number: one_change(large, number), ROUNDS)
+        time_per_call(partial(one_change, simulation), 200)
+    at_small = time_per_call(partial(one_change, small), ROUNDS)
+    at_large = time_per_call(partial(one_change, large), ROUNDS)
     return {"small_us": at_small * 1e6, "large_us": at_large * 1e6, "ratio": at_large / at_small}
 
 
@@ -92,11 +93,14 @@ def journeys() -> dict[str, float]:
     cost = {}
     for size in (SMALL, LARGE):
         simulation = fleet(size)
-        target = len(simulation.log) + 5_000
         begin = time.perf_counter()
-        simulation.run(until=lambda one=simulation, end=target: len(one.log) >= end, horizon_s=1e6)  # type: ignore[misc]
+        simulation.run(until=partial(_has_events, simulation, len(simulation.log) + 5_000), horizon_s=1e6)
         cost[size] = (time.perf_counter() - begin) / 5_000
     return {"small_us": cost[SMALL] * 1e6, "large_us": cost[LARGE] * 1e6, "ratio": cost[LARGE] / cost[SMALL]}
+
+
+def _has_events(simulation: Simulation, number: int) -> bool:
+    return len(simulation.log) >= number
 
 
 async def _commits(path: Path) -> float:

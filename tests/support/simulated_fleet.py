@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 from controller.domain.advance import advance
@@ -317,9 +318,12 @@ class Simulation:
         error = f"{verb} was refused" if host.faults.refused == verb else ""
         running = "another" if host.faults.strays else host.running
         default = host.default
-        report = lambda: DeliveryReported(  # noqa: E731 - read when it is told
-            at=self.now, command_id=effect.command_id, error=error, default_kernel=default, running_kernel=running
-        )
+
+        def report() -> DeliveryReported:
+            return DeliveryReported(
+                at=self.now, command_id=effect.command_id, error=error, default_kernel=default, running_kernel=running
+            )
+
         self.tell(1.0, host.name, report)
         return not error
 
@@ -330,26 +334,25 @@ class Simulation:
         cost = host.faults.new_cost if host.running == NEW else COSTS[OLD]
         boot_id, release = host.boot_id, host.release
         good = outcome is CommandState.COMPLETED
-        for index in range(effect.warmups + (effect.repetitions if good else 1)):
-            died = not good and index >= effect.warmups
-            state = RunState.DIED if died else RunState.OK
-            self.tell(
-                5.0 + index,
-                host.name,
-                lambda index=index, state=state: RunReported(  # type: ignore[misc]
-                    at=self.now,
-                    report_id=f"{effect.command_id}#{index}",
-                    command_id=effect.command_id,
-                    boot_id=boot_id,
-                    workload="swap_mount",
-                    index=index,
-                    warmup=index < effect.warmups,
-                    state=state,
-                    error="",
-                    values={"swap_mount.cost": cost + 0.1 * index},
-                    release=release,
-                ),
+
+        def run(index: int) -> RunReported:
+            warmup = index < effect.warmups
+            return RunReported(
+                at=self.now,
+                report_id=f"{effect.command_id}#{index}",
+                command_id=effect.command_id,
+                boot_id=boot_id,
+                workload="swap_mount",
+                index=index,
+                warmup=warmup,
+                state=RunState.OK if good or warmup else RunState.DIED,
+                error="",
+                values={"swap_mount.cost": cost + 0.1 * index},
+                release=release,
             )
+
+        for index in range(effect.warmups + (effect.repetitions if good else 1)):
+            self.tell(5.0 + index, host.name, partial(run, index))
         self.tell(
             20.0,
             host.name,
