@@ -52,8 +52,12 @@ _APPLETS = (
 
 def wheel_requirements() -> list[str]:
     """Return what the agent needs from the package index, as the project's own metadata states it."""
+    try:
+        requirements = importlib.metadata.requires("kernroll") or []
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []
     found = []
-    for requirement in importlib.metadata.requires("kernroll") or []:
+    for requirement in requirements:
         name, _, marker = requirement.partition(";")
         if re.search(r"extra == ['\"](agent|enroll)['\"]", marker):
             found.append(name.strip())

@@ -130,7 +130,10 @@ def prepare_toolset(cache: Cache, progress: Progress = no_progress, packages: Ap
 
 def _machine_state() -> list[int]:
     """Return what changes when packages of the machine change: the unpacked QEMU uses the machine's libraries too."""
-    status = _DPKG_STATUS.stat()
+    try:
+        status = _DPKG_STATUS.stat()
+    except FileNotFoundError:
+        return []
     return [status.st_mtime_ns, status.st_size]
 
 

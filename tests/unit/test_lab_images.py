@@ -1,5 +1,6 @@
 """Guest images: the disk's layout, what every guest boots with, and the seed disk."""
 
+import importlib.metadata
 import re
 import struct
 import subprocess
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from controller.adapters.cache import Cache
+from controller.domain.errors import Permanent
+from controller.lab.bytecode import merge_usr
 from controller.lab.images import SEED_APP, base_command_line, build_seed, guest_settings, partition_table
-from controller.lab.rootfs import GUEST_FILES, install_wheels, wheel_requirements
+from controller.lab.rootfs import GUEST_FILES, complete, install_wheels, wheel_requirements
 
 
 def test_the_partition_is_where_the_kernel_looks_for_it() -> None:
@@ -41,6 +44,27 @@ def test_the_first_process_is_a_valid_script_and_reads_the_settings() -> None:
         "kernroll-modules)",
         "kernroll-swap)",
     }
+
+
+def test_a_tree_becomes_bootable_and_keeps_what_packages_brought(tmp_path: Path) -> None:
+    merge_usr(tmp_path)
+    (tmp_path / "usr/bin/free").write_text("the real one")
+    (tmp_path / "usr/share/doc/x").mkdir(parents=True)
+    complete(tmp_path)
+    assert (tmp_path / "usr/bin/free").read_text() == "the real one"
+    assert (tmp_path / "bin/sh").readlink() == Path("busybox")
+    assert (tmp_path / "sbin/kernroll-init").stat().st_mode & 0o111
+    assert (tmp_path / "var/lib/kernroll").is_dir()
+    assert not (tmp_path / "usr/share/doc").exists()
+
+
+def test_an_uninstalled_project_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.requires", unknown)
+    with pytest.raises(Permanent, match="make setup"):
+        wheel_requirements()
 
 
 def test_the_agents_requirements_come_from_the_project() -> None:
