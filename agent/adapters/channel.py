@@ -5,8 +5,9 @@ import grpc.aio
 
 from agent.adapters.credentials import Credentials
 
-# A dead peer is noticed within about 50 s even where no reset arrives.
-_KEEPALIVE_S = 30
+# Servers hang up on those who ping an idle connection more often than every five minutes. A peer that dies without a
+# word is noticed sooner all the same: a heartbeat that nobody acknowledges for the timeout ends the TCP connection.
+_KEEPALIVE_S = 310
 _KEEPALIVE_TIMEOUT_S = 20
 _RECONNECT_LIMIT_S = 2
 
