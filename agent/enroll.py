@@ -14,7 +14,7 @@ async def enroll(settings: Settings) -> str:
     if settings.insecure:
         raise ConfigError("insecure: there is nothing to enroll for; remove it and set join_token")
     if not settings.join_token:
-        raise ConfigError("join_token: none is set; make one on the controller (kernroll controller token)")
+        raise ConfigError("join_token: none is set; make one on the controller (kernroll controller token create)")
     if settings.transport is Transport.TCP and not settings.enroll:
         raise ConfigError("enroll: give the address of the controller's enrollment port")
     token = credentials.parse_join_token(settings.join_token)
