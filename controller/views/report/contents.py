@@ -162,7 +162,7 @@ def _hosts(hosts: Sequence[HostResult], confidence: float) -> Iterator[Block]:
                 ended,
             )
         )
-    titles = ("Host", "Step", "Old", "New", f"Saves ({confidence * 100:g} % interval)", "Boots", "Runs")
+    titles = ("Host", "Step", "Old", "New", f"Saves ({confidence * 100:g} % interval)", "Boots heard", "Runs")
     yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({2, 3, 5}))
     strange = [f"{host.host}, {outlier}." for host in hosts for outlier in host.outliers]
     if strange:
@@ -193,9 +193,11 @@ def _environment(report: Report) -> Iterator[Block]:
 def _machine(host: HostResult) -> str:
     if not host.memory_bytes:
         return host.stratum
+    # What a kernel takes for itself differs by a few MiB; it is the same machine.
+    memory = f"{host.memory_bytes / 2**30:.1f} GiB of memory"
     line = f", command line “{host.kernel_command_line}”" if host.kernel_command_line else ""
     return (
-        f"{host.stratum}, {count_text(host.cpu_count, 'processor')}, {bytes_text(host.memory_bytes)} of memory, "
+        f"{host.stratum}, {count_text(host.cpu_count, 'processor')}, {memory}, "
         f"{bytes_text(host.page_size_bytes)} pages, agent {host.agent_version or 'of unknown version'}{line}"
     )
 

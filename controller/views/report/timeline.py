@@ -33,8 +33,14 @@ from controller.views.report.runs import host_of
 def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Moment, ...]:
     """Return every event that a reader wants to know of, in the order of the log."""
     moments: list[Moment] = []
+    verdict = ""
     for stream, event in events:
         text = _text(event)
+        if isinstance(event, WaveJudged):
+            verdict = event.sentence
+        elif isinstance(event, RolloutPaused | RevertStarted) and event.reason == verdict:
+            # The line above says why.
+            text = "paused" if isinstance(event, RolloutPaused) else "revert"
         if text:
             offset_s = event.at - rollout.planned_at
             moments.append(Moment(at=Epoch(event.at), offset_s=offset_s, host=host_of(stream), text=text))
