@@ -21,13 +21,12 @@ from controller.adapters.hypervisor.processes import VmStatus, start_supervisor,
 from controller.adapters.kernels import KernelStore
 from controller.domain.errors import Conflict, Permanent
 from controller.domain.kernels import Kernel, KernelSource
-from controller.lab.accelerator import find_accelerator
+from controller.lab.accelerator import cpu_model, find_accelerator
 from controller.lab.guests import Channel, Guest
 from controller.lab.images import GuestImage, base_command_line, build_seed, guest_settings, prepare_guest
 from controller.lab.toolset import Toolset, prepare_toolset
 
 SWAP_BYTES = 2**40
-_CPU_MODELS = {"x86_64": "max", "arm64": "cortex-a72"}
 # The address under which QEMU's user network shows this machine's loopback.
 _HOST_LOOPBACK = "10.0.2.2"
 
@@ -119,7 +118,7 @@ def create_guest(
         memory_mib=guest.memory_mib,
         vcpus=1,
         accelerator="kvm" if accelerator == "kvm" else "tcg",
-        cpu_model="host" if accelerator == "kvm" else _CPU_MODELS[guest.architecture],
+        cpu_model=cpu_model(guest.architecture, accelerator),
         qemu=Qemu(binary=qemu.binary, arguments=tuple(qemu.arguments), environment=dict(qemu.environment)),
         disks=(
             Disk(path="root.qcow2", format="qcow2", serial="kernroll-root"),
