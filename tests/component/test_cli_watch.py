@@ -56,7 +56,7 @@ def views(faults: Faults | None = None) -> list[RolloutView]:
     story = Story([["a"], ["b"]], {"a": faults or Faults()})
     seen = []
     for step in STEPS:
-        story.run(until=lambda step=step: story.step("a") is step or story.rollout.ended)  # type: ignore[misc]
+        story.run(until=lambda step=step: story.step("a") is step or story.rollout.ended)  # type: ignore[misc]  # binds this step, not the last
         seen.append(rollout_view(story.rollout, story.attempts, {}, story.now))
     story.run()
     return [*seen, rollout_view(story.rollout, story.attempts, {}, story.now)]
