@@ -11,7 +11,8 @@ def journey_page() -> str:
     parts = [
         "# A host's journey and a rollout's states",
         "",
-        "Generated from `controller/domain/journey.py` and `controller/domain/rollout.py` by `make docs`; a test compares.",
+        "Generated from `controller/domain/journey.py` and `controller/domain/rollout.py` by `make docs`;",
+        "a test compares.",
         "",
         "## The way of a host when all goes well",
         "",
