@@ -1,6 +1,7 @@
 """Composition of the resident agent: the one place where its parts meet the wall clock, randomness and the network."""
 
 import asyncio
+import ctypes
 import os
 import random
 import signal
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 # Attempts of a whole fleet spread over this; a hypervisor's port serves one host only and may be tried more often.
 _BACKOFF_LIMIT_S = {Transport.TCP: 10.0, Transport.SERIAL: 2.0}
 _OOM_SCORE_ADJUSTMENT = -900
+# linux/prctl.h
+_PR_SET_THP_DISABLE = 41
 _ENROLL_LIMIT_S = 90.0
 _EXPIRY_WARNING_S = 7 * 86400.0
 
@@ -75,6 +78,7 @@ async def serve(settings: Settings, config: Path) -> None:
     open_state(settings.state_dir)
     with agent_lock(settings.state_dir).held():
         _protect_from_oom_killer()
+        _keep_small_pages()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,6 +189,13 @@ async def _run_enroll(config: Path, stop: asyncio.Event) -> Exit:
     status = await ended
     # A process that was killed, here or by somebody else, is worth another try.
     return Exit(status) if status in set(Exit) else Exit.UNREACHABLE
+
+
+def _keep_small_pages() -> None:
+    """Keep the agent's own memory out of huge pages: the kernel would move it around by MiB while a run measures."""
+    refused = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    if refused:
+        log.info("huge_pages_unchanged", error=os.strerror(ctypes.get_errno()))
 
 
 def _protect_from_oom_killer() -> None:

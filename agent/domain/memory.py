@@ -1,4 +1,4 @@
-"""Memory figures read from /proc/meminfo, in bytes, and the two definitions of what a swap device costs."""
+"""Memory figures read from /proc/meminfo and /proc/zoneinfo, in bytes, and what a swap device costs."""
 
 from dataclasses import dataclass
 
@@ -15,6 +15,9 @@ class Memory:
     available_bytes: int
     # What the kernel holds for itself: VmallocUsed and SUnreclaim. Swap maps live there, and programs hardly move it.
     kernel_bytes: int
+    # Free pages that wait on the processors' own lists. /proc/meminfo counts them as used, and the lists grow by tens
+    # of MiB after a large structure was freed and shrink much later.
+    parked_bytes: int
     # The file as read, kept as evidence.
     text: str
 
@@ -23,9 +26,14 @@ class Memory:
         """What `free` of procps 4 prints as used: MemTotal - MemAvailable, so reclaimable caches do not count."""
         return self.total_bytes - self.available_bytes
 
+    @property
+    def taken_bytes(self) -> int:
+        """What is really taken: used memory without the free pages on the processors' lists."""
+        return self.used_bytes - self.parked_bytes
 
-def parse_meminfo(text: str) -> Memory:
-    """Parse /proc/meminfo. Raises ValueError when a line that every supported kernel writes is missing."""
+
+def parse_meminfo(text: str, *, parked_bytes: int = 0) -> Memory:
+    """Parse /proc/meminfo; `parked_bytes` comes from /proc/zoneinfo of the same moment. Raises ValueError when a line that every supported kernel writes is missing."""
     values = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
@@ -40,7 +48,17 @@ def parse_meminfo(text: str) -> Memory:
         free_bytes=values["MemFree"],
         available_bytes=values["MemAvailable"],
         kernel_bytes=values.get("VmallocUsed", 0) + values.get("SUnreclaim", 0),
+        parked_bytes=parked_bytes,
         text=text,
+    )
+
+
+def parked_pages(zoneinfo: str) -> int:
+    """Return the pages on all processors' free lists: the `count` lines below every zone's `pagesets`."""
+    return sum(
+        int(number)
+        for name, _, number in (line.strip().partition(":") for line in zoneinfo.splitlines())
+        if name == "count" and number.strip().isdigit()
     )
 
 

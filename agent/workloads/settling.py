@@ -1,16 +1,19 @@
 """Waiting until memory stands still, so that a reading means what it says."""
 
+import os
+
 from agent.domain.errors import RigError
-from agent.domain.memory import MIB, Memory, parse_meminfo
+from agent.domain.memory import MIB, Memory, parked_pages, parse_meminfo
 from agent.workloads.port import Host
 
 INTERVAL_S = 1.0
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # One quiet interval can be chance.
 QUIET_INTERVALS = 2
 
 
 async def settled_memory(host: Host, *, tolerance_bytes: int, timeout_s: float) -> Memory:
-    """Return the first reading after used memory changed by less than the tolerance over two intervals.
+    """Return the first reading after the memory taken changed by less than the tolerance over two intervals.
 
     Nothing is dropped or flushed: that would change what is measured. Raises RigError when `timeout_s` passes first.
     """
@@ -20,7 +23,7 @@ async def settled_memory(host: Host, *, tolerance_bytes: int, timeout_s: float) 
     while True:
         await host.sleep(INTERVAL_S)
         now = read_memory(host)
-        change = abs(now.used_bytes - last.used_bytes)
+        change = abs(now.taken_bytes - last.taken_bytes)
         last = now
         quiet = quiet + 1 if change < tolerance_bytes else 0
         if quiet >= QUIET_INTERVALS:
@@ -33,8 +36,10 @@ async def settled_memory(host: Host, *, tolerance_bytes: int, timeout_s: float) 
 
 
 def read_memory(host: Host) -> Memory:
-    """Read /proc/meminfo. Raises RigError when it lacks what is needed."""
+    """Read /proc/meminfo and the processors' free lists. Raises RigError when they lack what is needed."""
     try:
-        return parse_meminfo((host.proc / "meminfo").read_text())
+        zoneinfo = host.proc / "zoneinfo"
+        parked = parked_pages(zoneinfo.read_text()) if zoneinfo.exists() else 0
+        return parse_meminfo((host.proc / "meminfo").read_text(), parked_bytes=parked * PAGE_BYTES)
     except ValueError as error:
         raise RigError(str(error)) from error

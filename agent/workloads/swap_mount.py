@@ -95,9 +95,10 @@ class SwapMount:
             )
         return Measurement(
             samples=(
-                self._cost_sample("swap_mount.cost", after.used_bytes - before.used_bytes),
+                self._cost_sample("swap_mount.cost", after.taken_bytes - before.taken_bytes),
                 self._cost_sample("swap_mount.kernel_cost", after.kernel_bytes - before.kernel_bytes),
                 self._cost_sample("swap_mount.memfree_cost", before.free_bytes - after.free_bytes),
+                self._cost_sample("swap_mount.used_cost", after.used_bytes - before.used_bytes),
                 Sample(metric="swap_mount.used_before", value=before.used_bytes / MIB, unit="MiB"),
                 Sample(metric="swap_mount.used_after", value=after.used_bytes / MIB, unit="MiB"),
                 Sample(metric="swap_mount.swapon_time", value=swapon_s, unit="s"),

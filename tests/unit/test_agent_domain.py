@@ -7,7 +7,7 @@ from agent.domain.backoff import pause_s
 from agent.domain.commands import Command, Unsupported
 from agent.domain.errors import ProtocolViolation
 from agent.domain.facts import Platform, PlatformHints, architecture_name, parse_swaps, platform_of
-from agent.domain.memory import TIB, cost_mib_per_tib, parse_meminfo
+from agent.domain.memory import TIB, cost_mib_per_tib, parked_pages, parse_meminfo
 from agent.domain.results import KernelRecord
 from agent.domain.session import (
     Acknowledged,
@@ -177,6 +177,17 @@ def test_meminfo() -> None:
     assert memory.kernel_bytes == 12 * 1024
     with pytest.raises(ValueError, match="MemAvailable"):
         parse_meminfo("MemTotal: 1000 kB\nMemFree: 300 kB\n")
+
+
+def test_pages_on_the_processors_own_lists_are_free() -> None:
+    zoneinfo = (
+        "Node 0, zone    DMA32\n  pages free     2000\n  pagesets\n    cpu: 0\n              count:    212\n"
+        "              high:     378\n    cpu: 1\n              count:    88\n  start_pfn:           4096\n"
+    )
+    assert parked_pages(zoneinfo) == 300
+    text = "MemTotal: 1000 kB\nMemFree: 300 kB\nMemAvailable: 400 kB\n"
+    memory = parse_meminfo(text, parked_bytes=100 * 1024)
+    assert (memory.used_bytes, memory.taken_bytes) == (600 * 1024, 500 * 1024)
 
 
 def test_cost_is_per_tib_of_device() -> None:
