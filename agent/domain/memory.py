@@ -33,7 +33,10 @@ class Memory:
 
 
 def parse_meminfo(text: str, *, parked_bytes: int = 0) -> Memory:
-    """Parse /proc/meminfo; `parked_bytes` comes from /proc/zoneinfo of the same moment. Raises ValueError when a line that every supported kernel writes is missing."""
+    """Parse /proc/meminfo; `parked_bytes` comes from /proc/zoneinfo of the same moment.
+
+    Raises ValueError when a line that every supported kernel writes is missing.
+    """
     values = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
