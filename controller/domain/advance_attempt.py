@@ -12,13 +12,16 @@ from controller.domain.effects import (
     RunWorkload,
     StageKernel,
 )
-from controller.domain.events import Event, HostSilent, Moved
+from controller.domain.events import Event, HostSilent, Moved, WatchResumed
 from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
+from controller.domain.policy import Policy
 from controller.domain.rules import Fired, fired_trigger
 from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 
 # How much longer the controller waits than the host's own boot deadline, so that the host's own account comes first.
 _GRACE_S = 20.0
+# A measurement that ends just before the probation deadline still has this long to be blessed.
+_BLESS_TIMEOUT_S = 60.0
 
 
 def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
@@ -31,7 +34,7 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     attempt = snapshot.attempt
     target = next_step(attempt.step, fired.trigger)
     leg = attempt.leg + 1 if fired.trigger in (Trigger.NEXT_LEG, Trigger.DRAINED) else attempt.leg
-    tries = attempt.tries + 1 if fired.trigger is Trigger.RETRY else 0
+    tries = _tries(attempt, fired, target)
     name = command_id(attempt, target, leg, tries)
     effects = _entry_effects(snapshot, target, leg, name)
     waits = any(effect.command_id == name for effect in effects)
@@ -40,7 +43,8 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         at=now,
         trigger=fired.trigger,
         step=target,
-        deadline=_entry_deadline(snapshot, target, now),
+        # All tries of a measurement share one deadline: the host's own does not move either.
+        deadline=attempt.deadline if fired.trigger is Trigger.RETRY else _entry_deadline(snapshot, target, now),
         leg=leg,
         tries=tries,
         command_id=name if waits else "",
@@ -53,6 +57,21 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     if starting and snapshot.host and not snapshot.host.connected:
         events = (moved, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _tries(attempt: Attempt, fired: Fired, target: Step) -> int:
+    """Return the number that makes the step's command id unlike any before it."""
+    if target is Step.REVERTING:
+        return attempt.reverts
+    return attempt.tries + 1 if fired.trigger is Trigger.RETRY else 0
+
+
+def resumed(attempt: Attempt, policy: Policy, now: float) -> WatchResumed:
+    """Return what a starting controller records for a host: it may speak before a deadline of the past counts."""
+    deadline = attempt.deadline
+    if deadline is not None and attempt.step is not Step.BAKE:
+        deadline = max(deadline, now + policy.silence_timeout_s + _GRACE_S)
+    return WatchResumed(at=now, deadline=deadline)
 
 
 def _cancellation(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
@@ -75,7 +94,7 @@ def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> floa
         Step.REBOOT: policy.stage_timeout_s,
         Step.VERIFY: policy.boot_timeout_s + _GRACE_S,
         Step.PROBATION: policy.probation_timeout_s,
-        Step.BLESS: policy.stage_timeout_s,
+        Step.BLESS: _BLESS_TIMEOUT_S,
         Step.FALLBACK: policy.boot_timeout_s + _GRACE_S,
         Step.REVERTING: policy.revert_timeout_s,
     }
@@ -116,7 +135,7 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, name: str)
                     host=host,
                     kernel=old if attempt.legs[leg] is Side.OLD else kernel,
                     boot_timeout_s=policy.boot_timeout_s,
-                    probation_timeout_s=policy.probation_timeout_s + _GRACE_S,
+                    probation_timeout_s=policy.probation_timeout_s + _BLESS_TIMEOUT_S + _GRACE_S,
                 ),
             )
         case Step.REBOOT:

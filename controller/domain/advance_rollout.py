@@ -50,7 +50,8 @@ def _condemned(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
             continue
         reason = _blame(host, failure)
         if rollout.policy.on_stratum_failure == "hold":
-            return None if rollout.state is State.PAUSED else _events(RolloutPaused(at=now, reason=reason))
+            # Paused is held already, and an abort that the operator asked for goes on.
+            return _events(RolloutPaused(at=now, reason=reason)) if rollout.state is State.RUNNING else None
         return _events(RevertStarted(at=now, reason=reason, by=CONTROLLER, host=host, line=failure.line))
     return None
 
@@ -65,6 +66,9 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     rollout, tally = snapshot.rollout, snapshot.tally
     size = len(rollout.waves[rollout.wave])
     if tally.count(rollout.wave, Step.DONE) < size:
+        return None
+    # Nothing is concluded while a finished host is away: it speaks again, or its silence condemns the kernel.
+    if tally.unheard:
         return None
     final = rollout.wave + 1 == len(rollout.waves)
     judged = judge_wave(rollout, snapshot.attempts, now)

@@ -20,6 +20,7 @@ from controller.domain.events import (
     RunReported,
     RunState,
     TrialEnded,
+    WatchResumed,
 )
 from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_BE_HEARD, Role, Side, Step, Trigger
 
@@ -57,6 +58,8 @@ class Attempt:
     deadline: float | None = None
     leg: int = 0
     tries: int = 0
+    # How often the host was being returned to its old kernel.
+    reverts: int = 0
     revision: int = 0
     # The command the step waits for; empty when it waits for none.
     command_id: str = ""
@@ -111,17 +114,30 @@ class Attempt:
         return self.step in HOLDS_SLOT
 
     @property
+    def changed_kernel(self) -> bool:
+        """Whether the host has, or may have, another default kernel than before this attempt."""
+        return self.step is Step.LOST or (self.step is Step.DONE and self.legs[-1] is Side.NEW)
+
+    @property
     def condemned(self) -> bool:
         """Whether this host's failure speaks against the kernel."""
         return self.failure is not None and self.failure.kind in CONDEMNING
 
-    def wake_at(self, silence_timeout_s: float) -> float | None:
-        """Return when time alone changes something: the step's deadline or the end of the tolerated silence."""
-        silence = None
+    @property
+    def unheard(self) -> bool:
+        """Whether the host counts as done and is not heard now: nothing may be concluded from it."""
+        return self.step is Step.DONE and self.silent_since is not None
+
+    def wake_times(self, silence_timeout_s: float) -> tuple[float, ...]:
+        """Return when time alone may change something: the step's deadline, the end of the tolerated silence."""
+        times = [] if self.deadline is None else [self.deadline]
         if self.silent_since is not None and self.step in MUST_BE_HEARD:
-            silence = self.silent_since + silence_timeout_s
-        times = [t for t in (self.deadline, silence) if t is not None]
-        return min(times) if times else None
+            times.append(self.silent_since + silence_timeout_s)
+        return tuple(times)
+
+    def wake_at(self, silence_timeout_s: float) -> float | None:
+        """Return the first of `wake_times`, or None."""
+        return min(self.wake_times(silence_timeout_s), default=None)
 
     def runs_of(self, leg: int) -> tuple[Run, ...]:
         """Return the leg's runs, warm-ups left out."""
@@ -157,6 +173,8 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             return _heard(state, event)
         case HostSilent():
             return replace(state, silent_since=event.at if state.silent_since is None else state.silent_since)
+        case WatchResumed():
+            return replace(state, silent_since=event.at, deadline=event.deadline)
         case RunReported():
             return _run_reported(state, event)
         case CommandReported():
@@ -205,7 +223,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.trigger is Trigger.VERIFIED:
         changes = replace(changes, verified_boot_id=state.boot_id)
     if event.step is Step.REVERTING:
-        changes = replace(changes, boot_id_before=state.boot_id)
+        changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1)
     return changes
 
 
@@ -216,6 +234,9 @@ def _heard(state: Attempt, event: HostHeard) -> Attempt:
 
 def _run_reported(state: Attempt, event: RunReported) -> Attempt:
     if event.command_id != state.command_id:
+        return state
+    # One run is evidence once, however many reports tell of it.
+    if any(run.command_id == event.command_id and run.index == event.index for run in state.runs):
         return state
     run = Run(
         leg=state.leg,
@@ -236,7 +257,7 @@ def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
         return state
     failure = state.failure
     if state.step is Step.FALLBACK and state.trial is None:
-        failure = trial_failure(event)
+        failure = on_running_kernel(state, trial_failure(event))
     return replace(state, trial=event, failure=failure)
 
 
@@ -252,11 +273,24 @@ def trial_failure(event: TrialEnded) -> Failure:
             return Failure(kind=FailureKind.HANG, sentence=sentence, line=event.line)
         case BootEnd.NOT_BLESSED:
             sentence = "the kernel was not blessed by the probation deadline"
+            if event.unattended:
+                # The agent was healthy; it was the controller that did not come to bless it.
+                sentence = f"{sentence}: the controller was away"
+                return Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence, line=event.line)
             return Failure(kind=FailureKind.NOT_BLESSED, sentence=sentence, line=event.line)
         case BootEnd.REPLACED | BootEnd.STOPPED:
             return Failure(kind=FailureKind.RESET, sentence="the trial boot was ended on request", line=event.line)
         case _:
             assert_never(event.end)
+
+
+def on_running_kernel(attempt: Attempt, failure: Failure) -> Failure:
+    """Return the failure as it counts: what happens under the old kernel never speaks against the new one."""
+    # The leg is counted up on the way into ARM, where the kernel of the leg before still runs.
+    leg = attempt.leg - 1 if attempt.step is Step.ARM and attempt.leg else attempt.leg
+    if attempt.legs[leg] is Side.NEW or failure.kind not in CONDEMNING:
+        return failure
+    return replace(failure, kind=FailureKind.INFRASTRUCTURE, sentence=f"{failure.sentence} (on the old kernel)")
 
 
 def died_runs(attempt: Attempt, leg: int) -> tuple[Run, ...]:

@@ -246,6 +246,15 @@ class HostSilent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchResumed:
+    """A controller has started: nobody listened to this host before, so what was not heard counts from now."""
+
+    at: float
+    # The step's deadline, put off so that the host can speak first; None where the step has none.
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReported:
     at: float
     report_id: str
@@ -293,6 +302,8 @@ class TrialEnded:
     command_id: str
     end: BootEnd
     line: str
+    # Whether the controller was away while this boot ran: nobody may have been there to bless it.
+    unattended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +330,14 @@ RolloutEvent = (
     | RolloutEnded
 )
 AttemptEvent = (
-    Moved | HostHeard | HostSilent | RunReported | CommandReported | DeliveryReported | TrialEnded | FatalLogged
+    Moved
+    | HostHeard
+    | HostSilent
+    | WatchResumed
+    | RunReported
+    | CommandReported
+    | DeliveryReported
+    | TrialEnded
+    | FatalLogged
 )
 Event = RolloutEvent | AttemptEvent

@@ -116,7 +116,7 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.FALLBACK: {Trigger.RETURNED: Step.REVERTED, Trigger.DEADLINE: Step.REVERTING},
     Step.REVERTING: {Trigger.RETURNED: Step.REVERTED, Trigger.FAIL: Step.LOST, Trigger.DEADLINE: Step.LOST},
     Step.REVERTED: {},
-    Step.LOST: {Trigger.RETURNED: Step.REVERTED},
+    Step.LOST: {Trigger.RETURNED: Step.REVERTED, Trigger.REVERT: Step.REVERTING},
     Step.SKIPPED: {},
 }
 

@@ -40,6 +40,8 @@ class State(StrEnum):
     REVERT_INCOMPLETE = "revert_incomplete"  # some hosts did not come back; they are listed
 
 
+_MOST_FAILURES = 100
+
 ENDED_STATES = frozenset({State.PROMOTED, State.ABORTED, State.REVERTED, State.REVERT_INCOMPLETE})
 
 # state -> the states that may follow.
@@ -77,6 +79,8 @@ class Rollout:
     cause_host: str = ""
     cause_line: str = ""
     lost: tuple[str, ...] = ()
+    # When the newest revert was asked for; None when there was none.
+    revert_asked_at: float | None = None
     planned_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
@@ -134,7 +138,7 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
             return replace(_to(state, State.ABORTING), reason=event.reason)
         case RevertStarted():
             changed = replace(_to(state, State.REVERTING), reason=event.reason, ended_at=None)
-            return replace(changed, cause_host=event.host, cause_line=event.line)
+            return replace(changed, cause_host=event.host, cause_line=event.line, revert_asked_at=event.at)
         case RolloutEnded():
             return replace(_to(state, State(event.state)), lost=event.lost, ended_at=event.at)
         case _:
@@ -156,7 +160,10 @@ class Tally:
     # Hosts that count against the disruption budget.
     slots: int = 0
     ended: int = 0
-    # Failures in the order they were learnt, the first 100: (host, failure, condemns the kernel).
+    # Hosts that are done and not heard now.
+    unheard: int = 0
+    # Failures that condemn the kernel first, each kind in the order it was learnt, at most 100:
+    # (host, failure, condemns the kernel).
     failures: tuple[tuple[str, Failure, bool], ...] = ()
 
     def count(self, wave: int, *steps: Step) -> int:
@@ -180,12 +187,22 @@ def tally_moved(tally: Tally, before: Attempt | None, after: Attempt) -> Tally:
     failures = tally.failures
     failed_before = None if before is None else before.failure
     if after.failure is not None and after.failure != failed_before:
-        others = tuple(entry for entry in failures if entry[0] != after.host)
-        failures = (*others, (after.host, after.failure, after.condemned))[:100]
+        failures = _with_failure(failures, (after.host, after.failure, after.condemned))
     return Tally(
         hosts=hosts,
         in_flight=tally.in_flight + after.in_flight - (before is not None and before.in_flight),
         slots=tally.slots + after.holds_slot - (before is not None and before.holds_slot),
         ended=tally.ended + after.ended - (before is not None and before.ended),
+        unheard=tally.unheard + after.unheard - (before is not None and before.unheard),
         failures=failures,
     )
+
+
+def _with_failure(
+    failures: tuple[tuple[str, Failure, bool], ...], failure: tuple[str, Failure, bool]
+) -> tuple[tuple[str, Failure, bool], ...]:
+    """Return the list with a host's newest failure. However many rigs break, one that condemns is never left out."""
+    others = [entry for entry in failures if entry[0] != failure[0]]
+    condemning = [entry for entry in (*others, failure) if entry[2]]
+    forgiven = [entry for entry in (*others, failure) if not entry[2]]
+    return (*condemning, *forgiven)[:_MOST_FAILURES]

@@ -1,9 +1,9 @@
 """When a host moves: per step, a rule that looks at what is known and names a trigger."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from controller.domain.attempt import Attempt, died_runs, trial_failure
+from controller.domain.attempt import Attempt, died_runs, on_running_kernel, trial_failure
 from controller.domain.events import CommandState, Failure, FailureKind, RunState
 from controller.domain.journey import MUST_BE_HEARD, Side, Step, Trigger
 from controller.domain.rollout import State
@@ -23,7 +23,10 @@ _Rule = Callable[[AttemptSnapshot, float], Fired | None]
 
 def fired_trigger(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     """Return why the host moves now, or None when it stays."""
-    return _demanded(snapshot) or _RULES[snapshot.attempt.step](snapshot, now)
+    fired = _demanded(snapshot) or _RULES[snapshot.attempt.step](snapshot, now)
+    if fired is None or fired.failure is None:
+        return fired
+    return replace(fired, failure=on_running_kernel(snapshot.attempt, fired.failure))
 
 
 def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
@@ -36,9 +39,12 @@ def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
         return None
     if ending and attempt.in_flight:
         return Fired(Trigger.REVERT)
-    if state is State.REVERTING and attempt.step is Step.DONE:
-        return Fired(Trigger.REVERT)
-    return None
+    if state is not State.REVERTING:
+        return None
+    # A host that was lost before this revert was asked for gets another try; one lost since then had it.
+    asked_at = snapshot.rollout.revert_asked_at
+    lost_before = attempt.step is Step.LOST and asked_at is not None and attempt.since < asked_at
+    return Fired(Trigger.REVERT) if lost_before or attempt.step is Step.DONE else None
 
 
 def _pending(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
@@ -67,6 +73,9 @@ def _drain(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
 def _stage(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     attempt = snapshot.attempt
     answer = attempt.delivery
+    if answer is not None and not answer.error and not answer.default_kernel:
+        sentence = "it does not say which kernel it boots by default, so there would be no way back"
+        return Fired(Trigger.FAIL, Failure(kind=FailureKind.DELIVERY, sentence=sentence))
     if answer is not None and not answer.error and answer.running_kernel != answer.default_kernel:
         sentence = "it does not run its default kernel; reboot it, or bless the kernel it runs, before the rollout"
         return Fired(Trigger.FAIL, Failure(kind=FailureKind.DELIVERY, sentence=sentence))
@@ -144,9 +153,11 @@ def _uncordon(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 
 def _bake(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt = snapshot.attempt
     trouble = _blessed_trouble(snapshot, now)
-    over = snapshot.attempt.deadline is not None and snapshot.attempt.deadline <= now
-    return trouble or (Fired(Trigger.BAKED) if over else None)
+    over = attempt.deadline is not None and attempt.deadline <= now
+    # A soak time that ends in silence is not over well: the host speaks first, or its silence lasts too long.
+    return trouble or (Fired(Trigger.BAKED) if over and attempt.silent_since is None else None)
 
 
 def _done(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -229,8 +240,9 @@ def _fell_back(attempt: Attempt) -> Fired | None:
 
 def _fatal(snapshot: AttemptSnapshot) -> Fired | None:
     """A condemning kernel-log line, if it was written under the boot on trial."""
-    fatal = snapshot.attempt.fatal
-    if fatal is None or fatal.boot_id == snapshot.attempt.boot_id_before:
+    attempt = snapshot.attempt
+    fatal = attempt.fatal
+    if fatal is None or fatal.boot_id == attempt.boot_id_before or fatal.boot_id not in attempt.boot_ids:
         return None
     sentence = f"the kernel log shows {fatal.signature}"
     return Fired(Trigger.FATAL, Failure(kind=FailureKind.FATAL_LOG, sentence=sentence, line=fatal.line))

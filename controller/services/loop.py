@@ -1,15 +1,20 @@
 """The engine: record what is learnt, decide what follows, persist it, then let it be performed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import structlog
 
 from controller.domain.advance import advance
+from controller.domain.advance_attempt import resumed
 from controller.domain.effects import Effect
-from controller.domain.events import AttemptEvent, Event, HostSilent
-from controller.domain.journey import MUST_BE_HEARD
-from controller.domain.snapshot import Decision
+from controller.domain.errors import Conflict, Temporary
+from controller.domain.events import AttemptEvent, Event, RolloutPaused
+from controller.domain.journey import Step
+from controller.domain.rollout import State
+from controller.domain.snapshot import NOTHING, Decision
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit
 from controller.services.world import Key, World, folded
@@ -18,6 +23,10 @@ _log = structlog.get_logger("engine")
 
 # A tick that decides more often than this without coming to rest is a bug of ours, not work.
 _MOST_DECISIONS_PER_AGGREGATE = 10_000
+# However far away the next deadline is, the clock is read again by then: it may have been set forward.
+_LONGEST_SLEEP_S = 30.0
+
+_T = TypeVar("_T")
 
 
 class Engine:
@@ -34,72 +43,151 @@ class Engine:
         # Command id -> effect: what was decided and is not known to be done.
         self.outstanding: dict[str, Effect] = {}
         self._streams: dict[str, tuple[str, ...]] = {}
+        # When this controller began to listen; 0 before `start`.
+        self.resumed_at = 0.0
+        self._latest = 0.0
+        # Commits under way; the loop alone would let go of them.
+        self._commits: set[asyncio.Task[Any]] = set()
+        # Rollout uid -> the bug of ours that stops it, until that is recorded.
+        self._stuck: dict[str, str] = {}
+        # Why this controller may not go on: another one has taken over, or memory and store have parted.
+        self._lost: Conflict | None = None
         self.on_effects: Callable[[tuple[Effect, ...]], None] = lambda _effects: None
 
     async def start(self) -> None:
         """Continue from the store: fold the log, restart the clocks of hosts that are not heard yet."""
         loaded = await self._store.load()
-        self.world = folded(((logged.stream, logged.event) for logged in loaded.events), loaded.hosts)
+        hosts = {name: replace(host, connected=False) for name, host in loaded.hosts.items()}
+        self.world = folded(((logged.stream, logged.event) for logged in loaded.events), hosts)
         for effect in loaded.effects:
             self._remember(effect)
-        now = self._clock.now()
+        self.resumed_at = self._now()
         for host in self.world.active_hosts():
             attempt = self.world.active_attempt(host)
-            if attempt is not None and attempt.step in MUST_BE_HEARD and attempt.silent_since is None:
-                await self.observe(Key(attempt.uid, host), HostSilent(at=now))
+            if attempt is not None and (attempt.in_flight or attempt.step is Step.DONE):
+                policy = self.world.rollouts[attempt.uid].policy
+                await self.observe(Key(attempt.uid, host), resumed(attempt, policy, self.resumed_at))
         self.on_effects(loaded.effects)
         self._wake.set()
 
+    async def close(self) -> None:
+        """Wait for the commits under way: the store may be closed afterwards."""
+        await asyncio.gather(*self._commits, return_exceptions=True)
+
     async def observe(self, key: Key, event: AttemptEvent, *, report_id: str = "") -> bool:
         """Record what was learnt about one host's attempt; False when this report was recorded before."""
-        async with self._lock:
-            return await self._commit(key, (event,), None, report_id)
+        return await self._alone(lambda: self._commit(key, (event,), None, report_id))
 
-    async def record(self, key: Key, events: tuple[Event, ...]) -> None:
-        """Record an operator's decision about a rollout."""
-        async with self._lock:
-            await self._commit(key, events, None, "")
+    async def record(self, key: Key, decide: Callable[[], tuple[Event, ...]]) -> None:
+        """Record an operator's decision about a rollout.
+
+        `decide` is asked when nothing else is under way, so that what it checks is still so when it is recorded.
+        """
+        await self._alone(lambda: self._commit(key, decide(), None, ""))
 
     async def note_report(self, report_id: str) -> bool:
         """Record that a report was received that belongs to no attempt; False when it was received before."""
-        async with self._lock:
-            return await self._store.commit(
-                Commit(stream="reports", expected_revision=0, events=(), report_id=report_id)
-            )
+        commit = Commit(stream="reports", expected_revision=0, events=(), report_id=report_id)
+        return await self._alone(lambda: self._store.commit(commit))
 
     async def effect_done(self, command_id: str) -> None:
         """Forget an effect that has been performed."""
-        if self.outstanding.pop(command_id, None) is not None:
+        if self.outstanding.pop(command_id, None) is None:
+            return
+        try:
             await self._store.effect_done(command_id)
+        except Temporary as error:
+            # It stays in the outbox: after a restart it is performed again, which its receiver notices.
+            _log.warning("effect_not_removed", command_id=command_id, error=str(error))
 
     async def settle(self) -> int:
         """Decide until nothing is due; return the number of decisions."""
         decisions = 0
-        self.world.mark_due(self._clock.now())
+        self.world.mark_due(self._now())
         while (key := self.world.take_dirty()) is not None:
-            async with self._lock:
-                decision = advance(self.world.snapshot(key), self._clock.now())
-                if decision.events:
-                    await self._commit(key, decision.events, _effects_of(key, decision), "")
-            decisions += bool(decision.events)
+            # Most of what is looked at stays as it is: that takes no task and no turn.
+            if not self._lock.locked() and not self._advance(key).events:
+                continue
+            try:
+                decisions += await self._alone(lambda key=key: self._decide(key))  # type: ignore[misc]  # bound now
+            except BaseException:
+                self.world.mark(key)
+                raise
             assert decisions < _MOST_DECISIONS_PER_AGGREGATE * max(1, len(self.world.hosts) + 1), "decisions do not end"
         return decisions
 
     async def run(self) -> None:
-        """Settle whenever something changed or a deadline has come, until cancelled."""
+        """Settle whenever something changed or a deadline has come, until cancelled.
+
+        Raises Conflict when this controller may not go on. A store that fails for now is tried again.
+        """
         while True:
             self._wake.clear()
-            await self.settle()
+            if self._lost is not None:
+                raise self._lost
+            try:
+                await self.settle()
+            except Temporary as error:
+                _log.error("store_fails", error=str(error), retry_after_s=error.retry_after_s)
+                await asyncio.sleep(error.retry_after_s)
+                continue
             await self._until_woken()
 
     async def _until_woken(self) -> None:
         deadline = self.world.next_deadline()
-        timeout_s = None if deadline is None else max(0.0, deadline - self._clock.now()) + 0.01
+        ahead_s = _LONGEST_SLEEP_S if deadline is None else max(0.0, deadline - self._now()) + 0.01
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(min(ahead_s, _LONGEST_SLEEP_S)):
                 await self._wake.wait()
         except TimeoutError:
             pass
+
+    def _now(self) -> float:
+        """Return the time, which never goes back: a deadline that has come stays due until it is acted on."""
+        self._latest = max(self._latest, self._clock.now())
+        return self._latest
+
+    async def _alone(self, act: Callable[[], Awaitable[_T]]) -> _T:
+        """Run `act` when no other change is under way, to its end even if the caller is cancelled meanwhile.
+
+        A stream that breaks cancels its handler: had the store taken the event by then, memory would not know of it.
+        """
+
+        async def in_turn() -> _T:
+            async with self._lock:
+                return await act()
+
+        task = asyncio.get_running_loop().create_task(in_turn())
+        self._commits.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[_T]) -> None:
+        self._commits.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("not_recorded", error=str(task.exception()))
+
+    async def _decide(self, key: Key) -> bool:
+        """Decide about one aggregate and record it; return whether anything was decided."""
+        decision = self._advance(key)
+        if decision.events:
+            await self._commit(key, decision.events, _effects_of(key, decision), "")
+        return bool(decision.events)
+
+    def _advance(self, key: Key) -> Decision:
+        """Ask what follows. A bug of ours pauses the rollout it concerns and leaves the others alone."""
+        running = self.world.rollouts[key.uid].state is State.RUNNING
+        if not key.host and running and key.uid in self._stuck:
+            return Decision(events=(RolloutPaused(at=self._now(), reason=self._stuck.pop(key.uid)),))
+        try:
+            return advance(self.world.snapshot(key), self._now())
+        except Exception as error:
+            _log.exception("cannot_decide", stream=key.stream)
+            if running:
+                what = key.host or "the rollout"
+                self._stuck[key.uid] = f"internal error while deciding about {what}: {error!r}; please report it"
+                self.world.mark(Key(key.uid))
+            return NOTHING
 
     def wake(self) -> None:
         """Look for work now."""
@@ -136,8 +224,14 @@ class Engine:
             effects=effects,
             report_id=report_id,
         )
-        if not await self._store.commit(commit):
-            return False
+        self.world.rehearse(key, events)
+        try:
+            if not await self._store.commit(commit):
+                return False
+        except Conflict as error:
+            self._lost = error
+            self._wake.set()
+            raise
         for event in events:
             self.world.apply(key, event)
             _log.info("recorded", stream=key.stream, kind=type(event).__name__, what=_brief(event))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.events import AbortStarted, Event, RevertStarted, RolloutPlanned, RolloutStarted
+from controller.domain.journey import Step
 from controller.domain.rollout import FOLLOWING, Rollout, State
 from controller.services.loop import Engine
 from controller.services.planning import Prepared, prepare
@@ -61,7 +62,7 @@ class Operations:
             listed = "".join(f"\n  - {blocker}" for blocker in prepared.all_blockers)
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
-        uid = secrets.token_hex(4)
+        uid = secrets.token_hex(8)
         planned = RolloutPlanned(
             at=now,
             uid=uid,
@@ -73,7 +74,12 @@ class Operations:
             bake_s=tuple(wave.bake_s for wave in prepared.plan.waves),
             by=by,
         )
-        await self._engine.record(Key(uid), (planned, RolloutStarted(at=now, by=by)))
+
+        def decide() -> tuple[Event, ...]:
+            self._check_unclaimed(planned)
+            return (planned, RolloutStarted(at=now, by=by))
+
+        await self._engine.record(Key(uid), decide)
         return self.rollout(prepared.spec.name)
 
     def rollouts(self) -> tuple[RolloutView, ...]:
@@ -98,20 +104,30 @@ class Operations:
 
     async def abort(self, name: str, by: str, remark: str) -> RolloutView:
         """Start nothing new, bring hosts in flight back, leave finished ones."""
-        rollout = self._find(name)
-        self._check(rollout, State.ABORTING)
+        uid = self._find(name).uid
         reason = f"aborted by {by}" + (f": {remark}" if remark else "")
-        await self._engine.record(Key(rollout.uid), (AbortStarted(at=self._clock.now(), reason=reason, by=by),))
+
+        def decide() -> tuple[Event, ...]:
+            self._check(uid, State.ABORTING)
+            return (AbortStarted(at=self._clock.now(), reason=reason, by=by),)
+
+        await self._engine.record(Key(uid), decide)
         return self.rollout(name)
 
     async def revert(self, name: str, by: str, remark: str) -> RolloutView:
         """Bring every touched host back to its former kernel, finished ones too."""
-        rollout = self._find(name)
-        self._check(rollout, State.REVERTING)
-        self._check_free(rollout)
+        uid = self._find(name).uid
         reason = f"reverted by {by}" + (f": {remark}" if remark else "")
-        event = RevertStarted(at=self._clock.now(), reason=reason, by=by)
-        await self._engine.record(Key(rollout.uid), (event,))
+
+        def decide() -> tuple[Event, ...]:
+            self._check(uid, State.REVERTING)
+            self._check_free(uid)
+            return (RevertStarted(at=self._clock.now(), reason=reason, by=by),)
+
+        decide()
+        # Nobody told an ended rollout what its hosts did since: it must know their present boots before it acts.
+        await self._sessions.catch_up(uid)
+        await self._engine.record(Key(uid), decide)
         return self.rollout(name)
 
     def explain(self, name: str) -> ExplanationView:
@@ -132,17 +148,36 @@ class Operations:
             raise NotFound(f"there is no rollout {name}; `kernroll rollout list` shows those there are")
         return rollout
 
-    def _check(self, rollout: Rollout, target: State) -> None:
+    def _check(self, uid: str, target: State) -> None:
+        rollout = self._engine.world.rollouts[uid]
         if target not in FOLLOWING[rollout.state]:
             raise Conflict(f"{rollout.name} is {rollout.state.value} and cannot become {target.value}")
 
-    def _check_free(self, rollout: Rollout) -> None:
-        """Refuse to take hosts back from another rollout that holds them now."""
+    def _check_unclaimed(self, planned: RolloutPlanned) -> None:
+        """Refuse a name or a host that another start took while this one was being prepared."""
         world = self._engine.world
-        for host in world.attempts[rollout.uid]:
-            holder = world.active.get(host)
-            if holder is not None and holder != rollout.uid:
+        if world.by_name(planned.name) is not None:
+            raise Conflict(f"a rollout named {planned.name} exists already; give this one another metadata.name")
+        for one in (one for wave in planned.waves for one in wave):
+            if one.host in world.active:
+                holder = world.rollouts[world.active[one.host]].name
+                raise Conflict(f"{one.host} is held by rollout {holder}: end that one first")
+
+    def _check_free(self, uid: str) -> None:
+        """Refuse to take back hosts that another rollout holds, or that a later one has moved on since."""
+        world = self._engine.world
+        for host, attempt in world.attempts[uid].items():
+            holder = world.active.get(host, uid)
+            if holder != uid:
                 raise Conflict(f"{host} is held by rollout {world.rollouts[holder].name}: end that one first")
+            if attempt.step not in (Step.DONE, Step.LOST):
+                continue
+            for later in world.rollouts_after(uid):
+                moved = world.attempts[later.uid].get(host)
+                if moved is not None and moved.changed_kernel:
+                    raise Conflict(
+                        f"{host} was moved on to another kernel by rollout {later.name}: revert that one first"
+                    )
 
     def _attempts(self, rollout: Rollout) -> Mapping[str, Attempt]:
         return self._engine.world.attempts[rollout.uid]

@@ -1,9 +1,11 @@
 """Carries out what was decided: at least once, in order per host, until it is done or superseded."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
+from controller.domain.delivery import DeliveryStatus
 from controller.domain.effects import (
     AcknowledgeBoot,
     AgentEffect,
@@ -17,7 +19,7 @@ from controller.domain.effects import (
     RunWorkload,
     StageKernel,
 )
-from controller.domain.errors import Permanent, Temporary
+from controller.domain.errors import Conflict, Permanent, Temporary
 from controller.domain.events import DeliveryReported
 from controller.services.loop import Engine
 from controller.services.ports import Agents, Clock, Delivery, Kernels
@@ -27,17 +29,29 @@ _log = structlog.get_logger("perform")
 
 # One delivery call; staging may copy files.
 _CALL_TIMEOUT_S = 600.0
+# After an error that nobody foresaw.
+_PAUSE_S = 5.0
 
 
 class Performer:
     """Works off the outbox. Every effect is looked up again before it is tried, so a superseded one is dropped."""
 
-    def __init__(self, engine: Engine, agents: Agents, delivery: Delivery, kernels: Kernels, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        agents: Agents,
+        delivery: Delivery,
+        kernels: Kernels,
+        clock: Clock,
+        *,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
         self._engine = engine
         self._agents = agents
         self._delivery = delivery
         self._kernels = kernels
         self._clock = clock
+        self._pause_s = pause_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[str] = set()
         self._hosts: dict[str, asyncio.Lock] = {}
@@ -70,39 +84,57 @@ class Performer:
     async def _work(self, effect: Effect) -> None:
         try:
             if isinstance(effect, RunWorkload | CancelCommand):
-                await self._send(effect)
+                await self._insist(effect, lambda: self._send(effect))
             else:
                 async with self._hosts.setdefault(effect.host, asyncio.Lock()):
-                    await self._deliver(effect)
+                    await self._insist(effect, lambda: self._deliver(effect))
         finally:
             self._running.discard(effect.command_id)
 
-    async def _send(self, effect: AgentEffect) -> None:
-        """Hand a command to the agent's stream; when it is away, its next Hello triggers this again."""
-        if effect.command_id not in self._engine.outstanding:
-            return
-        sent = await self._agents.send(effect)
-        _log.info("sent" if sent else "waiting_for_agent", command_id=effect.command_id)
-        if sent and isinstance(effect, CancelCommand):
-            await self._engine.effect_done(effect.command_id)
-
-    async def _deliver(self, effect: DeliveryEffect) -> None:
+    async def _insist(self, effect: Effect, act: Callable[[], Awaitable[None]]) -> None:
+        """Try until it is done or superseded. Whatever goes wrong, an outstanding effect is never let go of."""
         while effect.command_id in self._engine.outstanding:
             try:
-                async with asyncio.timeout(_CALL_TIMEOUT_S):
-                    await self._call(effect)
-            except Temporary as error:
-                _log.warning("delivery_retry", command_id=effect.command_id, error=str(error))
-                await asyncio.sleep(error.retry_after_s)
-                continue
-            except TimeoutError:
-                _log.warning("delivery_timed_out", command_id=effect.command_id)
-                continue
-            except Permanent as error:
-                await self._answer(effect, str(error))
+                await act()
+            except Conflict:
+                # This controller may not go on; its loop ends it.
                 return
-            await self._answer(effect, "")
-            return
+            except Temporary as error:
+                _log.warning("retry", command_id=effect.command_id, error=str(error), after_s=error.retry_after_s)
+                await asyncio.sleep(error.retry_after_s)
+            except Exception:
+                _log.exception("cannot_perform", command_id=effect.command_id)
+                await asyncio.sleep(self._pause_s)
+            else:
+                return
+
+    async def _send(self, effect: AgentEffect) -> None:
+        """Hand a command to the agent's stream; when it is away, its next Hello triggers this again."""
+        sent = await self._agents.send(effect)
+        _log.info("sent" if sent else "waiting_for_agent", command_id=effect.command_id)
+
+    async def _deliver(self, effect: DeliveryEffect) -> None:
+        status, refused = None, ""
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                await self._call(effect)
+                status = await self._status(effect)
+        except TimeoutError as error:
+            raise Temporary(f"no answer from the delivery of {effect.host} in time") from error
+        except Permanent as error:
+            refused = str(error)
+        await self._answer(effect, status, refused)
+
+    async def _status(self, effect: DeliveryEffect) -> DeliveryStatus | None:
+        """Return the kernel side afterwards; None when it cannot be had and nothing depends on it."""
+        try:
+            return await self._delivery.status(effect.host)
+        except Temporary as error:
+            if isinstance(effect, StageKernel):
+                # The way back is read from it: a host whose old kernel nobody knows could not be returned.
+                raise
+            _log.warning("delivery_status", host=effect.host, error=str(error))
+            return None
 
     async def _call(self, effect: DeliveryEffect) -> None:
         delivery, host, command_id = self._delivery, effect.host, effect.command_id
@@ -126,24 +158,17 @@ class Performer:
             case RevertKernel():
                 await delivery.revert(host, command_id, effect.kernel)
 
-    async def _answer(self, effect: DeliveryEffect, error: str) -> None:
+    async def _answer(self, effect: DeliveryEffect, status: DeliveryStatus | None, error: str) -> None:
         """Record how it went, then forget the effect; a crash in between only repeats an idempotent call."""
         if error:
             _log.warning("delivery_refused", command_id=effect.command_id, error=error)
-        default = running = ""
-        if not error:
-            try:
-                status = await self._delivery.status(effect.host)
-                default, running = status.default, status.running or ""
-            except (Temporary, Permanent) as failure:
-                _log.warning("delivery_status", host=effect.host, error=str(failure))
         uid = effect.command_id.partition("/")[0]
         report = DeliveryReported(
             at=self._clock.now(),
             command_id=effect.command_id,
             error=error,
-            default_kernel=default,
-            running_kernel=running,
+            default_kernel=status.default if status else "",
+            running_kernel=(status.running or "") if status else "",
         )
         if effect.command_id in self._engine.outstanding:
             await self._engine.observe(Key(uid, effect.host), report)

@@ -1,15 +1,17 @@
 """Agents' sessions: what a host says becomes a recorded observation; what it is asked goes down its stream."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from controller.domain.attempt import Attempt
-from controller.domain.effects import AgentEffect
-from controller.domain.errors import Permanent
+from controller.domain.effects import AgentEffect, CancelCommand
+from controller.domain.errors import Permanent, Temporary
 from controller.domain.events import CommandReported, FatalLogged, HostHeard, HostSilent, RunReported
 from controller.domain.hosts import Host
+from controller.domain.journey import Step
 from controller.gate.kernel_log import Severity, classify
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
@@ -17,6 +19,9 @@ from controller.services.world import Key
 from controller.views.models import LiveProgress
 
 _log = structlog.get_logger("sessions")
+
+# A stream that takes nothing for this long is broken.
+_SEND_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,9 @@ class Sessions:
         now = self._clock.now()
         heard = replace(host, connected=True, last_seen=now)
         await self._store.save_host(heard)
+        if self._connected.get(session.host) is not session:
+            # A newer session began meanwhile: what it says of the host is newer too.
+            return
         self._engine.world.hosts[host.name] = heard
         attempt = self._engine.world.active_attempt(host.name)
         if attempt is not None and _is_news(attempt, host):
@@ -78,11 +86,18 @@ class Sessions:
         now = self._clock.now()
         if known is not None:
             self._engine.world.hosts[session.host] = replace(known, connected=False, last_seen=now)
-        attempt = self._engine.world.active_attempt(session.host)
-        if attempt is not None and attempt.silent_since is None:
-            await self._engine.observe(Key(attempt.uid, attempt.host), HostSilent(at=now))
         await self._engine.touch()
         _log.info("disconnected", host=session.host)
+        while not self.is_connected(session.host):
+            attempt = self._engine.world.active_attempt(session.host)
+            if attempt is None or attempt.silent_since is not None:
+                return
+            try:
+                await self._engine.observe(Key(attempt.uid, attempt.host), HostSilent(at=now))
+            except Temporary as error:
+                # Unrecorded, this silence would never end: nobody else notices that the host is gone.
+                _log.warning("silence_not_recorded", host=session.host, error=str(error))
+                await asyncio.sleep(error.retry_after_s)
 
     def heartbeat(self, host: str) -> None:
         """Note that the host is alive."""
@@ -95,22 +110,43 @@ class Sessions:
         self.live[host] = progress
         await self._engine.touch()
 
-    async def accepted(self, command_id: str) -> None:
-        """The agent holds the command durably: no need to send it again."""
-        await self._engine.effect_done(command_id)
+    async def accepted(self, host: str, command_id: str, refused: str) -> None:
+        """The agent holds the command durably: no need to send it again. What it refuses it also reports."""
+        effect = self._engine.outstanding.get(command_id)
+        if not isinstance(effect, AgentEffect) or effect.host != host:
+            return
+        if not refused or isinstance(effect, CancelCommand):
+            await self._engine.effect_done(command_id)
+
+    async def catch_up(self, uid: str) -> None:
+        """Tell an ended rollout's attempts what their hosts have said since."""
+        for name, attempt in self._engine.world.attempts[uid].items():
+            host = self._engine.world.hosts.get(name)
+            if host is None or attempt.step not in (Step.DONE, Step.LOST):
+                continue
+            now = self._clock.now()
+            if not host.connected:
+                await self._engine.observe(Key(uid, name), HostSilent(at=now))
+            elif _is_news(attempt, host):
+                event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
+                await self._engine.observe(Key(uid, name), event)
 
     async def reported(self, host: str, report: RunReported | CommandReported | LogReported) -> None:
         """Record a report durably; returning means it may be acknowledged. A repeated one changes nothing."""
         if isinstance(report, LogReported):
             await self._kernel_log(host, report)
             return
-        uid = report.command_id.partition("/")[0]
+        uid, _, rest = report.command_id.partition("/")
+        if rest.partition("/")[0] != host:
+            _log.warning("report_of_another_host", host=host, command_id=report.command_id)
+            await self._engine.note_report(_own(host, report.report_id))
+            return
         attempt = self._engine.world.attempts.get(uid, {}).get(host)
         if attempt is None:
             _log.warning("report_of_unknown_command", host=host, command_id=report.command_id)
-            await self._engine.note_report(report.report_id)
+            await self._engine.note_report(_own(host, report.report_id))
             return
-        await self._engine.observe(Key(uid, host), report, report_id=report.report_id)
+        await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))
         if isinstance(report, CommandReported):
             await self._engine.effect_done(report.command_id)
 
@@ -118,7 +154,7 @@ class Sessions:
         attempt = self._engine.world.active_attempt(host)
         fatal = [finding for finding in classify(report.lines) if finding.severity is Severity.FATAL]
         if attempt is None or not fatal:
-            await self._engine.note_report(report.report_id)
+            await self._engine.note_report(_own(host, report.report_id))
             return
         event = FatalLogged(
             at=self._clock.now(),
@@ -127,19 +163,29 @@ class Sessions:
             signature=fatal[0].signature,
             line=fatal[0].line,
         )
-        await self._engine.observe(Key(attempt.uid, host), event, report_id=report.report_id)
+        await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
 
     async def send(self, effect: AgentEffect) -> bool:
         """See Agents.send."""
         session = self._connected.get(effect.host)
         if session is None:
             return False
-        await session.send(effect)
+        try:
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                await session.send(effect)
+        except TimeoutError as error:
+            session.close(f"a command was not taken within {_SEND_TIMEOUT_S:.0f} s")
+            raise Temporary(f"{effect.host} does not take what it is sent", retry_after_s=1.0) from error
         return True
 
     def is_connected(self, host: str) -> bool:
         """Whether the host has a stream now."""
         return host in self._connected
+
+
+def _own(host: str, report_id: str) -> str:
+    """Return the report's name among those of all hosts: no host can use up another's."""
+    return f"{host}/{report_id}"
 
 
 def _is_news(attempt: Attempt, host: Host) -> bool:

@@ -1,6 +1,7 @@
 """Listens to the delivery side of every host in an active rollout: a trial boot that ended is told to its attempt."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import structlog
 
@@ -13,14 +14,18 @@ from controller.services.world import Key
 
 _log = structlog.get_logger("watching")
 
+# After a watch that broke.
+_PAUSE_S = 1.0
+
 
 class Watcher:
     """Keeps one watch over the hosts that active rollouts hold, and starts it anew when that set changes."""
 
-    def __init__(self, engine: Engine, delivery: Delivery, clock: Clock) -> None:
+    def __init__(self, engine: Engine, delivery: Delivery, clock: Clock, *, pause_s: float = _PAUSE_S) -> None:
         self._engine = engine
         self._delivery = delivery
         self._clock = clock
+        self._pause_s = pause_s
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -39,27 +44,43 @@ class Watcher:
             await _ended(task)
 
     async def _watch(self, hosts: tuple[str, ...]) -> None:
-        async for status in self._delivery.watch(hosts):
-            await self.noticed(status)
+        """Watch these hosts until cancelled. A watch that breaks begins anew, with the present state of every host."""
+        while True:
+            changes = self._delivery.watch(hosts)
+            try:
+                async for status in changes:
+                    await self.noticed(status)
+            except Exception:
+                _log.exception("watch_broke", hosts=len(hosts))
+            finally:
+                if isinstance(changes, AsyncGenerator):
+                    await changes.aclose()
+            await asyncio.sleep(self._pause_s)
 
     async def noticed(self, status: DeliveryStatus) -> None:
         """Tell the host's attempt if the boot it asked for has ended by itself."""
         attempt = self._engine.world.active_attempt(status.host)
         if attempt is None:
             return
-        ended = _trial_end(attempt, status, self._clock.now())
+        ended = _trial_end(attempt, status, self._clock.now(), self._engine.resumed_at)
         if ended is not None:
             _log.info("trial_ended", host=status.host, end=ended.end, line=ended.line)
             await self._engine.observe(Key(attempt.uid, attempt.host), ended)
 
 
-def _trial_end(attempt: Attempt, status: DeliveryStatus, now: float) -> TrialEnded | None:
+def _trial_end(attempt: Attempt, status: DeliveryStatus, now: float, resumed_at: float) -> TrialEnded | None:
     if attempt.trial is not None or not attempt.trial_command_id:
         return None
     for boot in status.boots:
         asked = boot.command_id == attempt.trial_command_id
         if asked and boot.end is not None and boot.end not in (BootEnd.REPLACED, BootEnd.STOPPED):
-            return TrialEnded(at=now, command_id=boot.command_id, end=boot.end, line=boot.console_line)
+            return TrialEnded(
+                at=now,
+                command_id=boot.command_id,
+                end=boot.end,
+                line=boot.console_line,
+                unattended=boot.started_at < resumed_at,
+            )
     return None
 
 

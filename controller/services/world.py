@@ -14,7 +14,7 @@ from controller.domain.events import (
     RolloutPlanned,
 )
 from controller.domain.hosts import Host
-from controller.domain.policy import policy_of
+from controller.domain.policy import Policy, policy_of
 from controller.domain.rollout import Rollout, Tally, evolve_rollout, planned_rollout, tally_moved
 from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.spec import parse_spec
@@ -62,6 +62,21 @@ class World:
     deadlines: list[tuple[float, int, Key]] = field(default_factory=list)
     _pushed: int = 0
 
+    def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
+        """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+        if key.host:
+            attempt = self.attempts[key.uid][key.host]
+            for event in events:
+                attempt = evolve(attempt, event)  # type: ignore[arg-type]  # streams keep the two kinds apart
+            return
+        rollout = self.rollouts.get(key.uid)
+        for event in events:
+            if rollout is None:
+                assert isinstance(event, RolloutPlanned), f"{key.uid}: {type(event).__name__} before it is planned"
+                rollout = planned_rollout(event, _policy(event))
+            else:
+                rollout = evolve_rollout(rollout, event)  # type: ignore[arg-type]  # as above
+
     def apply(self, key: Key, event: Event) -> None:
         """Fold one event and mark what it makes worth looking at."""
         if key.host:
@@ -72,8 +87,7 @@ class World:
             self._apply_rollout(key, event)
 
     def _plan(self, event: RolloutPlanned) -> None:
-        spec = parse_spec(event.spec_yaml, f"{event.name} as planned")
-        rollout = planned_rollout(event, policy_of(spec, event.bake_s))
+        rollout = planned_rollout(event, _policy(event))
         attempts: dict[str, Attempt] = {}
         tally = Tally()
         for wave, hosts in enumerate(event.waves):
@@ -112,15 +126,17 @@ class World:
         before = self.attempts[key.uid][key.host]
         after = evolve(before, event)
         self.attempts[key.uid][key.host] = after
-        if before.step is not after.step or before.failure != after.failure:
+        counted = (before.step, before.failure, before.unheard) != (after.step, after.failure, after.unheard)
+        if counted:
             self.tallies[key.uid] = tally_moved(self.tallies[key.uid], before, after)
             self.mark(Key(key.uid))
         self.mark(key)
         silence_s = self.rollouts[key.uid].policy.silence_timeout_s
-        wake = after.wake_at(silence_s)
-        if wake is not None and wake != before.wake_at(silence_s):
-            self._pushed += 1
-            heapq.heappush(self.deadlines, (wake, self._pushed, key))
+        known = before.wake_times(silence_s)
+        for wake in after.wake_times(silence_s):
+            if wake not in known:
+                self._pushed += 1
+                heapq.heappush(self.deadlines, (wake, self._pushed, key))
 
     def mark(self, key: Key) -> None:
         """Look at this aggregate again."""
@@ -169,6 +185,11 @@ class World:
         """Return the rollout of this name, or None."""
         return next((rollout for rollout in self.rollouts.values() if rollout.name == name), None)
 
+    def rollouts_after(self, uid: str) -> Iterable[Rollout]:
+        """Return the rollouts planned after this one, oldest first."""
+        ordered = list(self.rollouts)
+        return (self.rollouts[later] for later in ordered[ordered.index(uid) + 1 :])
+
     def active_attempt(self, host: str) -> Attempt | None:
         """Return the attempt of the rollout that holds the host, or None."""
         uid = self.active.get(host)
@@ -177,6 +198,10 @@ class World:
     def active_hosts(self) -> tuple[str, ...]:
         """Return the hosts that unfinished rollouts hold, sorted."""
         return tuple(sorted(self.active))
+
+
+def _policy(event: RolloutPlanned) -> Policy:
+    return policy_of(parse_spec(event.spec_yaml, f"{event.name} as planned"), event.bake_s)
 
 
 def folded(events: Iterable[tuple[str, Event]], hosts: Mapping[str, Host]) -> World:

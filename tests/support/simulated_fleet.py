@@ -213,7 +213,12 @@ class Simulation:
         self.record(Key(UID), AbortStarted(at=self.now, reason="enough", by="test"))
 
     def revert(self) -> None:
-        """The operator reverts."""
+        """The operator reverts; an ended rollout first learns the present boots of its hosts."""
+        if self.rollout.ended:
+            for name, attempt in self.world.attempts[UID].items():
+                host = self.hosts[name]
+                if attempt.step in (Step.DONE, Step.LOST) and not host.silenced:
+                    self.record(Key(UID, name), HostHeard(at=self.now, boot_id=host.boot_id, release=host.release))
         self.record(Key(UID), RevertStarted(at=self.now, reason="go back", by="test"))
 
     def run(self, *, until: Callable[[], bool] = lambda: False, horizon_s: float = 5000.0) -> None:

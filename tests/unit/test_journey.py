@@ -206,6 +206,9 @@ def _taken_by_scenarios() -> set[tuple[Step, Trigger]]:
 def _taken_by_operators() -> set[tuple[Step, Trigger]]:
     taken: set[tuple[Step, Trigger]] = set()
     for step in _REVERTED_IN:
+        if step is Step.LOST:
+            # Reached by asking twice: test_a_second_revert_tries_lost_hosts_again.
+            continue
         simulation = Simulation([["a"], ["b"]])
         # Drain and uncordon pass at once on hosts outside a cluster: stop between two decisions to stand in them.
         reached = stop_in(simulation, step)
@@ -273,7 +276,24 @@ def _taken_by_messages() -> set[tuple[Step, Trigger]]:
     return taken | arm.taken
 
 
+def lost_and_asked_again() -> Simulation:
+    """A host that did not come back, and an operator who asks for the revert once more when it can be reached."""
+    simulation = one(Faults(unanswered="revert", measurements=[CommandState.COMPLETED, CommandState.FAILED]))
+    assert simulation.rollout.state is State.REVERT_INCOMPLETE
+    simulation.hosts["a"].faults.unanswered = ""
+    simulation.now += 3600.0
+    simulation.revert()
+    simulation.run()
+    return simulation
+
+
+def test_a_second_revert_tries_lost_hosts_again() -> None:
+    simulation = lost_and_asked_again()
+    assert simulation.rollout.state is State.REVERTED
+    assert simulation.hosts["a"].running == OLD
+
+
 def test_every_row_of_the_table_is_reached() -> None:
-    taken = _taken_by_scenarios() | _taken_by_operators() | _taken_by_messages()
+    taken = _taken_by_scenarios() | _taken_by_operators() | _taken_by_messages() | lost_and_asked_again().taken
     missing = {pair for pair in TRANSITIONS if pair not in taken}
     assert not missing, sorted(missing)

@@ -131,8 +131,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 done = agent_pb2.Acknowledgement(report_ids=[message.report.report_id])
                 await write(agent_pb2.ControllerMessage(acknowledgement=done))
             case "receipt":
-                if not message.receipt.refused:
-                    await self._sessions.accepted(message.receipt.command_id)
+                await self._sessions.accepted(session.host, message.receipt.command_id, message.receipt.refused)
             case "progress":
                 progress = LiveProgress(message.progress.step, message.progress.fraction)
                 await self._sessions.progressed(session.host, progress)
