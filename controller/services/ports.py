@@ -118,6 +118,8 @@ class Store(Protocol):
     async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
         """Use a token once and record the host's key, in one transaction.
 
+        A host that asks again with the key it is enrolled with uses nothing up: its first answer may have been lost.
+
         Raises Permanent for an unknown, used-up or expired token, Conflict when the host is enrolled with another key.
         """
 

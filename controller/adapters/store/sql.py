@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, event, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import delete, event, func, insert, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from controller.adapters.store import tables
@@ -75,6 +76,11 @@ class SqlStore:
         return True
 
     async def _append(self, connection: AsyncConnection, commit: Commit) -> None:
+        revision = select(func.coalesce(func.max(tables.events.c.revision), 0)).where(
+            tables.events.c.stream == commit.stream
+        )
+        if (await connection.execute(revision)).scalar_one() != commit.expected_revision:
+            raise Conflict(f"{commit.stream} is not at revision {commit.expected_revision} any more")
         rows = [
             {
                 "stream": commit.stream,
@@ -129,16 +135,18 @@ class SqlStore:
         async with self._transaction() as connection:
             token = tables.tokens.c.secret_digest == secret_digest
             row = (await connection.execute(select(tables.tokens).where(token))).first()
-            if row is None or row.uses < 1 or row.expires_at <= now:
-                raise Permanent(
-                    "the join token is unknown, used up or expired: make one with `kernroll controller token create`"
-                )
             known = (
                 await connection.execute(select(tables.enrolled).where(tables.enrolled.c.host == enrolled.host))
             ).first()
-            if known is not None and known.key_digest != enrolled.key_digest:
+            again = known is not None and known.key_digest == enrolled.key_digest
+            if row is None or row.expires_at <= now or (row.uses < 1 and not again):
+                raise Permanent(
+                    "the join token is unknown, used up or expired: make one with `kernroll controller token create`"
+                )
+            if known is not None and not again:
                 raise Conflict(f"{enrolled.host} is enrolled with another key; two machines cannot share a name")
-            await connection.execute(update(tables.tokens).where(token).values(uses=tables.tokens.c.uses - 1))
+            if not again:
+                await connection.execute(update(tables.tokens).where(token).values(uses=tables.tokens.c.uses - 1))
             await connection.execute(delete(tables.enrolled).where(tables.enrolled.c.host == enrolled.host))
             await connection.execute(
                 insert(tables.enrolled).values(
@@ -160,13 +168,20 @@ class SqlStore:
         try:
             async with self._engine.begin() as connection:
                 yield connection
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             raise Temporary(f"{self._where} cannot be used: {error.orig}") from error
+        except PoolTimeout as error:
+            raise Temporary(f"{self._where} has too much to do") from error
+        except DBAPIError as error:
+            raise Permanent(f"{self._where} is damaged or not a kernroll database: {error.orig}") from error
 
 
 def sqlite_store(path: Path) -> SqlStore:
     """Return a store on one SQLite file; the file is made when the store is opened."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": 30})
+    # SQLite has one writer at a time: one connection, waited for in turn, instead of many that race for its lock.
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": 30}, pool_size=1, max_overflow=0, pool_timeout=60
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -1,0 +1,115 @@
+"""The store port in memory, for tests and simulations: the same promises, and failures on request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from controller.domain.effects import Effect
+from controller.domain.errors import Conflict, KernrollError, Permanent
+from controller.domain.hosts import Host
+from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
+
+
+@dataclass(slots=True)
+class Disk:
+    """What outlives a controller; several stores may be opened on one."""
+
+    epoch: int = 0
+    log: list[Logged] = field(default_factory=list)
+    revisions: dict[str, int] = field(default_factory=dict)
+    # Command id -> (stream, effect), oldest first.
+    effects: dict[str, tuple[str, Effect]] = field(default_factory=dict)
+    reports: set[str] = field(default_factory=set)
+    hosts: dict[str, Host] = field(default_factory=dict)
+    tokens: dict[str, TokenGrant] = field(default_factory=dict)
+    enrolled: dict[str, Enrolled] = field(default_factory=dict)
+    # Raised by every write while it is set, and nothing is written: a full disk.
+    failure: KernrollError | None = None
+
+
+class MemoryStore:
+    """A Store on a `Disk`."""
+
+    def __init__(self, disk: Disk | None = None) -> None:
+        self.disk = disk or Disk()
+        self._epoch = 0
+
+    async def open(self) -> int:
+        """See Store.open."""
+        with self._writing() as disk:
+            disk.epoch += 1
+            self._epoch = disk.epoch
+        return self._epoch
+
+    async def close(self) -> None:
+        """See Store.close."""
+
+    async def load(self) -> Loaded:
+        """See Store.load."""
+        return Loaded(events=tuple(self.disk.log), hosts=dict(self.disk.hosts), effects=await self.outstanding())
+
+    async def commit(self, commit: Commit) -> bool:
+        """See Store.commit."""
+        with self._writing() as disk:
+            if disk.epoch != self._epoch:
+                raise Conflict(f"another controller has taken over (epoch {disk.epoch}, ours is {self._epoch})")
+            if commit.report_id in disk.reports:
+                return False
+            if commit.events and disk.revisions.get(commit.stream, 0) != commit.expected_revision:
+                raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}")
+            if commit.report_id:
+                disk.reports.add(commit.report_id)
+            self._append(commit)
+            if commit.effects is not None:
+                kept = {name: one for name, one in disk.effects.items() if one[0] != commit.stream}
+                disk.effects = {**kept, **{one.command_id: (commit.stream, one) for one in commit.effects}}
+        return True
+
+    def _append(self, commit: Commit) -> None:
+        disk = self.disk
+        for revision, event in enumerate(commit.events, start=commit.expected_revision + 1):
+            disk.log.append(Logged(number=len(disk.log) + 1, stream=commit.stream, revision=revision, event=event))
+            disk.revisions[commit.stream] = revision
+
+    async def effect_done(self, command_id: str) -> None:
+        """See Store.effect_done."""
+        with self._writing() as disk:
+            disk.effects.pop(command_id, None)
+
+    async def outstanding(self) -> tuple[Effect, ...]:
+        """See Store.outstanding."""
+        return tuple(effect for _, effect in self.disk.effects.values())
+
+    async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
+        """See Store.events."""
+        own, of_hosts = rollout_stream(rollout_uid), attempt_stream(rollout_uid, "")
+        return tuple(one for one in self.disk.log if one.stream == own or one.stream.startswith(of_hosts))
+
+    async def save_host(self, host: Host) -> None:
+        """See Store.save_host."""
+        with self._writing() as disk:
+            disk.hosts[host.name] = host
+
+    async def create_token(self, grant: TokenGrant) -> None:
+        """See Store.create_token."""
+        with self._writing() as disk:
+            disk.tokens[grant.secret_digest] = grant
+
+    async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
+        """See Store.redeem_token."""
+        with self._writing() as disk:
+            grant, known = disk.tokens.get(secret_digest), disk.enrolled.get(enrolled.host)
+            again = known is not None and known.key_digest == enrolled.key_digest
+            if grant is None or grant.expires_at <= now or (grant.uses < 1 and not again):
+                raise Permanent("the join token is unknown, used up or expired")
+            if known is not None and not again:
+                raise Conflict(f"{enrolled.host} is enrolled with another key; two machines cannot share a name")
+            if not again:
+                disk.tokens[secret_digest] = replace(grant, uses=grant.uses - 1)
+            disk.enrolled[enrolled.host] = enrolled
+
+    @contextmanager
+    def _writing(self) -> Iterator[Disk]:
+        if self.disk.failure is not None:
+            raise self.disk.failure
+        yield self.disk
