@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from controller.adapters.cache import Cache
-from controller.adapters.certificates import Authority, expires_before, open_authority, write_operator
+from controller.adapters.certificates import Authority, open_authority, operator_is_stale, write_operator
 from controller.adapters.clock import SystemClock
 from controller.adapters.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.kernels import KernelStore
@@ -28,7 +28,7 @@ from controller.services.enrollment import Enrollment
 from controller.services.loop import Engine
 from controller.services.operations import Operations
 from controller.services.perform import Performer
-from controller.services.ports import Clock
+from controller.services.ports import Clock, Store
 from controller.services.sessions import Sessions
 from controller.services.watching import Watcher
 from controller.settings import Settings
@@ -38,6 +38,9 @@ _log = structlog.get_logger("controller")
 
 _STOP_GRACE_S = 2.0
 _OPERATOR_RENEWAL_S = 30 * 86_400.0
+# The largest message that is taken in: a specification, or a run with its evidence.
+_MESSAGE_BYTES = 4 * 2**20
+_ENROLLMENT_BYTES = 64 * 2**10
 _SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
@@ -58,9 +61,17 @@ def run_controller(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    store = sqlite_store(settings.state_dir / "kernroll.db")
+    try:
+        await _serve_from(store, settings)
+    finally:
+        # Its thread would keep the process alive, whatever the reason for the end.
+        await store.close()
+
+
+async def _serve_from(store: Store, settings: Settings) -> None:
     clock = SystemClock()
     authority = open_authority(settings.state_dir / "authority", clock.now())
-    store = sqlite_store(settings.state_dir / "kernroll.db")
     epoch = await store.open()
     cache = Cache(root=settings.cache_dir) if settings.cache_dir else Cache.from_environment()
     kernels = StoredKernels(KernelStore(cache))
@@ -74,10 +85,11 @@ async def _serve(settings: Settings) -> None:
     sessions.on_connected = performer.host_connected
     enrollment = Enrollment(store, authority, clock)
     operations = Operations(engine, store, sessions, kernels, clock)
-    if not settings.insecure_plaintext and expires_before(settings.client_dir, clock.now() + _OPERATOR_RENEWAL_S):
+    renewal = clock.now() + _OPERATOR_RENEWAL_S
+    if not settings.insecure_plaintext and operator_is_stale(settings.client_dir, authority, renewal):
         write_operator(settings.client_dir, authority.operator(_user_name(), clock.now()))
     await engine.start()
-    servers = await _listen(settings, authority, clock, epoch, (sessions, operations, enrollment))
+    servers = await listen(settings, authority, clock, epoch, (sessions, operations, enrollment))
     tasks = [asyncio.create_task(engine.run()), asyncio.create_task(Watcher(engine, delivery, clock).run())]
     _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epoch)
     try:
@@ -89,7 +101,7 @@ async def _serve(settings: Settings) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await store.close()
+        await engine.close()
 
 
 async def _until_stopped(tasks: list[asyncio.Task[None]]) -> None:
@@ -105,7 +117,7 @@ async def _until_stopped(tasks: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-async def _listen(
+async def listen(
     settings: Settings,
     authority: Authority,
     clock: Clock,
@@ -114,7 +126,9 @@ async def _listen(
 ) -> list[grpc.aio.Server]:
     sessions, operations, enrollment = services
     plaintext = settings.insecure_plaintext
-    main, enrolling = grpc.aio.server(options=_SERVER_OPTIONS), grpc.aio.server(options=_SERVER_OPTIONS)
+    main = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(_MESSAGE_BYTES)))
+    # Whoever enrolls is nobody yet.
+    enrolling = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(_ENROLLMENT_BYTES)))
     agent_pb2_grpc.add_AgentServiceServicer_to_server(
         AgentService(
             sessions,
@@ -147,6 +161,10 @@ async def _listen(
     await main.start()
     await enrolling.start()
     return [main, enrolling]
+
+
+def _at_most(size_bytes: int) -> tuple[str, int]:
+    return ("grpc.max_receive_message_length", size_bytes)
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:

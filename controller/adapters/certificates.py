@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -24,6 +25,8 @@ TOKEN_PREFIX = "kr1."
 
 _AUTHORITY_DAYS = 3650
 _LEAF_DAYS = 90
+# Made anew at every start and never written down; a controller may run for long.
+_SERVER_DAYS = 825
 # Clocks of hosts may be behind.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -63,16 +66,24 @@ class Authority:
         """Return credentials for the controller's listeners."""
         names: list[x509.GeneralName] = [x509.DNSName(SERVER_NAME), x509.DNSName("localhost")]
         names += [x509.DNSName(address) for address in addresses if not _is_address(address)]
-        return self._leaf(SERVER_NAME, names, ExtendedKeyUsageOID.SERVER_AUTH, now)
+        return self._leaf(SERVER_NAME, names, ExtendedKeyUsageOID.SERVER_AUTH, now, days=_SERVER_DAYS)
 
     def operator(self, name: str, now: float) -> Credentials:
         """Return credentials for an operator."""
         uri = x509.UniformResourceIdentifier(f"kernroll://operator/{name}")
         return self._leaf(name, [uri], ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
-    def _leaf(self, name: str, names: list[x509.GeneralName], usage: x509.ObjectIdentifier, now: float) -> Credentials:
+    def _leaf(
+        self,
+        name: str,
+        names: list[x509.GeneralName],
+        usage: x509.ObjectIdentifier,
+        now: float,
+        *,
+        days: int = _LEAF_DAYS,
+    ) -> Credentials:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(name, key.public_key(), names, usage, now)
+        certificate = self._sign(name, key.public_key(), names, usage, now, days=days)
         return Credentials(
             key_pem=_key_pem(key),
             certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
@@ -83,12 +94,12 @@ class Authority:
         """Sign an agent's request; raises InvalidInput when it is not a valid request for this host."""
         try:
             request = x509.load_pem_x509_csr(request_pem)
-        except ValueError as error:
+            names = [str(name.value) for name in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+            public_key, signed = request.public_key(), request.is_signature_valid
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise InvalidInput(f"{host}: the certificate signing request cannot be read: {error}") from error
-        names = [str(name.value) for name in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        if not request.is_signature_valid or names != [host]:
+        if not signed or names != [host]:
             raise InvalidInput(f"{host}: the certificate signing request is for {names or 'nobody'}")
-        public_key = request.public_key()
         if not isinstance(public_key, ec.EllipticCurvePublicKey):
             raise InvalidInput(f"{host}: the certificate signing request must carry an elliptic-curve key")
         uri = x509.UniformResourceIdentifier(f"kernroll://agent/{host}")
@@ -108,6 +119,8 @@ class Authority:
         names: list[x509.GeneralName],
         usage: x509.ObjectIdentifier,
         now: float,
+        *,
+        days: int = _LEAF_DAYS,
     ) -> x509.Certificate:
         begin = datetime.datetime.fromtimestamp(now, datetime.UTC) - _BACKDATED
         return (
@@ -117,7 +130,7 @@ class Authority:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(begin)
-            .not_valid_after(begin + datetime.timedelta(days=_LEAF_DAYS))
+            .not_valid_after(begin + datetime.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -135,10 +148,7 @@ def open_authority(directory: Path, now: float) -> Authority:
     """Return the authority kept in `directory`, making it on first use. The key is readable by its owner only."""
     key_path, certificate_path = directory / "ca-key.pem", directory / "ca.pem"
     if key_path.exists() and certificate_path.exists():
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Permanent(f"{key_path} is not an elliptic-curve key: move it away to let a new authority be made")
-        return Authority(key, x509.load_pem_x509_certificate(certificate_path.read_bytes()))
+        return _load_authority(key_path, certificate_path)
     key = ec.generate_private_key(ec.SECP256R1())
     begin = datetime.datetime.fromtimestamp(now, datetime.UTC) - _BACKDATED
     certificate = (
@@ -154,7 +164,22 @@ def open_authority(directory: Path, now: float) -> Authority:
     )
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(key_path, _key_pem(key))
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    # Last and in one piece: an authority whose certificate is there is whole.
+    write_private(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
+    return Authority(key, certificate)
+
+
+def _load_authority(key_path: Path, certificate_path: Path) -> Authority:
+    advice = f"restore {key_path.parent} from a backup, or move it away to let a new authority be made"
+    try:
+        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise Permanent(f"the authority in {key_path.parent} cannot be read: {error}; {advice}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Permanent(f"{key_path} is not an elliptic-curve key: {advice}")
+    if certificate.public_key() != key.public_key():
+        raise Permanent(f"{certificate_path} and {key_path.name} do not belong together: {advice}")
     return Authority(key, certificate)
 
 
@@ -162,8 +187,9 @@ def write_operator(directory: Path, credentials: Credentials) -> None:
     """Write an operator's credentials where the command line finds them."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(directory / "operator-key.pem", credentials.key_pem)
-    (directory / "operator.pem").write_bytes(credentials.certificate_pem)
-    (directory / "ca.pem").write_bytes(credentials.authority_pem)
+    write_private(directory / "ca.pem", credentials.authority_pem)
+    # Last: whoever finds the certificate finds everything that belongs to it.
+    write_private(directory / "operator.pem", credentials.certificate_pem)
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -178,12 +204,16 @@ def write_private(path: Path, content: bytes) -> None:
     partial.rename(path)
 
 
-def expires_before(directory: Path, moment: float) -> bool:
-    """Whether the operator's certificate in `directory` is missing or ends before `moment`."""
-    path = directory / "operator.pem"
-    if not path.exists():
+def operator_is_stale(directory: Path, authority: Authority, moment: float) -> bool:
+    """Whether the operator's credentials in `directory` are missing, damaged, of another authority or end too soon."""
+    try:
+        certificate = x509.load_pem_x509_certificate((directory / "operator.pem").read_bytes())
+        authority_pem = (directory / "ca.pem").read_bytes()
+        key = serialization.load_pem_private_key((directory / "operator-key.pem").read_bytes(), password=None)
+    except (OSError, ValueError, TypeError):
         return True
-    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp() < moment
+    belongs = authority_pem == authority.certificate_pem and certificate.public_key() == key.public_key()
+    return not belongs or certificate.not_valid_after_utc.timestamp() < moment
 
 
 def _name(common_name: str) -> x509.Name:

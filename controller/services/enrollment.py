@@ -1,6 +1,7 @@
 """Join tokens and enrollment: a secret that is kept only as its digest, exchanged for a certificate."""
 
 import hashlib
+import re
 import secrets
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from controller.services.records import Enrolled, TokenGrant
 
 _MOST_USES = 10_000
 _LONGEST_S = 30 * 86_400.0
+# A certificate's common name holds 64 characters.
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
 
 
 class Signed(Protocol):
@@ -59,8 +62,7 @@ class Enrollment:
 
     async def enroll(self, secret: str, host: str, request_pem: bytes) -> Signed:
         """Return the host's certificate; the token is used up by one only if everything succeeds."""
-        if not host or len(host) > 253 or not all(part.isalnum() or part in "-._" for part in host):
-            raise InvalidInput(f"{host!r} is no host name")
+        check_host_name(host)
         now = self._clock.now()
         signed = self._signer.sign_agent(request_pem, host, now)
         enrolled = Enrolled(host=host, key_digest=signed.key_digest, serial=signed.serial, not_after=signed.not_after)
@@ -71,6 +73,15 @@ class Enrollment:
     def authority_pem(self) -> bytes:
         """The certificate that agents verify this controller by."""
         return self._signer.certificate_pem
+
+
+def check_host_name(host: str) -> None:
+    """Raise InvalidInput for a name that cannot stand in a certificate, a command id and a file name."""
+    if not _HOST_NAME.fullmatch(host):
+        raise InvalidInput(
+            f"{host[:80]!r} is no host name: 1 to 64 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first and last"
+        )
 
 
 def _digest(secret: str) -> str:

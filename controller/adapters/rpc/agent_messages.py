@@ -1,5 +1,6 @@
 """Between the agents' messages and domain values. Outside data is checked here and nowhere else."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from controller.domain.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.errors import InvalidInput
 from controller.domain.events import CommandReported, CommandState, RunReported, RunState
 from controller.domain.hosts import Host, SwapDevice
+from controller.services.enrollment import check_host_name
 from controller.services.sessions import LogReported
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
@@ -34,13 +36,21 @@ _COMMAND_STATES: Mapping[int, CommandState] = {
 # Settling is done when memory moves by less than this over one interval, and given up after the timeout.
 _SETTLE_TOLERANCE_BYTES = 512 * 1024
 _SETTLE_TIMEOUT_S = 60.0
+_LONGEST_FACT = 128
+_MOST_LABELS = 256
 
 
 def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
     """Return the host a Hello describes; raises InvalidInput when it leaves out what strata are made of."""
+    check_host_name(name)
     for field in ("architecture", "boot_id", "kernel_release"):
-        if not getattr(facts, field):
+        value = getattr(facts, field)
+        if not value:
             raise InvalidInput(f"{name}: the Hello says nothing in facts.{field}")
+        if len(value) > _LONGEST_FACT or not value.isprintable():
+            raise InvalidInput(f"{name}: facts.{field} must be one line of at most {_LONGEST_FACT} characters")
+    if len(facts.labels) > _MOST_LABELS:
+        raise InvalidInput(f"{name}: a host has at most {_MOST_LABELS} labels, this Hello names {len(facts.labels)}")
     return Host(
         name=name,
         architecture=facts.architecture,
@@ -84,6 +94,12 @@ def report_of(report: agent_pb2.Report, now: float) -> RunReported | CommandRepo
 
 def _run(report: agent_pb2.Report, at: float) -> RunReported:
     run = report.run
+    state = _RUN_STATES.get(run.status, RunState.INFRASTRUCTURE)
+    error = run.error
+    senseless = sorted({sample.metric for sample in run.samples if not math.isfinite(sample.value)})
+    if senseless:
+        # Not a number compares as false everywhere: no verdict may be reached through it.
+        state, error = RunState.INFRASTRUCTURE, f"no number was measured for {', '.join(senseless)}"
     return RunReported(
         at=at,
         report_id=report.report_id,
@@ -92,9 +108,9 @@ def _run(report: agent_pb2.Report, at: float) -> RunReported:
         workload=run.workload,
         index=run.index,
         warmup=run.warmup,
-        state=_RUN_STATES.get(run.status, RunState.INFRASTRUCTURE),
-        error=run.error,
-        values={sample.metric: sample.value for sample in run.samples},
+        state=state,
+        error=error,
+        values={sample.metric: sample.value for sample in run.samples if math.isfinite(sample.value)},
         units={sample.metric: sample.unit for sample in run.samples},
         evidence=dict(run.evidence),
         release=run.kernel_release,

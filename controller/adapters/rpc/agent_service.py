@@ -1,6 +1,7 @@
 """The agents' two services: enrollment without a client certificate, the session with one."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import structlog
 from controller.adapters.rpc.agent_messages import command_message, host_of, report_of
 from controller.adapters.rpc.identity import names_of
 from controller.domain.effects import AgentEffect
-from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent
+from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
+from controller.domain.hosts import Host
 from controller.services.enrollment import Enrollment
 from controller.services.ports import Clock
 from controller.services.sessions import AgentStream, Sessions, checked_name
@@ -23,6 +25,7 @@ PROTOCOL_VERSION = 1
 # The stubs do not know it.
 _EOF: Any = vars(grpc.aio)["EOF"]
 _HELLO_TIMEOUT_S = 20.0
+_GOODBYE_TIMEOUT_S = 5.0
 # A host is silent after this many missed heartbeats.
 _MISSED_HEARTBEATS = 3
 
@@ -43,7 +46,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self, _requests: AsyncIterator[agent_pb2.AgentMessage], context: Any
     ) -> None:
         """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
-        hello = await self._hello(context)
+        host = await self._hello(context)
         writing = asyncio.Lock()
         replaced = asyncio.get_running_loop().create_future()
 
@@ -67,25 +70,31 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 )
             )
         )
-        session = AgentStream(host=hello.host, send=send, close=close)
-        reading = asyncio.ensure_future(self._read(context, session, write))
+        session = AgentStream(host=host.name, send=send, close=close)
+        reading: asyncio.Future[None] | None = None
         try:
-            await self._sessions.connected(session, host_of(hello.host, hello.facts))
+            await self._sessions.connected(session, host)
+            # Only now: what a host reports is understood by the boot that its Hello named.
+            reading = asyncio.ensure_future(self._read(context, session, write))
             await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)
             if replaced.done():
                 goodbye = agent_pb2.Goodbye(reason=replaced.result(), retry_after_s=self._heartbeat_interval_s)
-                await write(agent_pb2.ControllerMessage(goodbye=goodbye))
+                # A stream that was replaced because it hangs takes no goodbye either.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
+                        await write(agent_pb2.ControllerMessage(goodbye=goodbye))
             else:
                 reading.result()
-        except InvalidInput as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Temporary as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            if reading is not None:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
             await self._sessions.disconnected(session)
 
-    async def _hello(self, context: Any) -> agent_pb2.Hello:
-        """Return the checked first message, or abort the call with a sentence."""
+    async def _hello(self, context: Any) -> Host:
+        """Return the host that the first message describes, or abort the call with a sentence."""
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 first = await context.read()
@@ -105,7 +114,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 checked_name(hello.host, names_of(context, "agent"))
             except Permanent as error:
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-        return hello
+        try:
+            return host_of(hello.host, hello.facts)
+        except InvalidInput as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise
 
     async def _read(self, context: Any, session: AgentStream, write: Any) -> None:
         """Take messages until the stream ends or falls silent."""

@@ -87,6 +87,9 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """See operator.proto."""
         try:
             operator_of(context, plaintext=self._plaintext)
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        try:
             async for view in self._operations.watch(request.name):
                 yield to_message(view, operator_pb2.Rollout)
         except KernrollError as error:
