@@ -177,8 +177,10 @@ class Engine:
     def _advance(self, key: Key) -> Decision:
         """Ask what follows. A bug of ours pauses the rollout it concerns and leaves the others alone."""
         running = self.world.rollouts[key.uid].state is State.RUNNING
-        if not key.host and running and key.uid in self._stuck:
-            return Decision(events=(RolloutPaused(at=self._now(), reason=self._stuck.pop(key.uid)),))
+        if not running:
+            self._stuck.pop(key.uid, None)
+        elif not key.host and key.uid in self._stuck:
+            return Decision(events=(RolloutPaused(at=self._now(), reason=self._stuck[key.uid]),))
         try:
             return advance(self.world.snapshot(key), self._now())
         except Exception as error:

@@ -1,0 +1,264 @@
+"""An engine over a store in memory, with a clock that stands still until it is moved."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from simulated_fleet import NEW, NEW_RELEASE, OLD, OLD_RELEASE, SPEC
+
+from controller.adapters.memory_store import Disk, MemoryStore
+from controller.domain.attempt import Attempt
+from controller.domain.delivery import BootRecord, DeliveryStatus
+from controller.domain.effects import AgentEffect
+from controller.domain.errors import NotFound
+from controller.domain.events import (
+    CommandReported,
+    CommandState,
+    DeliveryReported,
+    PlannedHost,
+    RolloutPlanned,
+    RolloutStarted,
+    RunReported,
+    RunState,
+)
+from controller.domain.hosts import Host
+from controller.domain.journey import Step
+from controller.domain.kernels import Kernel, KernelSource
+from controller.services.loop import Engine
+from controller.services.operations import Operations
+from controller.services.sessions import AgentStream, Sessions
+from controller.services.world import Key
+
+UID = "u1"
+# Long enough for whatever is ready to happen, never waited for when all goes well.
+DEADLINE_S = 10.0
+STARTED = RolloutStarted(at=1000.0, by="test")
+KERNEL = Kernel(digest=NEW, release=NEW_RELEASE, architecture="x86_64", source="simulated")
+TEXT = SPEC.replace("IN_FLIGHT", "4").replace("ON_REFUTED", "pause")
+
+
+class ManualClock:
+    """Stands still."""
+
+    def __init__(self, at: float = 1000.0) -> None:
+        self.at = at
+
+    def now(self) -> float:
+        """Return what it was set to."""
+        return self.at
+
+
+class OneKernel:
+    """A kernel store that finds one kernel, once it may."""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def resolve(self, source: KernelSource, architecture: str) -> Kernel:
+        """Return the kernel."""
+        await self.may.wait()
+        return KERNEL
+
+    async def load(self, digest: str) -> Kernel:
+        """Return the kernel of this digest."""
+        if digest != KERNEL.digest:
+            raise NotFound(digest)
+        return KERNEL
+
+
+def host(name: str = "a", *, boot: str = "1", release: str = OLD_RELEASE) -> Host:
+    """Return a host's facts."""
+    return Host(
+        name=name,
+        architecture="x86_64",
+        platform="vm",
+        page_size_bytes=4096,
+        memory_bytes=2**31,
+        cpu_count=1,
+        kernel_release=release,
+        kernel_version="#1",
+        boot_id=f"{name}-boot-{boot}",
+    )
+
+
+def planned(names: Sequence[str] = ("a",), *, uid: str = UID, name: str = "trial") -> RolloutPlanned:
+    """Return a rollout in one wave."""
+    hosts = tuple(PlannedHost(host=one, stratum="x86_64/vm", architecture="x86_64") for one in names)
+    return RolloutPlanned(
+        at=1000.0,
+        uid=uid,
+        name=name,
+        spec_yaml=TEXT,
+        salt="s",
+        kernels={"x86_64": KERNEL},
+        waves=(hosts,),
+        bake_s=(60.0,),
+        by="test",
+    )
+
+
+class Parts:
+    """One controller's services on a disk; make another on the same disk to restart it."""
+
+    def __init__(self, disk: Disk | None = None, clock: ManualClock | None = None) -> None:
+        self.disk = disk or Disk()
+        self.clock = clock or ManualClock()
+        self.store = MemoryStore(self.disk)
+        self.engine = Engine(self.store, self.clock)
+        self.sessions = Sessions(self.engine, self.store, self.clock)
+        self.kernels = OneKernel()
+        self.operations = Operations(self.engine, self.store, self.sessions, self.kernels, self.clock)
+        self.sent: list[AgentEffect] = []
+
+    async def start(self) -> "Parts":
+        """Open the store and continue from it."""
+        await self.store.open()
+        await self.engine.start()
+        return self
+
+    def attempt(self, name: str = "a", uid: str = UID) -> Attempt:
+        """Return one host's attempt."""
+        return self.engine.world.attempts[uid][name]
+
+    def stream(self, name: str = "a") -> AgentStream:
+        """Return a stream that takes everything."""
+
+        async def send(effect: AgentEffect) -> None:
+            self.sent.append(effect)
+
+        return AgentStream(host=name, send=send, close=lambda _reason: None)
+
+    async def connect(self, name: str = "a", *, boot: str = "1", release: str = OLD_RELEASE) -> AgentStream:
+        """Let a host's agent connect."""
+        stream = self.stream(name)
+        await self.sessions.connected(stream, host(name, boot=boot, release=release))
+        return stream
+
+    async def measure(self, name: str = "a", cost: float = 819.0) -> None:
+        """Let a host's agent report everything that its present command asks for."""
+        attempt = self.attempt(name)
+        for index in range(3):
+            await self.sessions.reported(name, run(attempt, index, cost))
+        await self.sessions.reported(name, outcome(attempt))
+
+
+def run(attempt: Attempt, index: int, cost: float = 819.0) -> RunReported:
+    """Return the report of one good run."""
+    return RunReported(
+        at=0.0,
+        report_id=f"{attempt.command_id}#{index}",
+        command_id=attempt.command_id,
+        boot_id=attempt.boot_id,
+        workload="swap_mount",
+        index=index,
+        warmup=index == 0,
+        state=RunState.OK,
+        error="",
+        values={"swap_mount.cost": cost + index / 10},
+    )
+
+
+def outcome(attempt: Attempt, state: CommandState = CommandState.COMPLETED) -> CommandReported:
+    """Return the report of how a measurement ended."""
+    name = f"{attempt.command_id}!"
+    return CommandReported(at=0.0, report_id=name, command_id=attempt.command_id, state=state, detail="")
+
+
+def status(name: str = "a", *boots: BootRecord, default: str = OLD, running: str = OLD) -> DeliveryStatus:
+    """Return what a host's supervisor says."""
+    return DeliveryStatus(host=name, revision=1, default=default, armed=None, running=running, boots=boots)
+
+
+class ScriptedDelivery:
+    """A delivery that carries out everything at once, except for what it is told to fail."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        # Raised by the next calls of a verb, one by one.
+        self.failures: dict[str, list[Exception]] = {}
+        self.present = status()
+
+    def _call(self, verb: str, command_id: str) -> None:
+        self.calls.append((verb, command_id))
+        if self.failures.get(verb):
+            raise self.failures[verb].pop(0)
+
+    async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
+        """See Delivery."""
+        self._call("stage", command_id)
+
+    async def arm(
+        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+    ) -> None:
+        """See Delivery."""
+        self._call("arm", command_id)
+
+    async def reboot(self, host: str, command_id: str) -> None:
+        """See Delivery."""
+        self._call("reboot", command_id)
+
+    async def acknowledge(self, host: str, command_id: str) -> None:
+        """See Delivery."""
+        self._call("acknowledge", command_id)
+
+    async def bless(self, host: str, command_id: str) -> None:
+        """See Delivery."""
+        self._call("bless", command_id)
+
+    async def revert(self, host: str, command_id: str, kernel: str) -> None:
+        """See Delivery."""
+        self._call("revert", command_id)
+
+    async def status(self, host: str) -> DeliveryStatus:
+        """See Delivery."""
+        self._call("status", host)
+        return self.present
+
+    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+        """Yield the present state once."""
+        self._call("watch", " ".join(hosts))
+        yield self.present
+        await asyncio.Event().wait()
+
+
+def key(name: str = "a", uid: str = UID) -> Key:
+    """Name one host's attempt."""
+    return Key(uid, name)
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    """Let everything that is ready happen until the condition holds."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - one turn of the loop at a time, and no waiting
+            await asyncio.sleep(0)
+
+
+async def walked(step: Step) -> Parts:
+    """Return a controller whose one host has come to the step by good answers."""
+    parts = await Parts().start()
+    stream = await parts.connect()
+    await parts.engine.record(Key(UID), lambda: (planned(), STARTED))
+    await parts.engine.settle()
+    while parts.attempt().step is not step:
+        attempt = parts.attempt()
+        match attempt.step:
+            case Step.BASELINE:
+                await parts.measure()
+            case Step.PROBATION:
+                await parts.measure(cost=567.0)
+            case Step.VERIFY:
+                await parts.sessions.disconnected(stream)
+                stream = await parts.connect(boot="2", release="7.1.13-new")
+            case Step.BAKE:
+                parts.clock.at += 60.0
+            case _:
+                answer = DeliveryReported(
+                    at=parts.clock.at,
+                    command_id=attempt.command_id,
+                    default_kernel="old-digest",
+                    running_kernel="old-digest",
+                )
+                await parts.engine.observe(Key(UID, "a"), answer)
+        await parts.engine.settle()
+        assert (parts.attempt().step, parts.attempt().revision) != (attempt.step, attempt.revision), "it is stuck"
+    return parts
