@@ -1,0 +1,196 @@
+"""Agents' sessions: who may say what, which stream counts, and what is kept when something fails half-way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from engine_parts import STARTED, UID, Parts, host, outcome, planned, reached, run, walked
+
+from controller.adapters.rpc.agent_messages import report_of
+from controller.domain.effects import AgentEffect, CancelCommand, RevertKernel, RunWorkload
+from controller.domain.errors import Permanent, Temporary
+from controller.domain.events import CommandState, HostHeard, RunReported, RunState
+from controller.domain.hosts import Host
+from controller.domain.journey import Step
+from controller.services.sessions import AgentStream, LogReported, checked_name
+from controller.services.world import Key
+from protos.kernroll.v1 import agent_pb2, common_pb2
+
+OOPS = "BUG: Bad page state in process swapon  pfn:12345"
+
+
+@pytest.fixture
+async def parts() -> AsyncIterator[Parts]:
+    """Two hosts that are asked for their first measurement."""
+    made = await Parts().start()
+    for name in ("a", "b"):
+        await made.connect(name)
+    await made.engine.record(Key(UID), lambda: (planned(("a", "b")), STARTED))
+    await made.engine.settle()
+    assert set(made.engine.outstanding) == {"u1/a/0.baseline.0", "u1/b/0.baseline.0"}
+    yield made
+    await made.engine.close()
+
+
+async def test_a_receipt_settles_only_what_its_own_host_was_asked(parts: Parts) -> None:
+    await parts.sessions.accepted("a", "u1/b/0.baseline.0", "")
+    assert "u1/b/0.baseline.0" in parts.engine.outstanding
+    await parts.sessions.accepted("b", "u1/b/0.baseline.0", "busy")
+    assert "u1/b/0.baseline.0" in parts.engine.outstanding
+    await parts.sessions.accepted("b", "u1/b/0.baseline.0", "")
+    assert set(parts.engine.outstanding) == {"u1/a/0.baseline.0"} == set(parts.disk.effects)
+
+
+async def test_no_agent_settles_what_a_supervisor_was_asked(parts: Parts) -> None:
+    revert = RevertKernel(command_id="u1/a/1.reverting.0", host="a", kernel="old-digest")
+    parts.engine.outstanding[revert.command_id] = revert
+    await parts.sessions.accepted("a", revert.command_id, "")
+    assert revert.command_id in parts.engine.outstanding
+
+
+async def test_a_report_about_another_host_changes_nothing(parts: Parts) -> None:
+    before = parts.attempt("b")
+    await parts.sessions.reported("a", outcome(before, CommandState.FAILED))
+    await parts.sessions.reported("a", run(before, 0))
+    assert parts.attempt("b") == before
+    assert "u1/b/0.baseline.0" in parts.engine.outstanding
+    assert parts.attempt("a").command is None
+
+
+async def test_no_host_uses_up_the_name_of_anothers_report(parts: Parts) -> None:
+    theirs = run(parts.attempt("b"), 0)
+    await parts.sessions.reported("a", replace(run(parts.attempt("a"), 0), report_id=theirs.report_id))
+    await parts.sessions.reported("b", theirs)
+    assert len(parts.attempt("b").runs) == 1
+
+
+async def test_a_repeated_report_counts_once(parts: Parts) -> None:
+    report = run(parts.attempt("a"), 1)
+    await parts.sessions.reported("a", report)
+    await parts.sessions.reported("a", report)
+    # The same run under another name, as a spool that was restored might tell it.
+    await parts.sessions.reported("a", replace(report, report_id="again"))
+    assert len(parts.attempt("a").runs) == 1
+
+
+async def test_a_cancellation_is_told_until_it_is_confirmed(parts: Parts) -> None:
+    cancel = CancelCommand(command_id="u1/a/0.baseline.0.cancel", host="a", target_command_id="u1/a/0.baseline.0")
+    parts.engine.outstanding[cancel.command_id] = cancel
+    await parts.sessions.send(cancel)
+    assert cancel.command_id in parts.engine.outstanding
+    await parts.sessions.accepted("a", cancel.command_id, "no such command")
+    assert cancel.command_id not in parts.engine.outstanding
+
+
+async def test_the_newest_session_counts_however_slow_the_older_was() -> None:
+    parts = await Parts().start()
+    saving, go_on, save = asyncio.Event(), asyncio.Event(), parts.store.save_host
+
+    async def slow(one: Host) -> None:
+        if one.boot_id == "a-boot-1":
+            saving.set()
+            await go_on.wait()
+        await save(one)
+
+    parts.store.save_host = slow  # type: ignore[method-assign]  # a disk that is slow once
+    older = asyncio.create_task(parts.connect(boot="1"))
+    await saving.wait()
+    await parts.connect(boot="2")
+    go_on.set()
+    await older
+    assert parts.engine.world.hosts["a"].boot_id == "a-boot-2"
+
+
+async def test_the_end_of_a_replaced_stream_is_no_silence(parts: Parts) -> None:
+    older = parts.sessions._connected["a"]
+    await parts.connect("a")
+    await parts.sessions.disconnected(older)
+    assert parts.sessions.is_connected("a")
+    assert parts.attempt("a").silent_since is None
+
+
+async def test_a_silence_is_recorded_even_if_the_disk_was_full_when_it_began(parts: Parts) -> None:
+    parts.disk.failure = Temporary("the disk is full", retry_after_s=0.0)
+    ending = asyncio.create_task(parts.sessions.disconnected(parts.sessions._connected["a"]))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert parts.attempt("a").silent_since is None
+    parts.disk.failure = None
+    await reached(lambda: parts.attempt("a").silent_since is not None)
+    await ending
+
+
+async def test_a_host_that_is_back_before_its_silence_could_be_recorded_was_not_silent(parts: Parts) -> None:
+    parts.disk.failure = Temporary("the disk is full", retry_after_s=0.0)
+    ending = asyncio.create_task(parts.sessions.disconnected(parts.sessions._connected["a"]))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    stream = parts.stream("a")
+    parts.sessions._connected["a"] = stream
+    parts.disk.failure = None
+    await ending
+    assert parts.attempt("a").silent_since is None
+
+
+async def test_a_stream_that_takes_nothing_is_closed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.services.sessions._SEND_TIMEOUT_S", 0.0)
+    closed: list[str] = []
+
+    async def stall(_effect: AgentEffect) -> None:
+        await asyncio.Event().wait()
+
+    await parts.sessions.connected(AgentStream(host="a", send=stall, close=closed.append), host("a"))
+    effect = parts.engine.outstanding["u1/a/0.baseline.0"]
+    assert isinstance(effect, RunWorkload)
+    with pytest.raises(Temporary, match="does not take what it is sent"):
+        await parts.sessions.send(effect)
+    assert closed
+
+
+async def test_a_fatal_line_counts_for_the_boot_it_was_written_under() -> None:
+    parts = await walked(Step.PROBATION)
+    # An agent that was away for long still holds a report from before the rollout.
+    await parts.sessions.reported("a", LogReported(report_id="k0", boot_id="a-boot-0", lines=(OOPS,)))
+    # And one from the old kernel.
+    await parts.sessions.reported("a", LogReported(report_id="k1", boot_id="a-boot-1", lines=(OOPS,)))
+    await parts.engine.settle()
+    assert parts.attempt().step is Step.PROBATION
+    await parts.sessions.reported("a", LogReported(report_id="k2", boot_id="a-boot-2", lines=(OOPS,)))
+    await parts.engine.settle()
+    assert parts.attempt().step is Step.REVERTING
+    assert parts.attempt().condemned
+
+
+async def test_a_fatal_line_of_the_old_kernel_before_the_reboot_does_not_speak_against_the_new_one() -> None:
+    parts = await walked(Step.ARM)
+    await parts.sessions.reported("a", LogReported(report_id="k", boot_id="a-boot-1", lines=(OOPS,)))
+    await parts.engine.settle()
+    assert parts.attempt().step is Step.REVERTING
+    assert not parts.attempt().condemned
+
+
+async def test_only_news_are_recorded(parts: Parts) -> None:
+    before = len(parts.disk.log)
+    await parts.connect("a")
+    assert len(parts.disk.log) == before
+    await parts.connect("a", boot="2")
+    assert [type(one.event) for one in parts.disk.log[before:]] == [HostHeard]
+
+
+def test_a_name_must_be_in_the_certificate() -> None:
+    assert checked_name("a", ("b", "a")) == "a"
+    with pytest.raises(Permanent, match="the certificate is for nobody, not for a"):
+        checked_name("a", ())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_no_measurement(value: float) -> None:
+    good = common_pb2.Sample(metric="swap_mount.swapon_time", value=1.5, unit="s")
+    bad = common_pb2.Sample(metric="swap_mount.cost", value=value, unit="MiB/TiB")
+    body = common_pb2.WorkloadRun(status=common_pb2.RUN_STATUS_OK, samples=[good, bad])
+    report = report_of(agent_pb2.Report(report_id="r", command_id="u/a/0.baseline.0", run=body), 5.0)
+    assert isinstance(report, RunReported)
+    assert report.state is RunState.INFRASTRUCTURE
+    assert report.values == {"swap_mount.swapon_time": 1.5}
+    assert "swap_mount.cost" in report.error
