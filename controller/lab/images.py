@@ -58,7 +58,8 @@ def base_command_line(architecture: str) -> str:
         "panic=5",
         # Page table isolation makes an emulated guest several times slower.
         "mitigations=off",
-        "loglevel=5 random.trust_cpu=on random.trust_bootloader=on",
+        # The console then shows how far a boot came that hung; printing it takes no time that matters.
+        "loglevel=7 random.trust_cpu=on random.trust_bootloader=on",
         # Free pages parked on a processor's own list count as used; by itself that list grows to tens of MiB and
         # shrinks again much later, which a reading of used memory cannot tell from what a kernel structure costs.
         "sysctl.vm.percpu_pagelist_high_fraction=1000",

@@ -7,14 +7,15 @@ from pathlib import Path
 _STAMP = re.compile(r"^(<\d+>)?\[\s*\d+\.\d+\]\s?(\[\s*[TC]\d+\]\s?)?")
 _PANIC = re.compile(r"^Kernel panic - not syncing")
 # Worth showing when a boot hung or reset, most telling first.
-_TELLING = tuple(
+_TROUBLE = tuple(
     re.compile(pattern)
     for pattern in (
         r"^(BUG:|kernel BUG at|Oops:|Internal error:|Unable to handle kernel)",
         r"(soft lockup|hard LOCKUP|blocked for more than|detected stalls|Out of memory: Killed)",
-        r"^(VFS: |Run .* as init process|reboot: )",
     )
 )
+# How far a boot came; what user space printed after that says it even better.
+_STAGE = re.compile(r"^(VFS: (Cannot|Unable)|Waiting for root device|Run .* as init process|reboot: )")
 _READ_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 16
 _LINE_MAX = 300
@@ -64,22 +65,32 @@ class ConsoleLog:
 
 def panic_line(text: str) -> str:
     """Return the first kernel panic message of a console text, without its time stamp; empty when there is none."""
-    for line in _lines(text):
+    for line, _ in _lines(text):
         if _PANIC.match(line):
             return line[:_LINE_MAX]
     return ""
 
 
 def telling_line(text: str) -> str:
-    """Return the line that says most about a hang or reset: the last of the worst kind, else the last line."""
-    lines = list(_lines(text))
-    for pattern in _TELLING:
-        for line in reversed(lines):
+    """Return the line that says most about a hang or reset.
+
+    That is the last line of trouble, else how far the boot came, else the last line.
+    """
+    lines = list(reversed(_lines(text)))
+    for pattern in _TROUBLE:
+        for line, _ in lines:
             if pattern.search(line):
                 return line[:_LINE_MAX]
-    return lines[-1][:_LINE_MAX] if lines else ""
+    for line, by_kernel in lines:
+        if not by_kernel or _STAGE.search(line):
+            return line[:_LINE_MAX]
+    return lines[0][0][:_LINE_MAX] if lines else ""
 
 
-def _lines(text: str) -> "list[str]":
-    cleaned = (_STAMP.sub("", line.strip()) for line in text.splitlines())
-    return ["".join(c for c in line if c.isprintable()) for line in cleaned if line]
+def _lines(text: str) -> list[tuple[str, bool]]:
+    """Return the lines without time stamps, and whether they had one: then the kernel printed them."""
+    found = []
+    for raw in filter(None, map(str.strip, text.splitlines())):
+        line, stamps = _STAMP.subn("", raw)
+        found.append(("".join(c for c in line if c.isprintable()), bool(stamps)))
+    return found
