@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from real_fleet import HOST, NEW, RealFleet, spec, until
 
+from controller.adapters.hypervisor.processes import vm_status
 from controller.domain.delivery import BootCause, BootEnd
 
 pytestmark = pytest.mark.e2e
@@ -45,6 +46,7 @@ def assert_promoted_with_nothing_twice(fleet: RealFleet) -> None:
         (BootCause.TRIAL, None),
     ]
     assert fleet.release().startswith(f"{NEW}+")
+    assert vm_status(fleet.directory()).supervisor_pid is not None
     host = fleet.report()["hosts"][0]
     assert len(host["boot_ids"]) == 2
     assert host["runs"] == [["ok", 2 * REPETITIONS]]

@@ -62,12 +62,13 @@ $expected
 def spec(
     architectures: tuple[str, ...] = ("x86_64",),
     *,
+    version: str = NEW,
     repetitions: int = 1,
     command_line: str = "",
     boot_timeout_s: float = 120.0,
 ) -> str:
-    """Return a rollout from OLD to NEW; `command_line` is appended to the hosts' own under the new kernel."""
-    source = json.dumps({"debian": {"version": NEW}, "command_line": command_line})
+    """Return a rollout from OLD to a version; `command_line` is appended to the hosts' own under the new kernel."""
+    source = json.dumps({"debian": {"version": version}, "command_line": command_line})
     return _SPEC.substitute(
         name=ROLLOUT,
         kernels="\n".join(f"    {one}: {source}" for one in architectures),
