@@ -45,6 +45,10 @@ check: setup ## Style, types, import layers, size limits and links
 bench: setup ## The cost of one reconcile tick, small and large fleet
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
+.PHONY: calibration
+calibration: setup ## The gate and the judges in use on the same draws, 10000 repetitions, resumable: docs/calibration.md
+	@nice $(BIN)/python tests/calibration/run.py --write docs/calibration.md $(ARGS)
+
 .PHONY: proto
 proto: setup ## Generate the gRPC and protobuf modules from the .proto files
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \

@@ -1,0 +1,207 @@
+"""Runs one scenario: draws, reduces and judges with the gate's public array calls, and counts.
+
+Repetitions are drawn in batches; each batch has a generator of its own, spawned from the run's seed and the scenario's
+name, so that a figure depends on nothing but these and the number of repetitions.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from noise import NEW_BOOTS, Draws, Floats, Noise, draw
+from noise import Design as World
+from noise import World as Truth
+from numpy.random import Generator, SeedSequence, default_rng
+from others import judged_by_others, merged
+from scenarios import Looks, Missing, Scenario
+from tally import Others, Tally, smallest_t_test
+
+from controller.gate.cells import CellPlan, CellResults, Design, judge_cells
+from controller.gate.completion import blocks_pass
+from controller.gate.contrasts import abba_contrasts, host_change, paired_contrasts
+from controller.gate.power import plan_cell
+from controller.gate.verdict import Verdict
+
+GATE_DESIGN = {World.TWO_ARMS: Design.TWO_ARMS, World.PAIRS: Design.PAIRS, World.ABBA: Design.ABBA}
+# Runs drawn at once: 32 MB of doubles.
+BATCH_RUNS = 4_000_000
+# Unplanned looks differ from batch to batch, so there must be many batches.
+UNPLANNED_BATCHES = 50
+TIMED_OUT_SHARE = {Missing.SLOW_TENTH: 0.10, Missing.SLOW_QUARTER: 0.25}
+
+
+def judged(scenario: Scenario, *, reps: int, seed: int) -> Tally:
+    """Let the gate judge every repetition of a scenario."""
+    plan = planned(scenario)
+    design = GATE_DESIGN[scenario.design]
+    ratio = plan.n_max_control / plan.n_max if design is Design.TWO_ARMS else None
+    t_blocks = smallest_t_test(true_sigma(scenario.design, scenario.noise), scenario.delta, ratio=ratio)
+    counts = dict.fromkeys(("passed", "marginal", "failed", "undecided", "any_fail", "named"), 0)
+    used = squared = 0.0
+    for size, rng in _batches(scenario, plan, reps=reps, seed=seed):
+        looks = _looks(scenario, plan, rng)
+        any_fail = np.zeros(size, bool)
+        for _ in range(scenario.cells):
+            draws = _drawn(scenario, plan, rng, size)
+            verdict, results = _judged(scenario, draws, looks)
+            any_fail |= verdict == Verdict.FAIL
+            counts["passed"] += int((verdict == Verdict.PASS).sum())
+            counts["marginal"] += int((verdict == Verdict.MARGINAL).sum())
+            counts["failed"] += int((verdict == Verdict.FAIL).sum())
+            counts["undecided"] += int(((verdict == Verdict.INCONCLUSIVE) | (verdict == Verdict.NEED_MORE_DATA)).sum())
+            if draws.sick is not None:
+                counts["named"] += int(results.sick[np.arange(size), draws.sick].sum())
+            used += float(results.blocks.sum())
+            squared += float((results.blocks.astype(float) ** 2).sum())
+        counts["any_fail"] += int(any_fail.sum())
+    total = reps * scenario.cells
+    return Tally(
+        reps=reps,
+        cells=scenario.cells,
+        blocks=plan.n_max + (plan.n_max_control if ratio else 0),
+        blocks_used=used / total,
+        blocks_squared=squared / total,
+        t_blocks=t_blocks + (max(2, round(ratio * t_blocks)) if ratio else 0),
+        **counts,
+    )
+
+
+def outcome_of_others(scenario: Scenario, *, reps: int, seed: int) -> Others:
+    """Let the other judges call the first cell of the same draws."""
+    plan, parts = planned(scenario), []
+    for size, rng in _batches(scenario, plan, reps=reps, seed=seed):
+        parts.append(judged_by_others(scenario.design, _drawn(scenario, plan, rng, size)))
+    return merged(parts)
+
+
+@lru_cache(maxsize=1024)
+def planned(scenario: Scenario) -> CellPlan:
+    """Return the gate's own plan for a scenario, with the true sigma."""
+    return plan_cell(
+        GATE_DESIGN[scenario.design],
+        margin=scenario.delta,
+        sigma=true_sigma(scenario.design, scenario.noise),
+        cells=scenario.cells,
+        control_ratio=scenario.ratio,
+    )
+
+
+@lru_cache(maxsize=64)
+def true_sigma(design: World, noise: Noise) -> float:
+    """Return the standard deviation of one block's contrast (of a single host's difference for two arms).
+
+    By simulation with a fixed seed. Two arms: the root mean square of the arms' own, since only treated hosts react.
+    """
+    draws = draw(default_rng(2718), design, noise, Truth(), size=(4, 50_000, 50_000))
+    treated, control = contrasts(design, draws)
+    if control is None:
+        return float(np.std(treated))
+    return float(np.sqrt((np.var(treated) + np.var(control)) / 2))
+
+
+def contrasts(design: World, draws: Draws) -> tuple[Floats, Floats | None]:
+    """Reduce runs to each block's contrast [reps, blocks], and for two arms those of the controls."""
+    runs, timed_out = np.exp(draws.treated), draws.timed_out
+    if design is World.ABBA:
+        if timed_out is not None:
+            runs = np.where(timed_out, np.inf, runs)
+        a1, b1, b2, a2 = (runs[:, :, boot] for boot in range(4))
+        return abba_contrasts(a1, b1, b2, a2), None
+    masks = {}
+    if timed_out is not None:
+        masks = {"first_timed_out": timed_out[:, :, :1], "second_timed_out": timed_out[:, :, 1:]}
+    own = host_change(runs[:, :, :1], runs[:, :, 1:], **masks)
+    assert draws.control is not None, "two arms and pairs have controls"
+    other = np.exp(draws.control)
+    controls = host_change(other[:, :, :1], other[:, :, 1:])
+    if design is World.PAIRS:
+        return paired_contrasts(own, controls), None
+    return own, controls
+
+
+def _judged(scenario: Scenario, draws: Draws, plan: CellPlan) -> tuple[np.ndarray, CellResults]:
+    """Return the verdicts with what the completion rules make of them, and the gate's results."""
+    treated, control = contrasts(scenario.design, draws)
+    results = judge_cells(treated, plan, control=control, with_bounds=False)
+    verdict = np.array(results.verdict)
+    if draws.timed_out is not None or scenario.missing is Missing.RUNS:
+        stopped = _blocked(scenario.design, draws, _enrolled(plan, results))
+        promoted = (verdict == Verdict.PASS) | (verdict == Verdict.MARGINAL)
+        verdict[promoted & stopped] = Verdict.INCONCLUSIVE
+    return verdict, results
+
+
+def _enrolled(plan: CellPlan, results: CellResults) -> np.ndarray:
+    """Return the treated blocks that were enrolled at each repetition's decision."""
+    return np.array(plan.looks)[np.asarray(results.look) - 1]
+
+
+def _blocked(design: World, draws: Draws, enrolled: np.ndarray) -> np.ndarray:
+    """Say for which repetitions runs that died or are missing forbid a PASS, counting enrolled blocks only."""
+    new = np.array(NEW_BOOTS[design], bool)[None, None, :, None]
+    seen = (np.arange(draws.treated.shape[1]) < enrolled[:, None])[:, :, None, None]
+    total = np.broadcast_to(seen, draws.treated.shape)
+    bad = total & draws.timed_out if draws.timed_out is not None else np.zeros_like(total)
+    missing = total & np.isnan(draws.treated)
+
+    def count(mask: np.ndarray) -> np.ndarray:
+        return np.asarray(mask.sum(axis=(1, 2, 3)))
+
+    return np.asarray(
+        blocks_pass(
+            count(bad & ~new), count(total & ~new), count(bad & new), count(total & new),
+            count(missing & ~new), count(missing & new),
+        )
+    )  # fmt: skip
+
+
+def _drawn(scenario: Scenario, plan: CellPlan, rng: Generator, size: int) -> Draws:
+    truth = Truth(
+        theta=scenario.theta * scenario.delta,
+        drift=scenario.drift,
+        treated_level=scenario.treated_level,
+        sick=scenario.sick,
+    )
+    shape = (size, plan.n_max, plan.n_max_control or 1)
+    draws = draw(rng, scenario.design, scenario.noise, truth, size=shape)
+    if scenario.missing in TIMED_OUT_SHARE:
+        # Had they gone on, they would have been the slow tail; those that end look like the old kernel's.
+        on_new = np.array(NEW_BOOTS[scenario.design], bool)[:, None]
+        timed_out = on_new & (rng.random(draws.treated.shape) < TIMED_OUT_SHARE[scenario.missing])
+        return replace(draws, timed_out=timed_out)
+    if scenario.missing is Missing.BLOCKS:
+        draws.treated[rng.random(draws.treated.shape[:2]) < 0.3] = np.nan
+        if draws.control is not None:
+            draws.control[rng.random(draws.control.shape[:2]) < 0.3] = np.nan
+    if scenario.missing is Missing.RUNS:
+        draws.treated[rng.random(draws.treated.shape) < 0.3] = np.nan
+        if draws.control is not None:
+            draws.control[rng.random(draws.control.shape) < 0.3] = np.nan
+    return draws
+
+
+def _looks(scenario: Scenario, plan: CellPlan, rng: Generator) -> CellPlan:
+    """Return the plan with the looks that really happen: the last one always has all blocks."""
+    match scenario.looks:
+        case Looks.PLANNED:
+            return plan
+        case Looks.UNPLANNED:
+            many = int(rng.integers(1, max(2, min(10, plan.n_max - 2))))
+            picked = rng.choice(np.arange(2, plan.n_max), size=min(many, plan.n_max - 2), replace=False)
+            return replace(plan, looks=(*sorted(int(n) for n in picked), plan.n_max))
+        case Looks.EVERY:
+            return replace(plan, looks=tuple(range(2, plan.n_max + 1)))
+
+
+def _batches(scenario: Scenario, plan: CellPlan, *, reps: int, seed: int) -> Iterator[tuple[int, Generator]]:
+    boots = 4 if scenario.design is World.ABBA else 2
+    runs = (plan.n_max + plan.n_max_control) * boots * 4
+    size = max(1, min(reps, BATCH_RUNS // runs))
+    if scenario.looks is Looks.UNPLANNED:
+        size = max(1, min(size, reps // UNPLANNED_BATCHES))
+    name = int.from_bytes(hashlib.sha256(scenario.key.encode()).digest()[:8], "big")
+    streams = SeedSequence([seed, name])
+    for start in range(0, reps, size):
+        yield min(size, reps - start), default_rng(streams.spawn(1)[0])

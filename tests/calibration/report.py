@@ -1,0 +1,190 @@
+"""The referee's table: ours and theirs, with Monte-Carlo bounds, as text and as a page."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from noise import Design
+from scenarios import Bar, Quantity, Scenario
+from tally import Others, Reach, Tally, best_other, reached
+
+# The score must be lowest on this share of the scenarios, and never more than so many times the best.
+LOWEST_SHARE = 0.90
+WORST_RATIO = 2.0
+
+ROWS = {
+    1: "Old against old, every noise",
+    2: "At the margin, beyond it, within it",
+    3: "Sample number against the smallest t-test",
+    4: "Drift between first and second",
+    5: "Simpson's trap, unequal arms",
+    6: "One sick host",
+    7: "Missing data, and time-outs that hide the slow tail",
+    8: "A regression in one of four strata",
+    9: "Looks that nobody planned",
+    12: "Score against the judges in use",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One figure against its bar."""
+
+    scenario: Scenario
+    tally: Tally
+    bar: Bar
+    figure: tuple[float, float, float]
+    reach: str
+
+    @property
+    def shown(self) -> str:
+        value, low, high = self.figure
+        if self.bar.quantity in (Quantity.ASN, Quantity.MAX_N):
+            return f"{value:.3f}" if low == high else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        return f"{_percent(value)} [{_percent(low)}, {_percent(high)}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The gate's score in one scenario, and the best of the others'."""
+
+    scenario: Scenario
+    ours: float
+    best: float
+    best_name: str
+
+    @property
+    def lowest(self) -> bool:
+        return self.ours <= self.best
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.best
+
+
+def lines(ours: Mapping[Scenario, Tally]) -> Iterator[Line]:
+    """Yield every figure that has a bar."""
+    for scenario, tally in ours.items():
+        for bar in scenario.bars:
+            figure = tally.figure(bar.quantity)
+            yield Line(scenario=scenario, tally=tally, bar=bar, figure=figure, reach=reached(bar, figure))
+
+
+def scores(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]) -> list[Score]:
+    """Return the scores where the others were run too."""
+    found = []
+    for scenario, rivals in others.items():
+        if scenario in ours:
+            name, best = best_other(rivals, scenario)
+            own = ours[scenario].ours.score(should_promote=scenario.should_promote)
+            found.append(Score(scenario=scenario, ours=own, best=best, best_name=name))
+    return found
+
+
+def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]) -> tuple[str, int]:
+    """Return the table as text, and how many bars are missed."""
+    all_lines = list(lines(ours))
+    text = [
+        f"{line.scenario.row:>2} {line.scenario.design:<13} {line.scenario.noise.name:<24} {line.scenario.title:<42} "
+        f"N {line.tally.blocks:>4}  {line.bar.text:<24} {line.shown:<28} {line.reach}"
+        for line in sorted(all_lines, key=_order)
+    ]
+    missed = sum(line.reach == Reach.MISSED for line in all_lines)
+    scored = scores(ours, others)
+    text.append(f"{len(all_lines)} figures, {missed} missed")
+    if scored:
+        text += ["", *_score_text(scored)]
+        share = sum(score.lowest for score in scored) / len(scored)
+        missed += (share < LOWEST_SHARE) + (max(score.ratio for score in scored) > WORST_RATIO)
+    return "\n".join(text), missed
+
+
+def markdown(
+    ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], *, seed: int, command: str, cpu_s: float
+) -> str:
+    """Return the page docs/calibration.md."""
+    all_lines = sorted(lines(ours), key=_order)
+    reps = sorted({tally.reps for tally in ours.values()})
+    out = [
+        "# Calibration of the gate",
+        "",
+        f"Written by `{command}`: seed {seed}, {' and '.join(map(str, reps))} repetitions per scenario,"
+        f" {cpu_s / 60:.0f} minutes of processor time.",
+        "The same seed and number give the same figures. Brackets are 99 % Monte-Carlo bounds. N counts planned blocks",
+        "(treated and control hosts together for two arms). Bars are fixed; a figure that misses its bar says MISSED.",
+        "",
+        "## Summary",
+        "",
+        "| Row | What | Figures | Met | Within error | Missed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row, title in ROWS.items():
+        own = [line for line in all_lines if line.scenario.row == row]
+        if own:
+            counts = [
+                sum(line.reach == reach for line in own) for reach in (Reach.MET, Reach.WITHIN_ERROR, Reach.MISSED)
+            ]
+            out.append(f"| {row} | {title} | {len(own)} | " + " | ".join(map(str, counts)) + " |")
+    for row, title in ROWS.items():
+        own = [line for line in all_lines if line.scenario.row == row]
+        if own:
+            out += ["", f"## {row}. {title}", "", "| Design | Noise | Scenario | N | Bar | Figure | |"]
+            out += ["|---|---|---|---|---|---|---|", *map(_markdown_line, own)]
+    scored = scores(ours, others)
+    if scored:
+        out += ["", f"## 12. {ROWS[12]}", "", *_score_markdown(scored, others)]
+    return "\n".join(out) + "\n"
+
+
+def _markdown_line(line: Line) -> str:
+    scenario = line.scenario
+    reach = f"**{line.reach}**" if line.reach == Reach.MISSED else line.reach
+    cells = (scenario.design, scenario.noise.name, scenario.title, line.tally.blocks, line.bar.text, line.shown, reach)
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _score_text(scored: list[Score]) -> list[str]:
+    text = [
+        f"12 {s.scenario.design:<13} {s.scenario.noise.name:<24} {s.scenario.title:<42} ours {s.ours:6.2f}  "
+        f"best other {s.best:6.2f} ({s.best_name}) {'' if s.lowest else f'HIGHER, {s.ratio:.2f} times'}"
+        for s in sorted(scored, key=lambda s: (s.scenario.design, s.scenario.row, s.scenario.key))
+    ]
+    share = sum(score.lowest for score in scored) / len(scored)
+    worst = max(score.ratio for score in scored)
+    text.append(
+        f"Lowest score on {100 * share:.0f} % of {len(scored)} scenarios (bar ≥ {100 * LOWEST_SHARE:.0f} %); at worst "
+        f"{worst:.2f} times the best other (bar ≤ {WORST_RATIO:g})"
+    )
+    return text
+
+
+def _score_markdown(scored: list[Score], others: Mapping[Scenario, Others]) -> list[str]:
+    text = _score_text(scored)[-1]
+    judges = sorted({key for rivals in others.values() for key in rivals.calls})
+    out = [
+        "Score: 20·P(false promote) + 5·P(false revert) + P(inconclusive) + ASN/N; lower is better. Promoting is",
+        "false from θ = Δ on, reverting up to θ = Δ/2. The others pool all runs, look once at everything that was",
+        f"planned, and are fed in both ways in use; the best of them counts. {text}.",
+        "",
+        "| Design | Noise | Scenario | Gate | " + " | ".join(f"{name}, {fed}" for name, fed in judges) + " |",
+        "|---|---|---|---|" + "---|" * len(judges),
+    ]
+    by_design = {design: number for number, design in enumerate(Design)}
+    for s in sorted(scored, key=lambda s: (s.scenario.row, by_design[s.scenario.design], s.scenario.key)):
+        calls = others[s.scenario].calls
+        row = [
+            f"{calls[key].score(should_promote=s.scenario.should_promote):.2f}" if key in calls else "–"
+            for key in judges
+        ]
+        own = f"**{s.ours:.2f}**" if s.lowest else f"{s.ours:.2f}"
+        first = (s.scenario.design, s.scenario.noise.name, s.scenario.title, own)
+        out.append("| " + " | ".join(map(str, (*first, *row))) + " |")
+    return out
+
+
+def _order(line: Line) -> tuple[int, int, str, str]:
+    return line.scenario.row, list(Design).index(line.scenario.design), line.scenario.noise.name, line.scenario.title
+
+
+def _percent(share: float) -> str:
+    value = 100 * share
+    return f"{value:.2f} %" if value < 10 or value > 99 else f"{value:.1f} %"

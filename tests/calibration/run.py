@@ -1,0 +1,158 @@
+"""The referee: `make calibration`. Runs the table of scenarios, prints it, and writes docs/calibration.md.
+
+Finished scenarios are kept under build/calibration, keyed by everything that makes their figures; a run that was
+stopped goes on where it was, and a change of the gate or of the referee runs what it changes again.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+# One process per core: the libraries' own threads would only get in each other's way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from engine import judged, outcome_of_others  # noqa: E402  the environment comes first
+from report import markdown, table  # noqa: E402  the environment comes first
+from scenarios import SCENARIOS, Scenario  # noqa: E402  the environment comes first
+from tally import Others, Tally  # noqa: E402  the environment comes first
+
+GATE_SOURCES = (*sorted((ROOT / "controller" / "gate").glob("*.py")), HERE / "engine.py", HERE / "noise.py")
+OTHERS_SOURCES = (HERE / "baselines.py", HERE / "others.py", HERE / "noise.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One scenario to run, for the gate or for the others."""
+
+    scenario: Scenario
+    kind: str
+    reps: int
+    seed: int
+
+
+def main() -> int:
+    """Run what is asked for; 0 when every bar is met, 1 when one is missed."""
+    options = _arguments()
+    chosen = [s for s in SCENARIOS if (not options.rows or s.row in options.rows) and options.only in s.key]
+    cache = Cache(ROOT / "build" / "calibration" / "results.jsonl")
+    kinds = ("gate",) if options.without_others else ("gate", "others")
+    jobs = [
+        Job(scenario=s, kind=k, reps=_reps(k, options), seed=options.seed)
+        for s in chosen
+        for k in kinds
+        if k == "gate" or s.compared
+    ]
+    todo = [job for job in jobs if job not in cache]
+    print(f"{len(jobs)} results wanted, {len(jobs) - len(todo)} at hand; seed {options.seed}", flush=True)
+    started = time.monotonic()
+    for done, (job, result) in enumerate(_results(todo, options.jobs), 1):
+        cache.add(job, result)
+        elapsed = time.monotonic() - started
+        left = elapsed / done * (len(todo) - done)
+        print(f"{done}/{len(todo)} {elapsed:.0f} s, about {left:.0f} s left: {job.kind} {job.scenario.key}", flush=True)
+    ours = {s: Tally(**cache.get(j)) for s, j in ((j.scenario, j) for j in jobs if j.kind == "gate")}
+    others = {j.scenario: Others.from_json(cache.get(j)) for j in jobs if j.kind == "others"}
+    text, missed = table(ours, others)
+    print(text)
+    if options.write:
+        command = "make calibration" if not sys.argv[1:] else f"make calibration ARGS='{' '.join(sys.argv[1:])}'"
+        seconds = sum(float(cache.cost(job)) for job in jobs)
+        options.write.write_text(markdown(ours, others, seed=options.seed, command=command, cpu_s=seconds))
+        print(f"written: {options.write}")
+    return 1 if missed else 0
+
+
+class Cache:
+    """Results on disk, one JSON object per line; the last one of a key counts."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._hashes = {"gate": _digest(GATE_SOURCES), "others": _digest(OTHERS_SOURCES)}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._known: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the last line of a run that was killed while writing
+                continue
+            self._known[entry["key"]] = entry
+
+    def __contains__(self, job: Job) -> bool:
+        return self._key(job) in self._known
+
+    def add(self, job: Job, result: dict[str, Any]) -> None:
+        entry = {"key": self._key(job), **result}
+        self._known[entry["key"]] = entry
+        with self._file.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def get(self, job: Job) -> dict[str, Any]:
+        result: dict[str, Any] = self._known[self._key(job)]["result"]
+        return result
+
+    def cost(self, job: Job) -> float:
+        """Return the processor seconds that the result took."""
+        return float(self._known[self._key(job)]["cpu_s"])
+
+    def _key(self, job: Job) -> str:
+        whole = repr(job.scenario)
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+        return f"{job.kind}|{job.scenario.key}|{digest}|{job.reps}|{job.seed}|{self._hashes[job.kind]}"
+
+
+def _digest(files: Iterable[Path]) -> str:
+    content = hashlib.sha256()
+    for file in files:
+        content.update(file.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def _results(jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    if processes == 1 or len(jobs) < 2:
+        yield from map(_run, jobs)
+        return
+    # Spawned, not forked: a fork would copy locks that the numerical libraries hold.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(_run, jobs)
+
+
+def _run(job: Job) -> tuple[Job, dict[str, Any]]:
+    started = time.process_time()
+    work = judged if job.kind == "gate" else outcome_of_others
+    result = work(job.scenario, reps=job.reps, seed=job.seed).to_json()
+    return job, {"result": result, "cpu_s": round(time.process_time() - started, 2)}
+
+
+def _reps(kind: str, options: argparse.Namespace) -> int:
+    return int(min(options.reps, options.reps_of_others) if kind == "others" else options.reps)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make calibration", description=__doc__.splitlines()[0])
+    parser.add_argument("--reps", type=int, default=10_000, help="repetitions per scenario (default 10000)")
+    parser.add_argument("--reps-of-others", type=int, default=2_000, help="repetitions for the other judges")
+    parser.add_argument("--seed", type=int, default=20260218)
+    parser.add_argument("--rows", type=int, nargs="*", default=(), help="only these rows of the referee")
+    parser.add_argument("--only", default="", help="only scenarios whose name contains this")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--without-others", action="store_true", help="leave the other judges out")
+    parser.add_argument("--write", type=Path, help="write the page here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
