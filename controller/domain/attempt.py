@@ -60,6 +60,8 @@ class Attempt:
     tries: int = 0
     # How often the host was being returned to its old kernel.
     reverts: int = 0
+    # Whether the newest revert was carried out: the old kernel is the default and nothing else is armed.
+    revert_confirmed: bool = False
     revision: int = 0
     # The command the step waits for; empty when it waits for none.
     command_id: str = ""
@@ -180,7 +182,10 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
         case CommandReported():
             return replace(state, command=event) if event.command_id == state.command_id else state
         case DeliveryReported():
-            return replace(state, delivery=event) if event.command_id == state.command_id else state
+            if event.command_id != state.command_id:
+                return state
+            confirmed = state.step is Step.REVERTING and not event.error
+            return replace(state, delivery=event, revert_confirmed=confirmed)
         case TrialEnded():
             return _trial_ended(state, event)
         case FatalLogged():
@@ -223,7 +228,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.trigger is Trigger.VERIFIED:
         changes = replace(changes, verified_boot_id=state.boot_id)
     if event.step is Step.REVERTING:
-        changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1)
+        changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, revert_confirmed=False)
     return changes
 
 
@@ -256,7 +261,8 @@ def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
     if event.command_id != state.trial_command_id or event.end in (BootEnd.REPLACED, BootEnd.STOPPED):
         return state
     failure = state.failure
-    if state.step is Step.FALLBACK and state.trial is None:
+    guessed = failure is not None and failure.kind in (FailureKind.HANG, FailureKind.WRONG_KERNEL)
+    if state.trial is None and (state.step is Step.FALLBACK or (guessed and state.step is Step.REVERTING)):
         failure = on_running_kernel(state, trial_failure(event))
     return replace(state, trial=event, failure=failure)
 

@@ -89,7 +89,8 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.STAGE: {Trigger.STAGED: Step.ARM, **_UNTOUCHED_ENDINGS},
     Step.ARM: {
         Trigger.ARMED: Step.REBOOT,
-        Trigger.FELL_BACK: Step.FALLBACK,
+        # Back on its old kernel already, but perhaps with another one armed: only a revert takes that away.
+        Trigger.FELL_BACK: Step.REVERTING,
         Trigger.FATAL: Step.REVERTING,
         **_BACK_TO_OLD,
     },

@@ -109,7 +109,8 @@ def _verify(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         return Fired(Trigger.VERIFIED)
     if heard_since:
         sentence = f"answered under {attempt.release} instead of {_target_release(snapshot)}"
-        return Fired(Trigger.FELL_BACK, Failure(kind=FailureKind.WRONG_KERNEL, sentence=sentence))
+        # Whatever it booted, the kernel may still be armed.
+        return Fired(Trigger.FATAL, Failure(kind=FailureKind.WRONG_KERNEL, sentence=sentence))
     if attempt.deadline is not None and attempt.deadline <= now:
         sentence = "no healthy agent answered by the boot deadline"
         return Fired(Trigger.DEADLINE, Failure(kind=FailureKind.HANG, sentence=sentence))
@@ -186,7 +187,8 @@ def _reverting(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 
 def _lost(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
-    return Fired(Trigger.RETURNED) if _on_old_kernel(snapshot) and not snapshot.rollout.ended else None
+    back = snapshot.attempt.revert_confirmed and _on_old_kernel(snapshot)
+    return Fired(Trigger.RETURNED) if back and not snapshot.rollout.ended else None
 
 
 def _nothing(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
@@ -318,5 +320,8 @@ def _on_old_kernel(snapshot: AttemptSnapshot) -> bool:
     attempt = snapshot.attempt
     if attempt.silent_since is not None or attempt.release != attempt.old_release:
         return False
-    same_release = snapshot.rollout.kernels[attempt.architecture].release == attempt.old_release
-    return not same_release or not attempt.trial_started or attempt.boot_id != attempt.boot_id_before
+    if snapshot.rollout.kernels[attempt.architecture].release != attempt.old_release:
+        return True
+    answer = attempt.delivery
+    runs_it = answer is not None and bool(answer.running_kernel) and answer.running_kernel == attempt.old_kernel
+    return runs_it or not attempt.trial_started or attempt.boot_id != attempt.boot_id_before

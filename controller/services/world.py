@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.events import (
@@ -201,7 +202,13 @@ class World:
 
 
 def _policy(event: RolloutPlanned) -> Policy:
-    return policy_of(parse_spec(event.spec_yaml, f"{event.name} as planned"), event.bake_s)
+    return _parsed(event.spec_yaml, event.name, event.bake_s)
+
+
+@lru_cache(maxsize=16)
+def _parsed(spec_yaml: str, name: str, bake_s: tuple[float, ...]) -> Policy:
+    # A start rehearses its events before it applies them: the same text twice.
+    return policy_of(parse_spec(spec_yaml, f"{name} as planned"), bake_s)
 
 
 def folded(events: Iterable[tuple[str, Event]], hosts: Mapping[str, Host]) -> World:

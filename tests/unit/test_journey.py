@@ -1,12 +1,23 @@
 """Every row of the journey's table is reached by a rollout, and ends where an operator expects."""
 
-import pytest
-from simulated_fleet import NEW, OLD, UID, Faults, Simulation
+from dataclasses import replace
 
+import pytest
+from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
+
+from controller.domain.attempt import planned_attempt
 from controller.domain.delivery import BootEnd
-from controller.domain.events import CommandState, FailureKind, HostHeard, HostSilent, TrialEnded
+from controller.domain.events import (
+    CommandState,
+    Failure,
+    FailureKind,
+    HostHeard,
+    HostSilent,
+    PlannedHost,
+    TrialEnded,
+)
 from controller.domain.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
-from controller.domain.rollout import State
+from controller.domain.rollout import State, Tally, tally_moved
 from controller.services.world import Key
 
 _BAD = (CommandState.DIED, CommandState.FAILED)
@@ -258,11 +269,9 @@ def _taken_by_messages() -> set[tuple[Step, Trigger]]:
         simulation.record(Key(UID, "a"), message)
         simulation.run()
         taken |= simulation.taken
-    lost = one(Faults(trial_end=BootEnd.PANIC, never_returns=True), run=False)
-    lost.run(until=lambda: lost.step("a") is Step.LOST)
-    lost = Simulation([["a", "b"]], {"a": Faults(trial_end=BootEnd.PANIC, never_returns=True), "b": Faults()})
-    lost.hosts["b"].faults.returns_after_s = 80.0
-    lost.hosts["b"].faults.unanswered = "revert"
+    # A rollout that is held does not end while a host is lost.
+    hold = SPEC + "  on_stratum_failure: hold\n"
+    lost = Simulation([["a"]], {"a": Faults(trial_end=BootEnd.PANIC, never_returns=True)}, spec=hold)
     lost.run(until=lambda: lost.step("a") is Step.LOST)
     heard = HostHeard(at=lost.now, boot_id="late", release="7.0.13-old")
     lost.tell(1.0, "a", lambda: heard)
@@ -274,6 +283,76 @@ def _taken_by_messages() -> set[tuple[Step, Trigger]]:
     arm.tell(0.0, "a", lambda: TrialEnded(at=arm.now, command_id=command, end=BootEnd.RESET, line=""))
     arm.run()
     return taken | arm.taken
+
+
+def test_an_abort_goes_on_although_failures_are_only_held() -> None:
+    hold = SPEC + "  on_stratum_failure: hold\n"
+    simulation = Simulation([["a"]], {"a": Faults(trial_end=BootEnd.PANIC)}, spec=hold)
+    simulation.run(until=lambda: simulation.rollout.state is State.PAUSED)
+    simulation.abort()
+    simulation.run()
+    assert simulation.rollout.state is State.ABORTED
+    assert simulation.hosts["a"].running == OLD
+
+
+def test_a_host_that_answers_under_the_wrong_kernel_is_disarmed() -> None:
+    simulation = one(Faults(ignores_new_kernel=True))
+    assert (Step.VERIFY, Trigger.FATAL) in simulation.taken
+    assert any("reverting" in command for command in simulation.hosts["a"].done)
+
+
+def test_a_host_whose_revert_was_refused_is_lost_although_it_runs_its_old_kernel() -> None:
+    """It may still have the other kernel armed."""
+    simulation = one(Faults(refused="revert", fatal_in=Step.ARM))
+    assert simulation.step("a") is Step.LOST
+    assert simulation.hosts["a"].armed == NEW
+
+
+def test_a_finished_host_that_is_silent_holds_the_verdict() -> None:
+    simulation = Simulation([["a"]], {"a": Faults(silent_in=Step.BAKE)})
+    simulation.world.rollouts[UID] = replace(
+        simulation.rollout, policy=replace(simulation.rollout.policy, bake_s=(5.0,), silence_timeout_s=60.0)
+    )
+    simulation.run()
+    assert simulation.rollout.state is State.REVERTED
+
+
+def test_tries_share_the_deadline_that_the_host_itself_has() -> None:
+    simulation = one(Faults(measurements=[CommandState.COMPLETED, CommandState.INFRASTRUCTURE]), run=False)
+    deadlines: set[float | None] = set()
+
+    def look() -> bool:
+        if simulation.step("a") is Step.PROBATION:
+            deadlines.add(simulation.world.attempts[UID]["a"].deadline)
+        return False
+
+    simulation.run(until=look)
+    assert (Step.PROBATION, Trigger.RETRY) in simulation.taken
+    assert len(deadlines) == 1
+
+
+def test_a_control_host_that_fails_speaks_against_nobody() -> None:
+    simulation = one(Faults(measurements=[CommandState.COMPLETED, CommandState.FAILED]), role=Role.CONTROL)
+    assert simulation.rollout.state is State.PAUSED
+    panicked = one(Faults(dies_in=Step.PROBATION), role=Role.CONTROL)
+    assert panicked.rollout.state is State.PAUSED
+    assert "(on the old kernel)" in panicked.rollout.reason
+
+
+def test_failures_that_condemn_are_never_crowded_out() -> None:
+    tally = Tally()
+    attempts = [
+        planned_attempt(
+            PlannedHost(host=f"h{n}", stratum="s", architecture="x86_64"), rollout="r", uid=UID, wave=0, position=n
+        )
+        for n in range(150)
+    ]
+    for attempt in attempts:
+        kind = FailureKind.PANIC if attempt is attempts[-1] else FailureKind.INFRASTRUCTURE
+        tally = tally_moved(tally, None, attempt)
+        tally = tally_moved(tally, attempt, replace(attempt, failure=Failure(kind=kind, sentence="it broke")))
+    assert len(tally.failures) == 100
+    assert tally.failures[0][::2] == ("h149", True)
 
 
 def lost_and_asked_again() -> Simulation:
