@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.gate.ranks import rank_sum_cut, signed_rank_cut
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -69,6 +71,20 @@ def bounds(values: Floats, control: Floats | None, low_cut: Ints, high_cut: Ints
         low[part] = np.where(some & (low_cut[part] > 0), made[row, at_low], -np.inf)
         high[part] = np.where(some & (high_cut[part] > 0), made[row, at_high], np.inf)
     return estimate, low, high
+
+
+def describe(values: Floats, control: Floats | None, confidence: float) -> tuple[Floats, Floats, Floats]:
+    """Return estimate and two-sided interval of each row at a fixed confidence, to be shown and not decided on."""
+    level = (1 - confidence) / 2
+    present = np.count_nonzero(~np.isnan(values), axis=1)
+    if control is None:
+        cuts = np.array([signed_rank_cut(int(n), level)[0] for n in present], dtype=np.int64)
+    else:
+        others = np.count_nonzero(~np.isnan(control), axis=1)
+        cuts = np.array(
+            [rank_sum_cut(int(n), int(m), level)[0] for n, m in zip(present, others, strict=True)], dtype=np.int64
+        )
+    return bounds(values, control, cuts, cuts)
 
 
 def counts(values: Floats, control: Floats | None, thresholds: Floats) -> tuple[Ints, Ints, Ints]:

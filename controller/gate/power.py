@@ -113,6 +113,35 @@ def rank_floor(alpha_revert: float, alpha_promote: float, control_ratio: float |
     return LARGEST
 
 
+def contrast_sigma(
+    design: Design,
+    *,
+    run_sd: float,
+    runs: int,
+    boots: int = 1,
+    boot_sd: float = 0.0,
+    host_kernel_sd: float = 0.0,
+) -> float:
+    """Return σ of one contrast from its parts, in log units: medians of runs in a boot, of boots, differences.
+
+    For two arms that of one *treated* host's change. The parts of boots and runs are independent on each side.
+    """
+    side = (boot_sd**2 + run_sd**2 * median_variance(runs)) * median_variance(boots)
+    change = 2 * side
+    if design is Design.PAIRS:
+        return math.sqrt(2 * change + host_kernel_sd**2)
+    if design is Design.ABBA:
+        # Two boots a side, averaged; each has its own runs.
+        return math.sqrt(boot_sd**2 + run_sd**2 * median_variance(runs) + host_kernel_sd**2)
+    return math.sqrt(change + host_kernel_sd**2)
+
+
+def median_variance(n: int) -> float:
+    """Return the variance of the median of n standard normal values (exact to n = 8, π/2n beyond; 1/n to n = 2)."""
+    exact = (1.0, 0.5, 0.4487, 0.2982, 0.2868, 0.2147, 0.2104, 0.1682)
+    return exact[n - 1] if n <= len(exact) else math.pi / (2 * n)
+
+
 def detectable(plan: CellPlan) -> float:
     """Return the margin (log units) that the plan's number of blocks can decide on with the same errors."""
     n = float(plan.n_max)
