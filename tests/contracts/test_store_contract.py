@@ -67,7 +67,7 @@ async def store(reopen: Reopen) -> AsyncIterator[Store]:
 
 
 def commit(revision: int, *events: Event, **more: object) -> Commit:
-    return Commit(stream=STREAM, expected_revision=revision, events=events, **more)  # type: ignore[arg-type]  # fields
+    return Commit(stream=STREAM, expected_revision=revision, events=events, **more)  # type: ignore[arg-type]  # passed on as they are
 
 
 def reboot(number: int) -> RebootHost:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from simulated_fleet import NEW, NEW_RELEASE, OLD, OLD_RELEASE, SPEC
+from simulated_fleet import SPEC
+from simulated_host import NEW, NEW_RELEASE, OLD, OLD_RELEASE
 
 from controller.adapters.memory_store import Disk, MemoryStore
 from controller.domain.attempt import Attempt

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from simulated_fleet import OLD_RELEASE, UID, Simulation
+from simulated_fleet import UID, Simulation
+from simulated_host import OLD_RELEASE
 
 from controller.domain.attempt import Attempt
 from controller.domain.events import Event, RunReported

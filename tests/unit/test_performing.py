@@ -141,7 +141,7 @@ async def test_verbs_of_one_host_come_one_after_the_other(at: Performing) -> Non
         await asyncio.sleep(0)
         present -= 1
 
-    at.delivery.arm = at.delivery.reboot = slow  # type: ignore[method-assign,assignment]  # counted
+    at.delivery.arm = at.delivery.reboot = slow  # type: ignore[method-assign]  # counts its calls
     effects = (
         ArmKernel(command_id="u1/a/x", host="a", kernel="k", boot_timeout_s=1.0, probation_timeout_s=1.0),
         RebootHost(command_id="u1/a/y", host="a"),

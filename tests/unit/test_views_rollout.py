@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from rollout_story import Story
-from simulated_fleet import NEW_RELEASE, OLD_RELEASE, Faults
+from simulated_host import NEW_RELEASE, OLD_RELEASE, Faults
 
 from controller.domain.delivery import BootEnd
 from controller.domain.events import CommandState
