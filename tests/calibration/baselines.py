@@ -34,9 +34,8 @@ def kayenta(old: Floats, new: Floats, *, confidence: float = 0.98, tolerance: fl
     quantile = float(stats.norm.ppf(0.5 + confidence / 2))
     sigma = np.sqrt(n * m * (n + m + 1) / 12)
     # The largest difference has rank 1; the corrected count reaches the quantile at this rank.
-    rank = int(np.ceil(n * m / 2 + 0.5 + quantile * sigma))
-    if rank > n * m:  # no separation is enough: the interval ends at the smallest difference
-        rank = n * m
+    # Where no separation is enough, the interval ends at the smallest difference, as the root search does.
+    rank = min(n * m, int(np.ceil(n * m / 2 + 0.5 + quantile * sigma)))
     result = np.empty(len(old), np.int8)
     for part in _chunks(len(old), n * m):
         lower, estimate = _shift_order(old[part], new[part], rank)
@@ -158,7 +157,7 @@ def _u_p_exact(n: int, m: int) -> Floats:
         counts = grown
     share = counts / counts.sum()
     tail = np.minimum(np.cumsum(share), np.cumsum(share[::-1])[::-1])
-    return np.minimum(1.0, 2 * tail)
+    return np.asarray(np.minimum(1.0, 2 * tail), np.float64)
 
 
 def _u_p_normal(u: Floats, n: int, m: int) -> Floats:

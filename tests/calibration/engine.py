@@ -142,19 +142,17 @@ def _blocked(design: World, draws: Draws, enrolled: np.ndarray) -> np.ndarray:
     """Say for which repetitions runs that died or are missing forbid a PASS, counting enrolled blocks only."""
     new = np.array(NEW_BOOTS[design], bool)[None, None, :, None]
     seen = (np.arange(draws.treated.shape[1]) < enrolled[:, None])[:, :, None, None]
-    total = np.broadcast_to(seen, draws.treated.shape)
-    bad = total & draws.timed_out if draws.timed_out is not None else np.zeros_like(total)
-    missing = total & np.isnan(draws.treated)
+    missing = seen & np.isnan(draws.treated)
+    there = seen & ~missing
+    bad = there & draws.timed_out if draws.timed_out is not None else np.zeros_like(there)
 
     def count(mask: np.ndarray) -> np.ndarray:
         return np.asarray(mask.sum(axis=(1, 2, 3)))
 
-    return np.asarray(
-        blocks_pass(
-            count(bad & ~new), count(total & ~new), count(bad & new), count(total & new),
-            count(missing & ~new), count(missing & new),
-        )
-    )  # fmt: skip
+    old_counts = (count(bad & ~new), count(there & ~new))
+    new_counts = (count(bad & new), count(there & new))
+    lost = {"old_missing": count(missing & ~new), "new_missing": count(missing & new)}
+    return np.asarray(blocks_pass(*old_counts, *new_counts, **lost))
 
 
 def _drawn(scenario: Scenario, plan: CellPlan, rng: Generator, size: int) -> Draws:
@@ -170,6 +168,8 @@ def _drawn(scenario: Scenario, plan: CellPlan, rng: Generator, size: int) -> Dra
         # Had they gone on, they would have been the slow tail; those that end look like the old kernel's.
         on_new = np.array(NEW_BOOTS[scenario.design], bool)[:, None]
         timed_out = on_new & (rng.random(draws.treated.shape) < TIMED_OUT_SHARE[scenario.missing])
+        # Something is hidden from the first block on; before that there would be nothing to see.
+        timed_out[:, 0, on_new[:, 0].argmax(), 0] = True
         return replace(draws, timed_out=timed_out)
     if scenario.missing is Missing.BLOCKS:
         draws.treated[rng.random(draws.treated.shape[:2]) < 0.3] = np.nan
