@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.gate import selection
 from controller.gate.ranks import rank_sum_cut, signed_rank_cut
 
 Floats = NDArray[np.float64]
@@ -21,6 +22,8 @@ Ints = NDArray[np.int64]
 INFINITE: Final = 1e6
 # Combinations held in memory at once, 8 bytes each.
 CHUNK: Final = 4_000_000
+# From so many combinations a row on, selecting without making them is faster.
+MANY: Final = 40_000
 
 
 def harsh(values: Floats) -> Floats:
@@ -55,8 +58,12 @@ def bounds(values: Floats, control: Floats | None, low_cut: Ints, high_cut: Ints
     """
     rows = len(values)
     estimate, low, high = np.full(rows, np.nan), np.full(rows, -np.inf), np.full(rows, np.inf)
-    width = values.shape[1] * (values.shape[1] + 1) // 2 if control is None else values.shape[1] * control.shape[1]
+    width = _width(values, control)
     if width == 0:
+        return estimate, low, high
+    if width > MANY:
+        for row in range(rows):
+            estimate[row], low[row], high[row] = _select(*_sorted(values, control, row), low_cut[row], high_cut[row])
         return estimate, low, high
     for part in chunks(rows, width):
         made = combinations(values[part], None if control is None else control[part])
@@ -65,11 +72,11 @@ def bounds(values: Floats, control: Floats | None, low_cut: Ints, high_cut: Ints
         at_low = np.clip(low_cut[part] - 1, 0, last)
         at_high = np.clip(there - high_cut[part], 0, last)
         _order(made, np.concatenate([at_low, at_high, last // 2, np.minimum(there // 2, last)]))
-        row, some = np.arange(len(made)), there > 0
-        middle = (made[row, last // 2] + made[row, np.minimum(there // 2, last)]) / 2
+        each, some = np.arange(len(made)), there > 0
+        middle = (made[each, last // 2] + made[each, np.minimum(there // 2, last)]) / 2
         estimate[part] = np.where(some, middle, np.nan)
-        low[part] = np.where(some & (low_cut[part] > 0), made[row, at_low], -np.inf)
-        high[part] = np.where(some & (high_cut[part] > 0), made[row, at_high], np.inf)
+        low[part] = np.where(some & (low_cut[part] > 0), made[each, at_low], -np.inf)
+        high[part] = np.where(some & (high_cut[part] > 0), made[each, at_high], np.inf)
     return estimate, low, high
 
 
@@ -95,8 +102,17 @@ def counts(values: Floats, control: Floats | None, thresholds: Floats) -> tuple[
     rows, number = thresholds.shape
     less, at_most = np.zeros((rows, number), dtype=np.int64), np.zeros((rows, number), dtype=np.int64)
     there = np.zeros(rows, dtype=np.int64)
-    width = values.shape[1] * (values.shape[1] + 1) // 2 if control is None else values.shape[1] * control.shape[1]
+    width = _width(values, control)
     if width == 0:
+        return less, at_most, there
+    if width > MANY:
+        for row in range(rows):
+            x, y = _sorted(values, control, row)
+            there[row] = _total(x, y)
+            if there[row]:
+                scaled = [float(limit) * (2 if y is None else 1) for limit in thresholds[row]]
+                less[row] = [selection.count(x, y, limit, inclusive=False) for limit in scaled]
+                at_most[row] = [selection.count(x, y, limit, inclusive=True) for limit in scaled]
         return less, at_most, there
     for part in chunks(rows, width):
         made = combinations(values[part], None if control is None else control[part])
@@ -115,3 +131,35 @@ def _order(made: Floats, positions: Ints) -> None:
         made.sort(axis=1)
     else:
         made.partition(wanted, axis=1)
+
+
+def _width(values: Floats, control: Floats | None) -> int:
+    blocks = int(values.shape[1])
+    return blocks * (blocks + 1) // 2 if control is None else blocks * int(control.shape[1])
+
+
+def _sorted(values: Floats, control: Floats | None, row: int) -> tuple[Floats, Floats | None]:
+    """Return a row's values, and its control with the sign changed so that differences become sums; sorted, no NaN."""
+    x = values[row]
+    x = np.sort(x[~np.isnan(x)])
+    if control is None:
+        return x, None
+    y = control[row]
+    return x, np.sort(-y[~np.isnan(y)])
+
+
+def _total(x: Floats, y: Floats | None) -> int:
+    return len(x) * (len(x) + 1) // 2 if y is None else len(x) * len(y)
+
+
+def _select(x: Floats, y: Floats | None, low_cut: int, high_cut: int) -> tuple[float, float, float]:
+    """Return estimate and bounds of one row, by selection; Walsh averages are halves of the sums."""
+    total = _total(x, y)
+    if not total:
+        return np.nan, -np.inf, np.inf
+    scale = 2.0 if y is None else 1.0
+    last = total - 1
+    estimate = (selection.kth(x, y, last // 2) / scale + selection.kth(x, y, min(total // 2, last)) / scale) / 2
+    low = selection.kth(x, y, min(low_cut - 1, last)) / scale if low_cut else -np.inf
+    high = selection.kth(x, y, max(total - high_cut, 0)) / scale if high_cut else np.inf
+    return estimate, low, high

@@ -88,7 +88,7 @@ class CellResults:
     # L and U; ∓inf when there is none at this look.
     low: Floats
     high: Floats
-    # Blocks far outside their row: too bad. For two arms, of the treated and of the control hosts.
+    # Hosts far outside the rest, by the column they are in: treated (or all) hosts, and control hosts.
     sick: Bools
     sick_control: Bools
     # Every value is the same: that is no measurement, and is not decided on.
@@ -100,19 +100,22 @@ def judge_cells(
     plan: CellPlan,
     *,
     control: Floats | None = None,
+    own: tuple[Floats, Floats] | None = None,
     margin: Floats | None = None,
     final: bool = True,
     with_bounds: bool = True,
 ) -> CellResults:
     """Judge every row of contrasts [rows, blocks] in order of enrolment, look by look, until it is decided.
 
-    NaN is missing, ±inf a worst rank. `control` holds the control hosts' own changes, for two arms only. `margin`
-    replaces the plan's per row. Without `final` an undecided row stays NEED_MORE_DATA.
+    NaN is missing, ±inf a worst rank. `control` holds the control hosts' own changes, for two arms only; `own` the
+    treated and the control hosts' changes behind the contrasts of matched pairs, so that a sick host can be told from
+    its partner. `margin` replaces the plan's per row. Without `final` an undecided row stays NEED_MORE_DATA.
     """
     assert (control is not None) == (plan.design is Design.TWO_ARMS), "two arms have controls, other designs do not"
     rows = len(treated)
     limits = np.full(rows, plan.margin) if margin is None else np.asarray(margin, dtype=np.float64)
-    result = _blank(rows, treated.shape[1], 0 if control is None else control.shape[1])
+    others = control if own is None else own[1]
+    result = _blank(rows, treated.shape[1], 0 if others is None else others.shape[1])
     if plan.design is Design.BEFORE_AFTER:
         result.verdict[:] = Verdict.INCONCLUSIVE
         return result
@@ -121,7 +124,8 @@ def judge_cells(
     for k, (n, m) in enumerate(zip(plan.looks, plan.control_looks, strict=True)):
         closing = k == len(plan.looks) - 1
         arms = treated[active, :n], None if control is None else control[active, :m]
-        sample = take(*arms, limits[active])
+        partners = None if own is None else (own[0][active, :n], own[1][active, :n])
+        sample = take(*arms, limits[active], partners)
         history.record(active, k, sample)
         question = Question(margin=limits[active], kappa=plan.kappa, final=final and closing)
         found = _ask(plan, question, sample, history.upto(active, k))
@@ -133,7 +137,7 @@ def judge_cells(
         result.present[done], result.constant[done] = sample.present[decided], sample.constant[decided]
         result.sick[done, :n] = sample.sick[decided]
         if sample.sick_control is not None:
-            result.sick_control[done, :m] = sample.sick_control[decided]
+            result.sick_control[done, : sample.sick_control.shape[1]] = sample.sick_control[decided]
         if with_bounds:
             result.estimate[done], result.low[done], result.high[done] = found.interval(decided)
         active = np.delete(active, decided)

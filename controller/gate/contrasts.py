@@ -56,13 +56,27 @@ def paired_contrasts(treated: Floats, control: Floats) -> Floats:
     return _difference(treated, control)
 
 
-def abba_contrasts(a1: Floats, b1: Floats, b2: Floats, a2: Floats, *, higher_is_better: bool = False) -> Floats:
-    """Return (b1 + b2)/2 − (a1 + a2)/2 of each old–new–new–old cycle, [..., cycles] from [..., cycles, runs].
+def abba_contrasts(
+    a1: Floats,
+    b1: Floats,
+    b2: Floats,
+    a2: Floats,
+    *,
+    higher_is_better: bool = False,
+    timed_out: tuple[Bools, Bools, Bools, Bools] | None = None,
+) -> Floats:
+    """Return (b1 + b2)/2 − (a1 + a2)/2 of each old–new–new–old cycle: [..., cycles] from four [..., cycles, runs].
 
-    A drift that is linear in time adds the same to both halves and cancels.
+    A drift that is linear in time adds the same to both halves and cancels. `timed_out` in the same order.
     """
+    masks = timed_out or (None, None, None, None)
     one, two, three, four = (
-        side(values[..., None, :], higher_is_better=higher_is_better) for values in (a1, b1, b2, a2)
+        side(
+            values[..., None, :],
+            higher_is_better=higher_is_better,
+            timed_out=None if mask is None else mask[..., None, :],
+        )
+        for values, mask in zip((a1, b1, b2, a2), masks, strict=True)
     )
     return _difference(two + three, one + four) / 2
 

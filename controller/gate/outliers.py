@@ -6,10 +6,14 @@ block that is far too *bad* is left out of the lower bound (it must not FAIL a k
 Leaving a value out only of the bound that it would push towards a decision can only make that bound more careful.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from controller.gate.bounds import INFINITE
+from controller.gate.contrasts import median
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -24,19 +28,42 @@ FEWEST: Final = 5
 MOST: Final = 0.1
 
 
-def sick(values: Floats, margin: Floats) -> tuple[Bools, Bools]:
-    """Return which blocks of each row are far too bad, and which are far too good; [rows, blocks] each."""
-    if values.shape[1] < FEWEST:
-        return np.zeros(values.shape, dtype=np.bool_), np.zeros(values.shape, dtype=np.bool_)
-    count = np.count_nonzero(~np.isnan(values), axis=1)
-    ordered = np.sort(values, axis=1)
-    low, high = _quantile(ordered, count, 0.25), _quantile(ordered, count, 0.75)
-    with np.errstate(invalid="ignore"):
-        spread = FENCE * (high - low)
-        above = (values > MARGINS * margin[:, None]) & (values > (high + spread)[:, None])
-        beneath = (values < -MARGINS * margin[:, None]) & (values < (low - spread)[:, None])
-    enough = count >= FEWEST
-    return _few(above, count, enough), _few(beneath, count, enough)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sick:
+    """Hosts far outside the rest, [rows, hosts]: too bad and too good."""
+
+    bad: Bools
+    good: Bools
+
+
+def sick_hosts(treated: Floats, control: Floats | None, margin: Floats) -> tuple[Sick, Sick | None]:
+    """Find hosts whose own change is far from their arm's median, by the spread of both arms together.
+
+    Both arms share their noise, so their quartiles are taken together: four more hosts at an early look. The arms'
+    medians are taken off first, because the new kernel may well move all treated hosts.
+    """
+    first = _centred(treated)
+    second = None if control is None else _centred(control)
+    together = first if second is None else np.concatenate([first, second], axis=1)
+    count = np.count_nonzero(~np.isnan(together), axis=1)
+    if together.shape[1] < FEWEST:
+        none = np.zeros(together.shape, dtype=np.bool_)
+        bad, good = none, none
+    else:
+        ordered = np.sort(together, axis=1)
+        low, high = _quantile(ordered, count, 0.25), _quantile(ordered, count, 0.75)
+        spread, limit = FENCE * (high - low), MARGINS * margin
+        enough = count >= FEWEST
+        bad = _few(together > np.maximum(limit, high + spread)[:, None], count, enough)
+        good = _few(together < np.minimum(-limit, low - spread)[:, None], count, enough)
+    edge = first.shape[1]
+    others = None if second is None else Sick(bad=bad[:, edge:], good=good[:, edge:])
+    return Sick(bad=bad[:, :edge], good=good[:, :edge]), others
+
+
+def _centred(values: Floats) -> Floats:
+    finite = np.where(np.isinf(values), np.sign(values) * INFINITE, values)
+    return np.asarray(finite - median(finite)[:, None])
 
 
 def _few(found: Bools, count: NDArray[np.int64], enough: Bools) -> Bools:
@@ -52,6 +79,4 @@ def _quantile(ordered: Floats, count: NDArray[np.int64], share: float) -> Floats
     upper = np.minimum(lower + 1, np.maximum(count - 1, 0))
     row = np.arange(len(ordered))
     first, second = ordered[row, lower], ordered[row, upper]
-    with np.errstate(invalid="ignore"):
-        between = first + (position - lower) * (second - first)
-    return np.asarray(np.where(first == second, first, between))
+    return np.asarray(first + (position - lower) * (second - first))
