@@ -1,0 +1,155 @@
+"""A trial from anywhere: the plan fixed before it, one run's value, and what was decided.
+
+The rollout engine has its own words for its evidence (`evidence`); these are for measurements that somebody brings.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
+from controller.gate.evidence import Outcome
+from controller.gate.verdict import Action, ClaimState, Verdict
+
+
+class Arm(StrEnum):
+    """What happens to a host between its first and its second measurement."""
+
+    TREATED = "treated"  # it changes kernel
+    CONTROL = "control"  # it only reboots
+
+
+class MetricRole(StrEnum):
+    """What a metric may do to the decision."""
+
+    CRITICAL = "critical"  # must pass; a failure reverts
+    GUARD = "guard"  # a failure holds
+    NEGATIVE_CONTROL = "negative_control"  # the kernel cannot move it; when it moves, the rig did
+    EXPLAIN = "explain"  # told, decides nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialClaim:
+    """A saving that a nearly deterministic metric must show, with its errors declared beforehand, in its unit."""
+
+    at_least: float
+    confidence: float = 0.99
+    # Standard deviation of one run, and of one host's own saving.
+    sigma_run: float
+    sigma_host: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialMetric:
+    """One metric of the plan."""
+
+    name: str
+    unit: str
+    role: MetricRole
+    # False as well for a metric that has no better direction (negative controls).
+    higher_is_better: bool = False
+    # Tolerable change for the worse as a share: 0.03 is a ratio of 1.03. None for a claim.
+    margin: float | None
+    # Standard deviation of one contrast as a share, known beforehand; None judges ranks in one look.
+    sigma: float | None = None
+    claim: TrialClaim | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlan:
+    """Everything that is fixed before the first look."""
+
+    design: Design
+    metrics: tuple[TrialMetric, ...]
+    # Empty: those of the runs. A stratum named here and without runs is missing data, not success.
+    strata: tuple[str, ...] = ()
+    alpha_revert: float = ALPHA_REVERT
+    alpha_promote: float = ALPHA_PROMOTE
+    # Blocks enrolled at each look, ascending; empty takes those that sigma asks for, or one look without a sigma.
+    looks: tuple[int, ...] = ()
+    # The most blocks a stratum may have; None for no limit.
+    budget_blocks: int | None = None
+    # Measured runs that a host needs on each kernel.
+    runs: int = 4
+    # Hosts that are left out, and told.
+    quarantined: tuple[str, ...] = ()
+    # True: no more data will come, so what is undecided is INCONCLUSIVE instead of NEED_MORE_DATA.
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One metric of one run."""
+
+    host: str
+    stratum: str
+    arm: Arm
+    # 1 and 2 for first and second; 1 to 4 for old, new, new, old.
+    position: int
+    # Repetition of the whole walk on one host, from 1.
+    cycle: int
+    # What joins a treated and a control host; empty outside matched pairs.
+    pair: str
+    boot: str
+    run: str
+    metric: str
+    # None unless the run ended well.
+    value: float | None
+    outcome: Outcome
+    warmup: bool
+    # Seconds since the Unix epoch; None when not told. Decides the order of enrolment only.
+    time: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialCell:
+    """One judged metric in one stratum."""
+
+    stratum: str
+    # "completion" for the cell that asks whether runs end.
+    metric: str
+    role: MetricRole
+    verdict: Verdict
+    # None for cells that judge no claim.
+    claim: ClaimState | None = None
+    # For a claim the saving in `unit`, more is better. Otherwise the change for the worse in percent, less is better.
+    # None when there is none; a bound that so few blocks cannot give is None too.
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    # What the interval is held against: the margin in percent, or what was claimed; None for completion.
+    bound: float | None = None
+    # Below this a change for the worse does not revert, in percent; None for claims and completion.
+    tolerated: float | None = None
+    unit: str
+    # Blocks with a value, and blocks planned.
+    blocks: int = 0
+    planned_blocks: int = 0
+    # The look that decided, from 1, and how many were planned.
+    look: int = 0
+    looks: int = 0
+    # Hosts (pairs, cycles) far outside the others.
+    sick: tuple[str, ...] = ()
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StratumVerdict:
+    """What the cells of one stratum amount to."""
+
+    stratum: str
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialDecision:
+    """What the measurements ask for."""
+
+    action: Action
+    verdict: Verdict
+    sentence: str
+    strata: tuple[StratumVerdict, ...]
+    # By stratum; completion first, then by metric.
+    cells: tuple[TrialCell, ...]
+    # Observations that decide nothing.
+    remarks: tuple[str, ...]

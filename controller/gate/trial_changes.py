@@ -1,0 +1,292 @@
+"""The cells of a trial that are held against a margin: looks, bounds, sick hosts, and the sentence."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from controller.gate.bounds import describe
+from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, CellResults, Design, Method, judge_cells
+from controller.gate.contrasts import log_margin, median
+from controller.gate.family import FamilyCell
+from controller.gate.power import plan_cell, sample_size
+from controller.gate.sequential import Spending
+from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
+from controller.gate.trial_blocks import Blocks, blocks_of
+from controller.gate.verdict import Verdict
+
+Floats = NDArray[np.float64]
+
+# What one block is called, one and several.
+_BLOCK_WORDS: Final = {
+    Design.TWO_ARMS: ("treated host", "treated hosts"),
+    Design.PAIRS: ("pair", "pairs"),
+    Design.ABBA: ("cycle", "cycles"),
+    Design.BEFORE_AFTER: ("host", "hosts"),
+}
+# A sentence names so many blocks and counts the others.
+_NAMED: Final = 5
+# A ratio beyond e^50 is no change of a workload but the mark of runs that did not end.
+_LARGEST_LOG: Final = 50.0
+# The level of the interval that a standard error is read from.
+_EFFECT_CONFIDENCE: Final = 0.9
+# Nobody measures more blocks than this.
+_MOST_NEEDED: Final = 1e6
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A judged cell, and what the family of critical cells needs of it at the last look."""
+
+    cell: TrialCell
+    # None before the last look, without blocks, and for cells that are not critical.
+    family: FamilyCell | None
+    # The effect with its standard error, in log units; None when there is none to tell.
+    effect: tuple[float, float] | None
+
+
+def change_cell(
+    plan: TrialPlan, metric: TrialMetric, stratum: str, runs: Sequence[Measurement], critical_cells: int
+) -> Change:
+    """Judge a metric against its margin; `critical_cells` share the error of a false revert."""
+    assert metric.margin is not None, "only for metrics with a margin"
+    blocks = blocks_of(plan.design, metric, runs, plan.runs)
+    share = critical_cells if metric.role is MetricRole.CRITICAL else 1
+    cell_plan, final = _cell_plan(plan, metric, blocks, share)
+    result = _judged(cell_plan, blocks, final=final)
+    verdict = Verdict(int(result.verdict[0]))
+    if metric.role is MetricRole.NEGATIVE_CONTROL and verdict in (Verdict.PASS, Verdict.MARGINAL):
+        # It may move to neither side, so it is asked a second time with the sides exchanged.
+        other = _judged(cell_plan, _mirrored(blocks), final=final)
+        verdict = max(verdict, Verdict(int(other.verdict[0])))
+    cell = _cell(plan, metric, stratum, cell_plan=cell_plan, blocks=blocks, result=result, verdict=verdict)
+    cell = dataclasses.replace(cell, sentence=_sentence(plan, metric, cell, blocks=blocks, result=result))
+    return Change(cell=cell, family=_family(cell, cell_plan, blocks), effect=_effect(cell_plan, blocks))
+
+
+def fail_by_holm(cell: TrialCell) -> TrialCell:
+    """Return an undecided cell as failed, because other cells that failed left it their share of the error."""
+    text = (
+        f"{cell.sentence.partition(f' {cell.verdict.name}')[0]} FAIL by the error that other failing cells left (Holm)."
+    )
+    return dataclasses.replace(cell, verdict=Verdict.FAIL, sentence=text)
+
+
+def _effect(cell_plan: CellPlan, blocks: Blocks) -> tuple[float, float] | None:
+    two = cell_plan.design is Design.TWO_ARMS
+    endless = np.isinf(blocks.values).any() or np.isinf(blocks.control).any()
+    if cell_plan.design is Design.BEFORE_AFTER or endless or not len(blocks.values):
+        return None
+    control = blocks.control[None, :] if two else None
+    estimate, low, high = (float(one[0]) for one in describe(blocks.values[None, :], control, _EFFECT_CONFIDENCE))
+    error = (high - low) / (2 * float(ndtri(0.5 + _EFFECT_CONFIDENCE / 2)))
+    return (estimate, error) if math.isfinite(estimate) and math.isfinite(error) else None
+
+
+def _family(cell: TrialCell, cell_plan: CellPlan, blocks: Blocks) -> FamilyCell | None:
+    ranked = cell_plan.method is Method.RANKS and cell_plan.design is not Design.BEFORE_AFTER
+    waiting = cell.verdict is Verdict.NEED_MORE_DATA
+    if cell.role is not MetricRole.CRITICAL or waiting or not ranked or not cell.blocks:
+        return None
+    two = cell_plan.design is Design.TWO_ARMS
+    return FamilyCell(plan=cell_plan, values=blocks.values, control=blocks.control if two else None)
+
+
+def median_change(design: Design, metric: TrialMetric, runs: Sequence[Measurement]) -> float | None:
+    """Return the hosts' median change of a metric in percent, up is +; None without a host that has both sides."""
+    blocks = blocks_of(design, metric, runs, 1)
+    return _percent(float(median(blocks.values))) if len(blocks.values) else None
+
+
+def _cell_plan(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int) -> tuple[CellPlan, bool]:
+    """Return the looks that the plan fixes, cut off at the blocks there are, and whether the last of them is final."""
+    assert metric.margin is not None
+    margin = log_margin(metric.margin)
+    there, controls = len(blocks.values), len(blocks.control)
+    two = plan.design is Design.TWO_ARMS
+    if metric.sigma is not None and not plan.looks and plan.design is not Design.BEFORE_AFTER:
+        made = plan_cell(
+            plan.design,
+            margin=margin,
+            sigma=log_margin(metric.sigma),
+            cells=share,
+            alpha_revert=plan.alpha_revert,
+            alpha_promote=plan.alpha_promote,
+            budget=plan.budget_blocks,
+        )
+    else:
+        n_max = plan.looks[-1] if plan.looks else max(1, there)
+        made = CellPlan(
+            design=plan.design,
+            margin=margin,
+            n_max=n_max,
+            n_max_control=max(1, n_max if plan.looks else controls) if two else 0,
+            looks=plan.looks or (n_max,),
+            sigma=math.nan,
+            revert=Spending(alpha=plan.alpha_revert / share, gamma=GAMMA_REVERT),
+            promote=Spending(alpha=plan.alpha_promote, gamma=GAMMA_PROMOTE),
+        )
+    looks = tuple(look for look in made.looks if look <= there)
+    if len(looks) == len(made.looks):
+        return made, plan.final or not plan.looks
+    if plan.final and (not looks or looks[-1] < there):
+        # No more will come: what is there is the last look.
+        looks = (*looks, max(1, there))
+    return dataclasses.replace(made, looks=looks or (max(1, there),)), plan.final
+
+
+def _judged(cell_plan: CellPlan, blocks: Blocks, *, final: bool) -> CellResults:
+    control = blocks.control[None, :] if cell_plan.design is Design.TWO_ARMS else None
+    return judge_cells(blocks.values[None, :], cell_plan, control=control, final=final)
+
+
+def _mirrored(blocks: Blocks) -> Blocks:
+    return dataclasses.replace(blocks, values=-blocks.values, control=-blocks.control)
+
+
+def _cell(
+    plan: TrialPlan,
+    metric: TrialMetric,
+    stratum: str,
+    /,
+    *,
+    cell_plan: CellPlan,
+    blocks: Blocks,
+    result: CellResults,
+    verdict: Verdict,
+) -> TrialCell:
+    assert metric.margin is not None
+    sick = [name for name, bad in zip(blocks.names, result.sick[0], strict=True) if bad]
+    sick += [name for name, bad in zip(blocks.control_names, result.sick_control[0], strict=True) if bad]
+    return TrialCell(
+        stratum=stratum,
+        metric=metric.name,
+        role=metric.role,
+        verdict=verdict,
+        estimate=_percent(_estimate(plan, blocks, result)),
+        low=_percent(float(result.low[0])),
+        high=_percent(float(result.high[0])),
+        bound=metric.margin * 100,
+        tolerated=_percent(cell_plan.kappa * cell_plan.margin),
+        unit=metric.unit,
+        blocks=int(np.count_nonzero(~np.isnan(blocks.values))),
+        planned_blocks=cell_plan.n_max,
+        look=int(result.look[0]),
+        looks=len(cell_plan.looks),
+        sick=tuple(sorted(sick)),
+        sentence="",
+    )
+
+
+def _estimate(plan: TrialPlan, blocks: Blocks, result: CellResults) -> float:
+    """Return the estimate; before and after without a design only has the hosts' median change."""
+    if plan.design is Design.BEFORE_AFTER and len(blocks.values):
+        return float(median(blocks.values))
+    return float(result.estimate[0])
+
+
+def _percent(change: float) -> float | None:
+    """Return a log ratio in percent; None for none, and for one that runs which did not end made endless."""
+    return None if not math.isfinite(change) or change > _LARGEST_LOG else math.expm1(change) * 100
+
+
+def _sentence(plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, blocks: Blocks, result: CellResults) -> str:
+    parts = [_change_text(cell), _count_text(plan, cell, blocks)]
+    if cell.looks > 1 and cell.look:
+        parts.append(f"look {cell.look} of {cell.looks}")
+    told = ", ".join(parts)
+    for clause in (_majority_text(cell, blocks), _control_text(blocks), _incomplete_text(blocks), _sick_text(cell)):
+        if clause:
+            told += f"; {clause}"
+    verdict, why = cell.verdict, ""
+    if verdict in (Verdict.NEED_MORE_DATA, Verdict.INCONCLUSIVE):
+        why = _why_open(plan, metric, cell, blocks=blocks, result=result)
+    return f"{cell.stratum} {cell.metric}: {told}. {verdict.name}{why}."
+
+
+def _change_text(cell: TrialCell) -> str:
+    if cell.estimate is None:
+        return f"no estimate (margin {cell.bound:g} %)"
+    low = "no lower bound" if cell.low is None else f"{cell.low:+.2f}"
+    high = "no upper bound" if cell.high is None else f"{cell.high:+.2f} %"
+    # A negative control has no better direction.
+    up, down = ("higher", "lower") if cell.role is MetricRole.NEGATIVE_CONTROL else ("worse", "better")
+    side = up if cell.estimate >= 0 else down
+    return f"{abs(cell.estimate):.2f} % {side} (bounds {low} … {high}, + is {up}, margin {cell.bound:g} %)"
+
+
+def _count_text(plan: TrialPlan, cell: TrialCell, blocks: Blocks) -> str:
+    one, several = _BLOCK_WORDS[plan.design]
+    text = f"{cell.blocks} {one if cell.blocks == 1 else several}"
+    if plan.design is Design.TWO_ARMS:
+        controls = int(np.count_nonzero(~np.isnan(blocks.control)))
+        text += f" against {controls} control host{'' if controls == 1 else 's'}"
+    return text
+
+
+def _majority_text(cell: TrialCell, blocks: Blocks) -> str:
+    present = blocks.values[~np.isnan(blocks.values)]
+    if cell.role is MetricRole.NEGATIVE_CONTROL:
+        return ""
+    return f"{int(np.count_nonzero(present > 0))} of {len(present)} got worse" if len(present) > 1 else ""
+
+
+def _control_text(blocks: Blocks) -> str:
+    moved = _percent(float(median(blocks.control))) if len(blocks.control) else None
+    return "" if moved is None else f"controls moved {moved:+.2f} % (removed)"
+
+
+def _incomplete_text(blocks: Blocks) -> str:
+    if not blocks.incomplete:
+        return ""
+    name, reason = blocks.incomplete[0]
+    others = f" and {len(blocks.incomplete) - 1} more" if len(blocks.incomplete) > 1 else ""
+    return f"left out: {name} ({reason}){others}"
+
+
+def _sick_text(cell: TrialCell) -> str:
+    if not cell.sick:
+        return ""
+    names = ", ".join(cell.sick[:_NAMED]) + (f" and {len(cell.sick) - _NAMED} more" if len(cell.sick) > _NAMED else "")
+    return f"far outside the others: {names} (measure again, then quarantine by name)"
+
+
+def _why_open(plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, blocks: Blocks, result: CellResults) -> str:
+    """Return why a cell is not decided, and what more data would do."""
+    one, several = _BLOCK_WORDS[plan.design]
+    if plan.design is Design.BEFORE_AFTER:
+        return (
+            " (confounded with time): without control hosts, pairs or old–new–new–old boots nobody can tell the kernel "
+            "from the hour"
+        )
+    if not len(blocks.values):
+        return f": no {one} was measured"
+    if plan.design is Design.TWO_ARMS and not len(blocks.control):
+        return ": no control host was measured"
+    if bool(result.constant[0]) and cell.blocks:
+        return ": every value is the same, which is no measurement"
+    need = _needed(plan, metric, blocks)
+    if cell.verdict is Verdict.NEED_MORE_DATA and cell.planned_blocks > cell.blocks:
+        return f": {cell.planned_blocks - cell.blocks} more {several} are planned"
+    if need is not None and need > cell.blocks:
+        controls = " and as many control hosts" if plan.design is Design.TWO_ARMS else ""
+        return f": with this spread it takes about {need} {several}{controls}"
+    if cell.blocks < 2:
+        return f": one {one} cannot tell"
+    return ": the change lies too near the margin to tell on which side"
+
+
+def _needed(plan: TrialPlan, metric: TrialMetric, blocks: Blocks) -> int | None:
+    """Return how many blocks would decide at the spread seen; None when there is none to go by."""
+    assert metric.margin is not None
+    finite = np.sort(blocks.values[np.isfinite(blocks.values)])
+    if len(finite) < 3:
+        return None
+    sigma = float(np.std(finite, ddof=1))
+    factor = 2 if plan.design is Design.TWO_ARMS else 1
+    need = factor * sample_size(log_margin(metric.margin), sigma, plan.alpha_revert, plan.alpha_promote)
+    return math.ceil(need) if need < _MOST_NEEDED else None
