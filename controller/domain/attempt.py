@@ -24,6 +24,9 @@ from controller.domain.events import (
 )
 from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_BE_HEARD, Role, Side, Step, Trigger
 
+# Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
+RETRY_PAUSE_S = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -135,6 +138,8 @@ class Attempt:
         times = [] if self.deadline is None else [self.deadline]
         if self.silent_since is not None and self.step in MUST_BE_HEARD:
             times.append(self.silent_since + silence_timeout_s)
+        if self.command is not None:
+            times.append(self.command.at + RETRY_PAUSE_S)
         return tuple(times)
 
     def wake_at(self, silence_timeout_s: float) -> float | None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from controller.domain.delivery import BootEnd
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
+from controller.domain.policy import Policy
 
 
 class FailureKind(StrEnum):
@@ -110,6 +111,9 @@ class RolloutPlanned:
     # Soak time per wave.
     bake_s: tuple[float, ...]
     by: str
+    # What the spec meant when it was planned: a later version may read the text differently. None in logs from before
+    # this was kept, where the text is read again.
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +279,7 @@ class RunReported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandReported:
+    # When the controller learnt it: the pause before another try counts from here.
     at: float
     report_id: str
     command_id: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from controller.domain.attempt import Attempt, died_runs, on_running_kernel, trial_failure
+from controller.domain.attempt import RETRY_PAUSE_S, Attempt, died_runs, on_running_kernel, trial_failure
 from controller.domain.events import CommandState, Failure, FailureKind, RunState
 from controller.domain.journey import MUST_BE_HEARD, Side, Step, Trigger
 from controller.domain.rollout import State
@@ -63,7 +63,7 @@ def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     if _silent(snapshot, now):
         sentence = "not heard for too long while still on its old kernel"
         return Fired(Trigger.SILENT, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
-    return _measured(snapshot) or _deadline(attempt, now, "the baseline measurement")
+    return _measured(snapshot, now) or _deadline(attempt, now, "the baseline measurement")
 
 
 def _drain(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
@@ -124,7 +124,7 @@ def _probation(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         or _fatal(snapshot)
         or _rebooted_unasked(attempt)
         or _gone_silent(snapshot, now)
-        or _measured(snapshot)
+        or _measured(snapshot, now)
         or _deadline(attempt, now, "the measurement under the new kernel", FailureKind.WORKLOAD)
     )
 
@@ -274,7 +274,7 @@ def _deadline(attempt: Attempt, now: float, what: str, kind: FailureKind | None 
     return Fired(Trigger.DEADLINE, Failure(kind=kind, sentence=f"{what} took longer than {waited:.0f} s"))
 
 
-def _measured(snapshot: AttemptSnapshot) -> Fired | None:
+def _measured(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     """How the leg's command ended: measured, worth another try, or an outcome that speaks against kernel or rig."""
     attempt, policy = snapshot.attempt, snapshot.rollout.policy
     answer = attempt.command
@@ -295,7 +295,7 @@ def _measured(snapshot: AttemptSnapshot) -> Fired | None:
         sentence = f"the agent does not know the workload: {answer.detail}"
         return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
     if attempt.tries < policy.infrastructure_retries:
-        return Fired(Trigger.RETRY)
+        return Fired(Trigger.RETRY) if answer.at + RETRY_PAUSE_S <= now else None
     detail = answer.detail or f"{good} of {policy.repetitions} runs were measured"
     sentence = f"the rig failed {attempt.tries + 1} times: {detail}"
     return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))

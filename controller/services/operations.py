@@ -9,6 +9,7 @@ from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.events import AbortStarted, Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.journey import Step
+from controller.domain.policy import policy_of
 from controller.domain.rollout import FOLLOWING, Rollout, State
 from controller.services.loop import Engine
 from controller.services.planning import Prepared, prepare
@@ -63,6 +64,7 @@ class Operations:
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
         uid = secrets.token_hex(8)
+        bake_s = tuple(wave.bake_s for wave in prepared.plan.waves)
         planned = RolloutPlanned(
             at=now,
             uid=uid,
@@ -71,8 +73,9 @@ class Operations:
             salt=prepared.plan.seed,
             kernels=prepared.kernels,
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
-            bake_s=tuple(wave.bake_s for wave in prepared.plan.waves),
+            bake_s=bake_s,
             by=by,
+            policy=policy_of(prepared.spec, bake_s),
         )
 
         def decide() -> tuple[Event, ...]:

@@ -202,7 +202,7 @@ class World:
 
 
 def _policy(event: RolloutPlanned) -> Policy:
-    return _parsed(event.spec_yaml, event.name, event.bake_s)
+    return event.policy or _parsed(event.spec_yaml, event.name, event.bake_s)
 
 
 @lru_cache(maxsize=16)

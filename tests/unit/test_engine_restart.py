@@ -1,9 +1,13 @@
 """What a restart costs: nothing. Whoever was not listened to is not blamed for silence or for time that passed."""
 
-import pytest
-from engine_parts import UID, Parts, outcome, run, walked
+from dataclasses import replace
 
+import pytest
+from engine_parts import TEXT, UID, Parts, outcome, run, walked
+
+from controller.adapters.store.codec import decode_event, encode
 from controller.domain.effects import ArmKernel, RunWorkload
+from controller.domain.events import RolloutPlanned
 from controller.domain.journey import Step
 from controller.domain.rollout import State
 
@@ -49,6 +53,20 @@ async def test_a_soak_time_that_ended_unwatched_is_not_over_before_the_host_is_h
     await parts.connect(boot="2", release="7.1.13-new")
     await parts.engine.settle()
     assert parts.engine.world.rollouts[UID].state is State.PROMOTED
+
+
+async def test_a_log_means_the_same_to_a_version_that_reads_specs_differently() -> None:
+    before = await Parts().start()
+    await before.connect()
+    await before.operations.start(TEXT, "f", "me")
+    log = before.disk.log
+    planned = log[0].event
+    assert isinstance(planned, RolloutPlanned)
+    # As if a later version understood nothing of the text any more.
+    log[0] = replace(log[0], event=replace(planned, spec_yaml="kind: Another"))
+    parts = await Parts(before.disk, before.clock).start()
+    assert [one.policy for one in parts.engine.world.rollouts.values()] == [planned.policy]
+    assert decode_event("RolloutPlanned", encode(planned)) == planned
 
 
 async def test_a_host_that_stays_away_after_the_restart_is_noticed() -> None:

@@ -123,6 +123,16 @@ def test_a_broken_rig_pauses_and_does_not_condemn() -> None:
     assert simulation.hosts["a"].boots == 1
 
 
+def test_a_rig_that_broke_is_given_time_before_it_is_tried_again() -> None:
+    simulation = one(Faults(measurements=[CommandState.REFUSED]), run=False)
+    simulation.run(until=lambda: simulation.world.attempts[UID]["a"].command is not None)
+    refused_at = simulation.now
+    simulation.run(until=lambda: simulation.world.attempts[UID]["a"].tries == 1)
+    assert simulation.now == refused_at + 10.0
+    simulation.run()
+    assert simulation.rollout.state is State.PROMOTED
+
+
 def test_the_budget_bounds_hosts_in_flight() -> None:
     simulation = Simulation([[f"h{n}" for n in range(7)]], max_in_flight=3)
     most = 0

@@ -79,7 +79,7 @@ def report_of(report: agent_pb2.Report, now: float) -> RunReported | CommandRepo
             return _run(report, at)
         case "outcome":
             return CommandReported(
-                at=at,
+                at=now,
                 report_id=report.report_id,
                 command_id=report.command_id,
                 state=_COMMAND_STATES.get(report.outcome.status, CommandState.INFRASTRUCTURE),
