@@ -28,12 +28,12 @@ MANY: Final = 40_000
 
 def harsh(values: Floats) -> Floats:
     """Return the values with infinities made finite so that equal worst ranks on both sides count as *worse*."""
-    return np.where(np.isinf(values), np.where(values > 0, 2 * INFINITE, -INFINITE), values)
+    return np.where(np.abs(values) >= INFINITE, np.where(values > 0, 2 * INFINITE, -INFINITE), values)
 
 
 def mild(values: Floats) -> Floats:
     """Return the values with infinities made finite so that equal worst ranks on both sides count as *better*."""
-    return np.where(np.isinf(values), np.where(values > 0, INFINITE, -2 * INFINITE), values)
+    return np.where(np.abs(values) >= INFINITE, np.where(values > 0, INFINITE, -2 * INFINITE), values)
 
 
 def combinations(values: Floats, control: Floats | None) -> Floats:

@@ -8,6 +8,7 @@ anything else waits for the next look and is INCONCLUSIVE at the last. Each boun
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -112,9 +113,12 @@ def judge_cells(
     its partner. `margin` replaces the plan's per row. Without `final` an undecided row stays NEED_MORE_DATA.
     """
     assert (control is not None) == (plan.design is Design.TWO_ARMS), "two arms have controls, other designs do not"
+    assert plan.looks and plan.looks[-1] <= treated.shape[1], "every look is at blocks that have a column"
+    assert all(a < b for a, b in pairwise(plan.looks)), "looks ascend"
     rows = len(treated)
     limits = np.full(rows, plan.margin) if margin is None else np.asarray(margin, dtype=np.float64)
     others = control if own is None else own[1]
+    assert np.all(limits > 0), "a margin is positive"
     result = _blank(rows, treated.shape[1], 0 if others is None else others.shape[1])
     if plan.design is Design.BEFORE_AFTER:
         result.verdict[:] = Verdict.INCONCLUSIVE

@@ -120,14 +120,14 @@ def take(values: Floats, control: Floats | None, margin: Floats, own: tuple[Floa
         # One contrast carries the faults of both partners.
         bad, good = bad | others.good, good | others.bad
     low, high = np.where(bad, np.nan, mild(values)), np.where(good, np.nan, harsh(values))
-    apart = np.any(bad | good | np.isinf(values), axis=1)
+    apart = np.any(bad | good | (np.abs(values) >= INFINITE), axis=1)
     present = np.count_nonzero(~np.isnan(values), axis=1)
     constant = _constant(values)
     low_control = high_control = None
     if control is not None and others is not None:
         low_control = np.where(others.good, np.nan, harsh(control))
         high_control = np.where(others.bad, np.nan, mild(control))
-        apart |= np.any(others.bad | others.good | np.isinf(control), axis=1)
+        apart |= np.any(others.bad | others.good | (np.abs(control) >= INFINITE), axis=1)
         present = present + np.count_nonzero(~np.isnan(control), axis=1)
         constant |= _constant(control)
     return Sample(

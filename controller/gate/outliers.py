@@ -62,7 +62,7 @@ def sick_hosts(treated: Floats, control: Floats | None, margin: Floats) -> tuple
 
 
 def _centred(values: Floats) -> Floats:
-    finite = np.where(np.isinf(values), np.sign(values) * INFINITE, values)
+    finite = np.clip(values, -INFINITE, INFINITE)
     return np.asarray(finite - median(finite)[:, None])
 
 
