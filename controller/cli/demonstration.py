@@ -1,9 +1,16 @@
 """`kernroll lab demo`: the whole story on a local fleet, in one command."""
 
+import fcntl
 import shutil
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+
+import click
 
 from controller.adapters.cache import Cache
 from controller.cli import output
@@ -11,15 +18,22 @@ from controller.cli.exit_codes import ExitCode
 from controller.cli.lab_fleet import architectures, natural_channel, plan_fleet, start_fleet, wait_for_agents
 from controller.cli.preparation import shown_progress
 from controller.cli.session import Session, now_s
-from controller.cli.watch import watch
+from controller.cli.watch import follow
+from controller.domain.errors import Conflict, Permanent
 from controller.domain.kernels import DebianKernel
-from controller.lab.demo import BAD, GOOD, ControllerProcess, bad_spec, good_spec, parse_versions
+from controller.lab.demo import BAD, GOOD, ControllerProcess, Versions, bad_spec, good_spec, parse_versions
 from controller.lab.fleet import Connection, prepare, switch_off
+from controller.lab.guests import GuestPlan
 from controller.views.quantities import duration_text
 
 _TOKEN_VALID_S = 1800.0
 _JOIN_TIMEOUT_S = 300.0
 _ROLLOUT_TIMEOUT_S = 1800.0
+_REPORTS = "reports"
+# Everything that a demonstration leaves in its directory.
+_OWN_FILES = frozenset(
+    {"controller", "fleet", _REPORTS, "controller.log", "controller.pid", f"{GOOD}.yaml", f"{BAD}.yaml"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +76,53 @@ class _Story:
 
 
 def run(directory: Path, options: DemoOptions) -> int:
-    """Tell the story; return 0 when both rollouts ended as they should."""
+    """Tell the story; return 0 when both rollouts ended as they should. Raises Conflict when `directory` is in use."""
     versions = parse_versions(options.kernels)
     plan = plan_fleet(options.x86_64, options.arm64, None)
+    with _alone(directory), _ended_in_order():
+        return _tell(directory, options, versions, plan)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep a second demonstration out of the directory, which it would empty under the first one."""
+    # Beside the directory, because the directory is removed at the beginning.
+    lock = directory.with_name(f"{directory.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise Permanent(f"--dir {directory} cannot be used: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"a demonstration runs in {directory} already: let it end, or give --dir another") from error
+        yield
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Take SIGTERM and a closed terminal as Ctrl-C, so that neither leaves machines behind."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(directory: Path, options: DemoOptions, versions: Versions, plan: GuestPlan) -> int:
     story = _Story(5)
     story.chapter("preparing", f"Fetching kernels {versions.old} and {versions.new}, QEMU and the guests' userland")
     output.show(plan.message)
     names = architectures(plan)
     controller = ControllerProcess(directory)
-    controller.stop_leftover()
-    switch_off(controller.fleet_dir, remove=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    _clear(directory, controller)
     cache = Cache.from_environment()
     new = DebianKernel(version=versions.new)
     with shown_progress() as progress:
@@ -108,10 +158,35 @@ def run(directory: Path, options: DemoOptions) -> int:
         output.show("", story.end())
     finally:
         if not options.keep:
-            switch_off(controller.fleet_dir, remove=True)
-            controller.stop()
-    _tell_where(directory, controller, keep=options.keep)
+            _take_down(controller)
+        _tell_where(directory, controller, keep=options.keep)
     return int(ExitCode.OK if promoted and reverted else ExitCode.UNSUCCESSFUL)
+
+
+def _clear(directory: Path, controller: ControllerProcess) -> None:
+    """Remove what an earlier demonstration left. Raises Conflict when the directory holds anything else."""
+    if directory.exists() and not directory.is_dir():
+        raise Conflict(f"{directory} is a file: give --dir a new directory")
+    if directory.is_dir() and (foreign := sorted({path.name for path in directory.iterdir()} - _OWN_FILES)):
+        named = ", ".join(foreign[:3]) + (" and more" if len(foreign) > 3 else "")
+        raise Conflict(f"{directory} holds files that are no demonstration's ({named}): give --dir a new directory")
+    controller.stop_leftover()
+    switch_off(controller.fleet_dir, remove=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _take_down(controller: ControllerProcess) -> None:
+    """Stop machines and controller; an impatient second Ctrl-C must not leave them running."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    with suppress(OSError):  # whoever reads may be gone; the machines must go all the same
+        click.echo("Stopping the machines and the controller", err=True)
+    try:
+        switch_off(controller.fleet_dir, remove=True)
+        controller.stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _roll(session: Session, directory: Path, name: str, spec: str, *, wanted: str) -> bool:
@@ -121,13 +196,13 @@ def _roll(session: Session, directory: Path, name: str, spec: str, *, wanted: st
     output.show(f"$ kernroll rollout start {file.name} --watch")
     with session.client() as client:
         client.start_rollout(spec, str(file))
-    code = watch(session, name, settled_is_enough=True, timeout_s=_ROLLOUT_TIMEOUT_S, wanted=wanted)
+    code = follow(session, name, settled_is_enough=True, timeout_s=_ROLLOUT_TIMEOUT_S, wanted=wanted)
     return code == ExitCode.OK
 
 
 def _conclude(session: Session, directory: Path) -> None:
     """Print the report of the good rollout and the explanation of the bad one; write all reports to files."""
-    reports = directory / "reports"
+    reports = directory / _REPORTS
     reports.mkdir(exist_ok=True)
     with session.client() as client:
         for name in (GOOD, BAD):
@@ -140,10 +215,14 @@ def _conclude(session: Session, directory: Path) -> None:
 
 
 def _tell_where(directory: Path, controller: ControllerProcess, *, keep: bool) -> None:
-    output.show(f"Reports (text, Markdown, JSON), specs and the controller's log: {directory}")
+    made = "Reports (text, Markdown, JSON), specs" if (directory / _REPORTS).is_dir() else "Specs"
+    lines = [f"{made} and the controller's log: {directory}"]
     if keep:
-        output.show(
+        lines += [
             "Still running; look around with",
             f"  kernroll --controller {controller.address} --client-dir {controller.client_dir} rollout list",
-            f"and end it with `kernroll lab down --remove --fleet-dir {controller.fleet_dir}`",
-        )
+            "and end it with",
+            f"  kernroll lab down --remove --fleet-dir {controller.fleet_dir}; kill $(cat {controller.pid_file})",
+        ]
+    with suppress(OSError):
+        output.show(*lines)

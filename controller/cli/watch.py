@@ -89,16 +89,19 @@ def watch(session: Session, name: str, *, settled_is_enough: bool, timeout_s: fl
 
     With `settled_is_enough` a paused rollout in which no host moves counts as an end.
     """
-    follower = Follower(session, name, timeout_s)
     try:
-        with open_sink(session) as sink, _following(follower):
-            return _follow(
-                follower, sink, name, settled_is_enough=settled_is_enough, timeout_s=timeout_s, wanted=wanted
-            )
+        return follow(session, name, settled_is_enough=settled_is_enough, timeout_s=timeout_s, wanted=wanted)
     except KeyboardInterrupt:
         command = f"kernroll rollout status {name} --watch"
         click.echo(f"left; the rollout goes on. Follow it again with `{command}`.", err=True)
         return ExitCode.INTERRUPTED
+
+
+def follow(session: Session, name: str, *, settled_is_enough: bool, timeout_s: float, wanted: str) -> int:
+    """Do what `watch` does, and leave an interruption to the caller."""
+    follower = Follower(session, name, timeout_s)
+    with open_sink(session) as sink, _following(follower):
+        return _follow(follower, sink, name, settled_is_enough=settled_is_enough, timeout_s=timeout_s, wanted=wanted)
 
 
 @contextmanager

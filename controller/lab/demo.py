@@ -122,7 +122,7 @@ class ControllerProcess:
         self.client_dir = self.state_dir / "client"
         self.log = directory / "controller.log"
         self._heartbeat_s = heartbeat_s
-        self._pid_file = directory / "controller.pid"
+        self.pid_file = directory / "controller.pid"
         self.port, self.enroll_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -142,7 +142,7 @@ class ControllerProcess:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        self._pid_file.write_text(str(self._process.pid), encoding="utf-8")
+        self.pid_file.write_text(str(self._process.pid), encoding="utf-8")
         deadline = time.monotonic() + timeout_s
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -176,12 +176,12 @@ class ControllerProcess:
             self._process.wait(_STOP_TIMEOUT_S)
             raise Temporary(f"the controller had to be killed; see {self.log}") from error
         finally:
-            self._pid_file.unlink(missing_ok=True)
+            self.pid_file.unlink(missing_ok=True)
 
     def stop_leftover(self) -> None:
         """End the controller that an earlier, interrupted demonstration in the same directory left behind."""
         try:
-            pid = int(self._pid_file.read_text(encoding="utf-8"))
+            pid = int(self.pid_file.read_text(encoding="utf-8"))
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
@@ -191,4 +191,4 @@ class ControllerProcess:
             deadline = time.monotonic() + _STOP_TIMEOUT_S
             while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
                 time.sleep(_LOOK_EVERY_S)
-        self._pid_file.unlink(missing_ok=True)
+        self.pid_file.unlink(missing_ok=True)
