@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import io
 import os
 import sys
 import traceback
@@ -97,6 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a code of the table."""
     # gRPC writes handshake failures to standard error by itself; they are reported in words instead.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for stream in (sys.stdout, sys.stderr):
+        # A locale without UTF-8 gets "?" for a sign, and the word beside it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(run(arguments))
 
 

@@ -39,7 +39,8 @@ def open_sink(session: Session) -> Iterator[Sink]:
         yield JsonSink()
         return
     target = console()
-    if not sys.stdout.isatty():
+    # A terminal that cannot move its cursor is no place for a picture.
+    if not sys.stdout.isatty() or target.is_dumb_terminal:
         yield LineSink(session.now)
         return
     with Live(console=target, auto_refresh=False, vertical_overflow="crop") as live:

@@ -1,7 +1,10 @@
 """Every command against an operator service on the loopback interface: output, errors and exit codes."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,3 +205,12 @@ def test_a_panic_is_readable_without_colour(server: OperatorServer, capsys: Capt
     assert "\x1b" not in out
     assert "✗ failed" in out
     assert "reverted: a: the kernel panicked: “Kernel panic - not syncing: simulated”" in out
+
+
+def test_a_locale_without_utf_8_loses_signs_and_no_words(server: OperatorServer) -> None:
+    server.answers["GetRollout"] = rollout(Step.BAKE)
+    command = [sys.executable, "-m", "controller", "rollout", "status", "trial"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "trial is ? running" in done.stdout

@@ -22,7 +22,8 @@ from controller.adapters.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli import watch
 from controller.cli.app import run
-from controller.cli.live import LiveSink
+from controller.cli.live import LineSink, LiveSink, open_sink
+from controller.cli.session import Session
 from controller.domain.delivery import BootEnd
 from controller.domain.journey import Step
 from controller.views.models import LiveProgress, RolloutView
@@ -189,3 +190,11 @@ def test_a_signal_ends_a_real_process_cleanly(server: OperatorServer) -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said == "left; the rollout goes on. Follow it again with `kernroll rollout status trial --watch`.\n"
+
+
+def test_a_terminal_that_cannot_draw_gets_lines(server: OperatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    session = Session(address=server.address, client_dir=server.client_dir, insecure=False, output="text", now=float)
+    with open_sink(session) as sink:
+        assert isinstance(sink, LineSink)
