@@ -63,8 +63,9 @@ class Attempt:
     tries: int = 0
     # How often the host was being returned to its old kernel.
     reverts: int = 0
-    # Whether the newest revert was carried out: the old kernel is the default and nothing else is armed.
-    revert_confirmed: bool = False
+    # What ran when the newest revert was carried out (from then on the old kernel is the default and nothing is
+    # armed): a digest, empty when the machine was down. None until it is carried out.
+    ran_at_revert: str | None = None
     revision: int = 0
     # The command the step waits for; empty when it waits for none.
     command_id: str = ""
@@ -189,8 +190,9 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
         case DeliveryReported():
             if event.command_id != state.command_id:
                 return state
-            confirmed = state.step is Step.REVERTING and not event.error
-            return replace(state, delivery=event, revert_confirmed=confirmed)
+            if state.step is Step.REVERTING and not event.error:
+                return replace(state, delivery=event, ran_at_revert=event.running_kernel)
+            return replace(state, delivery=event)
         case TrialEnded():
             return _trial_ended(state, event)
         case FatalLogged():
@@ -233,7 +235,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.trigger is Trigger.VERIFIED:
         changes = replace(changes, verified_boot_id=state.boot_id)
     if event.step is Step.REVERTING:
-        changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, revert_confirmed=False)
+        changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, ran_at_revert=None)
     return changes
 
 

@@ -175,7 +175,7 @@ def _fallback(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 def _reverting(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     attempt = snapshot.attempt
-    if attempt.delivery is not None and not attempt.delivery.error and _on_old_kernel(snapshot):
+    if _on_old_kernel(snapshot):
         return Fired(Trigger.RETURNED)
     if attempt.delivery is not None and attempt.delivery.error:
         sentence = f"could not be returned to its old kernel: {attempt.delivery.error}"
@@ -187,8 +187,7 @@ def _reverting(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 
 def _lost(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
-    back = snapshot.attempt.revert_confirmed and _on_old_kernel(snapshot)
-    return Fired(Trigger.RETURNED) if back and not snapshot.rollout.ended else None
+    return Fired(Trigger.RETURNED) if _on_old_kernel(snapshot) and not snapshot.rollout.ended else None
 
 
 def _nothing(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
@@ -316,12 +315,12 @@ def _target_release(snapshot: AttemptSnapshot) -> str:
 
 
 def _on_old_kernel(snapshot: AttemptSnapshot) -> bool:
-    """Whether the host answers under its old kernel, telling boots apart where both kernels share a release."""
+    """Whether the host answers under its old kernel, in a boot that nothing will take from it any more.
+
+    What was heard before the revert may be of a machine that has begun to reboot since: it counts only if the revert
+    found the old kernel running.
+    """
     attempt = snapshot.attempt
-    if attempt.silent_since is not None or attempt.release != attempt.old_release:
+    if attempt.ran_at_revert is None or attempt.silent_since is not None or attempt.release != attempt.old_release:
         return False
-    if snapshot.rollout.kernels[attempt.architecture].release != attempt.old_release:
-        return True
-    answer = attempt.delivery
-    runs_it = answer is not None and bool(answer.running_kernel) and answer.running_kernel == attempt.old_kernel
-    return runs_it or not attempt.trial_started or attempt.boot_id != attempt.boot_id_before
+    return attempt.ran_at_revert == attempt.old_kernel or attempt.boot_id != attempt.boot_id_before

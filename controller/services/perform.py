@@ -130,8 +130,8 @@ class Performer:
         try:
             return await self._delivery.status(effect.host)
         except Temporary as error:
-            if isinstance(effect, StageKernel):
-                # The way back is read from it: a host whose old kernel nobody knows could not be returned.
+            if isinstance(effect, StageKernel | RevertKernel):
+                # The way back is read from it, and whether the host has gone it.
                 raise
             _log.warning("delivery_status", host=effect.host, error=str(error))
             return None

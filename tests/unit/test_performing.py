@@ -202,6 +202,25 @@ async def test_an_answer_to_an_earlier_command_is_not_taken_for_this_one() -> No
 # --- the watch over trial boots ---
 
 
+async def test_a_host_that_is_rebooting_is_not_taken_for_returned() -> None:
+    """The controller has not noticed yet that the old boot ended, and the operator wants everything back."""
+    parts = await walked(Step.VERIFY)
+    delivery = ScriptedDelivery()
+    delivery.present = status(running="new-digest")
+    performer = Performer(parts.engine, parts.sessions, delivery, parts.kernels, parts.clock, pause_s=0.0)
+    parts.engine.on_effects = performer.submit
+    await parts.operations.revert("trial", "me", "")
+    await parts.engine.settle()
+    await reached(lambda: parts.attempt().delivery is not None)
+    await parts.engine.settle()
+    assert parts.attempt().silent_since is None
+    assert parts.attempt().step is Step.REVERTING
+    await parts.connect(boot="3")
+    await parts.engine.settle()
+    assert parts.attempt().step is Step.REVERTED
+    await performer.close()
+
+
 def trial(parts: Parts, end: BootEnd | None, *, started_at: float = 1000.0) -> BootRecord:
     """The boot that the attempt asked for."""
     return BootRecord(
