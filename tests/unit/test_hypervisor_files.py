@@ -221,6 +221,14 @@ def test_a_growing_console_shows_its_panic_once_the_line_is_whole(tmp_path: Path
         ("[ 1.0] a\n[ 2.0] reboot: Restarting system\n", "reboot: Restarting system"),
         ("[ 1.0] VFS: Mounted root\n[ 2.0] Waiting for root device X...\n[ 3.0] b\n", "Waiting for root device X..."),
         ("[ 1.0] Run /sbin/init as init process\nno agent here\n[ 3.0] b\n", "no agent here"),
+        (
+            "kernroll-agent: no port\nkernroll-init: the agent ended with status 5; starting\n",
+            "kernroll-agent: no port",
+        ),
+        (
+            "kernroll-init: up\nkernroll-init: the agent ended with status 1\n",
+            "kernroll-init: the agent ended with status 1",
+        ),
         ("[ 1.0] VFS: Disk quotas\n[ 2.0] b\n", "b"),
         ("[ 1.0] a\n\x1b[ 2.0] b\x07\n\n", "[ 2.0] b"),
         ("", ""),

@@ -14,6 +14,8 @@ _TROUBLE = tuple(
         r"(soft lockup|hard LOCKUP|blocked for more than|detected stalls|Out of memory: Killed)",
     )
 )
+# An agent that did not start says why itself; that it ended, and how, is said after it.
+_AGENT, _AGENT_ENDED = "kernroll-agent: ", "kernroll-init: the agent ended"
 # How far a boot came; what user space printed after that says it even better.
 _STAGE = re.compile(r"^(VFS: (Cannot|Unable)|Waiting for root device|Run .* as init process|reboot: )")
 _READ_BYTES = 1 << 16
@@ -81,7 +83,9 @@ def telling_line(text: str) -> str:
         for line, _ in lines:
             if pattern.search(line):
                 return line[:_LINE_MAX]
-    for line, by_kernel in lines:
+    for place, (line, by_kernel) in enumerate(lines):
+        if line.startswith(_AGENT_ENDED) and place + 1 < len(lines) and lines[place + 1][0].startswith(_AGENT):
+            continue
         if not by_kernel or _STAGE.search(line):
             return line[:_LINE_MAX]
     return lines[0][0][:_LINE_MAX] if lines else ""
