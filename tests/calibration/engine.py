@@ -6,7 +6,7 @@ name, so that a figure depends on nothing but these and the number of repetition
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -95,36 +95,46 @@ def true_sigma(design: World, noise: Noise) -> float:
     By simulation with a fixed seed. Two arms: the root mean square of the arms' own, since only treated hosts react.
     """
     draws = draw(default_rng(2718), design, noise, Truth(), size=(4, 50_000, 50_000))
-    treated, control = contrasts(design, draws)
-    if control is None:
-        return float(np.std(treated))
-    return float(np.sqrt((np.var(treated) + np.var(control)) / 2))
+    made = contrasts(design, draws)
+    if made.control is None:
+        return float(np.std(made.treated))
+    return float(np.sqrt((np.var(made.treated) + np.var(made.control)) / 2))
 
 
-def contrasts(design: World, draws: Draws) -> tuple[Floats, Floats | None]:
-    """Reduce runs to each block's contrast [reps, blocks], and for two arms those of the controls."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrasts:
+    """What the gate judges: [reps, blocks] each."""
+
+    treated: Floats
+    # Changes of control hosts, for two arms.
+    control: Floats | None = None
+    # Hosts' own changes, treated and control, behind matched pairs.
+    own: tuple[Floats, Floats] | None = None
+
+
+def contrasts(design: World, draws: Draws) -> Contrasts:
+    """Reduce runs to each block's contrast by the gate's own means."""
     runs, timed_out = np.exp(draws.treated), draws.timed_out
     if design is World.ABBA:
-        if timed_out is not None:
-            runs = np.where(timed_out, np.inf, runs)
         a1, b1, b2, a2 = (runs[:, :, boot] for boot in range(4))
-        return abba_contrasts(a1, b1, b2, a2), None
-    masks = {}
+        masks = None if timed_out is None else tuple(timed_out[:, :, boot] for boot in range(4))
+        return Contrasts(treated=abba_contrasts(a1, b1, b2, a2, timed_out=masks))
+    masks_by_side = {}
     if timed_out is not None:
-        masks = {"first_timed_out": timed_out[:, :, :1], "second_timed_out": timed_out[:, :, 1:]}
-    own = host_change(runs[:, :, :1], runs[:, :, 1:], **masks)
+        masks_by_side = {"first_timed_out": timed_out[:, :, :1], "second_timed_out": timed_out[:, :, 1:]}
+    own = host_change(runs[:, :, :1], runs[:, :, 1:], **masks_by_side)
     assert draws.control is not None, "two arms and pairs have controls"
     other = np.exp(draws.control)
     controls = host_change(other[:, :, :1], other[:, :, 1:])
     if design is World.PAIRS:
-        return paired_contrasts(own, controls), None
-    return own, controls
+        return Contrasts(treated=paired_contrasts(own, controls), own=(own, controls))
+    return Contrasts(treated=own, control=controls)
 
 
 def _judged(scenario: Scenario, draws: Draws, plan: CellPlan) -> tuple[np.ndarray, CellResults]:
     """Return the verdicts with what the completion rules make of them, and the gate's results."""
-    treated, control = contrasts(scenario.design, draws)
-    results = judge_cells(treated, plan, control=control, with_bounds=False)
+    made = contrasts(scenario.design, draws)
+    results = judge_cells(made.treated, plan, control=made.control, own=made.own, with_bounds=False)
     verdict = np.array(results.verdict)
     if draws.timed_out is not None or scenario.missing is Missing.RUNS:
         stopped = _blocked(scenario.design, draws, _enrolled(plan, results))
