@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     CONFLICT = 6
     UNSUCCESSFUL = 7
     TIMED_OUT = 8
+    UNDECIDED = 9
     INTERRUPTED = 130
     READER_GONE = 141
 
@@ -29,8 +30,9 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.UNREACHABLE: "no controller answers, or another failure that may pass; try again",
     ExitCode.NOT_FOUND: "no such host, rollout or kernel",
     ExitCode.CONFLICT: "contradicts the present state, or the plan has blockers",
-    ExitCode.UNSUCCESSFUL: "--watch: the rollout ended otherwise than asked (reverted, aborted, paused)",
+    ExitCode.UNSUCCESSFUL: "--watch: the rollout ended otherwise than asked (reverted, aborted, paused); gate: FAIL",
     ExitCode.TIMED_OUT: "no answer, or no end of the rollout, within the time allowed",
+    ExitCode.UNDECIDED: "gate: neither PASS nor FAIL; more data, or another design, would decide",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C; a rollout that was watched goes on",
     ExitCode.READER_GONE: "the reader of the output went away",
 }

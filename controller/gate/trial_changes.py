@@ -59,13 +59,14 @@ def change_cell(
     cell_plan, final = _cell_plan(plan, metric, blocks, share)
     result = _judged(cell_plan, blocks, final=final)
     verdict = Verdict(int(result.verdict[0]))
-    if metric.role is MetricRole.NEGATIVE_CONTROL and verdict in (Verdict.PASS, Verdict.MARGINAL):
+    if metric.role is MetricRole.NEGATIVE_CONTROL and len(blocks.values):
         # It may move to neither side, so it is asked a second time with the sides exchanged.
         other = _judged(cell_plan, _mirrored(blocks), final=final)
         verdict = max(verdict, Verdict(int(other.verdict[0])))
+        result.low[0] = -other.high[0]
     cell = _cell(plan, metric, stratum, cell_plan=cell_plan, blocks=blocks, result=result, verdict=verdict)
     cell = dataclasses.replace(cell, sentence=_sentence(plan, metric, cell, blocks=blocks, result=result))
-    return Change(cell=cell, family=_family(cell, cell_plan, blocks), effect=_effect(cell_plan, blocks))
+    return Change(cell=cell, family=_family(cell, cell_plan, blocks), effect=_effect(metric, cell_plan, blocks))
 
 
 def fail_by_holm(cell: TrialCell) -> TrialCell:
@@ -76,10 +77,12 @@ def fail_by_holm(cell: TrialCell) -> TrialCell:
     return dataclasses.replace(cell, verdict=Verdict.FAIL, sentence=text)
 
 
-def _effect(cell_plan: CellPlan, blocks: Blocks) -> tuple[float, float] | None:
+def _effect(metric: TrialMetric, cell_plan: CellPlan, blocks: Blocks) -> tuple[float, float] | None:
     two = cell_plan.design is Design.TWO_ARMS
     endless = np.isinf(blocks.values).any() or np.isinf(blocks.control).any()
-    if cell_plan.design is Design.BEFORE_AFTER or endless or not len(blocks.values):
+    if metric.role is MetricRole.NEGATIVE_CONTROL or cell_plan.design is Design.BEFORE_AFTER or endless:
+        return None
+    if not len(blocks.values):
         return None
     control = blocks.control[None, :] if two else None
     estimate, low, high = (float(one[0]) for one in describe(blocks.values[None, :], control, _EFFECT_CONFIDENCE))

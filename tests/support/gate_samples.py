@@ -24,8 +24,6 @@ METRICS: Mapping[str, tuple[str, float, bool]] = {
     "kernel_build.system_time": ("s", 67.75, True),
     "kernel_build.user_time": ("s", 512.0, False),
 }
-# 2026-03-01 00:00 UTC.
-BEGIN_S = 1_772_323_200
 
 
 def samples(seed: int, effects: Mapping[str, float] = EFFECTS, pairs: int = PAIRS) -> Iterator[dict[str, Any]]:
@@ -34,12 +32,10 @@ def samples(seed: int, effects: Mapping[str, float] = EFFECTS, pairs: int = PAIR
     for stratum, effect in effects.items():
         for pair in range(1, pairs + 1):
             for arm in ("treated", "control"):
-                host = f"{stratum.split('/')[0].replace('_', '-')}-{arm[0]}{pair:02}"
+                host = f"{stratum[:3]}-{arm[0]}{pair:02}"
                 speeds = {metric: rng.gauss(0, HOST_SD) for metric in METRICS}
                 for position in ("first", "second"):
                     second = position == "second"
-                    begin = BEGIN_S + pair * 7200 + second * 3600
-                    boot = f"{host}-{position}"
                     moved = {metric: rng.gauss(0, BOOT_SD) + DRIFT * second for metric in METRICS}
                     for run in range(1, RUNS + 1):
                         for metric, (unit, typical, kernel_moves) in METRICS.items():
@@ -49,14 +45,12 @@ def samples(seed: int, effects: Mapping[str, float] = EFFECTS, pairs: int = PAIR
                                 "host": host,
                                 "stratum": stratum,
                                 "arm": arm,
-                                "pair": f"{stratum}-{pair:02}",
+                                "pair": f"{stratum[0]}{pair:02}",
                                 "position": position,
-                                "boot": boot,
                                 "run": run,
                                 "metric": metric,
                                 "value": round(typical * math.exp(log), 3),
                                 "unit": unit,
-                                "time": begin + run * 600,
                             }
 
 
@@ -65,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     for sample in samples(parser.parse_args().seed):
-        print(json.dumps(sample))
+        print(json.dumps(sample, separators=(",", ":")))
 
 
 if __name__ == "__main__":
