@@ -50,9 +50,11 @@ def fleet_line(estimates: Sequence[float], errors: Sequence[float], confidence: 
         half = float(ndtri(0.5 + confidence / 2)) * usable[0][1]
         mean, low, high, q, p = usable[0][0], usable[0][0] - half, usable[0][0] + half, 0.0, 1.0
     else:
-        combined = combine_effects(effects, deviations**2, method_re="chi2", alpha=1 - confidence)
+        # Strata that agree better than chance have no random-effects part; it is not used, and may be no number.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            combined = combine_effects(effects, deviations**2, method_re="chi2", alpha=1 - confidence)
+            (low, high), mean = combined.conf_int(alpha=1 - confidence)[0], combined.mean_effect_fe
         test = combined.test_homogeneity()
-        (low, high), mean = combined.conf_int(alpha=1 - confidence)[0], combined.mean_effect_fe
         q, p = test.statistic, test.pvalue
     return FleetLine(
         mean=float(mean),

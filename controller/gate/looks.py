@@ -219,4 +219,4 @@ def _constant(values: Floats) -> Bools:
 
 
 def _endless(values: Floats) -> Floats:
-    return np.asarray(np.where(np.abs(values) > _ENDLESS, np.sign(values) * np.inf, values))
+    return np.asarray(np.where(np.abs(values) > _ENDLESS, np.copysign(np.inf, values), values))
