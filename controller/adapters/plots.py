@@ -34,8 +34,6 @@ _LINE_WORDS: Final = {
     "margin": "margin Δ",
     "claim": "claimed",
 }
-# Text stays text in an SVG, and its identifiers do not depend on the moment.
-_STYLE: Final = {"svg.hashsalt": "kernroll", "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 9}
 # How far a scale reaches beyond what is drawn.
 _PADDING: Final = 0.08
 
@@ -63,9 +61,18 @@ def draw_forest(view: ForestView, kind: str) -> bytes:
     textual = [row for panel in view.panels if not panel.scale for row in panel.rows]
     heights = [len(panel.rows) + 2.2 for panel in panels] + ([len(textual) + 0.6] if textual else [])
     target = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    # Text stays text in an SVG, no dollar sign in a name is a formula, and no identifier depends on the moment.
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "kernroll",
+            "svg.fonttype": "none",
+            "text.parse_math": False,
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+        }
+    ):
         figure = Figure(figsize=(_WIDTH, 1.0 + _ROW_HEIGHT * sum(heights or [1.0])), layout="constrained")
-        figure.suptitle(_plain(f"{view.title}: {view.verdict}"), fontsize=12, fontweight="bold", x=0.01, ha="left")
+        figure.suptitle(f"{view.title}: {view.verdict}", fontsize=12, fontweight="bold", x=0.01, ha="left")
         if heights:
             axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
             for panel, drawn in zip(panels, axes, strict=False):
@@ -141,7 +148,7 @@ def _draw_text(axes: Axes, rows: list[ForestRow]) -> None:
 
 def _label(row: ForestRow) -> str:
     role = "" if row.role == "critical" else f" ({row.role.replace('_', ' ')})"
-    return _plain(f"{row.stratum}  {row.metric}{role}")
+    return f"{row.stratum}  {row.metric}{role}"
 
 
 def _verdict_text(row: ForestRow) -> str:
@@ -151,12 +158,7 @@ def _verdict_text(row: ForestRow) -> str:
 def _short(row: ForestRow) -> str:
     """Return the sentence without what label and verdict say already."""
     text = row.sentence.removeprefix(f"{row.stratum} {row.metric}: ").removesuffix(f" {row.verdict}.")
-    return _plain(text if len(text) <= 110 else text[:107] + "…")
-
-
-def _plain(text: str) -> str:
-    """Return the text so that no dollar sign in a name is taken for a formula."""
-    return text.replace("$", r"\$")
+    return text if len(text) <= 110 else text[:107] + "…"
 
 
 def _reach(panel: ForestPanel) -> tuple[float, float]:
