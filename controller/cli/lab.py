@@ -39,8 +39,12 @@ kernroll lab up --channel network --kernel 7.3.4
 """
     ),
 )
-@click.option("--x86-64", "x86_64", type=click.IntRange(0, 64), default=2, show_default=True)
-@click.option("--arm64", "arm64", type=click.IntRange(0, 64), default=1, show_default=True)
+@click.option(
+    "--x86-64", "x86_64", metavar="N", type=click.IntRange(0, 64), default=2, show_default=True, help="x86_64 machines."
+)
+@click.option(
+    "--arm64", "arm64", metavar="N", type=click.IntRange(0, 64), default=1, show_default=True, help="arm64 machines."
+)
 @click.option("--kernel", metavar="VERSION", default="7.0.13", show_default=True, help="Debian's kernel to start with.")
 @click.option("--flavour", default="cloud", show_default=True, help='"cloud", or "generic".')
 @click.option("--memory", metavar="MIB", type=int, help="Memory of each machine. [default: 1536]")
@@ -49,7 +53,14 @@ kernroll lab up --channel network --kernel 7.3.4
     type=click.Choice(["serial", "network"]),
     help="How agents reach the controller. [default: network when the kernel has modules, else serial]",
 )
-@click.option("--enroll-port", type=click.IntRange(1, 65535), default=7444, show_default=True)
+@click.option(
+    "--enroll-port",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    default=7444,
+    show_default=True,
+    help="Where the controller enrolls hosts (its --enroll-listen).",
+)
 @click.option("--wait", type=DURATION, default="5m", show_default=True, help="How long to wait for the agents.")
 @_FLEET_DIR
 @calls
@@ -86,10 +97,19 @@ def down(session: Session, fleet_dir: Path | None, remove: bool) -> None:
     epilog=examples("kernroll lab demo\nkernroll lab demo --kernels 6.18.15:7.3.4\nkernroll lab demo --keep"),
 )
 @click.option("--kernels", metavar="OLD:NEW", default="7.0.13:7.1.13", show_default=True, help="Debian's versions.")
-@click.option("--x86-64", "x86_64", type=click.IntRange(0, 16), default=2, show_default=True)
-@click.option("--arm64", "arm64", type=click.IntRange(0, 16), default=1, show_default=True)
 @click.option(
-    "--repetitions", type=click.IntRange(1, 50), default=2, show_default=True, help="Measured runs per kernel."
+    "--x86-64", "x86_64", metavar="N", type=click.IntRange(0, 16), default=2, show_default=True, help="x86_64 machines."
+)
+@click.option(
+    "--arm64", "arm64", metavar="N", type=click.IntRange(0, 16), default=1, show_default=True, help="arm64 machines."
+)
+@click.option(
+    "--repetitions",
+    metavar="N",
+    type=click.IntRange(1, 50),
+    default=2,
+    show_default=True,
+    help="Measured runs per kernel.",
 )
 @click.option(
     "--dir",

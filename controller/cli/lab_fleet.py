@@ -23,6 +23,7 @@ from controller.lab.fleet import (
     switch_on,
 )
 from controller.lab.guests import DEFAULT_MEMORY_MIB, Channel, GuestPlan, available_memory_mib, plan_guests
+from controller.views.quantities import count_text
 
 _TOKEN_VALID_S = 3600.0
 _LOOK_EVERY_S = 0.5
@@ -50,7 +51,8 @@ def bring_up(session: Session, fleet_dir: Path, options: FleetOptions) -> None:
         client.list_hosts()  # no machine is made for a controller that does not answer
         existing = guest_directories(fleet_dir)
         if existing:
-            output.show(f"{len(existing)} machines exist already in {fleet_dir}; starting those that are off")
+            count = count_text(len(existing), "machine")
+            output.show(f"{count} already in {fleet_dir}, with the kernel and memory they have; starting what is off")
             switch_on(existing)
             wait_for_agents(client, [path.name for path in existing], options.wait, output.show)
             return
@@ -131,17 +133,8 @@ def show_status(session: Session, fleet_dir: Path) -> None:
         ended = f"{last.cause.value}, {last.end.value if last.end else 'running'}" if last else None
         state = "on" if machine.switched_on else "off"
         supervised = state if machine.supervisor_pid or state == "off" else "on, no supervisor"
-        table.add_row(
-            *output.cells(
-                one.host,
-                supervised,
-                (one.running or "")[:12],
-                one.default[:12],
-                (one.armed or "")[:12],
-                last.number if last else 0,
-                ended,
-            )
-        )
+        kernels = (machine.releases.get(digest or "", digest) for digest in (one.running, one.default, one.armed))
+        table.add_row(*output.cells(one.host, supervised, *kernels, last.number if last else 0, ended))
     output.show(table)
 
 

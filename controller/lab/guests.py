@@ -64,7 +64,8 @@ def plan_guests(wanted: Mapping[str, int], memory_mib: int, available_mib: int) 
         for number in range(1, count + 1)
     )
     need = len(guests) * each
-    message = f"{len(guests)} guests need {need} MiB of memory; {available_mib} MiB are free"
+    need_text = "1 guest needs" if len(guests) == 1 else f"{len(guests)} guests need"
+    message = f"{need_text} {need} MiB of memory; {available_mib} MiB are free"
     if len(guests) < asked:
         message += f", so {asked - len(guests)} of the {asked} asked for are left out"
     return GuestPlan(guests=guests, message=message)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class VmStatus:
     supervisor_pid: int | None
     # Whether the machine is meant to run.
     switched_on: bool
+    # uname -r by digest, of every kernel that was ever staged here.
+    releases: Mapping[str, str]
 
 
 def start_supervisor(vm_dir: Path, *, switch_on: bool = True, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -91,7 +94,8 @@ def status_on_disk(vm_dir: Path) -> VmStatus:
     if not state.revision:
         # It was never switched on, so there is no journal yet.
         delivery = replace(delivery, default=definition.kernel.digest)
-    return VmStatus(delivery=delivery, supervisor_pid=None, switched_on=state.on)
+    releases = {kernel.digest: kernel.release for kernel in (definition.kernel, *state.kernels.values())}
+    return VmStatus(delivery=delivery, supervisor_pid=None, switched_on=state.on, releases=releases)
 
 
 def is_switched_on(vm_dir: Path) -> bool:
