@@ -21,7 +21,12 @@ def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str) -> Exp
     failed = _failed(rollout, hosts)
     return ExplanationView(
         sentence=_sentence(rollout, hosts, failed),
-        evidence=(*_host_evidence(rollout, failed), *_verdict_evidence(rollout), *_standing(rollout, hosts)),
+        evidence=(
+            *_host_evidence(rollout, failed),
+            *_verdict_evidence(rollout),
+            *_standing(rollout, hosts),
+            *_ways_out(rollout, name),
+        ),
         next_command=_next_command(rollout, failed, name),
     )
 
@@ -45,7 +50,10 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
         case _:
             caused = rollout.cause_host and cause is not None
-            why = f" because {_signal(rollout, cause)}" if caused else f": {reason_text(rollout.reason)}"
+            told = reason_text(rollout.reason)
+            if told.startswith(f"{rollout.state} by "):
+                return _stop(f"{rollout.name} was {told}{_returned(hosts)}")
+            why = f" because {_signal(rollout, cause)}" if caused else f": {told}"
             return _stop(f"{rollout.name} {_VERBS[rollout.state]}{why}{_returned(hosts)}")
 
 
@@ -116,6 +124,16 @@ def _standing(rollout: Rollout, hosts: Sequence[Attempt]) -> list[str]:
     counts = {step: sum(attempt.step is step for attempt in hosts) for step in Step}
     parts = [f"{count} {step}" for step, count in counts.items() if count]
     return [f"Hosts: {', '.join(parts)}."] if parts else []
+
+
+def _ways_out(rollout: Rollout, name: str) -> list[str]:
+    """Say how a pause ends, because it does not end by itself and holds its hosts until then."""
+    if rollout.state is not State.PAUSED:
+        return []
+    return [
+        f"It holds its hosts until it is ended: `kernroll rollout abort {name}` leaves finished hosts on the new "
+        f"kernel, `kernroll rollout revert {name}` returns them."
+    ]
 
 
 def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str:

@@ -80,7 +80,8 @@ def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
 
 def _joined(word: str, reason: str, more: str) -> str:
     told = reason_text(reason)
-    text = f"{word}: {told}" if told else word
+    # What an operator asked for begins with the state's word already: "reverted by operator: …".
+    text = told if told.startswith(f"{word} ") else f"{word}: {told}" if told else word
     return f"{text}; {more}" if more else text
 
 
