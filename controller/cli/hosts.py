@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.session import Session, calls, examples
+from controller.cli.session import HOST_NAME, Session, calls, examples
 
 
 @click.group()
@@ -47,7 +47,7 @@ kernroll hosts show x86-a --output json
 """
     ),
 )
-@click.argument("name")
+@click.argument("name", type=HOST_NAME)
 @calls
 def show_host(session: Session, name: str) -> None:
     """Show everything known of one host."""

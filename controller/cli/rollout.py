@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from controller.cli.exit_codes import ExitCode
-from controller.cli.session import DURATION, Session, calls, examples, read_spec
-from controller.domain.errors import NotFound, Permanent
+from controller.cli.session import DURATION, ROLLOUT_FILE, ROLLOUT_NAME, Session, calls, examples, read_spec
+from controller.domain.errors import Conflict, NotFound, Permanent
 from controller.views.models import RolloutView
 
 _FORMATS = {".md": "markdown", ".json": "json"}
@@ -43,7 +43,7 @@ def watch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @rollout.command("plan", epilog=examples("kernroll rollout plan rollout.yaml"))
-@click.argument("file")
+@click.argument("file", type=ROLLOUT_FILE)
 @calls
 @click.pass_context
 def plan(ctx: click.Context, session: Session, file: str) -> None:
@@ -71,7 +71,7 @@ kernroll rollout start rollout.yaml --watch --timeout 2h
 """
     ),
 )
-@click.argument("file")
+@click.argument("file", type=ROLLOUT_FILE)
 @watch_options
 @calls
 @click.pass_context
@@ -110,7 +110,7 @@ kernroll rollout status swap-table-phase3 --watch --until ended --timeout 1h
 """
     ),
 )
-@click.argument("name", required=False)
+@click.argument("name", type=ROLLOUT_NAME, required=False)
 @watch_options
 @calls
 @click.pass_context
@@ -132,7 +132,7 @@ def status(
 
 
 @rollout.command("abort", epilog=examples("kernroll rollout abort swap-table-phase3 --remark 'wrong kernel'"))
-@click.argument("name")
+@click.argument("name", type=ROLLOUT_NAME)
 @click.option("--remark", default="", help="Recorded with who asked.")
 @watch_options
 @calls
@@ -149,7 +149,7 @@ def abort(
 
 
 @rollout.command("revert", epilog=examples("kernroll rollout revert swap-table-phase3 --watch"))
-@click.argument("name")
+@click.argument("name", type=ROLLOUT_NAME)
 @click.option("--remark", default="", help="Recorded with who asked.")
 @watch_options
 @calls
@@ -166,7 +166,7 @@ def revert(
 
 
 @rollout.command("explain", epilog=examples("kernroll rollout explain swap-table-phase3"))
-@click.argument("name")
+@click.argument("name", type=ROLLOUT_NAME)
 @calls
 def explain(session: Session, name: str) -> None:
     """Say in one sentence why a rollout stands where it stands, with the evidence and what to run next."""
@@ -189,10 +189,11 @@ def explain(session: Session, name: str) -> None:
 kernroll rollout report swap-table-phase3
 kernroll rollout report swap-table-phase3 --write report.md
 kernroll rollout report swap-table-phase3 --format json | jq .savings
+kernroll rollout report swap-table-phase3 --plot verdicts.svg
 """
     ),
 )
-@click.argument("name")
+@click.argument("name", type=ROLLOUT_NAME)
 @click.option(
     "--format",
     "form",
@@ -200,9 +201,19 @@ kernroll rollout report swap-table-phase3 --format json | jq .savings
     help="[default: by the ending of --write, else text]",
 )
 @click.option("--write", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the verdicts into FILE.svg or FILE.png; the report follows only with --format or --write.",
+)
 @calls
-def report(session: Session, name: str, form: str | None, write: Path | None) -> None:
+def report(session: Session, /, *, name: str, form: str | None, write: Path | None, plot: Path | None) -> None:
     """Print the before/after report of a rollout, as plain text for a mailing list by default."""
+    if plot is not None:
+        _plot(session, name, plot)
+    if plot is not None and form is None and write is None:
+        return
     chosen = form or (_FORMATS.get(write.suffix) if write else None) or session.output
     with session.client() as client:
         made = client.report_rollout(name)
@@ -236,6 +247,18 @@ def _watch(session: Session, name: str, *, until: str, timeout_s: float, wanted:
     from controller.cli.watch import watch
 
     return watch(session, name, settled_is_enough=until == "settled", timeout_s=timeout_s, wanted=wanted)
+
+
+def _plot(session: Session, name: str, path: Path) -> None:
+    from controller.adapters.plots import write_forest
+    from controller.views.forest import forest_of_rollout
+
+    with session.client() as client:
+        found = client.get_rollout(name)
+    if not found.verdicts:
+        raise Conflict(f"{name} has no verdict to draw yet; {found.blocking_reason}")
+    write_forest(forest_of_rollout(found), path)
+    click.echo(f"{path}: forest plot of {name}", err=True)
 
 
 def _write(path: Path, content: str) -> None:

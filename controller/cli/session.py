@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from controller.domain.errors import InvalidInput
+from controller.domain.errors import InvalidInput, KernrollError
 
 if TYPE_CHECKING:
     from controller.adapters.rpc.operator_client import OperatorClient
 
 SPEC_MAX_BYTES = 1 << 20
+# Nobody waits longer for the Tab key.
+_COMPLETION_TIMEOUT_S = 2.0
 
 
 def now_s() -> float:
@@ -38,12 +41,12 @@ class Session:
     output: str
     now: Callable[[], float]
 
-    def client(self) -> "OperatorClient":
-        """Return a client of the controller; nothing is connected yet."""
-        from controller.adapters.rpc.operator_client import OperatorClient
+    def client(self, timeout_s: float | None = None) -> "OperatorClient":
+        """Return a client of the controller; nothing is connected yet. `timeout_s` is that of a short call."""
+        from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
 
         client_dir = None if self.insecure else self.client_dir or default_client_dir()
-        return OperatorClient(self.address, client_dir=client_dir)
+        return OperatorClient(self.address, client_dir=client_dir, timeout_s=timeout_s or CALL_TIMEOUT_S)
 
 
 def default_client_dir() -> Path:
@@ -107,6 +110,47 @@ def read_spec(path: str) -> tuple[str, str]:
         return data.decode("utf-8"), name
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{name}: not UTF-8 text (byte {error.start}); is this a rollout file?") from error
+
+
+class RolloutFile(click.ParamType[str]):
+    """The path of a rollout file, or "-" for standard input; shells complete it as a file."""
+
+    name = "file"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Leave it to the shell."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Known(click.ParamType[str]):
+    """A name that the controller knows; shells complete it while a controller answers."""
+
+    name = "name"
+
+    def __init__(self, names: "Callable[[OperatorClient], Iterable[str]]") -> None:
+        self._names = names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ask the controller, briefly; complete nothing when it does not answer."""
+        try:
+            root = ctx.find_root().params
+            session = Session(
+                address=ctx.params.get("controller") or root["controller"],
+                client_dir=ctx.params.get("client_dir") or root["client_dir"],
+                insecure=ctx.params.get("insecure") or root["insecure"],
+                output="text",
+                now=now_s,
+            )
+            with session.client(timeout_s=_COMPLETION_TIMEOUT_S) as client:
+                names = sorted(self._names(client))
+        except KernrollError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+ROLLOUT_FILE = RolloutFile()
+ROLLOUT_NAME = Known(lambda client: (rollout.name for rollout in client.list_rollouts()))
+HOST_NAME = Known(lambda client: (host.name for host in client.list_hosts()))
 
 
 class DurationType(click.ParamType[float]):

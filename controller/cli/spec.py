@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.session import Session, calls, examples, read_spec
+from controller.cli.session import ROLLOUT_FILE, Session, calls, examples, read_spec
 
 
 @click.group()
@@ -18,12 +18,13 @@ kernroll spec schema > rollout.schema.json
 """
     ),
 )
-def schema() -> None:
+@click.option("-o", "--output", type=click.Choice(["json"]), default="json", help="It is JSON always.")
+def schema(output: str) -> None:
     """Print the JSON Schema of a rollout file, for editors."""
-    from controller.cli import output
+    from controller.cli.output import show_json
     from controller.domain.spec import spec_json_schema
 
-    output.show_json(spec_json_schema())
+    show_json(spec_json_schema())
 
 
 @spec.command(
@@ -35,7 +36,7 @@ kernroll spec check - < rollout.yaml
 """
     ),
 )
-@click.argument("file")
+@click.argument("file", type=ROLLOUT_FILE)
 @calls
 def check(session: Session, file: str) -> None:
     """Check a rollout file; every problem is one line with file, line and field."""
