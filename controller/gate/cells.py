@@ -103,6 +103,7 @@ def judge_cells(
     control: Floats | None = None,
     own: tuple[Floats, Floats] | None = None,
     margin: Floats | None = None,
+    withhold: Bools | None = None,
     final: bool = True,
     with_bounds: bool = True,
 ) -> CellResults:
@@ -110,11 +111,12 @@ def judge_cells(
 
     NaN is missing, ±inf a worst rank. `control` holds the control hosts' own changes, for two arms only; `own` the
     treated and the control hosts' changes behind the contrasts of matched pairs, so that a sick host can be told from
-    its partner. `margin` replaces the plan's per row. Without `final` an undecided row stays NEED_MORE_DATA.
+    its partner. `margin` replaces the plan's per row. `withhold` [rows, looks]: no PASS or MARGINAL there, as
+    `completion` asks. Without `final` an undecided row stays NEED_MORE_DATA. Planned blocks without a column are
+    missing.
     """
     assert (control is not None) == (plan.design is Design.TWO_ARMS), "two arms have controls, other designs do not"
-    assert plan.looks and plan.looks[-1] <= treated.shape[1], "every look is at blocks that have a column"
-    assert all(a < b for a, b in pairwise(plan.looks)), "looks ascend"
+    assert plan.looks and all(a < b for a, b in pairwise(plan.looks)), "there are looks, and they ascend"
     rows = len(treated)
     limits = np.full(rows, plan.margin) if margin is None else np.asarray(margin, dtype=np.float64)
     others = control if own is None else own[1]
@@ -133,11 +135,12 @@ def judge_cells(
         history.record(active, k, sample)
         question = Question(margin=limits[active], kappa=plan.kappa, final=final and closing)
         found = _ask(plan, question, sample, history.upto(active, k))
-        verdict = _verdict(found, sample.constant, question.final)
+        barred = sample.constant if withhold is None else sample.constant | (withhold[active, k] & found.below_margin)
+        verdict = _verdict(found, barred, question.final)
         decided = np.flatnonzero((verdict != Verdict.NEED_MORE_DATA) | closing)
         done = active[decided]
         result.verdict[done], result.look[done] = verdict[decided], k + 1
-        result.blocks[done] = n + (0 if control is None else m)
+        result.blocks[done] = sum(0 if arm is None else arm.shape[1] for arm in arms)
         result.present[done], result.constant[done] = sample.present[decided], sample.constant[decided]
         result.sick[done, :n] = sample.sick[decided]
         if sample.sick_control is not None:
@@ -156,13 +159,13 @@ def _ask(plan: CellPlan, question: Question, sample: Sample, seen: tuple[Ints, I
     return ask_ranks(sample, question, seen, (plan.revert, plan.promote), full)
 
 
-def _verdict(found: Found, constant: Bools, final: bool) -> NDArray[np.int8]:
+def _verdict(found: Found, barred: Bools, final: bool) -> NDArray[np.int8]:
     waiting = Verdict.INCONCLUSIVE if final else Verdict.NEED_MORE_DATA
-    verdict = np.full(len(constant), waiting, dtype=np.int8)
+    verdict = np.full(len(barred), waiting, dtype=np.int8)
     verdict[found.above_kappa & ~found.below_margin] = Verdict.FAIL
     verdict[found.below_margin & found.above_zero] = Verdict.MARGINAL
     verdict[found.below_margin & ~found.above_zero] = Verdict.PASS
-    verdict[constant] = waiting
+    verdict[barred] = waiting
     return verdict
 
 

@@ -83,6 +83,8 @@ def abba_contrasts(
 
 def median(values: Floats) -> Floats:
     """Return the median over the last axis without its NaNs; NaN for none. Infinities of one sign are values."""
+    if values.shape[-1] == 0:
+        return np.full(values.shape[:-1], np.nan)
     ordered = np.sort(values, axis=-1)
     count = np.count_nonzero(~np.isnan(ordered), axis=-1)
     last = np.maximum(count - 1, 0)

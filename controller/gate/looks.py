@@ -161,6 +161,8 @@ def ask_ranks(
         other = sample.high.rows(np.array(apart))
         less, _, there = counts(other.values, other.control, limits[apart])
         below[apart] = there - less[:, 2] < high_cut[apart]
+    # What cannot fail has not been tested: no upper bound promotes on fewer blocks than a lower one could revert on.
+    below &= low_cut > 0
 
     def interval(rows: Ints) -> Interval:
         estimate, low, high = bounds(*_arms(sample.low, rows), low_cut[rows], high_cut[rows])
@@ -185,7 +187,7 @@ def ask_t(sample: Sample, question: Question, g: float, alphas: tuple[float, flo
     return Found(
         above_kappa=(low > question.kappa * question.margin) & (mean >= NEAR * question.margin),
         above_zero=low > 0,
-        below_margin=high < question.margin,
+        below_margin=(high < question.margin) & np.isfinite(low),
         interval=lambda rows: (_endless(upper[rows]), _endless(low[rows]), _endless(high[rows])),
     )
 

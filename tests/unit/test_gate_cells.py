@@ -134,6 +134,36 @@ def test_one_sick_host_fails_nothing_and_hides_nothing() -> None:
     assert np.mean(found.sick_control[:, 1]) >= 0.95
 
 
+def test_what_cannot_fail_cannot_pass() -> None:
+    """Three treated and three control hosts could PASS at 5 % (1/20), but never FAIL at 1 %."""
+    plan = CellPlan(design=Design.TWO_ARMS, margin=0.03, n_max=3, n_max_control=3, looks=(3,), sigma=0.001)
+    treated, control = np.array([[0.0, 0.001, -0.001]]), np.array([[0.0005, 0.0015, -0.0005]])
+    found = judge_cells(treated, plan, control=control)
+    assert found.high[0] < plan.margin
+    assert found.verdict[0] == Verdict.INCONCLUSIVE
+    enough = replace(plan, n_max=5, n_max_control=5, looks=(5,))
+    treated, control = (np.append(arm, [[0.0007, -0.0007]], axis=1) for arm in (treated, control))
+    assert judge_cells(treated, enough, control=control).verdict[0] == Verdict.PASS
+
+
+def test_a_withheld_pass_waits_and_is_undecided_in_the_end() -> None:
+    plan = plan_cell(Design.PAIRS, margin=0.03, sigma=0.03)
+    clear = np.tile(np.linspace(-0.005, 0.005, plan.n_max), (3, 1))
+    withhold = np.zeros((3, len(plan.looks)), dtype=bool)
+    withhold[1, :2] = True
+    withhold[2] = True
+    found = judge_cells(clear, plan, withhold=withhold)
+    assert found.verdict.tolist() == [Verdict.PASS, Verdict.PASS, Verdict.INCONCLUSIVE]
+    assert found.look.tolist() == [1, 3, len(plan.looks)]
+
+
+def test_no_blocks_are_missing_blocks() -> None:
+    plan = plan_cell(Design.TWO_ARMS, margin=0.03, sigma=0.03)
+    for treated, control in ((np.zeros((2, 0)), np.zeros((2, 0))), (np.zeros((2, 3)), np.zeros((2, 0)))):
+        assert (judge_cells(treated, plan, control=control).verdict == Verdict.INCONCLUSIVE).all()
+    assert len(judge_cells(np.zeros((0, 5)), plan, control=np.zeros((0, 5))).verdict) == 0
+
+
 def test_the_sick_partner_of_a_pair_is_named() -> None:
     plan = plan_cell(Design.PAIRS, margin=0.03, sigma=0.03)
     generator = np.random.default_rng(SEED)
