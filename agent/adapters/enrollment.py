@@ -14,7 +14,7 @@ from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 _CALL_TIMEOUT_S = 30.0
 _FINAL = {
     grpc.StatusCode.UNAUTHENTICATED: "the join token is unknown, used up or expired; ask for a new one",
-    grpc.StatusCode.ALREADY_EXISTS: "a host of this name is enrolled with another key; remove it there first",
+    grpc.StatusCode.ALREADY_EXISTS: "a host of this name is enrolled with another key; give this one another name",
     grpc.StatusCode.INVALID_ARGUMENT: "the controller does not accept the request",
     grpc.StatusCode.UNIMPLEMENTED: "the address answers, but it is not the controller's enrollment port",
 }

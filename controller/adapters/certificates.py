@@ -183,6 +183,14 @@ def _load_authority(key_path: Path, certificate_path: Path) -> Authority:
     return Authority(key, certificate)
 
 
+def kept_agent_key(path: Path) -> bytes:
+    """Return the private key of an agent, made and written to `path` (readable by its owner only) on first use."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+    return path.read_bytes()
+
+
 def write_operator(directory: Path, credentials: Credentials) -> None:
     """Write an operator's credentials where the command line finds them."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from controller.adapters.rpc.operator_client import OperatorClient
 from controller.cli import output
 from controller.cli.preparation import shown_progress
 from controller.cli.session import Session
-from controller.domain.errors import NotFound, Temporary
+from controller.domain.errors import Conflict, NotFound, Temporary
 from controller.domain.kernels import DebianKernel
 from controller.lab.fleet import (
     Connection,
@@ -18,12 +18,13 @@ from controller.lab.fleet import (
     create_guest,
     fleet_status,
     guest_directories,
+    key_file,
     prepare,
     switch_off,
     switch_on,
 )
 from controller.lab.guests import DEFAULT_MEMORY_MIB, Channel, GuestPlan, available_memory_mib, plan_guests
-from controller.views.quantities import count_text
+from controller.views.quantities import count_text, names_text
 
 _TOKEN_VALID_S = 3600.0
 _LOOK_EVERY_S = 0.5
@@ -57,6 +58,7 @@ def bring_up(session: Session, fleet_dir: Path, options: FleetOptions) -> None:
             wait_for_agents(client, [path.name for path in existing], options.wait, output.show)
             return
         plan = plan_fleet(options.x86_64, options.arm64, options.memory)
+        _refuse_strangers(client, plan, fleet_dir)
         output.show(plan.message)
         cache = Cache.from_environment()
         flavour = "" if options.flavour == "generic" else options.flavour
@@ -70,6 +72,18 @@ def bring_up(session: Session, fleet_dir: Path, options: FleetOptions) -> None:
         connection = Connection(agent_port=port, enroll_port=options.enroll_port, join_token=token, channel=channel)
         start_fleet(cache, fleet_dir, plan, prepared, connection)
         wait_for_agents(client, [guest.name for guest in plan.guests], options.wait, output.show)
+
+
+def _refuse_strangers(client: OperatorClient, plan: GuestPlan, fleet_dir: Path) -> None:
+    """Raise Conflict when the controller knows one of the names from elsewhere: it would never let the guest join."""
+    enrolled = {host.name for host in client.list_hosts()}
+    taken = [guest.name for guest in plan.guests if guest.name in enrolled and not key_file(fleet_dir, guest).exists()]
+    if taken:
+        verb = "is" if len(taken) == 1 else "are"
+        raise Conflict(
+            f"{names_text(taken)} {verb} enrolled at this controller by another fleet: give --fleet-dir that fleet's "
+            "directory, or start a controller with another --state-dir"
+        )
 
 
 def plan_fleet(x86_64: int, arm64: int, memory_mib: int | None) -> GuestPlan:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.adapters.cache import Cache, Progress
+from controller.adapters.certificates import kept_agent_key
 from controller.adapters.hypervisor.definition import (
     FILE_NAME,
     Disk,
@@ -110,7 +111,8 @@ def create_guest(
     accelerator = prepared.accelerators[guest.architecture]
     prepared.toolset.create_overlay(prepared.images[guest.architecture].path, partial / "root.qcow2")
     swap_format = prepared.toolset.create_swap_disk(partial / "swap.img", SWAP_BYTES)
-    build_seed(cache, partial / "seed.ext4", {**_seed_files(guest, accelerator, connection), **(more_seed or {})})
+    seed = {**_seed_files(guest, accelerator, connection), "agent-key.pem": kept_agent_key(key_file(fleet_dir, guest))}
+    build_seed(cache, partial / "seed.ext4", {**seed, **(more_seed or {})})
     qemu = prepared.toolset.qemu(guest.architecture)
     definition = VmDefinition(
         name=guest.name,
@@ -134,6 +136,15 @@ def create_guest(
     save_definition(partial, definition)
     partial.rename(final)
     return final
+
+
+def key_file(fleet_dir: Path, guest: Guest) -> Path:
+    """Return where the key of a guest's agent lies.
+
+    It outlives the guest's directory: a controller admits a known name under its old key only, and so a guest that is
+    made anew is the same host to it.
+    """
+    return fleet_dir / ".keys" / f"{guest.name}.pem"
 
 
 def _seed_files(guest: Guest, accelerator: str, connection: Connection) -> dict[str, bytes | Path]:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+from click.shell_completion import CompletionItem, ShellComplete
 from operator_server import OperatorServer, operator_server
 from rollout_story import Story
 from simulated_fleet import Faults
 
 from controller.adapters.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
-from controller.cli.app import run
+from controller.cli import lab_fleet
+from controller.cli.app import root, run
 from controller.domain.delivery import BootEnd
 from controller.domain.journey import Step
 from controller.views.hosts import host_view
@@ -214,3 +216,36 @@ def test_a_locale_without_utf_8_loses_signs_and_no_words(server: OperatorServer)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "trial is ? running" in done.stdout
+
+
+def test_a_fleet_does_not_take_the_names_of_another(
+    server: OperatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    known = host()
+    known.name = "x86-64-1"
+    server.answers["ListHosts"] = pb.ListHostsResponse(hosts=[known])
+    monkeypatch.setattr(lab_fleet, "available_memory_mib", lambda _: 1 << 20)
+    assert run(["lab", "up", "--arm64", "0", "--fleet-dir", str(tmp_path)]) == 6
+    said = capsys.readouterr()
+    assert "x86-64-1 is enrolled at this controller by another fleet" in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_shells_complete_what_the_controller_knows(
+    server: OperatorServer, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    server.answers["ListRollouts"] = pb.ListRolloutsResponse(rollouts=[rollout()])
+    server.answers["ListHosts"] = pb.ListHostsResponse(hosts=[host()])
+    assert completed("rollout", "explain", "t") == ["trial"]
+    assert completed("rollout", "abort", "x") == []
+    assert completed("hosts", "show", "") == ["a"]
+    assert completed("--controller", "127.0.0.1:1", "hosts", "show", "") == []
+    assert [item.type for item in items("spec", "check", "roll")] == ["file"]
+
+
+def items(*words: str) -> list[CompletionItem]:
+    return ShellComplete(root, {}, "kernroll", "_KERNROLL_COMPLETE").get_completions(list(words[:-1]), words[-1])
+
+
+def completed(*words: str) -> list[str]:
+    return [item.value for item in items(*words)]

@@ -10,7 +10,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from controller.adapters.certificates import Authority, open_authority, operator_is_stale, write_operator
+from controller.adapters.certificates import (
+    Authority,
+    kept_agent_key,
+    open_authority,
+    operator_is_stale,
+    write_operator,
+)
 from controller.domain.errors import InvalidInput, Permanent
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
@@ -118,3 +124,11 @@ def test_a_servers_certificate_outlasts_its_process(authority: Authority) -> Non
     assert certificate.not_valid_after_utc.timestamp() > NOW + 800 * DAY_S
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     assert names_in(pem) == ["kernroll-controller", "localhost", "ctl.example"]
+
+
+def test_an_agents_key_is_made_once_and_only_its_owners_to_read(tmp_path: Path) -> None:
+    path = tmp_path / ".keys" / "a.pem"
+    key = kept_agent_key(path)
+    assert kept_agent_key(path) == key == path.read_bytes()
+    assert path.stat().st_mode & 0o077 == 0
+    assert b"BEGIN PRIVATE KEY" in key
