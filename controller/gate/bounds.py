@@ -94,13 +94,13 @@ def describe(values: Floats, control: Floats | None, confidence: float) -> tuple
     return bounds(values, control, cuts, cuts)
 
 
-def counts(values: Floats, control: Floats | None, thresholds: Floats) -> tuple[Ints, Ints, Ints]:
-    """Return how many combinations of each row are < and ≤ each of its thresholds [rows, k], and how many there are.
+def counts(values: Floats, control: Floats | None, *, below: Floats, upto: Floats) -> tuple[Ints, Ints, Ints]:
+    """Return how many combinations of each row are < its limits `below`, ≤ its limits `upto`, and how many there are.
 
-    The same answer as comparing `bounds` with the thresholds, without sorting anything.
+    Limits are [rows, k]. The same answer as comparing `bounds` with them, without sorting anything.
     """
-    rows, number = thresholds.shape
-    less, at_most = np.zeros((rows, number), dtype=np.int64), np.zeros((rows, number), dtype=np.int64)
+    rows = len(values)
+    less, at_most = np.zeros(below.shape, dtype=np.int64), np.zeros(upto.shape, dtype=np.int64)
     there = np.zeros(rows, dtype=np.int64)
     width = _width(values, control)
     if width == 0:
@@ -110,16 +110,17 @@ def counts(values: Floats, control: Floats | None, thresholds: Floats) -> tuple[
             x, y = _sorted(values, control, row)
             there[row] = _total(x, y)
             if there[row]:
-                scaled = [float(limit) * (2 if y is None else 1) for limit in thresholds[row]]
-                less[row] = [selection.count(x, y, limit, inclusive=False) for limit in scaled]
-                at_most[row] = [selection.count(x, y, limit, inclusive=True) for limit in scaled]
+                # Walsh averages are halves of the sums, and doubling is exact.
+                scale = 2 if y is None else 1
+                less[row] = [selection.count(x, y, float(one) * scale, inclusive=False) for one in below[row]]
+                at_most[row] = [selection.count(x, y, float(one) * scale, inclusive=True) for one in upto[row]]
         return less, at_most, there
     for part in chunks(rows, width):
         made = combinations(values[part], None if control is None else control[part])
-        for k in range(number):
-            limit = thresholds[part, k, None]
-            less[part, k] = np.count_nonzero(made < limit, axis=1)
-            at_most[part, k] = np.count_nonzero(made <= limit, axis=1)
+        for k in range(below.shape[1]):
+            less[part, k] = np.count_nonzero(made < below[part, k, None], axis=1)
+        for k in range(upto.shape[1]):
+            at_most[part, k] = np.count_nonzero(made <= upto[part, k, None], axis=1)
         there[part] = np.count_nonzero(~np.isnan(made), axis=1)
     return less, at_most, there
 

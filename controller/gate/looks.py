@@ -151,16 +151,21 @@ def ask_ranks(
     """Answer with Hodges–Lehmann bounds at the levels that the looks so far leave (revert's and promote's spending)."""
     low_cut = _cuts(seen[0], full, spending[0], question.final)
     high_cut = _cuts(seen[1], full, spending[1], question.final)
-    zero = np.zeros_like(question.margin)
-    limits = np.stack([question.kappa * question.margin, zero, question.margin, NEAR * question.margin], axis=1)
-    less, at_most, there = counts(sample.low.values, sample.low.control, limits)
-    above = at_most[:, :2] < low_cut[:, None]
-    near = 2 * less[:, 3] <= there
-    below = there - less[:, 2] < high_cut
+    margin = question.margin
+    less, at_most, there = counts(
+        sample.low.values,
+        sample.low.control,
+        below=np.stack([margin, NEAR * margin], axis=1),
+        upto=np.stack([question.kappa * margin, np.zeros_like(margin)], axis=1),
+    )
+    above = at_most < low_cut[:, None]
+    below = there - less[:, 0] < high_cut
+    near = 2 * less[:, 1] <= there
     if apart := np.flatnonzero(sample.apart).tolist():
         other = sample.high.rows(np.array(apart))
-        less, _, there = counts(other.values, other.control, limits[apart])
-        below[apart] = there - less[:, 2] < high_cut[apart]
+        none = np.zeros((len(apart), 0))
+        less, _, there = counts(other.values, other.control, below=margin[apart, None], upto=none)
+        below[apart] = there - less[:, 0] < high_cut[apart]
     # What cannot fail has not been tested: no upper bound promotes on fewer blocks than a lower one could revert on.
     below &= low_cut > 0
 

@@ -102,9 +102,9 @@ def test_selecting_is_sorting(two_arms: bool, monkeypatch: pytest.MonkeyPatch) -
         control = np.round(generator.normal(size=(2, int(generator.integers(1, 60)))), 2) if two_arms else None
         cuts, limits = np.array([1, 0]), np.round(generator.normal(size=(2, 3)), 1)
         monkeypatch.setattr(module, "MANY", 10**9)
-        sorted_out = *bounds(values, control, cuts, cuts), *counts(values, control, limits)
+        sorted_out = *bounds(values, control, cuts, cuts), *counts(values, control, below=limits, upto=limits)
         monkeypatch.setattr(module, "MANY", 0)
-        selected = *bounds(values, control, cuts, cuts), *counts(values, control, limits)
+        selected = *bounds(values, control, cuts, cuts), *counts(values, control, below=limits, upto=limits)
         for one, other in zip(sorted_out, selected, strict=True):
             assert np.array_equal(one, other, equal_nan=True)
 
