@@ -61,8 +61,11 @@ def _lengths(x: Floats, y: Floats | None, limit: float, *, inclusive: bool) -> t
     """Return for each x the first partner that counts, and how many partners from there have a sum up to the limit."""
     if y is not None:
         return np.zeros(len(x), dtype=np.int64), positions(x, y, limit, inclusive=inclusive)
-    first = np.arange(len(x))
-    return first, np.maximum(positions(x, x, limit, inclusive=inclusive) - first, 0)
+    first, lengths = np.arange(len(x)), np.zeros(len(x), dtype=np.int64)
+    # From xᵢ on, 2xᵢ is beyond the limit, and so are all sums with larger ones.
+    half = int(np.searchsorted(x, limit / 2, side="right" if inclusive else "left"))
+    lengths[:half] = np.maximum(positions(x[:half], x, limit, inclusive=inclusive) - first[:half], 0)
+    return first, lengths
 
 
 def _bracket(x: Floats, y: Floats | None, k: int, total: int) -> tuple[float, float]:
