@@ -4,6 +4,7 @@ Source: the Go benchmark data format, golang.org/design/14313-benchmark-format: 
 with any number of value–unit pairs, and configuration lines `key: value`.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,12 +31,15 @@ class Imported:
     samples: tuple[Mapping[str, Any], ...]
     # metric -> unit.
     metrics: Mapping[str, str]
+    # Metrics with a value of zero, which have no ratio.
+    left_out: tuple[str, ...]
 
 
 def read_benchmarks(old: Iterable[str], new: Iterable[str], names: tuple[str, str]) -> Imported:
     """Return the samples of two files: `old` becomes position first, `new` second.
 
-    Raises InvalidInput with file and line for a result that cannot be read, and for a file without results.
+    Metrics that are zero somewhere are left out by name: they have no ratio. Raises InvalidInput with file and line for
+    a result that cannot be read, and for a file without results.
     """
     samples: list[Mapping[str, Any]] = []
     metrics: dict[str, str] = {}
@@ -45,7 +49,12 @@ def read_benchmarks(old: Iterable[str], new: Iterable[str], names: tuple[str, st
             raise InvalidInput(f"{name}:1: holds no benchmark result (BenchmarkName iterations value unit)")
         samples += found
         metrics.update({sample["metric"]: sample["unit"] for sample in found})
-    return Imported(samples=tuple(samples), metrics=dict(sorted(metrics.items())))
+    zero = {sample["metric"] for sample in samples if sample["value"] <= 0}
+    return Imported(
+        samples=tuple(sample for sample in samples if sample["metric"] not in zero),
+        metrics={name: unit for name, unit in sorted(metrics.items()) if name not in zero},
+        left_out=tuple(sorted(zero)),
+    )
 
 
 def plan_of(imported: Imported, margin: str) -> Mapping[str, Any]:
@@ -92,4 +101,7 @@ def _pairs(text: str, place: str) -> Iterator[tuple[float, str]]:
     for value, unit in zip(words[::2], words[1::2], strict=True):
         if not _NUMBER.fullmatch(value):
             raise InvalidInput(f"{place}: {value!r} is not a number")
-        yield float(value), unit
+        number = float(value)
+        if not math.isfinite(number):
+            raise InvalidInput(f"{place}: {value!r} is too big")
+        yield number, unit

@@ -152,7 +152,7 @@ def _label(row: ForestRow) -> str:
 
 
 def _verdict_text(row: ForestRow) -> str:
-    return f"{row.symbol} {row.verdict}"
+    return f"{row.symbol} {row.verdict}" + (f", {row.claim}" if row.claim else "")
 
 
 def _short(row: ForestRow) -> str:

@@ -39,11 +39,15 @@ def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | 
     """Write the samples of two benchmark outputs, and a plan when asked; return what to tell about them."""
     with _lines(old) as (old_lines, old_name), _lines(new) as (new_lines, new_name):
         imported = read_benchmarks(old_lines, new_lines, (old_name, new_name))
+    if not imported.metrics:
+        raise InvalidInput(f"{old} and {new}: every metric is zero somewhere, so there is no ratio to judge")
     made = plan_of(imported, margin)
     # What is written must be readable again, and a wrong --margin be told now.
     parse_plan(json.dumps(made), "--margin")
     content = "".join(f"{sample_line(sample)}\n" for sample in imported.samples)
     told = [f"{len(imported.samples)} samples of {len(imported.metrics)} metrics, design before_after."]
+    if imported.left_out:
+        told.append(f"Left out, because they are zero somewhere: {', '.join(imported.left_out)}.")
     if samples is None:
         click.echo(content, nl=False)
     else:

@@ -43,7 +43,8 @@ def _sigma(value: Any) -> float:
 
 
 def _position(value: Any) -> Any:
-    if value in ("first", "second", "old", "new") or (value in (1, 2, 3, 4) and isinstance(value, int)):
+    number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4
+    if number or value in ("first", "second", "old", "new"):
         return value
     raise ValueError("must be first or second, old or new, or for abba 1 to 4")
 
