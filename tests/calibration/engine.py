@@ -37,7 +37,9 @@ def judged(scenario: Scenario, *, reps: int, seed: int) -> Tally:
     plan = planned(scenario)
     design = GATE_DESIGN[scenario.design]
     ratio = plan.n_max_control / plan.n_max if design is Design.TWO_ARMS else None
-    t_blocks = smallest_t_test(true_sigma(scenario.design, scenario.noise), scenario.delta, ratio=ratio)
+    sigma = true_sigma(scenario.design, scenario.noise)
+    t_blocks = smallest_t_test(sigma, scenario.delta, ratio=ratio)
+    variance = sigma**2 / plan.n_max * (1 + 1 / ratio if ratio else 1)
     counts = dict.fromkeys(("passed", "marginal", "failed", "undecided", "any_fail", "named"), 0)
     used = squared = 0.0
     for size, rng in _batches(scenario, plan, reps=reps, seed=seed):
@@ -45,7 +47,8 @@ def judged(scenario: Scenario, *, reps: int, seed: int) -> Tally:
         any_fail = np.zeros(size, bool)
         for _ in range(scenario.cells):
             draws = _drawn(scenario, plan, rng, size)
-            verdict, results = _judged(scenario, draws, looks)
+            results = _judged(scenario, draws, looks)
+            verdict = results.verdict
             any_fail |= verdict == Verdict.FAIL
             counts["passed"] += int((verdict == Verdict.PASS).sum())
             counts["marginal"] += int((verdict == Verdict.MARGINAL).sum())
@@ -64,6 +67,7 @@ def judged(scenario: Scenario, *, reps: int, seed: int) -> Tally:
         blocks_used=used / total,
         blocks_squared=squared / total,
         t_blocks=t_blocks + (max(2, round(ratio * t_blocks)) if ratio else 0),
+        information=scenario.delta**2 / (8 * variance),
         **counts,
     )
 
@@ -131,36 +135,25 @@ def contrasts(design: World, draws: Draws) -> Contrasts:
     return Contrasts(treated=own, control=controls)
 
 
-def _judged(scenario: Scenario, draws: Draws, plan: CellPlan) -> tuple[np.ndarray, CellResults]:
-    """Return the verdicts with what the completion rules make of them, and the gate's results."""
+def _judged(scenario: Scenario, draws: Draws, plan: CellPlan) -> CellResults:
     made = contrasts(scenario.design, draws)
-    results = judge_cells(made.treated, plan, control=made.control, own=made.own, with_bounds=False)
-    verdict = np.array(results.verdict)
+    withhold = None
     if draws.timed_out is not None or scenario.missing is Missing.RUNS:
-        stopped = _blocked(scenario.design, draws, _enrolled(plan, results))
-        promoted = (verdict == Verdict.PASS) | (verdict == Verdict.MARGINAL)
-        verdict[promoted & stopped] = Verdict.INCONCLUSIVE
-    return verdict, results
+        withhold = _withheld(scenario.design, draws, plan.looks)
+    return judge_cells(made.treated, plan, control=made.control, own=made.own, withhold=withhold, with_bounds=False)
 
 
-def _enrolled(plan: CellPlan, results: CellResults) -> np.ndarray:
-    """Return the treated blocks that were enrolled at each repetition's decision."""
-    return np.array(plan.looks)[np.asarray(results.look) - 1]
-
-
-def _blocked(design: World, draws: Draws, enrolled: np.ndarray) -> np.ndarray:
-    """Say for which repetitions runs that died or are missing forbid a PASS, counting enrolled blocks only."""
-    new = np.array(NEW_BOOTS[design], bool)[None, None, :, None]
-    seen = (np.arange(draws.treated.shape[1]) < enrolled[:, None])[:, :, None, None]
-    missing = seen & np.isnan(draws.treated)
-    there = seen & ~missing
-    bad = there & draws.timed_out if draws.timed_out is not None else np.zeros_like(there)
+def _withheld(design: World, draws: Draws, looks: tuple[int, ...]) -> np.ndarray:
+    """Say at which looks [reps, looks] runs that died or are missing forbid a PASS, by the enrolled treated blocks."""
+    new = np.array(NEW_BOOTS[design], bool)[:, None]
+    missing = np.isnan(draws.treated)
+    bad = ~missing & draws.timed_out if draws.timed_out is not None else np.zeros_like(missing)
 
     def count(mask: np.ndarray) -> np.ndarray:
-        return np.asarray(mask.sum(axis=(1, 2, 3)))
+        return np.asarray(mask.sum(axis=(2, 3)).cumsum(axis=1)[:, np.array(looks) - 1])
 
-    old_counts = (count(bad & ~new), count(there & ~new))
-    new_counts = (count(bad & new), count(there & new))
+    old_counts = (count(bad & ~new), count(~missing & ~new))
+    new_counts = (count(bad & new), count(~missing & new))
     lost = {"old_missing": count(missing & ~new), "new_missing": count(missing & new)}
     return np.asarray(blocks_pass(*old_counts, *new_counts, **lost))
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from noise import Design
+from fuzz import Fuzzed
+from limits import least_worst_score, out_of_reach
+from noise import Design, Family
 from scenarios import Bar, Quantity, Scenario
 from tally import Others, Reach, Tally, best_other, reached
 
@@ -80,7 +82,23 @@ def scores(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]) ->
     return found
 
 
-def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]) -> tuple[str, int]:
+def beyond_everybody(ours: Mapping[Scenario, Tally], scored: list[Score]) -> tuple[int, int]:
+    """Count the pairs of scenarios (Δ/2 and Δ, normal noise) in which no judge can score as low as the rivals' best.
+
+    The second number is that of the pairs.
+    """
+    at = {(s.scenario.design, s.scenario.noise, s.scenario.margin, s.scenario.title.split(",")[0]): s for s in scored}
+    beyond = pairs = 0
+    for (design, noise, margin, title), half in at.items():
+        full = at.get((design, noise, margin, "θ = Δ"))
+        if title != "θ = Δ/2" or full is None or noise.family not in (Family.NORMAL, Family.AR1):
+            continue
+        pairs += 1
+        beyond += out_of_reach(half.best, full.best, ours[full.scenario].information)
+    return beyond, pairs
+
+
+def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuzzed: Fuzzed | None) -> tuple[str, int]:
     """Return the table as text, and how many bars are missed."""
     all_lines = list(lines(ours))
     text = [
@@ -92,16 +110,20 @@ def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]) -> 
     scored = scores(ours, others)
     text.append(f"{len(all_lines)} figures, {missed} missed")
     if scored:
-        text += ["", *_score_text(scored)]
+        text += ["", *_score_text(scored), *_rivals_text(scored, ours, others)]
         share = sum(score.lowest for score in scored) / len(scored)
         missed += (share < LOWEST_SHARE) + (max(score.ratio for score in scored) > WORST_RATIO)
+    if fuzzed:
+        text += ["", _fuzz_text(fuzzed)]
+        missed += (fuzzed.undefined > 0) + (fuzzed.baseless > 0) + (fuzzed.changed > 0)
     return "\n".join(text), missed
 
 
 def markdown(
-    ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], *, seed: int, command: str, cpu_s: float
+    ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuzzed: Fuzzed | None, run: Mapping[str, object]
 ) -> str:
-    """Return the page docs/calibration.md."""
+    """Return the page docs/calibration.md; `run` has the seed, the command and cpu_s."""
+    seed, command, cpu_s = run["seed"], run["command"], float(str(run["cpu_s"]))
     all_lines = sorted(lines(ours), key=_order)
     reps = sorted({tally.reps for tally in ours.values()})
     out = [
@@ -129,9 +151,12 @@ def markdown(
         if own:
             out += ["", f"## {row}. {title}", "", "| Design | Noise | Scenario | N | Bar | Figure | |"]
             out += ["|---|---|---|---|---|---|---|", *map(_markdown_line, own)]
+    if fuzzed:
+        out += ["", "## 10 and 11. Bad data, any order", "", f"{_fuzz_text(fuzzed)}"]
+        out += ["Whole trials with every kind of bad data are among the tests, beside this page's code."]
     scored = scores(ours, others)
     if scored:
-        out += ["", f"## 12. {ROWS[12]}", "", *_score_markdown(scored, others)]
+        out += ["", f"## 12. {ROWS[12]}", "", *_score_markdown(scored, ours, others)]
     return "\n".join(out) + "\n"
 
 
@@ -157,13 +182,57 @@ def _score_text(scored: list[Score]) -> list[str]:
     return text
 
 
-def _score_markdown(scored: list[Score], others: Mapping[Scenario, Others]) -> list[str]:
+def _fuzz_text(fuzzed: Fuzzed) -> str:
+    found = ", ".join(f"{name} {count}" for name, count in fuzzed.verdicts.items() if count)
+    return (
+        f"{fuzzed.inputs} cells of spoiled data (zero, negative, NaN, infinite, 1e300, tied, constant, missing,\n"
+        f"timed out): {found}; without a defined verdict {fuzzed.undefined};\n"
+        f"decided on constant data, on one host or without a design {fuzzed.baseless};\n"
+        f"of {fuzzed.reordered} judged again in another order {fuzzed.changed} changed in any bit."
+    )
+
+
+def _rivals_text(
+    scored: list[Score], ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]
+) -> Iterator[str]:
+    """Yield what every single judge is worth over all scenarios, the gate first."""
+    own = [score.ours for score in scored]
+    yield f"gate: mean score {sum(own) / len(own):.2f}, worst {max(own):.2f}"
+    for key in sorted({key for rivals in others.values() for key in rivals.calls}):
+        pairs = [
+            (score.ours, others[score.scenario].calls[key].score(should_promote=score.scenario.should_promote))
+            for score in scored
+            if key in others[score.scenario].calls
+        ]
+        mean, worst = sum(their for _, their in pairs) / len(pairs), max(their for _, their in pairs)
+        lower = sum(mine <= their for mine, their in pairs) / len(pairs)
+        share = f"{100 * lower:.0f} % of {len(pairs)}"
+        yield f"{', '.join(key)}: mean score {mean:.2f}, worst {worst:.2f}; the gate is lower in {share}"
+
+
+def _score_markdown(
+    scored: list[Score], ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]
+) -> list[str]:
     text = _score_text(scored)[-1]
     judges = sorted({key for rivals in others.values() for key in rivals.calls})
+    beyond, pairs = beyond_everybody(ours, scored)
+    information = max(ours[s.scenario].information for s in scored if s.scenario.title == "θ = Δ")
     out = [
         "Score: 20·P(false promote) + 5·P(false revert) + P(inconclusive) + ASN/N; lower is better. Promoting is",
         "false from θ = Δ on, reverting up to θ = Δ/2. The others pool all runs, look once at everything that was",
         f"planned, and are fed in both ways in use; the best of them counts. {text}.",
+        "",
+        "Each judge over all scenarios:",
+        "",
+        *(f"- {line}" for line in _rivals_text(scored, ours, others)),
+        "",
+        "**What no judge can do.** At θ = Δ a judge that always reverts scores 1, at θ = Δ/2 one that always",
+        "promotes does; taking the best rival of each scenario takes one of each. By Wald's inequality, a judge that",
+        "passes 95 % at θ = 0 needs E[n]/N ≥ KL(decisions at Δ/2 ‖ at Δ) ÷ (N·(Δ/σ)²/8) of the N planned blocks, and",
+        f"the same the other way round (the divisor is at most {information:.2f} here): the worse of its two scores is",
+        f"at least {least_worst_score(information):.2f}, whatever it does (minimised numerically, `limits.py`).",
+        f"In {beyond} of the {pairs} pairs of scenarios with normal noise no judge can be as low as the best rival in",
+        f"both, so at least {beyond} of the {len(scored)} scenarios are lost to it.",
         "",
         "| Design | Noise | Scenario | Gate | " + " | ".join(f"{name}, {fed}" for name, fed in judges) + " |",
         "|---|---|---|---|" + "---|" * len(judges),

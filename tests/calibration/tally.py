@@ -45,6 +45,7 @@ class Tally:
     blocks_used: float  # mean, over cells
     blocks_squared: float  # mean square, for the error of the mean
     t_blocks: float  # smallest fixed t-test with the same errors
+    information: float  # (Δ/2)²/(2·variance of the effect with all planned blocks)
 
     @property
     def ours(self) -> Calls:
