@@ -47,7 +47,7 @@ bench: setup ## The cost of one reconcile tick, small and large fleet
 
 .PHONY: calibration
 calibration: setup ## The gate and the judges in use on the same draws, 10000 repetitions, resumable: docs/calibration.md
-	@nice $(BIN)/python tests/calibration/run.py --write docs/calibration.md $(ARGS)
+	@nice $(BIN)/python tests/calibration/calibrate.py --write docs/calibration.md $(ARGS)
 
 .PHONY: proto
 proto: setup ## Generate the gRPC and protobuf modules from the .proto files
