@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from scipy.special import ndtri
-from statsmodels.stats.meta_analysis import combine_effects  # type: ignore[import-untyped]
+from statsmodels.stats.meta_analysis import combine_effects  # type: ignore[import-untyped]  # it ships no types
 
 # Q has little power over few strata, so a mean is withheld early.
 DISAGREEMENT: Final = 0.05

@@ -33,29 +33,35 @@ class Prior:
     role: Role
 
 
-def _prior(name: str, unit: str, better: str, cv: float, margin: float, role: Role) -> Prior:  # noqa: PLR0917
-    return Prior(name=name, unit=unit, higher_is_better=better == "high", cv=cv, margin=margin, role=role)
+def _low(name: str, unit: str, noise: tuple[float, float], role: Role) -> Prior:
+    """A metric of which less is better; `noise` is its coefficient of variation and its margin."""
+    return Prior(name=name, unit=unit, higher_is_better=False, cv=noise[0], margin=noise[1], role=role)
+
+
+def _high(name: str, unit: str, noise: tuple[float, float], role: Role) -> Prior:
+    """A metric of which more is better."""
+    return Prior(name=name, unit=unit, higher_is_better=True, cv=noise[0], margin=noise[1], role=role)
 
 
 # The differences of counters and rates such as PSI from boot to boot are large; hence their margin.
 PRIORS: Final[Mapping[str, Prior]] = {
     prior.name: prior
     for prior in (
-        _prior("kernel_build.system_time", "s", "low", 0.03, 0.03, Role.CRITICAL),
-        _prior("kernel_build.elapsed", "s", "low", 0.03, 0.03, Role.GUARD),
-        _prior("kernel_build.user_time", "s", "low", 0.01, 0.01, Role.NEGATIVE_CONTROL),
-        _prior("valkey.get_rate", "requests/s", "high", 0.03, 0.03, Role.CRITICAL),
-        _prior("valkey.get_rate_bgsave", "requests/s", "high", 0.10, 0.07, Role.CRITICAL),
-        _prior("valkey.p99", "ms", "low", 0.15, 0.15, Role.GUARD),
-        _prior("anonymous_sweep.throughput", "MB/s", "high", 0.05, 0.05, Role.CRITICAL),
-        _prior("stress.bogo_rate", "bogo-op/s", "high", 0.10, 0.10, Role.GUARD),
-        _prior("swapoff.time", "s", "low", 0.10, 0.10, Role.GUARD),
-        _prior("psi.memory_some", "% of time", "low", 0.15, 0.20, Role.GUARD),
-        _prior("psi.memory_full", "% of time", "low", 0.15, 0.20, Role.GUARD),
-        _prior("psi.io_some", "% of time", "low", 0.15, 0.20, Role.GUARD),
-        _prior("psi.io_full", "% of time", "low", 0.15, 0.20, Role.GUARD),
+        _low("kernel_build.system_time", "s", (0.03, 0.03), Role.CRITICAL),
+        _low("kernel_build.elapsed", "s", (0.03, 0.03), Role.GUARD),
+        _low("kernel_build.user_time", "s", (0.01, 0.01), Role.NEGATIVE_CONTROL),
+        _high("valkey.get_rate", "requests/s", (0.03, 0.03), Role.CRITICAL),
+        _high("valkey.get_rate_bgsave", "requests/s", (0.10, 0.07), Role.CRITICAL),
+        _low("valkey.p99", "ms", (0.15, 0.15), Role.GUARD),
+        _high("anonymous_sweep.throughput", "MB/s", (0.05, 0.05), Role.CRITICAL),
+        _high("stress.bogo_rate", "bogo-op/s", (0.10, 0.10), Role.GUARD),
+        _low("swapoff.time", "s", (0.10, 0.10), Role.GUARD),
+        _low("psi.memory_some", "% of time", (0.15, 0.20), Role.GUARD),
+        _low("psi.memory_full", "% of time", (0.15, 0.20), Role.GUARD),
+        _low("psi.io_some", "% of time", (0.15, 0.20), Role.GUARD),
+        _low("psi.io_full", "% of time", (0.15, 0.20), Role.GUARD),
         *(
-            _prior(f"vmstat.{counter}", "pages", "low", 0.25, 0.0, Role.EXPLAIN)
+            _low(f"vmstat.{counter}", "pages", (0.25, 0.0), Role.EXPLAIN)
             for counter in (
                 "allocstall",
                 "pgmajfault",
