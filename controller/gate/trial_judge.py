@@ -24,6 +24,7 @@ from controller.gate.trial import (
 from controller.gate.trial_blocks import run_counts
 from controller.gate.trial_cells import claim_cell, completion_cell
 from controller.gate.trial_changes import change_cell, fail_by_holm, median_change
+from controller.gate.trial_cleaning import cleaned
 from controller.gate.verdict import Action, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)
@@ -43,8 +44,8 @@ class _Found:
 def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDecision:
     """Judge what was measured against the plan. The order of the measurements changes nothing."""
     quarantined = frozenset(plan.quarantined)
-    ordered = sorted(measurements, key=_place)
-    kept = [one for one in ordered if one.host not in quarantined]
+    clean = cleaned(plan, measurements)
+    kept = [one for one in clean.runs if one.host not in quarantined]
     by_stratum: dict[str, list[Measurement]] = defaultdict(list)
     for one in kept:
         by_stratum[one.stratum].append(one)
@@ -69,13 +70,8 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
         sentence=sentence,
         strata=tuple(verdicts),
         cells=tuple(cells),
-        remarks=(*_remarks(plan, ordered), *told),
+        remarks=(*clean.remarks, *_remarks(plan, clean.runs), *told),
     )
-
-
-def _place(one: Measurement) -> tuple[str | int | float, ...]:
-    where = (one.stratum, one.host, one.cycle, one.position, one.boot, one.run, one.metric, one.outcome.value)
-    return (*where, -1.0 if one.value is None else one.value, -1.0 if one.time is None else one.time)
 
 
 def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], critical_cells: int) -> _Found:

@@ -375,3 +375,23 @@ def test_any_measurements_get_a_verdict(
     for one in decision.cells:
         assert one.sentence.isprintable()
         assert all(value is None or math.isfinite(value) for value in (one.low, one.estimate, one.high))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -3.0, None])
+def test_values_that_are_none_count_as_missing_and_never_help_a_pass(value: float | None) -> None:
+    runs = [dataclasses.replace(one, value=value) if int(one.run) % 2 else one for one in measured(Design.PAIRS, 0.0)]
+    decision = judge_trial(plan(Design.PAIRS), runs)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.remarks[0].startswith("Values that are no measurement count as missing: control-00, ")
+    assert judge_trial(plan(Design.PAIRS), shuffled(runs, 4)) == decision
+
+
+def test_repeated_runs_count_once_and_contradicting_ones_not_at_all() -> None:
+    runs = measured(Design.PAIRS, 0.0)
+    assert judge_trial(plan(Design.PAIRS), runs + runs) == judge_trial(plan(Design.PAIRS), runs)
+    other = [dataclasses.replace(one, value=(one.value or 0.0) * 2) for one in runs]
+    decision = judge_trial(plan(Design.PAIRS), runs + other)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.remarks[0].startswith(
+        "Runs that were reported with different values count as missing: control-00, "
+    )
