@@ -30,6 +30,8 @@ ALPHA_PROMOTE: Final = 0.05
 # Reverting spends late, when more hosts have spoken; promoting a little earlier.
 GAMMA_REVERT: Final = -2.0
 GAMMA_PROMOTE: Final = -1.0
+# More looks than this gain nothing, and each costs milliseconds.
+MOST_LOOKS: Final = 200
 
 
 class Design(StrEnum):
@@ -116,7 +118,10 @@ def judge_cells(
     missing.
     """
     assert (control is not None) == (plan.design is Design.TWO_ARMS), "two arms have controls, other designs do not"
-    assert plan.looks and all(a < b for a, b in pairwise(plan.looks)), "there are looks, and they ascend"
+    assert own is None or plan.design is Design.PAIRS, "only pairs have partners"
+    assert 0 < len(plan.looks) <= MOST_LOOKS and all(a < b for a, b in pairwise(plan.looks)), (
+        "there are looks, not too many, and they ascend"
+    )
     rows = len(treated)
     limits = np.full(rows, plan.margin) if margin is None else np.asarray(margin, dtype=np.float64)
     others = control if own is None else own[1]

@@ -132,7 +132,7 @@ class Look:
     attained: float
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=65_536)
 def rank_look(counts: tuple[Count, ...], n_max: Count, spending: Spending, final: bool) -> Look:
     """Return the boundary of the last of these looks; a `final` one spends all that is left.
 
@@ -155,7 +155,8 @@ def information(count: Count) -> float:
     return n * m / (n + m) if n and m else 0.0
 
 
-@lru_cache(maxsize=100_000)
+# A path holds up to 1024 nodes, 16 kB; usually a tenth of that.
+@lru_cache(maxsize=8_192)
 def _path(counts: tuple[Count, ...], n_max: Count, spending: Spending) -> Path:
     if not counts:
         return START
