@@ -25,8 +25,8 @@ from controller.gate.power import plan_cell
 from controller.gate.verdict import Verdict
 
 GATE_DESIGN = {World.TWO_ARMS: Design.TWO_ARMS, World.PAIRS: Design.PAIRS, World.ABBA: Design.ABBA}
-# Runs drawn at once: 32 MB of doubles.
-BATCH_RUNS = 4_000_000
+# Repetitions drawn at once, however many are asked for: the other judges, with fewer, get the first of the same draws.
+BATCH = 1_000
 # Unplanned looks differ from batch to batch, so there must be many batches.
 UNPLANNED_BATCHES = 50
 TIMED_OUT_SHARE = {Missing.SLOW_TENTH: 0.10, Missing.SLOW_QUARTER: 0.25}
@@ -42,7 +42,7 @@ def judged(scenario: Scenario, *, reps: int, seed: int) -> Tally:
     variance = sigma**2 / plan.n_max * (1 + 1 / ratio if ratio else 1)
     counts = dict.fromkeys(("passed", "marginal", "failed", "undecided", "any_fail", "named"), 0)
     used = squared = 0.0
-    for size, rng in _batches(scenario, plan, reps=reps, seed=seed):
+    for size, rng in _batches(scenario, reps=reps, seed=seed):
         looks = _looks(scenario, plan, rng)
         any_fail = np.zeros(size, bool)
         for _ in range(scenario.cells):
@@ -75,7 +75,7 @@ def judged(scenario: Scenario, *, reps: int, seed: int) -> Tally:
 def outcome_of_others(scenario: Scenario, *, reps: int, seed: int) -> Others:
     """Let the other judges call the first cell of the same draws."""
     plan, parts = planned(scenario), []
-    for size, rng in _batches(scenario, plan, reps=reps, seed=seed):
+    for size, rng in _batches(scenario, reps=reps, seed=seed):
         parts.append(judged_by_others(scenario.design, _drawn(scenario, plan, rng, size)))
     return merged(parts)
 
@@ -198,12 +198,10 @@ def _looks(scenario: Scenario, plan: CellPlan, rng: Generator) -> CellPlan:
             return replace(plan, looks=tuple(range(2, plan.n_max + 1)))
 
 
-def _batches(scenario: Scenario, plan: CellPlan, *, reps: int, seed: int) -> Iterator[tuple[int, Generator]]:
-    boots = 4 if scenario.design is World.ABBA else 2
-    runs = (plan.n_max + plan.n_max_control) * boots * 4
-    size = max(1, min(reps, BATCH_RUNS // runs))
+def _batches(scenario: Scenario, *, reps: int, seed: int) -> Iterator[tuple[int, Generator]]:
+    size = BATCH
     if scenario.looks is Looks.UNPLANNED:
-        size = max(1, min(size, reps // UNPLANNED_BATCHES))
+        size = max(1, min(BATCH, reps // UNPLANNED_BATCHES))
     name = int.from_bytes(hashlib.sha256(scenario.key.encode()).digest()[:8], "big")
     streams = SeedSequence([seed, name])
     for start in range(0, reps, size):
