@@ -1,7 +1,7 @@
 """What is done about hosts before any error is spent: re-measure a sick one, stop a wave that is a catastrophe.
 
-Neither is a verdict. A pause costs time and no error, so it needs no boundary; a quarantine takes a host out of what the
-next look may rest on, by name, and only after it has been measured twice.
+Neither is a verdict. A pause costs time and no error, so it needs no boundary; a quarantine takes a host out of what
+the next look may rest on, by name, and only after it has been measured twice.
 """
 
 import math

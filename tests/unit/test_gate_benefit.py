@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from controller.gate.benefit import Benefit, HostValues, fleet_total, implausible, judge_benefit
@@ -18,6 +19,26 @@ def host(
 
 def judged(*hosts: HostValues, claim: float = 230.4) -> Benefit:
     return judge_benefit(hosts, claim=claim, sigma_host=1.0, confidence=0.99)
+
+
+def test_the_interval_covers_what_it_promises() -> None:
+    generator = np.random.default_rng(20260218)
+    reps, inside = 2000, 0
+    for _ in range(reps):
+        # Two hosts whose own savings lie around 252, three runs on either kernel.
+        hosts = [
+            HostValues(
+                host=str(number),
+                old=tuple(generator.normal(819, 2, 3)),
+                new=tuple(generator.normal(819 - generator.normal(252, 1), 2, 3)),
+                sigma_run=2.0,
+            )
+            for number in range(2)
+        ]
+        saving = judge_benefit(hosts, claim=230.0, sigma_host=1.0, confidence=0.95).saving
+        assert saving is not None
+        inside += saving.low <= 252 <= saving.high
+    assert inside / reps == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / reps))
 
 
 def test_the_interval_of_one_host() -> None:

@@ -121,3 +121,14 @@ def test_the_fleet_line_is_the_inverse_variance_mean_and_hides_where_strata_disa
     assert (alone.mean, alone.strata, alone.shown) == (0.02, 1, True)
     assert fleet_line([], []) is None
     assert fleet_line([0.02, 0.01], [0.01, 0.02]) == fleet_line([0.01, 0.02], [0.02, 0.01])
+
+
+def test_the_fleet_line_covers_what_it_promises() -> None:
+    generator = np.random.default_rng(SEED)
+    reps, inside = 1000, 0
+    errors = [0.01, 0.005, 0.02]
+    for _ in range(reps):
+        line = fleet_line(generator.normal(0.02, errors).tolist(), errors, 0.90)
+        assert line is not None
+        inside += line.low <= 0.02 <= line.high
+    assert inside / reps == pytest.approx(0.90, abs=3 * math.sqrt(0.9 * 0.1 / reps))

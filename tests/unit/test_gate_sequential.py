@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from controller.gate.bounds import bounds
 from controller.gate.sequential import START, Shape, Spending, boundaries, information, rank_look
 from controller.gate.tsequence import half_width, moments, smallest_count
 
@@ -112,6 +113,33 @@ def test_the_t_sequence_holds_at_every_look() -> None:
     print("seed", SEED, "ever outside", outside.mean())
     assert outside.mean() <= 0.01
     assert outside.mean() >= 0.002
+
+
+@pytest.mark.parametrize("noise", ["normal", "t3"])
+@pytest.mark.parametrize("two_arms", [False, True])
+def test_repeated_bounds_hold_at_all_looks_together(noise: str, two_arms: bool) -> None:
+    generator = np.random.default_rng(SEED)
+    reps, alpha, looks = 6000, 0.05, (7, 9, 10, 14, 20)
+    spending = Spending(alpha=alpha, gamma=-1)
+
+    def draw() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        shape = (reps, 20)
+        return generator.normal(size=shape) if noise == "normal" else generator.standard_t(3, shape)
+
+    values, control = draw(), draw() if two_arms else None
+    above, beneath = np.zeros(reps, dtype=bool), np.zeros(reps, dtype=bool)
+    for k, n in enumerate(looks):
+        counts = tuple((one, one) if two_arms else (one,) for one in looks[: k + 1])
+        cut = np.full(reps, rank_look(counts, (20, 20) if two_arms else (20,), spending, n == 20).cut)
+        _, low, high = bounds(values[:, :n], None if control is None else control[:, :n], cut, cut)
+        above |= low > 0
+        beneath |= high < 0
+    allowed = alpha + 3 * math.sqrt(alpha * (1 - alpha) / reps)
+    print("seed", SEED, noise, "ever above", above.mean(), "ever below", beneath.mean())
+    assert above.mean() <= allowed
+    assert beneath.mean() <= allowed
+    # Nearly everything is spent.
+    assert above.mean() >= 0.75 * alpha
 
 
 def _spent(z: list[float]) -> float:
