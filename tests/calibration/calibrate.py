@@ -38,7 +38,11 @@ GATE_MODULES = (
 GATE_SOURCES = tuple(ROOT / "controller" / "gate" / f"{name}.py" for name in GATE_MODULES)
 SOURCES = {
     "gate": (*GATE_SOURCES, HERE / "engine.py", HERE / "noise.py"),
-    "others": (HERE / "baselines.py", HERE / "others.py", HERE / "noise.py"),
+    # The other judges get as many runs as the gate's plan asks for.
+    "others": (
+        *(ROOT / "controller" / "gate" / f"{name}.py" for name in ("power", "ranks", "sequential")),
+        *(HERE / f"{name}.py" for name in ("baselines", "others", "engine", "noise")),
+    ),
     "fuzz": (*GATE_SOURCES, HERE / "fuzz.py"),
 }
 # Fuzzed inputs in one job.
@@ -69,7 +73,7 @@ def main() -> int:
         Job(scenario=s, kind=k, reps=_reps(k, options), seed=options.seed)
         for s in chosen
         for k in kinds
-        if k == "gate" or s.compared
+        if s.compared or k == "gate"
     ]
     parts = options.fuzz // FUZZ_PART
     jobs += [Job(scenario=None, kind="fuzz", reps=FUZZ_PART, seed=options.seed + part) for part in range(parts)]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from noise import Design, Noise, World, draw
-from trials import ABSURD, SPOILED, STRATUM, UNREADABLE, lines, measurements, trial_plan
+from trials import ABSURD, NO_MEASUREMENTS, SPOILED, STRATUM, lines, measurements, trial_plan
 
 from controller.domain.errors import InvalidInput
 from controller.domain.samples import parse_samples
@@ -61,9 +61,9 @@ def test_bad_data_pass_nothing_and_break_nothing(design: Design, spoiled: str, s
 
 
 @pytest.mark.parametrize("design", Design)
-@pytest.mark.parametrize("unreadable", UNREADABLE)
+@pytest.mark.parametrize("unreadable", NO_MEASUREMENTS)
 def test_values_that_are_none_are_refused_by_line(design: Design, unreadable: str) -> None:
-    runs = UNREADABLE[unreadable](trial(design, seed=3), np.random.default_rng(3))
+    runs = NO_MEASUREMENTS[unreadable](trial(design, seed=3), np.random.default_rng(3))
     first = next(number for number, one in enumerate(runs, 1) if not 0 < (one.value or 0.0) < np.inf)
     with pytest.raises(InvalidInput, match=rf"runs\.jsonl:{first}: .*value"):
         parse_samples(lines(runs), "runs.jsonl", trial_plan(GATE_DESIGN[design]))
