@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.cli.exit_codes import ExitCode
-from controller.cli.session import Session, calls, examples
+from controller.cli.session import ROLLOUT_NAME, Session, calls, examples
 
 if TYPE_CHECKING:
     from controller.views.forest import ForestView
@@ -26,6 +26,7 @@ def gate() -> None:
 kernroll gate judge --plan plan.json --samples runs.jsonl
 kernroll gate judge --plan plan.json --samples runs.jsonl --plot forest.svg --output json
 kernroll gate judge --plan plan.json --samples - < runs.jsonl
+kernroll gate judge --plan plan.json --samples runs.jsonl --margin kernel_build.system_time=0.5%
 """
     ),
 )
@@ -34,6 +35,10 @@ kernroll gate judge --plan plan.json --samples - < runs.jsonl
     "--samples", "samples_file", metavar="FILE", required=True, help='One JSON object a line; "-" reads stdin.'
 )
 @click.option("--plot", metavar="FILE", type=_FILE, help="Write the forest plot to FILE.svg or FILE.png.")
+@click.option(
+    "--margin", "margins", metavar="METRIC=PERCENT", multiple=True, help="What if: another margin, such as 0.5%."
+)
+@click.option("--claim", "claims", metavar="METRIC=SAVING", multiple=True, help="What if: another claim.")
 @click.option("--final/--not-final", default=None, help="Whether no more data will come.  [default: as the plan says]")
 @calls
 @click.pass_context
@@ -45,15 +50,17 @@ def judge(
     plan_file: str,
     samples_file: str,
     plot: Path | None,
+    margins: tuple[str, ...],
+    claims: tuple[str, ...],
     final: bool | None,
 ) -> None:
     """Judge samples by a plan. Code 0: PASS; 7: FAIL; 9: not decided; 3: a file is wrong, with line and field.
 
     The order of the samples changes nothing.
     """
-    from controller.cli.gate_files import judge_files
+    from controller.cli.gate_files import WhatIf, judge_files
 
-    view = judge_files(plan_file, samples_file, final=final)
+    view = judge_files(plan_file, samples_file, WhatIf(margins=margins, claims=claims, final=final))
     _show(session, view, plot)
     ctx.exit(code_of(view.verdict))
 
@@ -99,6 +106,49 @@ def benchstat(*, old: str, new: str, output_samples: Path | None, output_plan: P
 
     for line in import_benchmarks(old, new, samples=output_samples, plan=output_plan, margin=margin):
         click.echo(line, err=True)
+
+
+@gate.command(
+    "replay",
+    epilog=examples(
+        """
+kernroll gate replay swap-table-phase3
+kernroll gate replay swap-table-phase3 --claim swap_mount.cost=250
+kernroll gate replay swap-table-phase3 --claim swap_mount.cost=250 --plot what-if.svg
+"""
+    ),
+)
+@click.argument("name", type=ROLLOUT_NAME)
+@click.option(
+    "--claim", "claims", metavar="METRIC=SAVING", multiple=True, help="Another claim; may be given repeatedly."
+)
+@click.option("--plot", metavar="FILE", type=_FILE, help="Write the forest plot to FILE.svg or FILE.png.")
+@calls
+@click.pass_context
+def replay(ctx: click.Context, session: Session, /, *, name: str, claims: tuple[str, ...], plot: Path | None) -> None:
+    """Judge a rollout's log again: as it was, or under other claims. Changes nothing.
+
+    The code says how the newest judgement ends: 0 promote, 7 revert, 9 hold.
+    """
+    from controller.cli import output
+    from controller.cli.gate_files import claims_of
+    from controller.cli.gate_tables import replay_parts
+
+    changed = claims_of(claims)
+    with session.client() as client:
+        view = client.replay_gate(name, changed)
+    if plot is not None:
+        from controller.adapters.plots import write_forest
+        from controller.views.forest import forest_of_replay
+
+        write_forest(forest_of_replay(view), plot)
+        click.echo(f"{plot}: forest plot of the replayed {name}", err=True)
+    if session.output == "json":
+        output.show_json(view)
+    else:
+        output.show(*replay_parts(view))
+    decision = view.waves[-1].decision if view.waves else "hold"
+    ctx.exit({"promote": ExitCode.OK, "revert": ExitCode.UNSUCCESSFUL}.get(decision, ExitCode.UNDECIDED))
 
 
 def code_of(verdict: str) -> ExitCode:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,8 @@ from controller.adapters.benchstat import plan_of, read_benchmarks
 from controller.cli.session import read_spec
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.samples import parse_plan, parse_samples, sample_line
+from controller.domain.samples_model import percent_share
+from controller.gate.trial import TrialPlan
 from controller.gate.trial_judge import judge_trial
 from controller.views.forest import ForestView, forest_of_trial
 
@@ -21,18 +24,76 @@ from controller.views.forest import ForestView, forest_of_trial
 _LINE_BYTES: Final = 1 << 20
 
 
-def judge_files(plan_file: str, samples_file: str, *, final: bool | None) -> ForestView:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """What the command line puts in place of the plan."""
+
+    # METRIC=PERCENT and METRIC=SAVING, as written.
+    margins: Sequence[str] = ()
+    claims: Sequence[str] = ()
+    # None leaves it to the plan.
+    final: bool | None = None
+
+
+def judge_files(plan_file: str, samples_file: str, what_if: WhatIf) -> ForestView:
     """Judge the samples of a file by the plan of another. Raises InvalidInput naming file, line and field."""
     if plan_file == samples_file == "-":
         raise InvalidInput("--plan and --samples: only one of them can be standard input")
     text, name = read_spec(plan_file)
     plan = parse_plan(text, name)
-    if final is not None:
-        plan = dataclasses.replace(plan, final=final)
+    plan, changes = _changed(plan, what_if)
     with _lines(samples_file) as (lines, samples_name):
         samples = parse_samples(lines, samples_name, plan)
     decision = judge_trial(plan, samples.measurements)
-    return forest_of_trial(decision, samples_name, samples.remarks)
+    return forest_of_trial(decision, samples_name, (*changes, *samples.remarks))
+
+
+def claims_of(written: Sequence[str]) -> dict[str, float]:
+    """Return METRIC=SAVING options as numbers. Raises InvalidInput."""
+    found: dict[str, float] = {}
+    for metric, value in _assignments("--claim", written):
+        try:
+            found[metric] = float(value)
+        except ValueError as error:
+            raise InvalidInput(f"--claim: {metric}: must be a number (got {value!r})") from error
+        if not math.isfinite(found[metric]):
+            raise InvalidInput(f"--claim: {metric}: must be a finite number (got {value!r})")
+    return found
+
+
+def _assignments(option: str, written: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for one in written:
+        metric, equals, value = one.rpartition("=")
+        if not equals or not metric or not value:
+            raise InvalidInput(f"{option}: must be METRIC=VALUE (got {one!r})")
+        yield metric.strip(), value.strip()
+
+
+def _changed(plan: TrialPlan, what_if: WhatIf) -> tuple[TrialPlan, list[str]]:
+    """Return the plan with what the command line says instead, and what to tell of it."""
+    metrics = {metric.name: metric for metric in plan.metrics}
+    told = []
+    for name, value in _assignments("--margin", what_if.margins):
+        metric = metrics.get(name)
+        if metric is None or metric.margin is None:
+            with_margin = ", ".join(one.name for one in plan.metrics if one.margin is not None)
+            raise InvalidInput(
+                f"--margin: the plan has no margin of {name}; it has those of {with_margin or 'nothing'}"
+            )
+        try:
+            margin = percent_share(value)
+        except ValueError as error:
+            raise InvalidInput(f"--margin: {name}: {error} (got {value!r})") from error
+        told.append(f"What if: {name} has a margin of {margin * 100:g} % instead of {metric.margin * 100:g} %.")
+        metrics[name] = dataclasses.replace(metric, margin=margin)
+    for name, at_least in claims_of(what_if.claims).items():
+        metric = metrics.get(name)
+        if metric is None or metric.claim is None:
+            raise InvalidInput(f"--claim: the plan claims nothing of {name}")
+        told.append(f"What if: {name} claims ≥ {at_least:g} {metric.unit} instead of ≥ {metric.claim.at_least:g}.")
+        metrics[name] = dataclasses.replace(metric, claim=dataclasses.replace(metric.claim, at_least=at_least))
+    changed = dataclasses.replace(plan, metrics=tuple(metrics[name] for name in sorted(metrics)))
+    return (changed if what_if.final is None else dataclasses.replace(changed, final=what_if.final)), told
 
 
 def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | None, margin: str) -> Sequence[str]:

@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from controller.cli.output import cells, plain_table
-from controller.views.forest import ForestPanel, ForestRow, ForestView
+from controller.views.forest import SYMBOLS, ForestPanel, ForestRow, ForestView
+from controller.views.replay import ReplayView
 
 _STYLES: Final[Mapping[str, str]] = {
     "PASS": "green",
@@ -32,6 +33,22 @@ def forest_parts(view: ForestView) -> tuple[RenderableType, ...]:
     parts += [Text.assemble(("Note: ", "bold"), remark) for remark in view.remarks]
     parts += ["", Text(view.sentence, style=_STYLES.get(view.verdict, ""))]
     return tuple(parts)
+
+
+def replay_parts(view: ReplayView) -> tuple[RenderableType, ...]:
+    """Return every judged wave as it was and as it would be, then what came of it."""
+    parts: list[RenderableType] = [Text.assemble(("What if: ", "bold"), f"{change}.") for change in view.changes]
+    for wave in view.waves:
+        parts.append(Text.assemble((f"Wave {wave.number}, recorded: ", "bold"), wave.recorded_sentence))
+        if wave.same:
+            parts.append("  replayed: the same, to the last digit.")
+            continue
+        parts.append(Text.assemble(("  replayed: ", "bold"), wave.sentence))
+        parts += [
+            Text.assemble((f"  {SYMBOLS.get(one.verdict, '?')} ", _STYLES.get(one.verdict, "")), one.sentence)
+            for one in wave.verdicts
+        ]
+    return (*parts, view.sentence)
 
 
 def _table(panel: ForestPanel) -> RenderableType:

@@ -23,8 +23,8 @@ def _printable(value: str) -> str:
     return value
 
 
-def _percent(value: Any) -> float:
-    """Return "3 %" as 0.03 and a ratio such as 1.03 as 0.03."""
+def percent_share(value: Any) -> float:
+    """Return "3 %" as 0.03 and a ratio such as 1.03 as 0.03; raises ValueError for anything else."""
     share = math.nan
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
@@ -39,7 +39,7 @@ def _percent(value: Any) -> float:
 
 
 def _sigma(value: Any) -> float:
-    return LEARN if value == "learn" else _percent(value)
+    return LEARN if value == "learn" else percent_share(value)
 
 
 def _position(value: Any) -> Any:
@@ -74,7 +74,7 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_
 Label = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_printable), BeforeValidator(_identity)]
 Percent = Annotated[
     float,
-    BeforeValidator(_percent, json_schema_input_type=str | float),
+    BeforeValidator(percent_share, json_schema_input_type=str | float),
 ]
 Sigma = Annotated[float, BeforeValidator(_sigma, json_schema_input_type=str | float)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

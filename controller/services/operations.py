@@ -14,12 +14,14 @@ from controller.domain.rollout import FOLLOWING, Rollout, State
 from controller.services.loop import Engine
 from controller.services.planning import Prepared, prepare
 from controller.services.ports import Clock, Kernels, Store
+from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.hosts import host_view, select_hosts
 from controller.views.models import ExplanationView, HostView, PlanView, ReportView, RolloutView
 from controller.views.plan import plan_view
+from controller.views.replay import ReplayView
 from controller.views.report import report
 from controller.views.rollout import rollout_view
 
@@ -144,6 +146,11 @@ class Operations:
         logged = await self._store.events(rollout.uid)
         events: list[tuple[str, Event]] = [(one.stream, one.event) for one in logged]
         return report(rollout, self._attempts(rollout), events, self._engine.world.hosts)
+
+    async def replay(self, name: str, claims: Mapping[str, float]) -> ReplayView:
+        """Judge the rollout's log again, with these claims in place of its own; changes nothing."""
+        rollout = self._find(name)
+        return replay(rollout, await self._store.events(rollout.uid), claims)
 
     def _find(self, name: str) -> Rollout:
         rollout = self._engine.world.by_name(name)

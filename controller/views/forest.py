@@ -6,6 +6,7 @@ from typing import Final
 
 from controller.gate.trial import MetricRole, TrialCell, TrialDecision
 from controller.views.models import RolloutView, VerdictView
+from controller.views.replay import ReplayView
 
 # A reader who sees no colours tells verdicts apart by these.
 SYMBOLS: Final[Mapping[str, str]] = {
@@ -108,17 +109,28 @@ def forest_of_trial(decision: TrialDecision, title: str, remarks: Sequence[str] 
 
 def forest_of_rollout(view: RolloutView) -> ForestView:
     """Return the forest of a rollout's newest verdicts."""
-    strata = sorted({one.stratum for one in view.verdicts})
-    worst = {name: max((one for one in view.verdicts if one.stratum == name), key=_rank) for name in strata}
+    return _forest(view.name, view.state, view.blocking_reason, view.verdicts)
+
+
+def forest_of_replay(view: ReplayView) -> ForestView:
+    """Return the forest of the newest verdicts of a replay."""
+    newest = {(one.stratum, one.metric): one for wave in view.waves for one in wave.verdicts}
+    action = view.waves[-1].decision if view.waves else "hold"
+    return _forest(f"{view.name}, replayed", action, view.sentence, [newest[key] for key in sorted(newest)])
+
+
+def _forest(title: str, action: str, sentence: str, verdicts: Sequence[VerdictView]) -> ForestView:
+    strata = sorted({one.stratum for one in verdicts})
+    worst = {name: max((one for one in verdicts if one.stratum == name), key=_rank) for name in strata}
     return ForestView(
-        title=view.name,
-        action=view.state,
-        verdict=max(view.verdicts, key=_rank).verdict if view.verdicts else "NEED_MORE_DATA",
-        sentence=view.blocking_reason,
+        title=title,
+        action=action,
+        verdict=max(verdicts, key=_rank).verdict if verdicts else "NEED_MORE_DATA",
+        sentence=sentence,
         strata=tuple(
             StratumLine(stratum=name, verdict=one.verdict, sentence=one.sentence) for name, one in worst.items()
         ),
-        panels=_panels((_verdict_scale(one), bool(one.claim), _verdict_row(one)) for one in view.verdicts),
+        panels=_panels((_verdict_scale(one), bool(one.claim), _verdict_row(one)) for one in verdicts),
         remarks=(),
     )
 

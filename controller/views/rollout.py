@@ -67,10 +67,11 @@ def verdict_views(rollout: Rollout) -> tuple[VerdictView, ...]:
     newest: dict[tuple[str, str], JudgedCell] = {}
     for judged in rollout.judged:
         newest.update({(cell.stratum, cell.metric): cell for cell in judged.cells})
-    return tuple(_verdict(newest[key]) for key in sorted(newest))
+    return tuple(verdict_view(newest[key]) for key in sorted(newest))
 
 
-def _verdict(cell: JudgedCell) -> VerdictView:
+def verdict_view(cell: JudgedCell) -> VerdictView:
+    """Return one recorded cell."""
     interval = None
     if cell.low is not None and cell.estimate is not None and cell.high is not None:
         interval = IntervalView(low=cell.low, estimate=cell.estimate, high=cell.high)

@@ -5,14 +5,23 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from operator_server import OperatorServer, operator_server
+from rollout_story import Story
 
+from controller.adapters.clock import SystemClock
+from controller.adapters.rpc.messages import to_message
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
 from controller.cli.gate import code_of
 from controller.domain.samples import sample_line
+from controller.services.records import Logged
+from controller.services.replay import replay
+from controller.views.rollout import rollout_view
+from protos.kernroll.v1 import operator_pb2 as pb
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "gate"
 PLAN, RUNS = str(EXAMPLE / "plan.json"), str(EXAMPLE / "runs.jsonl")
@@ -149,3 +158,78 @@ def test_judging_needs_neither_grpc_nor_a_picture_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == "[]\n"
+
+
+def test_what_if_the_margin_were_another(capsys: Captured) -> None:
+    arguments = [*JUDGE, RUNS, "--output", "json", "--margin", "kernel_build.system_time=20%"]
+    assert run(arguments) in (ExitCode.OK, ExitCode.UNDECIDED)
+    data = json.loads(capsys.readouterr().out)
+    assert data["remarks"][0] == "What if: kernel_build.system_time has a margin of 20 % instead of 3 %."
+    assert "FAIL" not in {row["verdict"] for panel in data["panels"] for row in panel["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--margin", "kernel_build.system_time", "--margin: must be METRIC=VALUE"),
+        ("--margin", "kernel_build.system_time=3", "--margin: kernel_build.system_time: must be a percentage"),
+        ("--margin", "build=3%", "--margin: the plan has no margin of build; it has those of kernel_build.system_time"),
+        ("--claim", "kernel_build.system_time=3", "--claim: the plan claims nothing of kernel_build.system_time"),
+        ("--claim", "cost=much", "--claim: cost: must be a number (got 'much')"),
+        ("--claim", "cost=nan", "--claim: cost: must be a finite number"),
+    ],
+)
+def test_wrong_what_ifs_are_told(option: str, value: str, said: str, capsys: Captured) -> None:
+    assert run([*JUDGE, RUNS, option, value]) == ExitCode.INPUT
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorServer]:
+    with operator_server(tmp_path_factory.mktemp("controller"), SystemClock().now()) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: OperatorServer, monkeypatch: pytest.MonkeyPatch) -> OperatorServer:
+    shared.answers.clear()
+    shared.requests.clear()
+    monkeypatch.setenv("KERNROLL_CONTROLLER", shared.address)
+    monkeypatch.setenv("KERNROLL_CLIENT_DIR", str(shared.client_dir))
+    return shared
+
+
+def replay_of(claims: dict[str, float]) -> pb.Replay:
+    story = Story([["a"], ["b"]])
+    story.run()
+    logged = [Logged(number=1, stream=stream, revision=0, event=event) for stream, event in story.events]
+    return to_message(replay(story.rollout, logged, claims), pb.Replay)
+
+
+def test_a_replay_is_told_with_its_code(server: OperatorServer, tmp_path: Path, capsys: Captured) -> None:
+    server.answers["ReplayGate"] = replay_of({})
+    assert run(["gate", "replay", "trial"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "Wave 1, recorded: " in out
+    assert out.count("replayed: the same, to the last digit.") == 2
+    server.answers["ReplayGate"] = replay_of({"swap_mount.cost": 300.0})
+    arguments = ["gate", "replay", "trial", "--claim", "swap_mount.cost=300", "--plot", str(tmp_path / "what-if.svg")]
+    assert run(arguments) == ExitCode.UNDECIDED
+    assert dict(server.requests[-1].claims) == {"swap_mount.cost": 300.0}
+    assert "What if: swap_mount.cost: claim ≥ 300 MiB/TiB instead of ≥ 230.4." in capsys.readouterr().out
+    assert (tmp_path / "what-if.svg").exists()
+    assert run(["gate", "replay", "trial", "--output", "json"]) == ExitCode.UNDECIDED
+    assert json.loads(capsys.readouterr().out)["waves"][0]["same"] is False
+
+
+def test_a_rollout_is_drawn(server: OperatorServer, tmp_path: Path, capsys: Captured) -> None:
+    story = Story([["a"], ["b"]])
+    server.answers["GetRollout"] = lambda _: to_message(
+        rollout_view(story.rollout, story.attempts, {}, story.now), pb.Rollout
+    )
+    assert run(["rollout", "report", "trial", "--plot", str(tmp_path / "forest.svg")]) == ExitCode.CONFLICT
+    assert "no verdict to draw yet" in capsys.readouterr().err
+    story.run()
+    assert run(["rollout", "report", "trial", "--plot", str(tmp_path / "forest.svg")]) == ExitCode.OK
+    assert "CONFIRMED".lower() in (tmp_path / "forest.svg").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == ""

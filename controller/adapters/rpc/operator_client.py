@@ -1,7 +1,7 @@
 """Operators' calls to a controller: mutual TLS, a deadline on every call, and errors in words."""
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from controller.views.models import (
     ReportView,
     RolloutView,
 )
+from controller.views.replay import ReplayView
 from protos.kernroll.v1 import operator_pb2 as pb
 from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
 
@@ -156,6 +157,11 @@ class OperatorClient:
         """Return the before/after report; raises NotFound."""
         request = pb.GetRolloutRequest(name=name)
         return from_message(self._call(self._stub.ReportRollout, request, self._fetch_timeout_s), ReportView)
+
+    def replay_gate(self, name: str, claims: Mapping[str, float]) -> ReplayView:
+        """Return the rollout's log judged again; raises NotFound, and InvalidInput for what it claims nothing of."""
+        request = pb.ReplayGateRequest(name=name, claims=claims)
+        return from_message(self._call(self._stub.ReplayGate, request, self._fetch_timeout_s), ReplayView)
 
     def create_join_token(self, *, uses: int, valid_s: float) -> JoinTokenView:
         """Return a token with which `uses` hosts can enroll during the next `valid_s` seconds."""

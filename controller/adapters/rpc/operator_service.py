@@ -127,6 +127,15 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
         return await self._answer(context, act)
 
+    async def ReplayGate(self, request: Any, context: Any) -> operator_pb2.Replay:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.Replay:
+            replayed = await self._operations.replay(request.name, dict(request.claims))
+            return to_message(replayed, operator_pb2.Replay)
+
+        return await self._answer(context, act)
+
     async def CreateJoinToken(self, request: Any, context: Any) -> operator_pb2.JoinToken:
         """See operator.proto."""
 

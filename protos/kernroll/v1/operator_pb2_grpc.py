@@ -89,6 +89,11 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.FromString,
                 _registered_method=True)
+        self.ReplayGate = channel.unary_unary(
+                '/kernroll.v1.OperatorService/ReplayGate',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Replay.FromString,
+                _registered_method=True)
         self.CreateJoinToken = channel.unary_unary(
                 '/kernroll.v1.OperatorService/CreateJoinToken',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.CreateJoinTokenRequest.SerializeToString,
@@ -171,6 +176,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayGate(self, request, context):
+        """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateJoinToken(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -234,6 +246,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ReportRollout,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.SerializeToString,
+            ),
+            'ReplayGate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayGate,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Replay.SerializeToString,
             ),
             'CreateJoinToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJoinToken,
@@ -538,6 +555,33 @@ class OperatorService:
             '/kernroll.v1.OperatorService/ReportRollout',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayGate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.OperatorService/ReplayGate',
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.Replay.FromString,
             options,
             channel_credentials,
             insecure,

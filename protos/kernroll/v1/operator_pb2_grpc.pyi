@@ -48,6 +48,8 @@ class OperatorServiceStub:
     """Also returns finished hosts to their former kernel."""
     ExplainRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]
     ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]
+    ReplayGate: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]
+    """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CreateJoinTokenRequest, _operator_pb2.JoinToken]
 
 @_typing.type_check_only
@@ -70,6 +72,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Also returns finished hosts to their former kernel."""
     ExplainRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]  # type: ignore[assignment]
     ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
+    ReplayGate: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]  # type: ignore[assignment]
+    """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateJoinTokenRequest, _operator_pb2.JoinToken]  # type: ignore[assignment]
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -155,6 +159,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.GetRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.RolloutReport, _abc.Awaitable[_operator_pb2.RolloutReport]]: ...
+
+    @_abc_1.abstractmethod
+    def ReplayGate(
+        self,
+        request: _operator_pb2.ReplayGateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.Replay, _abc.Awaitable[_operator_pb2.Replay]]:
+        """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
 
     @_abc_1.abstractmethod
     def CreateJoinToken(

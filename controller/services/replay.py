@@ -1,0 +1,52 @@
+"""What if: a rollout's log judged again, wave by wave, with the evidence that each judgement had."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from controller.domain.errors import InvalidInput
+from controller.domain.events import WaveJudged
+from controller.domain.judgement import judge_wave
+from controller.domain.policy import Policy
+from controller.domain.rollout import Rollout
+from controller.services.records import Logged
+from controller.services.world import World, key_of_stream
+from controller.views.replay import ReplayView, replay_view
+
+
+def replay(rollout: Rollout, logged: Sequence[Logged], claims: Mapping[str, float]) -> ReplayView:
+    """Judge every wave again as of its moment, with `claims` (metric -> saving) in place of the rollout's own.
+
+    Raises InvalidInput for a metric that the rollout claims nothing of.
+    """
+    policy = _changed(rollout, claims)
+    changes = [
+        f"{claim.metric}: claim ≥ {claims[claim.metric]:g} {claim.unit} instead of ≥ {claim.at_least:g}"
+        for claim in rollout.policy.claims
+        if claim.metric in claims
+    ]
+    world = World()
+    waves: list[tuple[WaveJudged, WaveJudged]] = []
+    for one in logged:
+        key = key_of_stream(one.stream)
+        if isinstance(one.event, WaveJudged):
+            then = replace(world.rollouts[key.uid], policy=policy)
+            waves.append((one.event, judge_wave(then, world.attempts[key.uid], one.event.at)))
+        world.apply(key, one.event)
+    return replay_view(rollout.name, changes, waves)
+
+
+def _changed(rollout: Rollout, claims: Mapping[str, float]) -> Policy:
+    known = {claim.metric for claim in rollout.policy.claims}
+    for metric, at_least in claims.items():
+        if metric not in known:
+            listed = ", ".join(sorted(known)) or "nothing"
+            raise InvalidInput(f"--claim: {rollout.name} claims nothing of {metric}; it claims {listed}")
+        if not math.isfinite(at_least):
+            raise InvalidInput(f"--claim: {metric} must be a finite number (got {at_least})")
+    return replace(
+        rollout.policy,
+        claims=tuple(
+            replace(claim, at_least=claims.get(claim.metric, claim.at_least)) for claim in rollout.policy.claims
+        ),
+    )

@@ -1,0 +1,70 @@
+"""A rollout's recorded judgement beside what the gate says of the same log today, or under other claims."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controller.domain.events import WaveJudged
+from controller.views.models import VerdictView
+from controller.views.quantities import count_text
+from controller.views.rollout import verdict_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedWaveView:
+    """One judged wave."""
+
+    # Counts from 1, as people do.
+    number: int
+    # "promote", "hold" or "revert", and the reason: as it was, and as it would be.
+    recorded_decision: str
+    recorded_sentence: str
+    decision: str
+    sentence: str
+    # As they would be.
+    verdicts: tuple[VerdictView, ...]
+    # Whether every word and number is what was recorded.
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayView:
+    """A whole replay."""
+
+    name: str
+    # What was changed, one sentence each; empty for the plan as it was.
+    changes: tuple[str, ...]
+    waves: tuple[ReplayedWaveView, ...]
+    # What came of it.
+    sentence: str
+
+
+def replay_view(name: str, changes: Sequence[str], waves: Sequence[tuple[WaveJudged, WaveJudged]]) -> ReplayView:
+    """Return the view of (recorded, replayed) judgements, in the order in which they were made."""
+    views = tuple(
+        ReplayedWaveView(
+            number=recorded.wave + 1,
+            recorded_decision=recorded.decision,
+            recorded_sentence=recorded.sentence,
+            decision=replayed.decision,
+            sentence=replayed.sentence,
+            verdicts=tuple(verdict_view(cell) for cell in replayed.cells),
+            same=recorded == replayed,
+        )
+        for recorded, replayed in waves
+    )
+    return ReplayView(name=name, changes=tuple(changes), waves=views, sentence=_sentence(name, changes, views))
+
+
+def _sentence(name: str, changes: Sequence[str], waves: Sequence[ReplayedWaveView]) -> str:
+    if not waves:
+        return f"No wave of {name} has been judged yet."
+    judged = count_text(len(waves), "judgement")
+    turned = next((wave for wave in waves if wave.decision != wave.recorded_decision), None)
+    if turned is not None:
+        after = " What came after it would not have happened as it did." if turned is not waves[-1] else ""
+        would = f"{turned.decision} instead of {turned.recorded_decision}"
+        return f"At wave {turned.number} the gate would say {would}.{after}"
+    if all(wave.same for wave in waves):
+        return f"{judged} replayed: every word and number is as it was recorded."
+    told = "under the changed claims" if changes else "by the gate as it is today"
+    return f"{judged} replayed {told}: every decision stays, with other numbers or words."
