@@ -1,9 +1,9 @@
 """The decision on a performance cell (metric × stratum), for as many cells or repetitions as there are rows.
 
 Two one-sided questions with a margin Δ fixed beforehand: promote when θ ≥ Δ is rejected, revert when θ ≤ κΔ is. With
-the repeated bounds L and U of a look: U < Δ and L ≤ 0 is PASS; U < Δ and L > 0 MARGINAL; L > κΔ and U ≥ Δ FAIL;
-anything else waits for the next look and is INCONCLUSIVE at the last. Each bound spends an error of its own
-(`sequential`).
+the repeated bounds L and U of a look: U < Δ and L ≤ 0 is PASS; U < Δ and L > 0 MARGINAL; L > κΔ and U ≥ Δ FAIL, if the
+estimate is near Δ (`looks.NEAR`); anything else waits for the next look and is INCONCLUSIVE at the last. Each bound
+spends an error of its own (`sequential`).
 """
 
 from dataclasses import dataclass, field
