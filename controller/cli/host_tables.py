@@ -9,19 +9,27 @@ from controller.views.models import HostView
 from controller.views.quantities import bytes_text, duration_text, time_text
 
 
-def hosts_table(hosts: Sequence[HostView], now: float) -> Table:
-    """Return one line per host."""
-    table = plain_table(
-        "HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP", right=frozenset({"MEMORY"})
-    )
+def hosts_table(hosts: Sequence[HostView], now: float, width: int) -> Table:
+    """Return one line per host; a narrow terminal gets fewer columns."""
+    titles = [title for title in _COLUMNS if width >= _NEEDED_WIDTHS.get(title, 0)]
+    table = plain_table(*titles, right=frozenset({"MEMORY"}))
     for host in hosts:
-        memory = bytes_text(host.facts.memory_bytes)
-        table.add_row(
-            *cells(
-                host.name, host.stratum, host.facts.kernel_release, memory, heard(host, now), host.rollout, host.step
-            )
-        )
+        found = {
+            "HOST": host.name,
+            "STRATUM": host.stratum,
+            "KERNEL": host.facts.kernel_release,
+            "MEMORY": bytes_text(host.facts.memory_bytes),
+            "CONNECTED": heard(host, now),
+            "ROLLOUT": host.rollout,
+            "STEP": host.step,
+        }
+        table.add_row(*cells(*(found[title] for title in titles)))
     return table
+
+
+_COLUMNS = ("HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP")
+# Columns that are left out of a terminal with fewer characters a line; `hosts show` has them all.
+_NEEDED_WIDTHS = {"MEMORY": 110, "STRATUM": 100}
 
 
 def heard(host: HostView, now: float) -> str:

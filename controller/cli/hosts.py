@@ -32,7 +32,7 @@ def list_hosts(session: Session, where: str) -> None:
     if session.output == "json":
         output.show_json({"hosts": found})
     elif found:
-        output.show(hosts_table(found, session.now()))
+        output.show(hosts_table(found, session.now(), output.console().width))
     else:
         said = "No enrolled host matches." if where else "No host is enrolled; see `kernroll controller token create`."
         output.show(said)

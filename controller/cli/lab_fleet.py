@@ -147,8 +147,11 @@ def show_status(session: Session, fleet_dir: Path) -> None:
         ended = f"{last.cause.value}, {last.end.value if last.end else 'running'}" if last else None
         state = "on" if machine.switched_on else "off"
         supervised = state if machine.supervisor_pid or state == "off" else "on, no supervisor"
-        kernels = (machine.releases.get(digest or "", digest) for digest in (one.running, one.default, one.armed))
-        table.add_row(*output.cells(one.host, supervised, *kernels, last.number if last else 0, ended))
+        running, default, armed = (
+            machine.releases.get(digest or "", digest) for digest in (one.running, one.default, one.armed)
+        )
+        default = "the same" if one.default == one.running else default
+        table.add_row(*output.cells(one.host, supervised, running, default, armed, last.number if last else 0, ended))
     output.show(table)
 
 

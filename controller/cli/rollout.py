@@ -97,7 +97,8 @@ def list_rollouts(session: Session) -> None:
     if session.output == "json":
         output.show_json({"rollouts": found})
     else:
-        output.show(rollouts_table(found) if found else "No rollout yet; see `kernroll rollout start --help`.")
+        width = output.console().width
+        output.show(rollouts_table(found, width) if found else "No rollout yet; see `kernroll rollout start --help`.")
 
 
 @rollout.command(

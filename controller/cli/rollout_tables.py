@@ -63,7 +63,8 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width:
     label = "Waits: " if view.state in ("planned", "running") else ""
     parts.append(Text.assemble((label, "bold"), view.blocking_reason))
     if view.next_deadline is not None:
-        parts.append(Text.assemble(("Next: ", "bold"), f"{view.next_deadline_name}, {_left(view.next_deadline, now)}"))
+        left = _left(view.next_deadline, now, by_then=" must " in view.next_deadline_name)
+        parts.append(Text.assemble(("Next: ", "bold"), f"{view.next_deadline_name} {left}"))
     return tuple(parts)
 
 
@@ -85,7 +86,7 @@ def hosts_in_waves(view: RolloutView, now: float, max_hosts: int | None, width: 
 
 _COLUMNS = ("WAVE", "HOST", "STRATUM", "STEP", "PROGRESS", "SINCE", "LEFT", "KERNEL", "SAVES")
 # Columns that are left out of a terminal with fewer characters a line.
-_NEEDED_WIDTHS = {"STRATUM": 140, "KERNEL": 120, "SINCE": 100}
+_NEEDED_WIDTHS = {"STRATUM": 140, "KERNEL": 120, "STARTED": 120, "SINCE": 100}
 
 
 def _host_cells(host: HostProgressView, view: RolloutView, now: float) -> dict[str, Text]:
@@ -142,22 +143,22 @@ def verdict_line(verdict: VerdictView) -> Text:
     return Text.assemble((f"{sign} ", style), verdict.sentence)
 
 
-def _left(deadline: float, now: float) -> str:
-    return f"in {duration_text(deadline - now)}" if deadline > now else "due now"
+def _left(deadline: float, now: float, *, by_then: bool) -> str:
+    if deadline <= now:
+        return "now"
+    return f"{'within' if by_then else 'in'} {duration_text(deadline - now)}"
 
 
-def rollouts_table(rollouts: Sequence[RolloutView]) -> Table:
-    """Return one line per rollout."""
-    table = plain_table("NAME", "STATE", "WAVE", "HOSTS", "STARTED", "WAITS FOR OR ENDED WITH")
+def rollouts_table(rollouts: Sequence[RolloutView], width: int) -> Table:
+    """Return one line per rollout; a narrow terminal does without when it was started."""
+    roomy = width >= _NEEDED_WIDTHS["STARTED"]
+    table = plain_table("NAME", "STATE", "WAVE", "HOSTS", *(("STARTED",) if roomy else ()), "WAITS FOR OR ENDED WITH")
     for view in rollouts:
         hosts = [host for wave in view.waves for host in wave.hosts]
         done = sum(host.step == "done" for host in hosts)
         started = "" if view.started_at is None else time_text(view.started_at)
-        table.add_row(
-            view.name,
-            signed(view.state),
-            *cells(_wave(view.waves), f"{done} of {len(hosts)} done", started, view.blocking_reason),
-        )
+        facts = (_wave(view.waves), f"{done} of {len(hosts)} done", *((started,) if roomy else ()))
+        table.add_row(view.name, signed(view.state), *cells(*facts, view.blocking_reason))
     return table
 
 
@@ -179,10 +180,8 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
     parts: list[RenderableType] = [
         Text.assemble((plan.name, "bold"), f": {waved}; seed {plan.seed}"),
         "",
-        kernels,
-        "",
-        waves,
-        "",
+        *((kernels, "") if plan.kernels else ()),
+        *((waves, "") if plan.waves else ()),
     ]
     parts += [Text.assemble(("Claim: ", "bold"), claim.sentence) for claim in plan.claims]
     parts += [Text.assemble(("Note: ", "bold"), note) for note in plan.notes]

@@ -19,6 +19,8 @@ from controller.adapters.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli import lab_fleet
 from controller.cli.app import root, run
+from controller.cli.host_tables import hosts_table
+from controller.cli.rollout_tables import rollouts_table
 from controller.domain.delivery import BootEnd
 from controller.domain.journey import Step
 from controller.views.hosts import host_view
@@ -249,3 +251,13 @@ def items(*words: str) -> list[CompletionItem]:
 
 def completed(*words: str) -> list[str]:
     return [item.value for item in items(*words)]
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words() -> None:
+    story = Story([["a"]])
+    seen = host_view(story.world.hosts["a"], story.attempts["a"])
+    titles = {width: [str(column.header) for column in hosts_table([seen], 0.0, width).columns] for width in (80, 160)}
+    assert titles[160] == ["HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP"]
+    assert titles[80] == ["HOST", "KERNEL", "CONNECTED", "ROLLOUT", "STEP"]
+    view = rollout_view(story.rollout, story.attempts, {}, story.now)
+    assert len(rollouts_table([view], 80).columns) == len(rollouts_table([view], 160).columns) - 1

@@ -164,7 +164,7 @@ def test_the_live_picture_has_bars_countdowns_and_the_reason() -> None:
     out = picture(view, height=30)
     assert "████░░░░░░  40% run 2 of 3" in out
     assert "Waits: a measures the old kernel" in out
-    assert "Next: a: the baseline must be measured, in 3 min 30 s" in out
+    assert "Next: a: the baseline must be measured within 3 min 30 s" in out
     assert "! no controller answers; trying again" in out
 
 

@@ -1,5 +1,8 @@
 """One sentence says why a rollout stands where it stands, and names host, signal and line."""
 
+from dataclasses import replace
+
+import pytest
 from rollout_story import Story
 from simulated_fleet import Faults
 
@@ -7,6 +10,7 @@ from controller.domain.delivery import BootEnd
 from controller.domain.journey import Step
 from controller.views.explain import explain
 from controller.views.models import ExplanationView
+from controller.views.waiting import blocking_reason
 
 
 def explained(story: Story) -> ExplanationView:
@@ -81,3 +85,21 @@ def test_a_refuted_claim_is_the_reason() -> None:
     story = Story([["a"]], {"a": Faults(new_cost=700.0)}, on_refuted="revert")
     story.run()
     assert explained(story).sentence.startswith("trial was reverted: x86_64/vm swap_mount.cost: saves 119.0")
+
+
+def test_a_pause_says_how_it_ends() -> None:
+    story = Story([["a"], ["b"]], {"a": Faults(refused="stage")})
+    story.run()
+    assert "`kernroll rollout abort trial` leaves finished hosts" in explained(story).evidence[-1]
+
+
+@pytest.mark.parametrize("reason", ["reverted by ann", "reverted by ann: too slow"])
+def test_an_operators_revert_is_not_told_twice(reason: str) -> None:
+    story = Story([["a"]])
+    story.run(until=lambda: story.step("a") is Step.BAKE)
+    story.revert()
+    story.run()
+    rollout = replace(story.rollout, reason=reason)
+    hosts = story.attempts
+    assert explain(rollout, hosts, "trial").sentence == f"trial was {reason}; a is back on the old kernel."
+    assert blocking_reason(rollout, tuple(hosts.values())) == reason
