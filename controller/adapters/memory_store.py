@@ -1,6 +1,6 @@
 """The store port in memory, for tests and simulations: the same promises, and failures on request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -64,6 +64,14 @@ class MemoryStore:
                 kept = {name: one for name, one in disk.effects.items() if one[0] != commit.stream}
                 disk.effects = {**kept, **{one.command_id: (commit.stream, one) for one in commit.effects}}
         return True
+
+    async def commit_all(self, commits: Sequence[Commit]) -> None:
+        """See Store.commit_all."""
+        for commit in commits:
+            if commit.events and self.disk.revisions.get(commit.stream, 0) != commit.expected_revision:
+                raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}")
+        for commit in commits:
+            await self.commit(commit)
 
     def _append(self, commit: Commit) -> None:
         disk = self.disk

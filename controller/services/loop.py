@@ -62,13 +62,26 @@ class Engine:
         for effect in loaded.effects:
             self._remember(effect)
         self.resumed_at = self._now()
+        await self._resume()
+        self.on_effects(loaded.effects)
+        self._wake.set()
+
+    async def _resume(self) -> None:
+        """Let silence and deadlines count from now. One transaction, however many hosts there are."""
+        events: dict[Key, Event] = {}
         for host in self.world.active_hosts():
             attempt = self.world.active_attempt(host)
             if attempt is not None and (attempt.in_flight or attempt.step is Step.DONE):
                 policy = self.world.rollouts[attempt.uid].policy
-                await self.observe(Key(attempt.uid, host), resumed(attempt, policy, self.resumed_at))
-        self.on_effects(loaded.effects)
-        self._wake.set()
+                events[Key(attempt.uid, host)] = resumed(attempt, policy, self.resumed_at)
+        await self._store.commit_all(
+            [
+                Commit(stream=key.stream, expected_revision=self.world.revision(key), events=(event,))
+                for key, event in events.items()
+            ]
+        )
+        for key, event in events.items():
+            self.world.apply(key, event)
 
     async def close(self) -> None:
         """Wait for the commits under way: the store may be closed afterwards."""

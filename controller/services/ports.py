@@ -100,6 +100,9 @@ class Store(Protocol):
         Raises Conflict when the stream has moved on or a newer epoch has taken over.
         """
 
+    async def commit_all(self, commits: Sequence[Commit]) -> None:
+        """Make several commits in one transaction: all of them, or none. Raises Conflict as `commit` does."""
+
     async def effect_done(self, command_id: str) -> None:
         """Remove one effect from the outbox; unknown ids are fine."""
 

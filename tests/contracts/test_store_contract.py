@@ -128,6 +128,15 @@ async def test_a_newer_controller_shuts_the_older_one_out(store: Store, reopen: 
     await newer.close()
 
 
+async def test_several_commits_are_made_together_or_not_at_all(store: Store) -> None:
+    other = Commit(stream="attempt/u/g", expected_revision=0, events=(HostSilent(at=1.0),))
+    with pytest.raises(Conflict):
+        await store.commit_all([other, commit(1, HostSilent(at=1.0))])
+    assert (await store.load()).events == ()
+    await store.commit_all([other, commit(0, HostSilent(at=1.0))])
+    assert [one.stream for one in (await store.load()).events] == ["attempt/u/g", STREAM]
+
+
 async def test_a_report_is_recorded_once(store: Store) -> None:
     assert await store.commit(commit(0, HostSilent(at=1.0), report_id="r"))
     assert not await store.commit(commit(1, HostSilent(at=2.0), report_id="r"))

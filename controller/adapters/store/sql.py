@@ -3,7 +3,7 @@
 SQLite by default: write-ahead log, full synchronisation, immediate transactions.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,25 @@ class SqlStore:
         """See Store.commit."""
         async with self._transaction() as connection:
             await self._fence(connection)
-            if commit.report_id:
-                known = select(tables.reports).where(tables.reports.c.report_id == commit.report_id)
-                if (await connection.execute(known)).first() is not None:
-                    return False
-                await connection.execute(insert(tables.reports).values(report_id=commit.report_id))
-            if commit.events:
-                await self._append(connection, commit)
-            if commit.effects is not None:
-                await _replace_effects(connection, commit.stream, commit.effects)
+            return await self._write(connection, commit)
+
+    async def commit_all(self, commits: Sequence[Commit]) -> None:
+        """See Store.commit_all."""
+        async with self._transaction() as connection:
+            await self._fence(connection)
+            for commit in commits:
+                await self._write(connection, commit)
+
+    async def _write(self, connection: AsyncConnection, commit: Commit) -> bool:
+        if commit.report_id:
+            known = select(tables.reports).where(tables.reports.c.report_id == commit.report_id)
+            if (await connection.execute(known)).first() is not None:
+                return False
+            await connection.execute(insert(tables.reports).values(report_id=commit.report_id))
+        if commit.events:
+            await self._append(connection, commit)
+        if commit.effects is not None:
+            await _replace_effects(connection, commit.stream, commit.effects)
         return True
 
     async def _append(self, connection: AsyncConnection, commit: Commit) -> None:
