@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fuzz import Fuzzed
 from limits import least_worst_score, out_of_reach
@@ -25,6 +26,16 @@ ROWS = {
     9: "Looks that nobody planned",
     12: "Score against the judges in use",
 }
+
+PREAMBLE = """\
+The same seed and number give the same figures. Brackets are 99 % Monte-Carlo bounds. N counts planned blocks (treated
+and control hosts together for two arms). Bars are fixed; a figure that misses its bar says MISSED.
+
+What is drawn: runs with a standard deviation of 3 %, four to a boot; boots add 1 %, hosts 5 %, unless the noise says
+otherwise. Blocks are planned by the gate itself with the true spread of a contrast. The margin Δ is 3 % for two arms
+and matched pairs and 2 % for ABBA, whose cycles are less noisy. PASS and MARGINAL both promote, so both count where
+promoting is the error. The t-test is the smallest with fixed n and the same errors: 1 % one-sided against θ ≤ 0, and
+95 % power at Δ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +131,11 @@ def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuz
 
 
 def markdown(
-    ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuzzed: Fuzzed | None, run: Mapping[str, object]
+    ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuzzed: Fuzzed | None, run: Mapping[str, Any]
 ) -> str:
     """Return the page docs/calibration.md; `run` has the seed, the command and cpu_s."""
-    seed, command, cpu_s = run["seed"], run["command"], float(str(run["cpu_s"]))
+    seed, command, cpu_s, absent = run["seed"], run["command"], run["cpu_s"], run.get("absent", [])
+    absent_rows = sorted({str(scenario.row) for scenario in absent})
     all_lines = sorted(lines(ours), key=_order)
     reps = sorted({tally.reps for tally in ours.values()})
     out = [
@@ -131,8 +143,9 @@ def markdown(
         "",
         f"Written by `{command}`: seed {seed}, {' and '.join(map(str, reps))} repetitions per scenario,"
         f" {cpu_s / 60:.0f} minutes of processor time.",
-        "The same seed and number give the same figures. Brackets are 99 % Monte-Carlo bounds. N counts planned blocks",
-        "(treated and control hosts together for two arms). Bars are fixed; a figure that misses its bar says MISSED.",
+        "",
+        PREAMBLE,
+        *([f"\n**Not run yet: {len(absent)} scenarios** of rows {', '.join(absent_rows)}."] if absent else []),
         "",
         "## Summary",
         "",
