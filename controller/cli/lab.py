@@ -31,6 +31,7 @@ _FLEET_DIR = click.option(
 
 @lab.command(
     "up",
+    short_help="Start the machines and wait until their agents have joined.",
     epilog=examples(
         """
 kernroll lab up
@@ -71,7 +72,11 @@ def up(session: Session, fleet_dir: Path | None, **options: Any) -> None:
     lab_fleet.bring_up(session, fleet_dir or default_fleet_dir(), lab_fleet.FleetOptions(**options))
 
 
-@lab.command("status", epilog=examples("kernroll lab status\nkernroll lab status --output json"))
+@lab.command(
+    "status",
+    short_help="Show what every machine runs and how its last boot ended.",
+    epilog=examples("kernroll lab status\nkernroll lab status --output json"),
+)
 @_FLEET_DIR
 @calls
 def status(session: Session, fleet_dir: Path | None) -> None:
@@ -94,6 +99,7 @@ def down(session: Session, fleet_dir: Path | None, remove: bool) -> None:
 
 @lab.command(
     "demo",
+    short_help="See one kernel promoted and one reverted, in one command.",
     epilog=examples("kernroll lab demo\nkernroll lab demo --kernels 6.18.15:7.3.4\nkernroll lab demo --keep"),
 )
 @click.option("--kernels", metavar="OLD:NEW", default="7.0.13:7.1.13", show_default=True, help="Debian's versions.")

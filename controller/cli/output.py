@@ -13,10 +13,18 @@ from controller.views.data import view_data
 _FILE_WIDTH = 160
 
 
+class _Console(Console):
+    """A console that leaves a reader who went away to the command line's own handling."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so; by itself rich would end the program with the code of a failure."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Return the console on standard output: coloured on a terminal, plain and wide elsewhere."""
     terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if terminal else _FILE_WIDTH, highlight=False, emoji=False)
+    return _Console(file=sys.stdout, width=None if terminal else _FILE_WIDTH, highlight=False, emoji=False)
 
 
 def show(*parts: RenderableType) -> None:

@@ -42,7 +42,11 @@ def watch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@rollout.command("plan", epilog=examples("kernroll rollout plan rollout.yaml"))
+@rollout.command(
+    "plan",
+    short_help="Show kernels, waves, claims and what stands in the way.",
+    epilog=examples("kernroll rollout plan rollout.yaml"),
+)
 @click.argument("file", type=ROLLOUT_FILE)
 @calls
 @click.pass_context
@@ -103,6 +107,7 @@ def list_rollouts(session: Session) -> None:
 
 @rollout.command(
     "status",
+    short_help="Show waves, every host's step, and what it waits for.",
     epilog=examples(
         """
 kernroll rollout status swap-table-phase3
@@ -132,7 +137,11 @@ def status(
     _show(session, found)
 
 
-@rollout.command("abort", epilog=examples("kernroll rollout abort swap-table-phase3 --remark 'wrong kernel'"))
+@rollout.command(
+    "abort",
+    short_help="Start nothing new and bring hosts in flight back.",
+    epilog=examples("kernroll rollout abort swap-table-phase3 --remark 'wrong kernel'"),
+)
 @click.argument("name", type=ROLLOUT_NAME)
 @click.option("--remark", default="", help="Recorded with who asked.")
 @watch_options
@@ -149,7 +158,11 @@ def abort(
     _show(session, aborted)
 
 
-@rollout.command("revert", epilog=examples("kernroll rollout revert swap-table-phase3 --watch"))
+@rollout.command(
+    "revert",
+    short_help="Return every touched host to its former kernel.",
+    epilog=examples("kernroll rollout revert swap-table-phase3 --watch"),
+)
 @click.argument("name", type=ROLLOUT_NAME)
 @click.option("--remark", default="", help="Recorded with who asked.")
 @watch_options
@@ -166,7 +179,11 @@ def revert(
     _show(session, reverting)
 
 
-@rollout.command("explain", epilog=examples("kernroll rollout explain swap-table-phase3"))
+@rollout.command(
+    "explain",
+    short_help="Say in one sentence why a rollout stands where it stands.",
+    epilog=examples("kernroll rollout explain swap-table-phase3"),
+)
 @click.argument("name", type=ROLLOUT_NAME)
 @calls
 def explain(session: Session, name: str) -> None:
@@ -185,6 +202,7 @@ def explain(session: Session, name: str) -> None:
 
 @rollout.command(
     "report",
+    short_help="Print or write the before/after report.",
     epilog=examples(
         """
 kernroll rollout report swap-table-phase3

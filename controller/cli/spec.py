@@ -29,6 +29,7 @@ def schema(output: str) -> None:
 
 @spec.command(
     "check",
+    short_help="Check a rollout file; every problem is one line.",
     epilog=examples(
         """
 kernroll spec check rollout.yaml

@@ -22,6 +22,8 @@ UNREACHABLE_LIMIT_S = 300.0
 _RETRY_S = 1.0
 # How often countdowns move.
 _TICK_S = 0.25
+# The call itself ends later than the watch, so that it is the watch that says so.
+_GRACE_S = 10.0
 _FLYING = frozenset(step.value for step in IN_FLIGHT)
 
 
@@ -68,7 +70,7 @@ class Follower:
     def _read(self) -> None:
         while not self._stopped.is_set():
             try:
-                for view in self._client.watch_rollout(self._name, self._timeout_s):
+                for view in self._client.watch_rollout(self._name, self._timeout_s + _GRACE_S):
                     self._news.put(view)
                     if view.terminal:
                         return

@@ -261,3 +261,15 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words() -> None:
     assert titles[80] == ["HOST", "KERNEL", "CONNECTED", "ROLLOUT", "STEP"]
     view = rollout_view(story.rollout, story.attempts, {}, story.now)
     assert len(rollouts_table([view], 80).columns) == len(rollouts_table([view], 160).columns) - 1
+
+
+def test_a_reader_who_leaves_early_is_no_failure(server: OperatorServer) -> None:
+    server.answers["GetRollout"] = rollout(Step.BAKE)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "controller", "rollout", "status", "trial"]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -25,7 +25,9 @@ def contents(report: Report) -> Iterator[Block]:
     yield Heading(1, f"{report.rollout}: {report.state.replace('_', ' ')}")
     yield Paragraph(_summary(report))
     if report.reason:
-        yield Paragraph(f"{report.state.replace('_', ' ').capitalize()}: {report.reason}")
+        word = report.state.replace("_", " ")
+        told = report.reason if report.reason.startswith(f"{word} ") else f"{word}: {report.reason}"
+        yield Paragraph(told[:1].upper() + told[1:])
     yield from _failures(report)
     yield from _free(report)
     yield from _costs(report)
