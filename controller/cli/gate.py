@@ -65,6 +65,24 @@ def judge(
     ctx.exit(code_of(view.verdict))
 
 
+@gate.command("plan", epilog=examples("kernroll gate plan plan.json"))
+@click.argument("file")
+@calls
+def plan(session: Session, file: str) -> None:
+    """Say what a plan can decide before anything is measured: blocks, looks, errors."""
+    from controller.cli import output
+    from controller.cli.session import read_spec
+    from controller.domain.samples import parse_plan
+    from controller.gate.trial_plans import plan_sentences
+
+    text, name = read_spec(file)
+    told = tuple(plan_sentences(parse_plan(text, name)))
+    if session.output == "json":
+        output.show_json({"plan": name, "sentences": told})
+    else:
+        output.show(*told)
+
+
 @gate.command("schema", epilog=examples("kernroll gate schema samples > samples.schema.json"))
 @click.argument("which", type=click.Choice(["plan", "samples"]))
 def schema(which: str) -> None:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from controller.gate.bounds import describe
-from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, CellResults, Design, Method, judge_cells
+from controller.gate.cells import CellPlan, CellResults, Design, Method, judge_cells
 from controller.gate.contrasts import log_margin, median
 from controller.gate.family import FamilyCell
-from controller.gate.power import plan_cell, sample_size
-from controller.gate.sequential import Spending
+from controller.gate.power import sample_size
 from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
 from controller.gate.trial_blocks import Blocks, blocks_of
+from controller.gate.trial_plans import CellLooks, cell_looks
 from controller.gate.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,8 @@ def change_cell(
     assert metric.margin is not None, "only for metrics with a margin"
     blocks = blocks_of(plan.design, metric, runs, plan.runs)
     share = critical_cells if metric.role is MetricRole.CRITICAL else 1
-    cell_plan, final = _cell_plan(plan, metric, blocks, share)
+    looks = cell_looks(plan, metric, blocks, share)
+    cell_plan, final = looks.taken, looks.final
     result = _judged(cell_plan, blocks, final=final)
     verdict = Verdict(int(result.verdict[0]))
     if metric.role is MetricRole.NEGATIVE_CONTROL and len(blocks.values):
@@ -64,9 +65,16 @@ def change_cell(
         other = _judged(cell_plan, _mirrored(blocks), final=final)
         verdict = max(verdict, Verdict(int(other.verdict[0])))
         result.low[0] = -other.high[0]
-    cell = _cell(plan, metric, stratum, cell_plan=cell_plan, blocks=blocks, result=result, verdict=verdict)
-    cell = dataclasses.replace(cell, sentence=_sentence(plan, metric, cell, blocks=blocks, result=result))
-    return Change(cell=cell, family=_family(cell, cell_plan, blocks), effect=_effect(metric, cell_plan, blocks))
+    used = _used(blocks, cell_plan, result)
+    cell = _cell(plan, metric, stratum, looks=looks, blocks=used, result=result, verdict=verdict)
+    unseen = len(blocks.values) - len(used.values)
+    following = next((look for look in looks.planned if look > len(used.values)), None)
+    why = ""
+    if verdict in (Verdict.NEED_MORE_DATA, Verdict.INCONCLUSIVE):
+        constant = bool(result.constant[0])
+        why = _why_open(plan, metric, cell, blocks=used, constant=constant, following=following)
+    cell = dataclasses.replace(cell, sentence=_sentence(plan, cell, used, unseen, why))
+    return Change(cell=cell, family=_family(cell, cell_plan, blocks), effect=_effect(metric, cell_plan, used))
 
 
 def fail_by_holm(cell: TrialCell) -> TrialCell:
@@ -105,41 +113,22 @@ def median_change(design: Design, metric: TrialMetric, runs: Sequence[Measuremen
     return _percent(float(median(blocks.values))) if len(blocks.values) else None
 
 
-def _cell_plan(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int) -> tuple[CellPlan, bool]:
-    """Return the looks that the plan fixes, cut off at the blocks there are, and whether the last of them is final."""
-    assert metric.margin is not None
-    margin = log_margin(metric.margin)
-    there, controls = len(blocks.values), len(blocks.control)
-    two = plan.design is Design.TWO_ARMS
-    if metric.sigma is not None and not plan.looks and plan.design is not Design.BEFORE_AFTER:
-        made = plan_cell(
-            plan.design,
-            margin=margin,
-            sigma=log_margin(metric.sigma),
-            cells=share,
-            alpha_revert=plan.alpha_revert,
-            alpha_promote=plan.alpha_promote,
-            budget=plan.budget_blocks,
-        )
-    else:
-        n_max = plan.looks[-1] if plan.looks else max(1, there)
-        made = CellPlan(
-            design=plan.design,
-            margin=margin,
-            n_max=n_max,
-            n_max_control=max(1, n_max if plan.looks else controls) if two else 0,
-            looks=plan.looks or (n_max,),
-            sigma=math.nan,
-            revert=Spending(alpha=plan.alpha_revert / share, gamma=GAMMA_REVERT),
-            promote=Spending(alpha=plan.alpha_promote, gamma=GAMMA_PROMOTE),
-        )
-    looks = tuple(look for look in made.looks if look <= there)
-    if len(looks) == len(made.looks):
-        return made, plan.final or not plan.looks
-    if plan.final and (not looks or looks[-1] < there):
-        # No more will come: what is there is the last look.
-        looks = (*looks, max(1, there))
-    return dataclasses.replace(made, looks=looks or (max(1, there),)), plan.final
+def _used(blocks: Blocks, cell_plan: CellPlan, result: CellResults) -> Blocks:
+    """Return the blocks that the deciding look saw; what came later was never looked at."""
+    look = int(result.look[0])
+    if not look:
+        return blocks
+    n, m = cell_plan.looks[look - 1], cell_plan.control_looks[look - 1]
+    names = {*blocks.names[:n], *(blocks.control_names[:m])}
+    later = {*blocks.names[n:], *blocks.control_names[m:]} - names
+    return dataclasses.replace(
+        blocks,
+        names=blocks.names[:n],
+        values=blocks.values[:n],
+        control_names=blocks.control_names[:m],
+        control=blocks.control[:m],
+        incomplete=tuple(one for one in blocks.incomplete if one[0] not in later),
+    )
 
 
 def _judged(cell_plan: CellPlan, blocks: Blocks, *, final: bool) -> CellResults:
@@ -157,14 +146,15 @@ def _cell(
     stratum: str,
     /,
     *,
-    cell_plan: CellPlan,
+    looks: CellLooks,
     blocks: Blocks,
     result: CellResults,
     verdict: Verdict,
 ) -> TrialCell:
     assert metric.margin is not None
-    sick = [name for name, bad in zip(blocks.names, result.sick[0], strict=True) if bad]
-    sick += [name for name, bad in zip(blocks.control_names, result.sick_control[0], strict=True) if bad]
+    cell_plan = looks.taken
+    sick = [name for name, bad in zip(blocks.names, result.sick[0], strict=False) if bad]
+    sick += [name for name, bad in zip(blocks.control_names, result.sick_control[0], strict=False) if bad]
     return TrialCell(
         stratum=stratum,
         metric=metric.name,
@@ -179,7 +169,7 @@ def _cell(
         blocks=int(np.count_nonzero(~np.isnan(blocks.values))),
         planned_blocks=cell_plan.n_max,
         look=int(result.look[0]),
-        looks=len(cell_plan.looks),
+        looks=len(looks.planned),
         sick=tuple(sorted(sick)),
         sentence="",
     )
@@ -197,18 +187,17 @@ def _percent(change: float) -> float | None:
     return None if not math.isfinite(change) or change > _LARGEST_LOG else math.expm1(change) * 100
 
 
-def _sentence(plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, blocks: Blocks, result: CellResults) -> str:
+def _sentence(plan: TrialPlan, cell: TrialCell, blocks: Blocks, unseen: int, why: str) -> str:
     parts = [_change_text(cell), _count_text(plan, cell, blocks)]
     if cell.looks > 1 and cell.look:
         parts.append(f"look {cell.look} of {cell.looks}")
+        if unseen:
+            parts.append(f"{unseen} more not looked at yet" if why else f"{unseen} later ones not looked at")
     told = ", ".join(parts)
     for clause in (_majority_text(cell, blocks), _control_text(blocks), _incomplete_text(blocks), _sick_text(cell)):
         if clause:
             told += f"; {clause}"
-    verdict, why = cell.verdict, ""
-    if verdict in (Verdict.NEED_MORE_DATA, Verdict.INCONCLUSIVE):
-        why = _why_open(plan, metric, cell, blocks=blocks, result=result)
-    return f"{cell.stratum} {cell.metric}: {told}. {verdict.name}{why}."
+    return f"{cell.stratum} {cell.metric}: {told}. {cell.verdict.name}{why}."
 
 
 def _change_text(cell: TrialCell) -> str:
@@ -258,7 +247,9 @@ def _sick_text(cell: TrialCell) -> str:
     return f"far outside the others: {names} (measure again, then quarantine by name)"
 
 
-def _why_open(plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, blocks: Blocks, result: CellResults) -> str:
+def _why_open(
+    plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, blocks: Blocks, constant: bool, following: int | None
+) -> str:
     """Return why a cell is not decided, and what more data would do."""
     one, several = _BLOCK_WORDS[plan.design]
     if plan.design is Design.BEFORE_AFTER:
@@ -270,11 +261,11 @@ def _why_open(plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, block
         return f": no {one} was measured"
     if plan.design is Design.TWO_ARMS and not len(blocks.control):
         return ": no control host was measured"
-    if bool(result.constant[0]) and cell.blocks:
+    if constant and cell.blocks:
         return ": every value is the same, which is no measurement"
     need = _needed(plan, metric, blocks)
-    if cell.verdict is Verdict.NEED_MORE_DATA and cell.planned_blocks > cell.blocks:
-        return f": {cell.planned_blocks - cell.blocks} more {several} are planned"
+    if cell.verdict is Verdict.NEED_MORE_DATA and following is not None:
+        return f": the next look is at {following} {several}"
     if need is not None and need > cell.blocks:
         controls = " and as many control hosts" if plan.design is Design.TWO_ARMS else ""
         return f": with this spread it takes about {need} {several}{controls}"

@@ -25,6 +25,7 @@ from controller.gate.trial_blocks import run_counts
 from controller.gate.trial_cells import claim_cell, completion_cell
 from controller.gate.trial_changes import change_cell, fail_by_holm, median_change
 from controller.gate.trial_cleaning import cleaned
+from controller.gate.trial_plans import critical_cells
 from controller.gate.verdict import Action, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)
@@ -50,11 +51,11 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
     for one in kept:
         by_stratum[one.stratum].append(one)
     strata = sorted({*plan.strata, *by_stratum})
-    margins = sum(one.role is MetricRole.CRITICAL and one.claim is None for one in plan.metrics)
+    family = critical_cells(plan, len(strata))
     found = _Found(cells=[], family={}, effects=defaultdict(list))
     told: list[str] = []
     for stratum in strata:
-        part = _stratum_cells(plan, stratum, by_stratum.get(stratum, []), max(1, margins * len(strata)))
+        part = _stratum_cells(plan, stratum, by_stratum.get(stratum, []), family)
         found.cells.extend(part.cells)
         found.family.update(part.family)
         for name, effects in part.effects.items():

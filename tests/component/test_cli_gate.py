@@ -233,3 +233,22 @@ def test_a_rollout_is_drawn(server: OperatorServer, tmp_path: Path, capsys: Capt
     assert run(["rollout", "report", "trial", "--plot", str(tmp_path / "forest.svg")]) == ExitCode.OK
     assert "CONFIRMED".lower() in (tmp_path / "forest.svg").read_text(encoding="utf-8")
     assert capsys.readouterr().out == ""
+
+
+def test_a_plan_says_what_it_can_decide_before_anything_is_measured(tmp_path: Path, capsys: Captured) -> None:
+    metrics = {
+        "build": {"unit": "s", "better": "low", "margin": "3 %"},
+        "user": {"unit": "s", "margin": "1 %", "role": "negative_control", "sigma": "learn"},
+        "cost": {"unit": "MiB", "better": "low", "claim": {"saves_at_least": 230, "sigma_run": 2}},
+    }
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"design": "matched_pairs", "sigma": "3 %", "metrics": metrics}), encoding="utf-8"
+    )
+    assert run(["gate", "plan", str(tmp_path / "plan.json")]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "build: 20 host pairs, margin 3 %, noise 3 % each." in out
+    assert "the first that can FAIL is one at" in out
+    assert "cost: a claim, decided from one host on by its declared errors (2 MiB a run, 0 MiB a host)." in out
+    assert "user: one look at everything there is; below 7 blocks a stratum ranks cannot decide." in out
+    assert run(["gate", "plan", str(tmp_path / "plan.json"), "--output", "json"]) == ExitCode.OK
+    assert len(json.loads(capsys.readouterr().out)["sentences"]) >= 4

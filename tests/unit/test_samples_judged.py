@@ -32,7 +32,7 @@ HOSTS = 14
 
 def plan(design: Design = Design.TWO_ARMS, *metrics: TrialMetric, **changes: object) -> TrialPlan:
     made = TrialPlan(design=design, metrics=metrics or (BUILD,))
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]  # any field
 
 
 def measured(
@@ -307,7 +307,8 @@ def test_between_looks_nothing_is_final_unless_said() -> None:
     waiting = plan(Design.PAIRS, looks=(8, 16), final=False)
     found = cell(judge_trial(waiting, runs))
     assert found.verdict is Verdict.NEED_MORE_DATA
-    assert "6 more pairs are planned" in found.sentence
+    assert "8 pairs, look 1 of 2, 2 more not looked at yet" in found.sentence
+    assert found.sentence.endswith("NEED_MORE_DATA: the next look is at 16 pairs.")
     ended = cell(judge_trial(dataclasses.replace(waiting, final=True), runs))
     assert ended.verdict is not Verdict.NEED_MORE_DATA
     assert (ended.look, ended.looks) == (2, 2)
@@ -367,7 +368,7 @@ def test_any_measurements_get_a_verdict(
         if fields["outcome"] is not Outcome.OK:
             fields["value"] = None
         limit = 4 if design is Design.ABBA else 2
-        runs.append(dataclasses.replace(base, position=min(position, limit), **fields))  # type: ignore[arg-type]
+        runs.append(dataclasses.replace(base, position=min(position, limit), **fields))  # type: ignore[arg-type]  # any field
     made = plan(design, looks=looks, final=final, runs=1)
     decision = judge_trial(made, runs)
     assert judge_trial(made, runs[::-1]) == decision

@@ -1,0 +1,118 @@
+"""The looks of a trial: as its plan fixes them, cut off at the blocks there are, and in words beforehand."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design
+from controller.gate.contrasts import log_margin
+from controller.gate.plan_words import describe_plan
+from controller.gate.power import PROMOTE_SHARE, plan_cell, rank_floor
+from controller.gate.sequential import Spending
+from controller.gate.trial import MetricRole, TrialMetric, TrialPlan
+from controller.gate.trial_blocks import Blocks
+
+
+def critical_cells(plan: TrialPlan, strata: int) -> int:
+    """Return how many cells share the error of a false revert."""
+    return max(1, strata * sum(one.role is MetricRole.CRITICAL and one.claim is None for one in plan.metrics))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CellLooks:
+    """A cell's plan with the looks that can be taken by now."""
+
+    taken: CellPlan
+    # All looks of the plan.
+    planned: tuple[int, ...]
+    # Whether the last one taken is the last of all.
+    final: bool
+
+
+def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int) -> CellLooks:
+    """Return the looks that the plan fixes, cut off at the blocks there are."""
+    there, controls = len(blocks.values), len(blocks.control)
+    made = _planned(plan, metric, share) or _one_look(plan, metric, share, (max(1, there), max(1, controls)))
+    looks = tuple(look for look in made.looks if look <= there)
+    if len(looks) == len(made.looks):
+        return CellLooks(taken=made, planned=made.looks, final=plan.final or made.n_max <= there)
+    if plan.final and (not looks or looks[-1] < there):
+        # No more will come: what is there is the last look.
+        looks = (*looks, max(1, there))
+    taken = dataclasses.replace(made, looks=looks or (max(1, there),))
+    return CellLooks(taken=taken, planned=made.looks, final=plan.final)
+
+
+def plan_sentences(plan: TrialPlan) -> Iterator[str]:
+    """Yield what the plan can decide, before anything is measured: blocks, looks, errors."""
+    strata = max(1, len(plan.strata))
+    for metric in plan.metrics:
+        if metric.claim is not None:
+            errors = f"{metric.claim.sigma_run:g} {metric.unit} a run, {metric.claim.sigma_host:g} {metric.unit} a host"
+            yield f"{metric.name}: a claim, decided from one host on by its declared errors ({errors})."
+        elif metric.role is MetricRole.EXPLAIN:
+            yield f"{metric.name}: told, decides nothing."
+        else:
+            yield from _metric_sentences(plan, metric, strata)
+
+
+def _metric_sentences(plan: TrialPlan, metric: TrialMetric, strata: int) -> Iterator[str]:
+    share = critical_cells(plan, strata) if metric.role is MetricRole.CRITICAL else 1
+    made = _planned(plan, metric, share)
+    if plan.design is Design.BEFORE_AFTER:
+        yield f"{metric.name}: before and after decides nothing: the kernel is confounded with time."
+    elif made is not None and metric.sigma is not None:
+        yield from describe_plan(metric.name, made)
+    else:
+        two = plan.design is Design.TWO_ARMS
+        least = rank_floor(plan.alpha_revert / share, plan.alpha_promote, 1.0 if two else None)
+        looks = (
+            "one look at everything there is" if made is None else f"looks at {', '.join(map(str, made.looks))} blocks"
+        )
+        yield (
+            f"{metric.name}: {looks}; below {least} blocks a stratum ranks cannot decide. How many it takes to see "
+            f"{_margin(metric)} depends on the noise: write it as sigma."
+        )
+
+
+def _planned(plan: TrialPlan, metric: TrialMetric, share: int) -> CellPlan | None:
+    """Return the looks fixed beforehand; None when there are none and everything is looked at once."""
+    if plan.looks:
+        n_max = plan.looks[-1]
+        return _by_hand(plan, metric, share, plan.looks, n_max)
+    if metric.sigma is None or metric.margin is None or plan.design is Design.BEFORE_AFTER:
+        return None
+    return plan_cell(
+        plan.design,
+        margin=log_margin(metric.margin),
+        sigma=log_margin(metric.sigma),
+        cells=share,
+        alpha_revert=plan.alpha_revert,
+        alpha_promote=plan.alpha_promote,
+        budget=plan.budget_blocks,
+    )
+
+
+def _one_look(plan: TrialPlan, metric: TrialMetric, share: int, there: tuple[int, int]) -> CellPlan:
+    return _by_hand(plan, metric, share, (there[0],), there[1])
+
+
+def _by_hand(plan: TrialPlan, metric: TrialMetric, share: int, looks: tuple[int, ...], controls: int) -> CellPlan:
+    assert metric.margin is not None, "only for metrics with a margin"
+    # One look is exact; several spend the share that `power` explains.
+    promote = plan.alpha_promote * (PROMOTE_SHARE if len(looks) > 1 else 1)
+    return CellPlan(
+        design=plan.design,
+        margin=log_margin(metric.margin),
+        n_max=looks[-1],
+        n_max_control=controls if plan.design is Design.TWO_ARMS else 0,
+        looks=looks,
+        sigma=math.nan if metric.sigma is None else log_margin(metric.sigma),
+        revert=Spending(alpha=plan.alpha_revert / share, gamma=GAMMA_REVERT),
+        promote=Spending(alpha=promote, gamma=GAMMA_PROMOTE),
+    )
+
+
+def _margin(metric: TrialMetric) -> str:
+    assert metric.margin is not None, "only for metrics with a margin"
+    return f"{metric.margin * 100:g} %"
