@@ -198,8 +198,8 @@ def translate(error: grpc.RpcError, *, address: str, verb: str, timeout_s: float
             return TimedOut(f"{verb}: the controller at {address} did not answer within {timeout_s:g} s; try again")
         case grpc.StatusCode.UNIMPLEMENTED:
             return Permanent(
-                f"the controller at {address} does not know {verb}: it speaks another version of the protocol; "
-                "use a kernroll of the controller's version"
+                f"the controller at {address} does not know {verb}: it is the port where hosts enroll, or it "
+                "speaks another version of the protocol; check --controller, and use a kernroll of its version"
             )
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return Permanent(f"the controller at {address} refuses {verb} to this certificate: {text}")
