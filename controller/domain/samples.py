@@ -113,7 +113,7 @@ def samples_json_schema() -> dict[str, Any]:
 
 def sample_line(sample: Mapping[str, Any]) -> str:
     """Return one sample as a line of a samples file, without its newline."""
-    return json.dumps(sample, ensure_ascii=False, allow_nan=False)
+    return json.dumps(sample, allow_nan=False)
 
 
 def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
@@ -152,13 +152,28 @@ def _read_line(line: str, number: int) -> tuple[SampleLine | None, list[Problem]
         text = f"is longer than {MAX_LINE_CHARACTERS} characters; write one object a line"
         return None, [Problem(line=number, field="", text=text)]
     try:
-        return _LINE.validate_json(line), []
+        sample = _LINE.validate_json(line)
     except ValidationError as error:
         if error.errors(include_url=False)[0]["type"] == "json_invalid":
             said = str(error.errors(include_url=False)[0]["ctx"]["error"])
             return None, [Problem(line=number, field="", text=f"is not valid JSON: {said}")]
         document = Document(data=None, lines={(): number}, problems=())
         return None, problems_of(error, document, SampleLine)
+    # JSON lets a name stand twice and readers take one of the two; a colon too many makes it worth looking.
+    if line.count(":") > len(sample.model_fields_set) and (name := _repeated_name(line)):
+        return None, [Problem(line=number, field=name, text="is written twice")]
+    return sample, []
+
+
+def _repeated_name(line: str) -> str:
+    """Return the first name that an object has twice; empty when there is none."""
+    pairs: list[tuple[str, Any]] = json.loads(line, object_pairs_hook=list)
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
 
 
 def _remarks(samples: Sequence[SampleLine], known: set[str], repeated: int) -> Iterable[str]:

@@ -19,6 +19,7 @@ from controller.domain.samples import (
     parse_plan,
     parse_samples,
     plan_json_schema,
+    sample_line,
     samples_json_schema,
 )
 from controller.gate.cells import Design
@@ -276,6 +277,39 @@ def test_the_order_of_lines_changes_nothing() -> None:
     shuffled = random.Random(3).sample(lines, len(lines))
     first, second = (parse_samples(some, "runs.jsonl", by) for some in (lines, shuffled))
     assert sorted(first.measurements, key=str) == sorted(second.measurements, key=str)
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    line = json.dumps(LINE)[:-1] + ', "value": 12.0}'
+    assert refused(LINE, line) == "runs.jsonl:2: value: is written twice"
+
+
+def test_names_of_any_script_survive_being_written_and_read() -> None:
+    sample = {**LINE, "host": "Straße-東京", "time": None}
+    assert sample_line(sample).isascii()
+    assert read(sample_line(sample)).measurements[0].host == "Straße-東京"
+
+
+@given(st.text(max_size=120))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_sample_or_refused_by_its_number(text: str) -> None:
+    for mangled in (text, json.dumps(LINE)[: len(text)] + text, json.dumps(LINE).replace('"a"', json.dumps(text))):
+        try:
+            parse_samples([mangled], "runs.jsonl", plan())
+        except InvalidInput as error:
+            assert all(line.startswith("runs.jsonl:1: ") for line in str(error).splitlines())
+            assert all(line.isprintable() for line in str(error).splitlines())
+
+
+@given(st.text(max_size=60), st.integers(0, 60))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_plan_or_refused_with_a_line(text: str, at: int) -> None:
+    whole = json.dumps({"design": "abba", "metrics": {"build": BUILD}})
+    for mangled in (text, whole[:at] + text + whole[at:]):
+        try:
+            parse_plan(mangled, "plan.json")
+        except InvalidInput as error:
+            assert all(line.startswith("plan.json:") for line in str(error).splitlines())
 
 
 VALUES = st.one_of(
