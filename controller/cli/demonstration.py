@@ -155,7 +155,7 @@ def _tell(directory: Path, options: DemoOptions, versions: Versions, plan: Guest
         reverted = _roll(session, directory, BAD, bad_spec(versions, names, ram_disk=ram_disk), wanted="reverted")
         story.chapter("the report", "What this machine measured")
         _conclude(session, directory)
-        output.show("", story.end())
+        output.show("", output.prose(story.end()))
     finally:
         if not options.keep:
             _take_down(controller)
@@ -211,7 +211,7 @@ def _conclude(session: Session, directory: Path) -> None:
                 (reports / f"{name}.{ending}").write_text(text, encoding="utf-8")
         output.show(client.report_rollout(GOOD).text)
         explained = client.explain_rollout(BAD)
-    output.show(f"$ kernroll rollout explain {BAD}", explained.sentence)
+    output.show(f"$ kernroll rollout explain {BAD}", output.prose(explained.sentence))
 
 
 def _tell_where(directory: Path, controller: ControllerProcess, *, keep: bool) -> None:

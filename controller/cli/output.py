@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from controller.views.data import view_data
 
@@ -32,6 +33,11 @@ def show(*parts: RenderableType) -> None:
     target = console()
     for part in parts:
         target.print(part, soft_wrap=isinstance(part, str), markup=False)
+
+
+def prose(text: str) -> RenderableType:
+    """Return sentences that a terminal breaks between words; in a file a line stays a line, for grep."""
+    return Text(text) if sys.stdout.isatty() else text
 
 
 def show_json(view: object, *, indent: int | None = 2) -> None:

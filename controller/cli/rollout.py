@@ -195,7 +195,7 @@ def explain(session: Session, name: str) -> None:
     if session.output == "json":
         output.show_json(found)
         return
-    output.show(found.sentence, *(f"  - {line}" for line in found.evidence))
+    output.show(output.prose(found.sentence), *(output.prose(f"  - {line}") for line in found.evidence))
     if found.next_command:
         output.show(f"Next: {found.next_command}")
 
