@@ -141,8 +141,9 @@ def markdown(
     out = [
         "# Calibration of the gate",
         "",
-        f"Written by `{command}`: seed {seed}, {' and '.join(map(str, reps))} repetitions per scenario,"
-        f" {cpu_s / 60:.0f} minutes of processor time.",
+        f"Written by `{command}`",
+        f"with seed {seed} and {' and '.join(map(str, reps))} repetitions per scenario, in {cpu_s / 60:.0f} minutes of"
+        " processor time.",
         "",
         PREAMBLE,
         *([f"\n**Not run yet: {len(absent)} scenarios** of rows {', '.join(absent_rows)}."] if absent else []),
@@ -233,7 +234,9 @@ def _score_markdown(
     out = [
         "Score: 20·P(false promote) + 5·P(false revert) + P(inconclusive) + ASN/N; lower is better. Promoting is",
         "false from θ = Δ on, reverting up to θ = Δ/2. The others pool all runs, look once at everything that was",
-        f"planned, and are fed in both ways in use; the best of them counts. {text}.",
+        "planned, and are fed in both ways in use; the best of them counts.",
+        "",
+        f"**{text}.**",
         "",
         "Each judge over all scenarios:",
         "",

@@ -55,6 +55,30 @@ def test_restatements_repeat_the_table(name: str, cv: float, n: int) -> None:
         assert abs(flagged - expected) <= error + rounding, (effect, flagged, expected)
 
 
+# 16 hosts with 4 runs an arm, a coefficient of variation of 3 %: percent of reverts in the scenarios pooling is bad at.
+HARD = {
+    "boots with 3 %": (0.03, 0.0, 0.0, {"Kayenta": 2.7, "benchstat": 11, "Pinpoint": 5.5}),
+    "drift of 3 %": (0.0, 0.03, 0.0, {"Kayenta": 99, "benchstat": 100, "Flagger": 97}),
+    "a true +5 % on faster hosts": (0.0, 0.05, 0.10, dict.fromkeys(JUDGES, 0)),
+}
+
+
+@pytest.mark.parametrize("scenario", HARD)
+def test_restatements_repeat_the_hard_scenarios(scenario: str) -> None:
+    boot_sd, shift, faster, expected = HARD[scenario]
+    rng = np.random.default_rng(17)
+
+    def arm(level: float) -> np.ndarray:
+        runs = np.sqrt(np.log1p(0.0009)) * rng.standard_normal((REPS, 16, 4))
+        return np.exp((runs + boot_sd * rng.standard_normal((REPS, 16, 1)) + level).reshape(REPS, -1))
+
+    old, new = arm(faster), arm(np.log1p(shift))
+    for name, percent in expected.items():
+        flagged = float(np.mean(JUDGES[name](old, new) == REVERT))
+        error = 4 * np.sqrt(max(percent / 100 * (1 - percent / 100), 0.001) * (1 / REPS + 1 / REPS_OF_THE_TABLE))
+        assert abs(flagged - percent / 100) <= error + 0.005, (name, flagged)
+
+
 def call(judge: Judge, old: list[float], new: list[float]) -> int:
     return int(judge(np.array([old], float), np.array([new], float))[0])
 
