@@ -16,6 +16,8 @@ from controller.gate.survival import BAD_OUTCOMES
 from controller.gate.trial import Arm, Measurement, TrialMetric
 
 Floats = NDArray[np.float64]
+# A host and its cycle.
+_Walk = tuple[str, int]
 
 # Positions on the new kernel: the second of two, the middle ones of old, new, new, old.
 NEW_POSITIONS: Final[Mapping[Design, frozenset[int]]] = {
@@ -30,7 +32,10 @@ MISSING_OUTCOMES: Final = frozenset({Outcome.CANCELLED, Outcome.INFRASTRUCTURE})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """The contrasts of one cell, in order of enrolment, in log units; + is worse."""
+    """The contrasts of one cell in log units, + is worse: in the order in which they were complete, missing ones last.
+
+    So a look at the first n blocks sees the same ones whatever comes later.
+    """
 
     names: tuple[str, ...]
     values: Floats
@@ -79,34 +84,40 @@ def run_counts(design: Design, runs: Iterable[Measurement]) -> tuple[RunCounts, 
 
 def blocks_of(design: Design, metric: TrialMetric, runs: Sequence[Measurement], fewest_runs: int) -> Blocks:
     """Return the blocks of one stratum on one metric; `runs` are those of this cell alone."""
-    walks: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
+    walks: dict[_Walk, list[Measurement]] = defaultdict(list)
     for one in runs:
         walks[one.host, one.cycle].append(one)
     several = {host for host, cycle in walks if cycle > 1}
-    ordered = sorted(walks, key=lambda key: (_first_time(walks[key]), key))
     positions = (1, 2, 3, 4) if design is Design.ABBA else (1, 2)
+    changes: dict[_Walk, float] = {}
     incomplete: list[tuple[str, str]] = []
-    changes: dict[tuple[str, int], float] = {}
-    for key in ordered:
-        if reason := _shortage(walks[key], NEW_POSITIONS[design], positions, fewest_runs):
-            incomplete.append((_name(key, several), reason))
+    for key in sorted(walks):
+        reason = _shortage(walks[key], NEW_POSITIONS[design], positions, fewest_runs)
         changes[key] = math.nan if reason else _change(metric, walks[key], design)
-    arms = {key: walks[key][0].arm for key in ordered}
-    treated = [key for key in ordered if arms[key] is Arm.TREATED]
-    controls = [key for key in ordered if arms[key] is Arm.CONTROL]
-    values = np.array([changes[key] for key in treated], dtype=np.float64)
-    own = np.array([changes[key] for key in controls], dtype=np.float64)
-    names = tuple(_name(key, several) for key in treated)
+        if reason:
+            incomplete.append((_name(key, several), reason))
+    times = {key: _last_time(runs) for key, runs in walks.items()}
+    treated = [key for key in walks if walks[key][0].arm is Arm.TREATED]
+    controls = [key for key in walks if walks[key][0].arm is Arm.CONTROL]
     if design is Design.PAIRS:
-        partner = {(walks[key][0].pair, key[1]): changes[key] for key in controls}
-        partners = [partner.get((walks[key][0].pair, key[1]), math.nan) for key in treated]
-        values = paired_contrasts(values, np.array(partners, dtype=np.float64))
-        own = np.zeros(0)
+        partner = {(walks[key][0].pair, key[1]): key for key in sorted(controls)}
+        for key in treated:
+            other = partner.get((walks[key][0].pair, key[1]))
+            own = np.array([changes[key], math.nan if other is None else changes[other]])
+            changes[key] = float(paired_contrasts(own[:1], own[1:])[0])
+            times[key] = max(times[key], math.inf if other is None else times[other])
+
+    def order(key: _Walk) -> tuple[bool, float, _Walk]:
+        return math.isnan(changes[key]), times[key], key
+
+    treated, controls = sorted(treated, key=order), sorted(controls, key=order)
+    if design is not Design.TWO_ARMS:
+        controls = []
     return Blocks(
-        names=names,
-        values=values,
-        control_names=tuple(_name(key, several) for key in controls) if design is Design.TWO_ARMS else (),
-        control=own if design is Design.TWO_ARMS else np.zeros(0),
+        names=tuple(_name(key, several) for key in treated),
+        values=np.array([changes[key] for key in treated], dtype=np.float64),
+        control_names=tuple(_name(key, several) for key in controls),
+        control=np.array([changes[key] for key in controls], dtype=np.float64),
         incomplete=tuple(incomplete),
     )
 
@@ -117,13 +128,13 @@ def _gravity(outcome: Outcome) -> int:
     return 1 if outcome in MISSING_OUTCOMES else 0
 
 
-def _name(key: tuple[str, int], several: set[str]) -> str:
+def _name(key: _Walk, several: set[str]) -> str:
     return f"{key[0]} cycle {key[1]}" if key[0] in several else key[0]
 
 
-def _first_time(runs: Sequence[Measurement]) -> float:
-    """Return when a block was enrolled; blocks without times follow, by name."""
-    return min((one.time for one in runs if one.time is not None), default=math.inf)
+def _last_time(runs: Sequence[Measurement]) -> float:
+    """Return when a walk was complete; walks without times follow, by name."""
+    return max((one.time for one in runs if one.time is not None), default=math.inf)
 
 
 def _shortage(runs: Sequence[Measurement], new: frozenset[int], positions: tuple[int, ...], fewest: int) -> str:

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design
 from controller.gate.contrasts import log_margin
 from controller.gate.plan_words import describe_plan
@@ -31,7 +33,9 @@ class CellLooks:
 
 def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int) -> CellLooks:
     """Return the looks that the plan fixes, cut off at the blocks there are."""
-    there, controls = len(blocks.values), len(blocks.control)
+    # While more may come, a host without a value is one that is being measured.
+    there = len(blocks.values) if plan.final else int(np.count_nonzero(~np.isnan(blocks.values)))
+    controls = len(blocks.control)
     made = _planned(plan, metric, share) or _one_look(plan, metric, share, (max(1, there), max(1, controls)))
     looks = tuple(look for look in made.looks if look <= there)
     if len(looks) == len(made.looks):

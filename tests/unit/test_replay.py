@@ -1,17 +1,19 @@
 """A rollout's log judged again: the same to the last byte, and what other claims would have made of it."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import pytest
+from engine_parts import Parts
 from rollout_story import Story
 from simulated_fleet import Faults
 
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.adapters.store.codec import decode_event, encode
 from controller.domain.delivery import BootEnd
-from controller.domain.errors import InvalidInput
+from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.events import WaveJudged
-from controller.services.records import Logged
+from controller.services.records import Commit, Logged
 from controller.services.replay import replay
 from controller.views.forest import forest_of_replay
 from controller.views.replay import ReplayView
@@ -111,3 +113,18 @@ def test_a_replay_survives_the_way_over_the_wire_and_can_be_drawn() -> None:
     forest = forest_of_replay(view)
     assert forest.title == "trial, replayed"
     assert [row.claim for panel in forest.panels for row in panel.rows if row.metric == METRIC] == ["refuted"]
+
+
+async def test_a_restarted_controller_replays_what_its_store_holds() -> None:
+    told = story()
+    parts = Parts()
+    await parts.store.open()
+    revisions: Counter[str] = Counter()
+    for stream, event in told.events:
+        assert await parts.store.commit(Commit(stream=stream, expected_revision=revisions[stream], events=(event,)))
+        revisions[stream] += 1
+    later = await Parts(parts.disk).start()
+    view = await later.operations.replay("trial", {})
+    assert [wave.same for wave in view.waves] == [True, True]
+    with pytest.raises(NotFound):
+        await later.operations.replay("another", {})

@@ -396,3 +396,28 @@ def test_repeated_runs_count_once_and_contradicting_ones_not_at_all() -> None:
     assert decision.remarks[0].startswith(
         "Runs that were reported with different values count as missing: control-00, "
     )
+
+
+def timed(runs: list[Measurement]) -> list[Measurement]:
+    """Give every host a time of its own, hosts with low numbers last."""
+    return [dataclasses.replace(one, time=1000.0 * (99 - int(one.host[-2:])) + one.position) for one in runs]
+
+
+def test_what_comes_later_does_not_change_an_earlier_look() -> None:
+    runs = timed(measured(Design.PAIRS, 0.02, hosts=20))
+    waiting = plan(Design.PAIRS, looks=(8, 20), final=False)
+    early = [one for one in runs if int(one.host[-2:]) >= 10]
+    # Two more pairs are being measured: their second halves are missing.
+    begun = [one for one in runs if int(one.host[-2:]) in (8, 9) and one.position == 1]
+    first, second = cell(judge_trial(waiting, early)), cell(judge_trial(waiting, early + begun))
+    assert (first.verdict, first.estimate, first.low) == (second.verdict, second.estimate, second.low)
+    assert (second.look, second.blocks) == (1, 8)
+    assert second.verdict is Verdict.NEED_MORE_DATA
+
+
+def test_hosts_that_are_being_measured_do_not_make_a_look_the_last_one() -> None:
+    runs = timed(measured(Design.PAIRS, 0.02, hosts=20))
+    begun = [one for one in runs if int(one.host[-2:]) >= 10 or one.position == 1]
+    waiting = plan(Design.PAIRS, looks=(8, 20), final=False)
+    assert cell(judge_trial(waiting, begun)).verdict is Verdict.NEED_MORE_DATA
+    assert cell(judge_trial(dataclasses.replace(waiting, final=True), begun)).verdict is not Verdict.NEED_MORE_DATA
