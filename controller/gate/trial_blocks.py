@@ -38,6 +38,8 @@ class Blocks:
     """
 
     names: tuple[str, ...]
+    # The host of each; the treated one of a pair.
+    hosts: tuple[str, ...]
     values: Floats
     # Control hosts of two arms; empty otherwise.
     control_names: tuple[str, ...]
@@ -115,6 +117,7 @@ def blocks_of(design: Design, metric: TrialMetric, runs: Sequence[Measurement], 
         controls = []
     return Blocks(
         names=tuple(_name(key, several) for key in treated),
+        hosts=tuple(host for host, _ in treated),
         values=np.array([changes[key] for key in treated], dtype=np.float64),
         control_names=tuple(_name(key, several) for key in controls),
         control=np.array([changes[key] for key in controls], dtype=np.float64),

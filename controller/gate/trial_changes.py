@@ -124,6 +124,7 @@ def _used(blocks: Blocks, cell_plan: CellPlan, result: CellResults) -> Blocks:
     return dataclasses.replace(
         blocks,
         names=blocks.names[:n],
+        hosts=blocks.hosts[:n],
         values=blocks.values[:n],
         control_names=blocks.control_names[:m],
         control=blocks.control[:m],
@@ -217,6 +218,10 @@ def _count_text(plan: TrialPlan, cell: TrialCell, blocks: Blocks) -> str:
     if plan.design is Design.TWO_ARMS:
         controls = int(np.count_nonzero(~np.isnan(blocks.control)))
         text += f" against {controls} control host{'' if controls == 1 else 's'}"
+    hosts = {host for host, value in zip(blocks.hosts, blocks.values, strict=True) if not math.isnan(value)}
+    if 0 < len(hosts) < cell.blocks:
+        # Repetitions on a few hosts are about these hosts.
+        text += f" on {len(hosts)} host{'' if len(hosts) == 1 else 's'} (says nothing of others)"
     return text
 
 

@@ -147,7 +147,7 @@ def test_interleaved_benchmarks_are_decided_as_abba(tmp_path: Path, capsys: Capt
     (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     arguments = ["--plan", str(tmp_path / "plan.json"), "--samples", str(tmp_path / "runs.jsonl")]
     assert run(["gate", "judge", *arguments]) == ExitCode.OK
-    assert "10 cycles" in capsys.readouterr().out
+    assert "10 cycles on 1 host (says nothing of others)" in capsys.readouterr().out
 
 
 def test_judging_needs_neither_grpc_nor_a_picture_library() -> None:
