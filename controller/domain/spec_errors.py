@@ -3,7 +3,7 @@
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -77,8 +77,7 @@ def _sentence(detail: ErrorDetails, path: Path, root: type[BaseModel]) -> str:
 def _choice(expected: str, got: Any) -> str:
     expected = expected.replace("True", "true").replace("False", "false")
     allowed = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-    close = difflib.get_close_matches(str(got), allowed, n=1)
-    return f"must be {' or '.join(allowed)}{_got(got)}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"must be {' or '.join(allowed)}{_got(got)}{_meant(str(got), allowed)}"
 
 
 def _got(value: Any) -> str:
@@ -91,12 +90,20 @@ def _got(value: Any) -> str:
     return f" (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 
+# What distributions call the architectures.
+_OTHER_NAMES = {"amd64": "x86_64", "x86-64": "x86_64", "aarch64": "arm64"}
+
+
 def _suggestion(wrong: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    close = difflib.get_close_matches(wrong, names, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known here: {', '.join(names)}" if names else ""
+    return _meant(wrong, names) or (f"; known here: {', '.join(names)}" if names else "")
+
+
+def _meant(wrong: str, known: Sequence[str]) -> str:
+    """Return what was probably meant; empty when nothing comes close."""
+    close = difflib.get_close_matches(wrong, known, n=1)
+    meant = _OTHER_NAMES.get(wrong, close[0] if close else "")
+    return f"; did you mean {meant}?" if meant in known else ""
 
 
 def _fields_at(root: type[BaseModel], path: Path) -> list[str]:

@@ -161,7 +161,11 @@ class Operations:
     def _check(self, uid: str, target: State) -> None:
         rollout = self._engine.world.rollouts[uid]
         if target not in FOLLOWING[rollout.state]:
-            raise Conflict(f"{rollout.name} is {rollout.state.value} and cannot become {target.value}")
+            verb = "aborted" if target is State.ABORTING else "reverted"
+            more = (
+                "; `kernroll rollout revert` returns its hosts" if State.REVERTING in FOLLOWING[rollout.state] else ""
+            )
+            raise Conflict(f"{rollout.name} is {rollout.state.value} already and cannot be {verb}{more}")
 
     def _check_unclaimed(self, planned: RolloutPlanned) -> None:
         """Refuse a name or a host that another start took while this one was being prepared."""
@@ -171,7 +175,9 @@ class Operations:
         for one in (one for wave in planned.waves for one in wave):
             if one.host in world.active:
                 holder = world.rollouts[world.active[one.host]].name
-                raise Conflict(f"{one.host} is held by rollout {holder}: end that one first")
+                raise Conflict(
+                    f"{one.host} is held by rollout {holder}: end it first (`kernroll rollout abort {holder}`)"
+                )
 
     def _check_free(self, uid: str) -> None:
         """Refuse to take back hosts that another rollout holds, or that a later one has moved on since."""

@@ -77,7 +77,7 @@ async def test_an_operator_who_comes_too_late_is_told() -> None:
     one, other = await asyncio.gather(first, second, return_exceptions=True)
     assert not isinstance(one, BaseException)
     assert isinstance(other, Conflict)
-    assert "cannot become aborting" in str(other)
+    assert "cannot be aborted" in str(other)
 
 
 @pytest.mark.parametrize("name", ["trial", "another"])

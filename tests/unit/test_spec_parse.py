@@ -195,3 +195,13 @@ def test_a_key_cannot_break_the_message_into_lines() -> None:
     assert refusal(f"{HEAD}{BODY}\u202e\u200b: 1\n") == [
         "rollout.yaml:10: ??: is not a known field; known here: apiVersion, kind, metadata, spec"
     ]
+
+
+def test_a_distribution_s_name_of_an_architecture_is_understood() -> None:
+    text = (
+        "apiVersion: kernroll/v1\nkind: Rollout\nmetadata: {name: a}\nspec:\n"
+        '  kernels:\n    amd64: {debian: {version: "7.1.13"}}\n'
+        "  workloads:\n    swap_mount: {device: {block_device: /dev/x}}\n"
+    )
+    with pytest.raises(InvalidInput, match="did you mean x86_64"):
+        parse_spec(text, "rollout.yaml")
