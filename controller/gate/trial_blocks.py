@@ -44,6 +44,9 @@ class Blocks:
     # Control hosts of two arms; empty otherwise.
     control_names: tuple[str, ...]
     control: Floats
+    # For pairs, the treated and the control host's own changes behind each contrast, and the control host's name.
+    own: tuple[Floats, Floats] | None
+    partners: tuple[str, ...]
     # Blocks without a contrast and why, by name.
     incomplete: tuple[tuple[str, str], ...]
 
@@ -101,18 +104,24 @@ def blocks_of(design: Design, metric: TrialMetric, runs: Sequence[Measurement], 
     times = {key: _last_time(runs) for key, runs in walks.items()}
     treated = [key for key in walks if walks[key][0].arm is Arm.TREATED]
     controls = [key for key in walks if walks[key][0].arm is Arm.CONTROL]
+    behind: dict[_Walk, tuple[float, float]] = {}
+    partner: dict[tuple[str, int], _Walk] = {}
     if design is Design.PAIRS:
         partner = {(walks[key][0].pair, key[1]): key for key in sorted(controls)}
         for key in treated:
             other = partner.get((walks[key][0].pair, key[1]))
-            own = np.array([changes[key], math.nan if other is None else changes[other]])
-            changes[key] = float(paired_contrasts(own[:1], own[1:])[0])
+            behind[key] = changes[key], math.nan if other is None else changes[other]
+            changes[key] = float(paired_contrasts(*(np.array([change]) for change in behind[key]))[0])
             times[key] = max(times[key], math.inf if other is None else times[other])
 
     def order(key: _Walk) -> tuple[bool, float, _Walk]:
         return math.isnan(changes[key]), times[key], key
 
     treated, controls = sorted(treated, key=order), sorted(controls, key=order)
+    own = None
+    if design is Design.PAIRS:
+        first, second = (np.array([behind[key][side] for key in treated], dtype=np.float64) for side in (0, 1))
+        own = first, second
     if design is not Design.TWO_ARMS:
         controls = []
     return Blocks(
@@ -121,6 +130,10 @@ def blocks_of(design: Design, metric: TrialMetric, runs: Sequence[Measurement], 
         values=np.array([changes[key] for key in treated], dtype=np.float64),
         control_names=tuple(_name(key, several) for key in controls),
         control=np.array([changes[key] for key in controls], dtype=np.float64),
+        own=own,
+        partners=tuple(
+            _name(partner.get((walks[key][0].pair, key[1]), key), several) for key in treated if design is Design.PAIRS
+        ),
         incomplete=tuple(incomplete),
     )
 

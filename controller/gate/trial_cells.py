@@ -15,8 +15,8 @@ from controller.gate.verdict import ClaimState, Verdict
 COMPLETION: Final = "completion"
 
 
-def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCounts) -> TrialCell:
-    """Judge whether runs end: by Fisher's exact test when some did not on the new kernel."""
+def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCounts, alpha: float) -> TrialCell:
+    """Judge whether runs end: by Fisher's exact test at `alpha` when some did not on the new kernel."""
     ended_old, ended_new = old.total - old.missing, new.total - new.missing
     told = f"{new.bad} of {ended_new} runs did not end well on the new kernel, {old.bad} of {ended_old} on the old"
     waiting = Verdict.INCONCLUSIVE if plan.final else Verdict.NEED_MORE_DATA
@@ -30,7 +30,7 @@ def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCount
     else:
         p = float(completion_p(old.bad, ended_old, new.bad, ended_new))
         told += f" (Fisher's exact test, p = {p:.2g})"
-        if p <= plan.alpha_revert:
+        if p <= alpha:
             verdict = Verdict.FAIL
         elif new.bad * ended_old > old.bad * ended_new:
             verdict, told = waiting, told + "; too few to hold it against the kernel, too many to promote"

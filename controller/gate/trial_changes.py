@@ -59,11 +59,12 @@ def change_cell(
     looks = cell_looks(plan, metric, blocks, share)
     cell_plan, final = looks.taken, looks.final
     result = _judged(cell_plan, blocks, final=final)
-    verdict = Verdict(int(result.verdict[0]))
+    # Between planned looks nothing may be decided: a look of its own after every host would be one look too many.
+    verdict = Verdict(int(result.verdict[0])) if looks.due else Verdict.NEED_MORE_DATA
     if metric.role is MetricRole.NEGATIVE_CONTROL and len(blocks.values):
         # It may move to neither side, so it is asked a second time with the sides exchanged.
         other = _judged(cell_plan, _mirrored(blocks), final=final)
-        verdict = max(verdict, Verdict(int(other.verdict[0])))
+        verdict = max(verdict, Verdict(int(other.verdict[0]))) if looks.due else verdict
         result.low[0] = -other.high[0]
     used = _used(blocks, cell_plan, result)
     cell = _cell(plan, metric, stratum, looks=looks, blocks=used, result=result, verdict=verdict)
@@ -128,17 +129,21 @@ def _used(blocks: Blocks, cell_plan: CellPlan, result: CellResults) -> Blocks:
         values=blocks.values[:n],
         control_names=blocks.control_names[:m],
         control=blocks.control[:m],
+        own=None if blocks.own is None else (blocks.own[0][:n], blocks.own[1][:n]),
+        partners=blocks.partners[:n],
         incomplete=tuple(one for one in blocks.incomplete if one[0] not in later),
     )
 
 
 def _judged(cell_plan: CellPlan, blocks: Blocks, *, final: bool) -> CellResults:
     control = blocks.control[None, :] if cell_plan.design is Design.TWO_ARMS else None
-    return judge_cells(blocks.values[None, :], cell_plan, control=control, final=final)
+    own = None if blocks.own is None else (blocks.own[0][None, :], blocks.own[1][None, :])
+    return judge_cells(blocks.values[None, :], cell_plan, control=control, own=own, final=final)
 
 
 def _mirrored(blocks: Blocks) -> Blocks:
-    return dataclasses.replace(blocks, values=-blocks.values, control=-blocks.control)
+    own = None if blocks.own is None else (-blocks.own[0], -blocks.own[1])
+    return dataclasses.replace(blocks, values=-blocks.values, control=-blocks.control, own=own)
 
 
 def _cell(
@@ -155,7 +160,8 @@ def _cell(
     assert metric.margin is not None
     cell_plan = looks.taken
     sick = [name for name, bad in zip(blocks.names, result.sick[0], strict=False) if bad]
-    sick += [name for name, bad in zip(blocks.control_names, result.sick_control[0], strict=False) if bad]
+    others = blocks.partners or blocks.control_names
+    sick += [name for name, bad in zip(others, result.sick_control[0], strict=False) if bad]
     return TrialCell(
         stratum=stratum,
         metric=metric.name,
@@ -169,7 +175,7 @@ def _cell(
         unit=metric.unit,
         blocks=int(np.count_nonzero(~np.isnan(blocks.values))),
         planned_blocks=cell_plan.n_max,
-        look=int(result.look[0]),
+        look=int(result.look[0]) if looks.due else 0,
         looks=len(looks.planned),
         sick=tuple(sorted(sick)),
         sentence="",
@@ -270,7 +276,9 @@ def _why_open(
         return ": every value is the same, which is no measurement"
     need = _needed(plan, metric, blocks)
     if cell.verdict is Verdict.NEED_MORE_DATA and following is not None:
-        return f": the next look is at {following} {several}"
+        return f": the {'next' if cell.look else 'first'} look is at {following} {several}"
+    if cell.verdict is Verdict.NEED_MORE_DATA and not cell.look:
+        return ": more is to come, and no look before the last is planned"
     if need is not None and need > cell.blocks:
         controls = " and as many control hosts" if plan.design is Design.TWO_ARMS else ""
         return f": with this spread it takes about {need} {several}{controls}"

@@ -61,7 +61,7 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
         for name, effects in part.effects.items():
             found.effects[name] += effects
         told += _explained(plan, stratum, by_stratum.get(stratum, []))
-    cells = _with_holm(plan, found.cells, found.family)
+    cells = _with_holm(plan, found.cells, found.family, plan.alpha_revert * len(found.family) / family)
     verdicts = [_stratum_verdict(name, [cell for cell in cells if cell.stratum == name]) for name in strata]
     told += _fleet_lines(found.effects)
     action, verdict, sentence = _decide(verdicts)
@@ -81,7 +81,8 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
         by_metric[one.metric].append(one)
     judged = [metric for metric in plan.metrics if metric.role is not MetricRole.EXPLAIN]
     old, new = run_counts(plan.design, [one for metric in judged for one in by_metric[metric.name]])
-    found = _Found(cells=[completion_cell(plan, stratum, old, new)], family={}, effects=defaultdict(list))
+    completion = completion_cell(plan, stratum, old, new, plan.alpha_revert / critical_cells)
+    found = _Found(cells=[completion], family={}, effects=defaultdict(list))
     for metric in sorted(judged, key=lambda metric: metric.name):
         own = by_metric.get(metric.name, [])
         if metric.claim is not None:
@@ -96,14 +97,14 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
     return found
 
 
-def _with_holm(plan: TrialPlan, cells: Sequence[TrialCell], family: Mapping[_Key, FamilyCell]) -> list[TrialCell]:
+def _with_holm(
+    plan: TrialPlan, cells: Sequence[TrialCell], family: Mapping[_Key, FamilyCell], alpha: float
+) -> list[TrialCell]:
     """Fail the undecided critical cells that Holm's procedure rejects, once nothing more will come."""
     keys = sorted(family)
     if not plan.final or len(keys) < 2:
         return list(cells)
-    failed = {
-        key for key, bad in zip(keys, holm_fails([family[key] for key in keys], plan.alpha_revert), strict=True) if bad
-    }
+    failed = {key for key, bad in zip(keys, holm_fails([family[key] for key in keys], alpha), strict=True) if bad}
     return [
         fail_by_holm(cell) if cell.verdict is Verdict.INCONCLUSIVE and (cell.stratum, cell.metric) in failed else cell
         for cell in cells

@@ -16,8 +16,8 @@ from controller.gate.trial_blocks import Blocks
 
 
 def critical_cells(plan: TrialPlan, strata: int) -> int:
-    """Return how many cells share the error of a false revert."""
-    return max(1, strata * sum(one.role is MetricRole.CRITICAL and one.claim is None for one in plan.metrics))
+    """Return how many cells share the error of a false revert: those with a margin, and completion, per stratum."""
+    return max(1, strata * (1 + sum(one.role is MetricRole.CRITICAL and one.claim is None for one in plan.metrics)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class CellLooks:
     planned: tuple[int, ...]
     # Whether the last one taken is the last of all.
     final: bool
+    # False before the first planned look: then bounds may be shown, and nothing decided.
+    due: bool
 
 
 def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int) -> CellLooks:
@@ -36,15 +38,18 @@ def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int)
     # While more may come, a host without a value is one that is being measured.
     there = len(blocks.values) if plan.final else int(np.count_nonzero(~np.isnan(blocks.values)))
     controls = len(blocks.control)
-    made = _planned(plan, metric, share) or _one_look(plan, metric, share, (max(1, there), max(1, controls)))
+    fixed = _planned(plan, metric, share)
+    planned = fixed is not None
+    made = fixed or _one_look(plan, metric, share, (max(1, there), max(1, controls)))
     looks = tuple(look for look in made.looks if look <= there)
+    due = planned or plan.final
     if len(looks) == len(made.looks):
-        return CellLooks(taken=made, planned=made.looks, final=plan.final or made.n_max <= there)
+        return CellLooks(taken=made, planned=made.looks, final=plan.final or made.n_max <= there, due=due)
     if plan.final and (not looks or looks[-1] < there):
         # No more will come: what is there is the last look.
         looks = (*looks, max(1, there))
     taken = dataclasses.replace(made, looks=looks or (max(1, there),))
-    return CellLooks(taken=taken, planned=made.looks, final=plan.final)
+    return CellLooks(taken=taken, planned=made.looks, final=plan.final, due=bool(looks))
 
 
 def plan_sentences(plan: TrialPlan) -> Iterator[str]:

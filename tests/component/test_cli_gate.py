@@ -246,7 +246,7 @@ def test_a_plan_says_what_it_can_decide_before_anything_is_measured(tmp_path: Pa
     )
     assert run(["gate", "plan", str(tmp_path / "plan.json")]) == ExitCode.OK
     out = capsys.readouterr().out
-    assert "build: 20 host pairs, margin 3 %, noise 3 % each." in out
+    assert "build: 22 host pairs, margin 3 %, noise 3 % each." in out
     assert "the first that can FAIL is one at" in out
     assert "cost: a claim, decided from one host on by its declared errors (2 MiB a run, 0 MiB a host)." in out
     assert "user: one look at everything there is; below 7 blocks a stratum ranks cannot decide." in out

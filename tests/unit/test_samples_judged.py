@@ -137,6 +137,16 @@ def test_one_sick_host_is_named_and_fails_nothing() -> None:
     assert "treated-05 is quarantined by the plan and was left out." in left_out.remarks
 
 
+def test_a_sick_control_host_is_named_and_not_its_partner() -> None:
+    runs = [
+        dataclasses.replace(
+            one, value=(one.value or 0.0) * (1.4 if one.host == "control-05" and one.position == 2 else 1)
+        )
+        for one in measured(Design.PAIRS, 0.0)
+    ]
+    assert cell(judge_trial(plan(Design.PAIRS), runs)).sick == ("control-05",)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.DIED, Outcome.FAILED])
 def test_runs_that_do_not_end_hide_no_slow_tail(outcome: Outcome) -> None:
     slow = measured(Design.PAIRS, 0.0, noise=0.03)

@@ -143,3 +143,16 @@ def test_hosts_that_are_being_measured_do_not_make_a_look_the_last_one() -> None
     waiting = plan(Design.PAIRS, looks=(8, 20), final=False)
     assert cell(judge_trial(waiting, begun)).verdict is Verdict.NEED_MORE_DATA
     assert cell(judge_trial(dataclasses.replace(waiting, final=True), begun)).verdict is not Verdict.NEED_MORE_DATA
+
+
+@pytest.mark.parametrize("looks", [(), (16, 24)])
+def test_before_a_planned_look_nothing_is_decided_however_clear_it_is(looks: tuple[int, ...]) -> None:
+    waiting = plan(Design.PAIRS, looks=looks, final=False)
+    for effect in (-0.2, 0.3):
+        decision = judge_trial(waiting, measured(Design.PAIRS, effect))
+        assert cell(decision).verdict is Verdict.NEED_MORE_DATA
+        assert cell(decision).look == 0
+        assert cell(decision).estimate is not None
+        assert decision.action is Action.HOLD
+        said = "the first look is at 16 pairs" if looks else "more is to come"
+        assert said in cell(decision).sentence
