@@ -122,8 +122,7 @@ def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuz
     text.append(f"{len(all_lines)} figures, {missed} missed")
     if scored:
         text += ["", *_score_text(scored), *_rivals_text(scored, ours, others)]
-        share = sum(score.lowest for score in scored) / len(scored)
-        missed += (share < LOWEST_SHARE) + (max(score.ratio for score in scored) > WORST_RATIO)
+        missed += 2 - sum(_score_bars(scored))
     if fuzzed:
         text += ["", _fuzz_text(fuzzed)]
         missed += (fuzzed.undefined > 0) + (fuzzed.baseless > 0) + (fuzzed.changed > 0)
@@ -160,6 +159,13 @@ def markdown(
                 sum(line.reach == reach for line in own) for reach in (Reach.MET, Reach.WITHIN_ERROR, Reach.MISSED)
             ]
             out.append(f"| {row} | {title} | {len(own)} | " + " | ".join(map(str, counts)) + " |")
+    scored = scores(ours, others)
+    if fuzzed:
+        met = sum(count == 0 for count in (fuzzed.undefined, fuzzed.baseless, fuzzed.changed))
+        out.append(f"| 10, 11 | Bad data, any order | 3 | {met} | 0 | {3 - met} |")
+    if scored:
+        met = sum(_score_bars(scored))
+        out.append(f"| 12 | {ROWS[12]} | 2 | {met} | 0 | {2 - met} |")
     for row, title in ROWS.items():
         own = [line for line in all_lines if line.scenario.row == row]
         if own:
@@ -168,7 +174,6 @@ def markdown(
     if fuzzed:
         out += ["", "## 10 and 11. Bad data, any order", "", f"{_fuzz_text(fuzzed)}"]
         out += ["Whole trials with every kind of bad data are among the tests, beside this page's code."]
-    scored = scores(ours, others)
     if scored:
         out += ["", f"## 12. {ROWS[12]}", "", *_score_markdown(scored, ours, others)]
     return "\n".join(out) + "\n"
@@ -179,6 +184,12 @@ def _markdown_line(line: Line) -> str:
     reach = f"**{line.reach}**" if line.reach == Reach.MISSED else line.reach
     cells = (scenario.design, scenario.noise.name, scenario.title, line.tally.blocks, line.bar.text, line.shown, reach)
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _score_bars(scored: list[Score]) -> tuple[bool, bool]:
+    """Say whether the score is lowest often enough, and never too high."""
+    share = sum(score.lowest for score in scored) / len(scored)
+    return share >= LOWEST_SHARE, max(score.ratio for score in scored) <= WORST_RATIO
 
 
 def _score_text(scored: list[Score]) -> list[str]:
@@ -234,7 +245,8 @@ def _score_markdown(
     out = [
         "Score: 20·P(false promote) + 5·P(false revert) + P(inconclusive) + ASN/N; lower is better. Promoting is",
         "false from θ = Δ on, reverting up to θ = Δ/2. The others pool all runs, look once at everything that was",
-        "planned, and are fed in both ways in use; the best of them counts.",
+        "planned, and are fed in both ways in use; the best of them counts. They were run on the first"
+        f" {min(next(iter(rivals.calls.values())).total for rivals in others.values())} of the gate's own draws.",
         "",
         f"**{text}.**",
         "",
