@@ -188,7 +188,7 @@ def _reps(kind: str, options: argparse.Namespace) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make calibration", description=__doc__.splitlines()[0])
     parser.add_argument("--reps", type=int, default=10_000, help="repetitions per scenario (default 10000)")
-    parser.add_argument("--reps-of-others", type=int, default=2_000, help="repetitions for the other judges")
+    parser.add_argument("--reps-of-others", type=int, default=1_000, help="repetitions for the other judges")
     parser.add_argument("--seed", type=int, default=20260218)
     parser.add_argument("--rows", type=int, nargs="*", default=(), help="only these rows of the referee")
     parser.add_argument("--only", default="", help="only scenarios whose name contains this")
