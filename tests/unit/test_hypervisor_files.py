@@ -95,7 +95,7 @@ def test_the_qemu_command_line_of_a_serial_guest() -> None:
     assert words[:3] == ["/opt/qemu", "-L", "/opt/share"]
     assert words[words.index("-append") + 1] == "console=ttyS0 extra=1"
     assert "guest=vm,,1" in words
-    assert "file=root,,a.qcow2,format=qcow2" in line
+    assert "if=none,id=disk0,file=root,,a.qcow2,format=qcow2,discard=unmap,cache=writethrough" in words
     assert "if=none,id=disk1,file=seed.ext4,format=raw,read-only=on" in words
     assert "nvme,drive=disk0,serial=kernroll-root" in words
     assert "file,id=console,path=boots/3/console.log" in words
