@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from controller.adapters.cache import Cache
 from controller.adapters.hypervisor.processes import vm_status
+from controller.adapters.hypervisor.qemu import pid_file, qmp_socket
+from controller.adapters.hypervisor.sockets import short_path
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.cli.lab_fleet import wait_for_agents
 from controller.domain.delivery import BootCause, BootRecord
@@ -30,6 +33,8 @@ JOIN_S = 240.0
 ROLLOUT_S = 600.0
 _LOOK_EVERY_S = 0.05
 _HEARTBEAT_S = 1.0
+_MONITOR_TIMEOUT_S = 10.0
+PANIC_ON_NMI = "unknown_nmi_panic"
 _Found = TypeVar("_Found")
 
 _SPEC = Template("""\
@@ -43,7 +48,7 @@ $kernels
   from:
 $expected
   waves:
-    - {per_stratum: 1, bake: 2s}
+    - {per_stratum: 1, bake: ${bake_s}s}
   workloads:
     swap_mount: {device: {block_device: /dev/kernroll-swap}, repetitions: $repetitions, warmups: 0, timeout: 300s}
   claim:
@@ -66,6 +71,7 @@ def spec(
     repetitions: int = 1,
     command_line: str = "",
     boot_timeout_s: float = 120.0,
+    bake_s: float = 2.0,
 ) -> str:
     """Return a rollout from OLD to a version; `command_line` is appended to the hosts' own under the new kernel."""
     source = json.dumps({"debian": {"version": version}, "command_line": command_line})
@@ -75,6 +81,7 @@ def spec(
         expected="\n".join(f'    {one}: {{version: "{OLD}"}}' for one in architectures),
         repetitions=repetitions,
         boot_timeout_s=f"{boot_timeout_s:g}",
+        bake_s=f"{bake_s:g}",
     )
 
 
@@ -193,6 +200,25 @@ class RealFleet:
         pid = vm_status(self.directory(host)).supervisor_pid
         assert pid is not None, "it has no supervisor"
         os.kill(pid, signal.SIGKILL)
+
+    def cut_power(self, host: str = HOST) -> None:
+        """Kill the running QEMU, as a power cut would end a machine."""
+        number = self.boots(host)[-1].number
+        os.kill(int((self.directory(host) / pid_file(number)).read_text()), signal.SIGKILL)
+
+    def inject_nmi(self, host: str = HOST) -> None:
+        """Send the guest an interrupt that panics a kernel booted with PANIC_ON_NMI."""
+        number = self.boots(host)[-1].number
+        with short_path(self.directory(host), qmp_socket(number)) as path, socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(_MONITOR_TIMEOUT_S)
+            monitor.connect(str(path))
+            with monitor.makefile("rw") as lines:
+                lines.readline()
+                for command in ("qmp_capabilities", "inject-nmi"):
+                    lines.write(json.dumps({"execute": command}) + "\n")
+                    lines.flush()
+                    answer = lines.readline()
+                    assert "return" in answer, answer
 
 
 @contextmanager
