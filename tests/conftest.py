@@ -5,10 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from controller.adapters.hypervisor.definition import Disk, Qemu, SerialChannel, VmDefinition, save_definition
 from controller.adapters.hypervisor.processes import stop_vm
 from controller.domain.kernels import Kernel
+
+# The same examples in every run: what fails here fails everywhere, and no machine is too slow for an example.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 STUB_QEMU = Path(__file__).parent / "component" / "stub_qemu.py"
 MakeKernel = Callable[..., Kernel]

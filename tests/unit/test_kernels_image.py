@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controller.adapters.kernels.image import decompress, has_direct_entry, read_image
@@ -112,6 +112,7 @@ def test_a_direct_entry_is_found_among_other_notes() -> None:
     assert not has_direct_entry(elf(pvh=False))
 
 
+@example(where=33, value=b"\0" * 6 + b"\x80", length=58)
 @given(where=st.integers(0, 5000), value=st.binary(max_size=8), length=st.integers(0, 5000))
 def test_damage_of_any_kind_is_reported_as_such(where: int, value: bytes, length: int) -> None:
     for whole in (bzimage(gzip.compress(elf())), elf(), b"MZ\0\0zimg" + struct.pack("<II", 64, 99) + bytes(100)):

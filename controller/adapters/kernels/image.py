@@ -32,7 +32,7 @@ def read_image(data: bytes, name: str) -> KernelImage:
     """Return what an image file holds. `name` stands in the messages. Raises InvalidInput when it is not a kernel."""
     try:
         return _read(data, name)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise InvalidInput(f"{name} is damaged or cut off: its headers point outside it.") from error
 
 
