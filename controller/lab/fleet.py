@@ -127,7 +127,7 @@ def create_guest(
             Disk(path="seed.ext4", format="raw", serial="kernroll-seed", read_only=True),
             Disk(path="swap.img", format="raw" if swap_format == "raw" else "qcow2", serial="kernroll-swap"),
         ),
-        command_line=base_command_line(guest.architecture),
+        command_line=base_command_line(guest.architecture, emulated=accelerator != "kvm"),
         channel=SerialChannel(agent_port=connection.agent_port, enroll_port=connection.enroll_port)
         if connection.channel == "serial"
         else NetworkChannel(),
