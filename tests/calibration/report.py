@@ -1,11 +1,12 @@
 """The referee's table: ours and theirs, with Monte-Carlo bounds, as text and as a page."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fuzz import Fuzzed
-from limits import least_worst_score, out_of_reach
+from limits import HALF, LOOKS, MARGIN, MOMENTS, least_score_of
 from noise import Design, Family
 from scenarios import Bar, Quantity, Scenario
 from tally import Others, Reach, Tally, best_other, reached
@@ -93,20 +94,38 @@ def scores(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others]) ->
     return found
 
 
-def beyond_everybody(ours: Mapping[Scenario, Tally], scored: list[Score]) -> tuple[int, int]:
-    """Count the pairs of scenarios (Δ/2 and Δ, normal noise) in which no judge can score as low as the rivals' best.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What no judge within the bars can do at Δ/2 and Δ under normal noise: least scores, and scenarios lost to it."""
 
-    The second number is that of the pairs.
-    """
-    at = {(s.scenario.design, s.scenario.noise, s.scenario.margin, s.scenario.title.split(",")[0]): s for s in scored}
-    beyond = pairs = 0
-    for (design, noise, margin, title), half in at.items():
-        full = at.get((design, noise, margin, "θ = Δ"))
-        if title != "θ = Δ/2" or full is None or noise.family not in (Family.NORMAL, Family.AR1):
+    at_half: tuple[float, float]
+    at_margin: tuple[float, float]
+    scenarios: int
+    lost: int
+
+
+def limits_of(ours: Mapping[Scenario, Tally], scored: list[Score]) -> Limits | None:
+    """Compare the best rival of every scenario with the least score possible there; None where none is of the kind."""
+    found: dict[int, list[float]] = {HALF: [], MARGIN: []}
+    lost = 0
+    for one in scored:
+        scenario, tally = one.scenario, ours[one.scenario]
+        effect = {"θ = Δ/2": HALF, "θ = Δ": MARGIN}.get(scenario.title.split(",")[0])
+        if effect is None or scenario.noise.family not in (Family.NORMAL, Family.AR1):
             continue
-        pairs += 1
-        beyond += out_of_reach(half.best, full.best, ours[full.scenario].information)
-    return beyond, pairs
+        ratio = tally.blocks / tally.t_blocks
+        least = least_score_of(effect, information=tally.information, planned_over_t=ratio)
+        found[effect].append(least)
+        lost += one.best < least
+    half, margin = found[HALF], found[MARGIN]
+    if not half or not margin:
+        return None
+    return Limits(
+        at_half=(min(half), max(half)),
+        at_margin=(min(margin), max(margin)),
+        scenarios=len(half) + len(margin),
+        lost=lost,
+    )
 
 
 def table(ours: Mapping[Scenario, Tally], others: Mapping[Scenario, Others], fuzzed: Fuzzed | None) -> tuple[str, int]:
@@ -240,8 +259,7 @@ def _score_markdown(
 ) -> list[str]:
     text = _score_text(scored)[-1]
     judges = sorted({key for rivals in others.values() for key in rivals.calls})
-    beyond, pairs = beyond_everybody(ours, scored)
-    information = max(ours[s.scenario].information for s in scored if s.scenario.title == "θ = Δ")
+    limits = limits_of(ours, scored)
     out = [
         "Score: 20·P(false promote) + 5·P(false revert) + P(inconclusive) + ASN/N; lower is better. Promoting is",
         "false from θ = Δ on, reverting up to θ = Δ/2. The others pool all runs, look once at everything that was",
@@ -254,14 +272,7 @@ def _score_markdown(
         "",
         *(f"- {line}" for line in _rivals_text(scored, ours, others)),
         "",
-        "**What no judge can do.** At θ = Δ a judge that always reverts scores 1, at θ = Δ/2 one that always",
-        "promotes does; taking the best rival of each scenario takes one of each. By Wald's inequality, a judge that",
-        "passes 95 % at θ = 0 needs E[n]/N ≥ KL(decisions at Δ/2 ‖ at Δ) ÷ (N·(Δ/σ)²/8) of the N planned blocks, and",
-        f"the same the other way round (the divisor is at most {information:.2f} here): the worse of its two scores is",
-        f"at least {least_worst_score(information):.2f}, whatever it does (minimised numerically, `limits.py`).",
-        f"In {beyond} of the {pairs} pairs of scenarios with normal noise no judge can be as low as the best rival in",
-        f"both, so at least {beyond} of the {len(scored)} scenarios are lost to it.",
-        "",
+        *(_limit_text(limits, len(scored)) if limits is not None else ()),
         "| Design | Noise | Scenario | Gate | " + " | ".join(f"{name}, {fed}" for name, fed in judges) + " |",
         "|---|---|---|---|" + "---|" * len(judges),
     ]
@@ -276,6 +287,24 @@ def _score_markdown(
         first = (s.scenario.design, s.scenario.noise.name, s.scenario.title, own)
         out.append("| " + " | ".join(map(str, (*first, *row))) + " |")
     return out
+
+
+def _limit_text(limits: Limits, scored: int) -> list[str]:
+    """Return why the bar on the lowest score is out of reach, or how far it is."""
+    half, margin = (f"{low:.3f} … {high:.3f}" for low, high in (limits.at_half, limits.at_margin))
+    text = (
+        "**What no judge can do.** At θ = Δ/2 a judge that always promotes scores 1, at θ = Δ one that always reverts "
+        "does; taking the best rival of each scenario takes one of each. A judge of normal contrasts with known σ that "
+        f"keeps rows 1 to 3, looks at most {LOOKS} times (at any of {MOMENTS} moments, chosen as it goes) and scores "
+        f"at most 2 at the other of the two cannot score below {half} at Δ/2, nor below {margin} at Δ (optimal "
+        "stopping by backward induction, bounded from below by duality: `limits.py`). In "
+        f"{limits.lost} of these {limits.scenarios} scenarios the best rival is lower than that, so no judge can be "
+        f"lowest on more than {100 * (1 - limits.lost / scored):.0f} % of all {scored}. Spending fewer false "
+        "promotions (a third or a fifth of the promised 5 % instead of three fifths) was tried: it wins at most three "
+        "more scenarios at θ = Δ; then fewer than 95 % of good cells on few blocks PASS, and more blocks are used at "
+        "θ = 0 than row 3 allows."
+    )
+    return [*textwrap.wrap(text, 118), ""]
 
 
 def _order(line: Line) -> tuple[int, int, str, str]:

@@ -9,10 +9,11 @@ import pytest
 from calibrate import Cache, Job
 from engine import judged, outcome_of_others, planned, true_sigma
 from fuzz import fuzz, total
-from limits import least_promoted, least_worst_score, out_of_reach
+from limits import EFFECTS, HALF, MARGIN, MOMENTS, NOTHING, OPEN, PROMOTE, REVERT, TIME, Walk, least_score_of
 from noise import FAMILIES, Design, Family, Noise, World, draw
 from report import markdown, table
 from scenarios import SCENARIOS, Bar, Quantity, Scenario
+from scipy import stats
 from tally import Calls, Others, Reach, Tally, reached, smallest_t_test
 
 PLAIN = SCENARIOS[0]
@@ -64,11 +65,21 @@ def test_the_smallest_t_test_by_the_published_example() -> None:
     assert smallest_t_test(1.0, 1.0, ratio=1.0) == pytest.approx(33, abs=1)
 
 
-def test_no_judge_is_good_at_the_margin_and_at_half_of_it() -> None:
-    assert least_promoted(2.4) == pytest.approx(0.065, abs=0.005)
-    assert 1.0 < least_worst_score(2.4) < 1.1
-    assert out_of_reach(1.0, 1.0, 2.4)
-    assert not out_of_reach(1.4, 1.4, 2.4)
+def test_the_best_judge_is_that_of_neyman_and_pearson_where_waiting_is_free() -> None:
+    drift = 3.0
+    costs = np.zeros((len(EFFECTS), 4))
+    costs[MARGIN, PROMOTE] = costs[NOTHING, REVERT] = 1.0
+    costs[:, OPEN] = 9.0
+    assert Walk(drift).least_cost(costs) == pytest.approx(2 * stats.norm.sf(drift / 2), rel=0.01)
+    # Where only waiting costs, the first moment is the last.
+    costs[:] = 0.0
+    costs[NOTHING, TIME] = 1.0
+    assert Walk(drift).least_cost(costs) == pytest.approx(1 / MOMENTS)
+
+
+@pytest.mark.parametrize("effect", [HALF, MARGIN])
+def test_no_judge_within_the_bars_beats_one_that_always_answers_alike(effect: int) -> None:
+    assert 1.0 < least_score_of(effect, information=2.38, planned_over_t=1.2) < 1.1
 
 
 def test_spoiled_inputs_have_a_verdict_in_any_order() -> None:
