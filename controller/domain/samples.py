@@ -18,7 +18,7 @@ from controller.gate.cells import Design
 from controller.gate.trial import Measurement, MetricRole, TrialClaim, TrialMetric, TrialPlan
 
 MAX_LINES: Final = 2_000_000
-MAX_LINE_CHARACTERS: Final = 65_536
+MAX_LINE_CHARACTERS: Final = 524_288
 # So many problems are told; more help nobody.
 MAX_PROBLEMS: Final = 50
 

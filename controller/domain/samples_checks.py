@@ -45,6 +45,7 @@ def measurement_of(sample: SampleLine) -> Measurement:
         outcome=Outcome(sample.status),
         warmup=sample.warmup,
         time=sample.time,
+        kernel_log=sample.kernel_log,
     )
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from controller.domain.spec_units import Percent, percent_share
+
 MAX_METRICS: Final = 500
 MAX_NAME: Final = 253
-# A margin beyond this is none.
-MAX_PERCENT: Final = 100.0
 # The sigma of a metric whose spread nobody knows beforehand.
 LEARN: Final = 0.0
 
@@ -21,21 +21,6 @@ def _printable(value: str) -> str:
     if not value.isprintable():
         raise ValueError("must hold printable characters only")
     return value
-
-
-def percent_share(value: Any) -> float:
-    """Return "3 %" as 0.03 and a ratio such as 1.03 as 0.03; raises ValueError for anything else."""
-    share = math.nan
-    if isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            share = float(value.strip()[:-1]) / 100
-        except ValueError:
-            share = math.nan
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 1:
-        share = value - 1
-    if not 0 < share <= MAX_PERCENT / 100:
-        raise ValueError('must be a percentage such as "3 %" or a ratio above 1 such as 1.03, at most 100 %')
-    return share
 
 
 def _sigma(value: Any) -> float:
@@ -72,10 +57,6 @@ def _moment(value: Any) -> float | None:
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_printable)]
 Label = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_printable), BeforeValidator(_identity)]
-Percent = Annotated[
-    float,
-    BeforeValidator(percent_share, json_schema_input_type=str | float),
-]
 Sigma = Annotated[float, BeforeValidator(_sigma, json_schema_input_type=str | float)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -191,7 +172,9 @@ Position = Annotated[
     Literal["first", "second", "old", "new", 1, 2, 3, 4],
     BeforeValidator(_position),
 ]
-Status = Literal["ok", "failed", "died", "timed_out", "cancelled", "infrastructure"]
+Status = Literal["ok", "failed", "died", "timed_out", "lost", "cancelled", "infrastructure"]
+# Lines of one kernel log: the ring buffer of a busy boot.
+MAX_LOG_LINES: Final = 20_000
 
 
 class SampleLine(_Model):
@@ -220,6 +203,14 @@ class SampleLine(_Model):
         BeforeValidator(_moment, json_schema_input_type=str | float | None),
         Field(description="RFC 3339, or seconds since 1970; orders the hosts' enrolment."),
     ] = None
+
+    kernel_log: Annotated[
+        tuple[Annotated[str, Field(max_length=4096)], ...],
+        Field(
+            max_length=MAX_LOG_LINES,
+            description="Lines of the boot's kernel log; a fatal one on the new kernel is FATAL.",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _valued(self) -> "SampleLine":

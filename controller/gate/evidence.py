@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # the workload found the kernel wanting
     DIED = "died"
     TIMED_OUT = "timed_out"
+    LOST = "lost"  # the host did not come back from it
     CANCELLED = "cancelled"  # on request; says nothing
     INFRASTRUCTURE = "infrastructure"  # the rig, not the kernel; says nothing
 
@@ -78,9 +79,10 @@ class ClaimPlan:
     on_refuted: Action = Action.HOLD
     # Whether the fleet total is told.
     extrapolate: bool = True
-    # Replace the metric's declared errors when a ledger knows better, in the metric's unit.
+    # Replaces the metric's declared error of a run, in its unit.
     sigma_run: float | None = None
-    sigma_host: float | None = None
+    # (stratum, deviation of one host's saving in the unit) where a ledger has seen enough hosts.
+    sigma_host: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +96,5 @@ class GatePlan:
     repetitions: int = 1
     # True once no more data will come: what is missing then is INCONCLUSIVE, not NEED_MORE_DATA.
     final: bool = True
+    # (stratum, metric) -> why the cell must not decide.
+    suspended: Mapping[tuple[str, str], str] = field(default_factory=dict)

@@ -9,8 +9,13 @@ from controller.gate.kernel_log import Finding, Severity
 from controller.gate.verdict import CellVerdict, Verdict
 
 # Ends of a run that are held against the kernel it ran on.
-BAD_OUTCOMES = frozenset({Outcome.FAILED, Outcome.DIED, Outcome.TIMED_OUT})
-_BAD_WORDS = {Outcome.FAILED: "failed", Outcome.DIED: "died", Outcome.TIMED_OUT: "timed out"}
+BAD_OUTCOMES = frozenset({Outcome.FAILED, Outcome.DIED, Outcome.TIMED_OUT, Outcome.LOST})
+_BAD_WORDS = {
+    Outcome.FAILED: "failed",
+    Outcome.DIED: "died",
+    Outcome.TIMED_OUT: "timed out",
+    Outcome.LOST: "took the host with it",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,15 @@ def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -
         hosts=ran,
         sentence=f"{stratum} survival: {sentence} {verdict.name}.",
     )
+
+
+def log_ruling(hosts: Sequence[HostEvidence]) -> tuple[Verdict, str] | None:
+    """Return what lost hosts and kernel logs alone say of a stratum; None when nothing. `hosts` sorted by name."""
+    rulings = [*_lost(hosts), *_fatal(hosts), *_serious(hosts)]
+    if not rulings:
+        return None
+    worst = max(rulings, key=lambda ruling: ruling.verdict)
+    return worst.verdict, worst.sentence
 
 
 def rerun_hosts(evidence: Iterable[HostEvidence]) -> tuple[str, ...]:

@@ -98,6 +98,8 @@ class Measurement:
     warmup: bool
     # Seconds since the Unix epoch; None when not told. Decides the order of enrolment only.
     time: float | None
+    # Lines of the kernel log of the run's boot, as far as they were brought.
+    kernel_log: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ class TrialCell:
     """One judged metric in one stratum."""
 
     stratum: str
-    # "completion" for the cell that asks whether runs end.
+    # "completion" for the cell that asks whether runs end, "survival" for what hosts and kernel logs showed.
     metric: str
     role: MetricRole
     verdict: Verdict

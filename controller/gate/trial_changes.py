@@ -215,6 +215,8 @@ def _change_text(cell: TrialCell) -> str:
     # A negative control has no better direction.
     up, down = ("higher", "lower") if cell.role is MetricRole.NEGATIVE_CONTROL else ("worse", "better")
     side = up if cell.estimate >= 0 else down
+    if cell.low is None and cell.high is None:
+        return f"{abs(cell.estimate):.2f} % {side} (no bounds, margin {cell.bound:g} %)"
     return f"{abs(cell.estimate):.2f} % {side} (bounds {low} … {high}, + is {up}, margin {cell.bound:g} %)"
 
 

@@ -22,10 +22,11 @@ from controller.gate.trial import (
     TrialPlan,
 )
 from controller.gate.trial_blocks import run_counts
-from controller.gate.trial_cells import claim_cell, completion_cell
+from controller.gate.trial_cells import COMPLETION, claim_cell, completion_cell
 from controller.gate.trial_changes import change_cell, fail_by_holm, median_change
 from controller.gate.trial_cleaning import cleaned
 from controller.gate.trial_plans import critical_cells
+from controller.gate.trial_survival import SURVIVAL, survival_cell
 from controller.gate.verdict import Action, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)
@@ -82,7 +83,10 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
     judged = [metric for metric in plan.metrics if metric.role is not MetricRole.EXPLAIN]
     old, new = run_counts(plan.design, [one for metric in judged for one in by_metric[metric.name]])
     completion = completion_cell(plan, stratum, old, new, plan.alpha_revert / critical_cells)
-    found = _Found(cells=[completion], family={}, effects=defaultdict(list))
+    survival = survival_cell(plan, stratum, runs)
+    found = _Found(
+        cells=[completion] if survival is None else [survival, completion], family={}, effects=defaultdict(list)
+    )
     for metric in sorted(judged, key=lambda metric: metric.name):
         own = by_metric.get(metric.name, [])
         if metric.claim is not None:
@@ -150,8 +154,9 @@ def _stratum_verdict(stratum: str, cells: Sequence[TrialCell]) -> StratumVerdict
     worst = max(critical, key=lambda cell: cell.verdict)
     moved = [cell for cell in cells if cell.role is MetricRole.NEGATIVE_CONTROL and cell.verdict in _FAILING]
     broken = [cell for cell in cells if cell.role is MetricRole.GUARD and cell.verdict in _FAILING]
-    by_completion = critical[0].verdict in _FAILING
-    if moved and not by_completion:
+    # A kernel that breaks runs or hosts is not excused by a rig that moved.
+    broke = any(cell.metric in (SURVIVAL, COMPLETION) and cell.verdict in _FAILING for cell in critical)
+    if moved and not broke:
         text = f"{stratum}: {moved[0].metric} moved, which the kernel cannot move: the rig did. INCONCLUSIVE."
         return StratumVerdict(stratum=stratum, verdict=Verdict.INCONCLUSIVE, sentence=text)
     if worst.verdict in _PASSING and broken:

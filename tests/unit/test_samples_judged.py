@@ -9,6 +9,7 @@ from controller.gate.cells import Design
 from controller.gate.evidence import Outcome
 from controller.gate.trial import (
     Arm,
+    Measurement,
     MetricRole,
     TrialClaim,
     TrialMetric,
@@ -233,3 +234,51 @@ def test_claims_are_judged_by_declared_errors_without_a_design(
     found = cell(decision, "cost")
     assert (found.claim, decision.verdict) == (state, verdict)
     assert found.estimate == pytest.approx(252.0)
+
+
+OOPS = "BUG: kernel NULL pointer dereference, address: 0000000000000008"
+WARNING = "WARNING: CPU: 0 PID: 7 at kernel/sched/core.c:1234 finish_task_switch+0x12/0x34"
+
+
+def with_log(runs: list[Measurement], host: str, position: int, line: str) -> list[Measurement]:
+    """Return the runs with a kernel log beside one host's runs at a position."""
+    return [
+        dataclasses.replace(one, kernel_log=("Linux version 7.1", f"[   12.3] {line}"))
+        if (one.host, one.position) == (host, position)
+        else one
+        for one in runs
+    ]
+
+
+def test_a_fatal_line_on_the_new_kernel_is_fatal_whatever_the_numbers_say() -> None:
+    runs = measured(Design.PAIRS, -0.05)
+    host = next(one.host for one in runs if one.arm is Arm.TREATED)
+    decision = judge_trial(plan(Design.PAIRS), with_log(runs, host, 2, OOPS))
+    assert (decision.verdict, decision.action) == (Verdict.FATAL, Action.REVERT)
+    assert f"survival: {host}: the kernel log of the new kernel says" in decision.sentence
+    assert decision == judge_trial(plan(Design.PAIRS), with_log(runs, host, 2, OOPS)[::-1])
+    # On the old kernel it says nothing against the new one.
+    assert judge_trial(plan(Design.PAIRS), with_log(runs, host, 1, OOPS)).action is Action.PROMOTE
+
+
+def test_a_serious_line_holds_until_a_second_host_confirms_it() -> None:
+    runs = measured(Design.PAIRS, -0.05)
+    first, second = sorted({one.host for one in runs if one.arm is Arm.TREATED})[:2]
+    once = with_log(runs, first, 2, WARNING)
+    assert judge_trial(plan(Design.PAIRS), once).action is Action.HOLD
+    twice = judge_trial(plan(Design.PAIRS), with_log(once, second, 2, WARNING))
+    assert (twice.verdict, twice.action) == (Verdict.FAIL, Action.REVERT)
+    known = with_log(with_log(once, second, 2, WARNING), second, 1, WARNING)
+    assert judge_trial(plan(Design.PAIRS), known).action is Action.PROMOTE
+
+
+def test_a_host_that_did_not_come_back_is_fatal() -> None:
+    runs = measured(Design.PAIRS, -0.05)
+    host = next(one.host for one in runs if one.arm is Arm.TREATED)
+    lost = [
+        dataclasses.replace(one, outcome=Outcome.LOST, value=None) if (one.host, one.position) == (host, 2) else one
+        for one in runs
+    ]
+    decision = judge_trial(plan(Design.PAIRS), lost)
+    assert (decision.verdict, decision.action) == (Verdict.FATAL, Action.REVERT)
+    assert f"{host}: did not come back on the new kernel." in decision.sentence

@@ -43,6 +43,15 @@ LINE: dict[str, Any] = {
 }
 
 
+def test_a_lost_host_and_its_kernel_log_are_read() -> None:
+    log = ["[   12.3] Kernel panic - not syncing: Fatal exception"]
+    lost = {**LINE, "position": "second", "boot": "b2", "status": "lost", "value": None, "kernel_log": log}
+    (one,) = read(lost).measurements
+    assert (one.outcome, one.kernel_log) == (Outcome.LOST, tuple(log))
+    with pytest.raises(InvalidInput, match="kernel_log"):
+        read({**LINE, "kernel_log": "one text"})
+
+
 def plan(**changes: Any) -> TrialPlan:
     return parse_plan(json.dumps({"design": "two_arms", "metrics": {"build": BUILD}, **changes}), "plan.json")
 
