@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.domain.hosts import Host
+from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
 
@@ -21,6 +22,8 @@ class Disk:
     effects: dict[str, tuple[str, Effect]] = field(default_factory=dict)
     reports: set[str] = field(default_factory=set)
     hosts: dict[str, Host] = field(default_factory=dict)
+    boots: list[Boot] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
     tokens: dict[str, TokenGrant] = field(default_factory=dict)
     enrolled: dict[str, Enrolled] = field(default_factory=dict)
     # Raised by every write while it is set, and nothing is written: a full disk.
@@ -63,6 +66,8 @@ class MemoryStore:
             if commit.effects is not None:
                 kept = {name: one for name, one in disk.effects.items() if one[0] != commit.stream}
                 disk.effects = {**kept, **{one.command_id: (commit.stream, one) for one in commit.effects}}
+            disk.boots += commit.boots
+            disk.judgements += commit.judgements
         return True
 
     async def commit_all(self, commits: Sequence[Commit]) -> None:
@@ -92,6 +97,14 @@ class MemoryStore:
         """See Store.events."""
         own, of_hosts = rollout_stream(rollout_uid), attempt_stream(rollout_uid, "")
         return tuple(one for one in self.disk.log if one.stream == own or one.stream.startswith(of_hosts))
+
+    async def ledger(self, strata: Sequence[str]) -> Ledger:
+        """See Store.ledger."""
+        wanted = sorted(set(strata))
+        return Ledger(
+            boots=tuple(boot for stratum in wanted for boot in self.disk.boots if boot.stratum == stratum),
+            judgements=tuple(one for stratum in wanted for one in self.disk.judgements if one.stratum == stratum),
+        )
 
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""

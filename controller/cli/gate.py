@@ -133,6 +133,7 @@ def benchstat(*, old: str, new: str, output_samples: Path | None, output_plan: P
 kernroll gate replay swap-table-phase3
 kernroll gate replay swap-table-phase3 --claim swap_mount.cost=250
 kernroll gate replay swap-table-phase3 --claim swap_mount.cost=250 --plot what-if.svg
+kernroll gate replay swap-table-phase3-aa --margin swap_mount.swapoff_time=0.5%
 """
     ),
 )
@@ -140,21 +141,31 @@ kernroll gate replay swap-table-phase3 --claim swap_mount.cost=250 --plot what-i
 @click.option(
     "--claim", "claims", metavar="METRIC=SAVING", multiple=True, help="Another claim; may be given repeatedly."
 )
+@click.option("--margin", "margins", metavar="METRIC=PERCENT", multiple=True, help="Another margin, such as 0.5%.")
 @click.option("--plot", metavar="FILE", type=_FILE, help="Write the forest plot to FILE.svg or FILE.png.")
 @calls
 @click.pass_context
-def replay(ctx: click.Context, session: Session, /, *, name: str, claims: tuple[str, ...], plot: Path | None) -> None:
-    """Judge a rollout's log again: as it was, or under other claims. Changes nothing.
+def replay(
+    ctx: click.Context,
+    session: Session,
+    /,
+    *,
+    name: str,
+    claims: tuple[str, ...],
+    margins: tuple[str, ...],
+    plot: Path | None,
+) -> None:
+    """Judge a rollout's log again: as it was, or under other claims and margins. Changes nothing.
 
     The code says how the newest judgement ends: 0 promote, 7 revert, 9 hold.
     """
     from controller.cli import output
-    from controller.cli.gate_files import claims_of
+    from controller.cli.gate_files import claims_of, margins_of
     from controller.cli.gate_tables import replay_parts
 
-    changed = claims_of(claims)
+    other_claims, other_margins = claims_of(claims), margins_of(margins)
     with session.client() as client:
-        view = client.replay_gate(name, changed)
+        view = client.replay_gate(name, other_claims, other_margins)
     if plot is not None:
         from controller.adapters.plots import write_forest
         from controller.views.forest import forest_of_replay
@@ -167,6 +178,34 @@ def replay(ctx: click.Context, session: Session, /, *, name: str, claims: tuple[
         output.show(*replay_parts(view))
     decision = view.waves[-1].decision if view.waves else "hold"
     ctx.exit({"promote": ExitCode.OK, "revert": ExitCode.UNSUCCESSFUL}.get(decision, ExitCode.UNDECIDED))
+
+
+@gate.command(
+    "ledger",
+    short_help="Show what is known of the noise of measurements.",
+    epilog=examples(
+        """
+kernroll gate ledger
+kernroll gate ledger --output json | jq '.cells[] | select(.suspended != "")'
+"""
+    ),
+)
+@calls
+def ledger(session: Session) -> None:
+    """Show how much hosts' measurements change between boots of one kernel, and how often the gate erred on that.
+
+    Every baseline of a rollout adds to it, and `kernroll rollout start FILE --aa` most of all. A cell that was called
+    worse more often than promised, old against old, is suspended: it decides nothing until newer judgements are clean.
+    """
+    from controller.cli import output
+    from controller.cli.power_tables import ledger_parts
+
+    with session.client() as client:
+        view = client.get_ledger()
+    if session.output == "json":
+        output.show_json(view)
+    else:
+        output.show(*ledger_parts(view))
 
 
 def code_of(verdict: str) -> ExitCode:

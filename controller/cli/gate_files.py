@@ -15,7 +15,7 @@ from controller.adapters.benchstat import plan_of, read_benchmarks
 from controller.cli.session import read_spec
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.samples import parse_plan, parse_samples, sample_line
-from controller.domain.samples_model import percent_share
+from controller.domain.spec_units import percent_share
 from controller.gate.trial import TrialPlan
 from controller.gate.trial_judge import judge_trial
 from controller.views.forest import ForestView, forest_of_trial
@@ -61,6 +61,17 @@ def claims_of(written: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def margins_of(written: Sequence[str]) -> dict[str, float]:
+    """Return METRIC=PERCENT options as shares. Raises InvalidInput."""
+    found = {}
+    for metric, value in _assignments("--margin", written):
+        try:
+            found[metric] = percent_share(value)
+        except ValueError as error:
+            raise InvalidInput(f"--margin: {metric}: {error} (got {value!r})") from error
+    return found
+
+
 def _assignments(option: str, written: Sequence[str]) -> Iterator[tuple[str, str]]:
     for one in written:
         metric, equals, value = one.rpartition("=")
@@ -73,17 +84,13 @@ def _changed(plan: TrialPlan, what_if: WhatIf) -> tuple[TrialPlan, list[str]]:
     """Return the plan with what the command line says instead, and what to tell of it."""
     metrics = {metric.name: metric for metric in plan.metrics}
     told = []
-    for name, value in _assignments("--margin", what_if.margins):
+    for name, margin in margins_of(what_if.margins).items():
         metric = metrics.get(name)
         if metric is None or metric.margin is None:
             with_margin = ", ".join(one.name for one in plan.metrics if one.margin is not None)
             raise InvalidInput(
                 f"--margin: the plan has no margin of {name}; it has those of {with_margin or 'nothing'}"
             )
-        try:
-            margin = percent_share(value)
-        except ValueError as error:
-            raise InvalidInput(f"--margin: {name}: {error} (got {value!r})") from error
         told.append(f"What if: {name} has a margin of {margin * 100:g} % instead of {metric.margin * 100:g} %.")
         metrics[name] = dataclasses.replace(metric, margin=margin)
     for name, at_least in claims_of(what_if.claims).items():

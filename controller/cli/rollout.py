@@ -12,6 +12,7 @@ from controller.domain.errors import Conflict, NotFound, Permanent
 from controller.views.models import RolloutView
 
 _FORMATS = {".md": "markdown", ".json": "json"}
+_AA_HELP = "Old against old: every host keeps its kernel and only reboots."
 
 
 @click.group()
@@ -45,19 +46,28 @@ def watch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @rollout.command(
     "plan",
     short_help="Show kernels, waves, claims and what stands in the way.",
-    epilog=examples("kernroll rollout plan rollout.yaml"),
+    epilog=examples(
+        """
+kernroll rollout plan rollout.yaml
+kernroll rollout plan rollout.yaml --aa
+"""
+    ),
 )
 @click.argument("file", type=ROLLOUT_FILE)
+@click.option("--aa", is_flag=True, help=_AA_HELP)
 @calls
 @click.pass_context
-def plan(ctx: click.Context, session: Session, file: str) -> None:
-    """Show kernels, waves, claims and what stands in the way; change nothing. Code 6 when there are blockers."""
+def plan(ctx: click.Context, session: Session, file: str, aa: bool) -> None:
+    """Show kernels, waves, claims, what the fleet can see and what stands in the way; change nothing.
+
+    Code 6 when there are blockers.
+    """
     from controller.cli import output
     from controller.cli.rollout_tables import plan_parts
 
     text, name = read_spec(file)
     with session.client() as client:
-        planned = client.plan_rollout(text, name)
+        planned = client.plan_rollout(text, name, aa=aa)
     if session.output == "json":
         output.show_json(planned)
     else:
@@ -72,20 +82,29 @@ def plan(ctx: click.Context, session: Session, file: str) -> None:
         """
 kernroll rollout start rollout.yaml
 kernroll rollout start rollout.yaml --watch --timeout 2h
+kernroll rollout start rollout.yaml --aa --watch
 """
     ),
 )
 @click.argument("file", type=ROLLOUT_FILE)
+@click.option("--aa", is_flag=True, help=_AA_HELP)
 @watch_options
 @calls
 @click.pass_context
-def start(ctx: click.Context, session: Session, /, *, file: str, watch: bool, until: str, timeout: float) -> None:
-    """Start a rollout; with --watch stay until it ends."""
+def start(
+    ctx: click.Context, session: Session, /, *, file: str, aa: bool, watch: bool, until: str, timeout: float
+) -> None:
+    """Start a rollout; with --watch stay until it ends.
+
+    With --aa every host keeps its kernel: it is measured, reboots and is measured again, under the name NAME-aa. That
+    teaches the ledger how noisy the measurements are (`kernroll gate ledger`), and whether the gate errs.
+    """
     text, name = read_spec(file)
     with session.client() as client:
-        started = client.start_rollout(text, name)
+        started = client.start_rollout(text, name, aa=aa)
     if watch:
-        ctx.exit(_watch(session, started.name, until=until, timeout_s=timeout, wanted="promoted"))
+        wanted = "completed" if aa else "promoted"
+        ctx.exit(_watch(session, started.name, until=until, timeout_s=timeout, wanted=wanted))
     _show(session, started)
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.output import cells, plain_table
+from controller.cli.power_tables import power_parts
 from controller.views.models import HostProgressView, PlanView, RolloutView, VerdictView, WaveView
 from controller.views.quantities import count_text, duration_text, number_text, time_text
 
@@ -20,6 +21,7 @@ _SIGNS: dict[str, tuple[str, str]] = {
     "done": ("✓", "green"),
     "passed": ("✓", "green"),
     "promoted": ("✓", "green"),
+    "completed": ("✓", "green"),
     "bake": ("◐", "cyan"),
     "baking": ("◐", "cyan"),
     "paused": ("‖", "yellow"),
@@ -58,7 +60,7 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width:
     if hidden:
         parts.append(hidden)
     parts.append("")
-    parts += [verdict_line(verdict) for verdict in view.verdicts]
+    parts += [verdict_line(verdict) for verdict in view.verdicts if verdict.worth_a_line]
     # Every other state's reason begins with the state's word.
     label = "Waits: " if view.state in ("planned", "running") else ""
     parts.append(Text.assemble((label, "bold"), view.blocking_reason))
@@ -184,6 +186,7 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
         *((waves, "") if plan.waves else ()),
     ]
     parts += [Text.assemble(("Claim: ", "bold"), claim.sentence) for claim in plan.claims]
+    parts += power_parts(plan.cells)
     parts += [Text.assemble(("Note: ", "bold"), note) for note in plan.notes]
     parts += [Text.assemble(("✗ Blocker: ", "bold red"), blocker) for blocker in plan.blockers]
     parts.append("It cannot start." if plan.blockers else "Nothing stands in the way. Nothing has been changed.")

@@ -5,6 +5,7 @@ from controller.domain.events import (
     Failure,
     HostsAdmitted,
     RevertStarted,
+    RolloutCompleted,
     RolloutEnded,
     RolloutPaused,
     RolloutPromoted,
@@ -78,6 +79,8 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
             return _events(judged, reverting)
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
+        case _ if final and rollout.policy.aa:
+            return _events(judged, RolloutCompleted(at=now, reason=judged.sentence))
         case _ if final:
             return _events(judged, RolloutPromoted(at=now, reason=judged.sentence))
         case _:

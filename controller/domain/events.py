@@ -147,6 +147,8 @@ class JudgedCell:
     estimate: float | None
     high: float | None
     bound: float | None
+    # "critical" decides; "told" does not: what a rollout without a design shows, or old against old.
+    role: str = "critical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,14 @@ class RolloutPaused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPromoted:
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutCompleted:
+    """Every host of an A/A rollout was measured; nothing was to be promoted."""
+
     at: float
     reason: str
 
@@ -330,6 +340,7 @@ RolloutEvent = (
     | WaveOpened
     | RolloutPaused
     | RolloutPromoted
+    | RolloutCompleted
     | AbortStarted
     | RevertStarted
     | RolloutEnded

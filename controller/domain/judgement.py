@@ -1,104 +1,46 @@
-"""What the gate is asked about a rollout, and how its answer is recorded."""
+"""How a wave is judged: by the gate, with everything measured up to it; the answer becomes an event."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from controller.domain.attempt import Attempt, Run
-from controller.domain.events import FailureKind, JudgedCell, WaveJudged
-from controller.domain.journey import Role, Side
+from controller.domain.attempt import Attempt
+from controller.domain.events import JudgedCell, WaveJudged
+from controller.domain.evidence import gate_plan, host_evidence
+from controller.domain.journey import Role
+from controller.domain.judged import judged_cell, told_cell
+from controller.domain.measured import measurements, trial_metrics
+from controller.domain.old_against_old import judge_old_against_old
 from controller.domain.rollout import Rollout
-from controller.gate import evidence as gate
-from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
+from controller.gate.cells import Design
 from controller.gate.judge import judge
-from controller.gate.verdict import Action
+from controller.gate.trial import TrialPlan
+from controller.gate.trial_judge import judge_trial
 
-_MIB_PER_TIB = 2**20
-_USUAL_PAGE_BYTES = 4096
-# What the agent says of the device it mounted, in MiB.
-_DEVICE_SIZE = "swap_mount.device_size"
+# What decides nothing is told from one run on.
+_FEWEST_TOLD_RUNS = 1
 
 
 def judge_wave(rollout: Rollout, attempts: Mapping[str, Attempt], now: float) -> WaveJudged:
     """Judge everything measured up to the open wave. All its runs are in, so what is open now holds the rollout."""
-    treated = [
-        attempt for attempt in attempts.values() if attempt.wave <= rollout.wave and attempt.role is not Role.CONTROL
-    ]
+    reached = [attempt for attempt in attempts.values() if attempt.wave <= rollout.wave]
+    if rollout.policy.aa:
+        return judge_old_against_old(rollout, reached, now)
+    treated = [attempt for attempt in reached if attempt.role is not Role.CONTROL]
     decision = judge(gate_plan(rollout, treated), [host_evidence(rollout, one) for one in treated])
     return WaveJudged(
         at=now,
         wave=rollout.wave,
         decision=decision.action.value,
         sentence=decision.sentence,
-        cells=tuple(
-            JudgedCell(
-                stratum=cell.stratum,
-                metric=cell.metric,
-                verdict=cell.verdict.name,
-                claim=cell.claim.value if cell.claim else "",
-                sentence=cell.sentence,
-                unit=cell.unit,
-                hosts=cell.hosts,
-                low=cell.low,
-                estimate=cell.estimate,
-                high=cell.high,
-                bound=cell.bound,
-            )
-            for cell in decision.cells
-        ),
+        cells=(*(judged_cell(cell) for cell in decision.cells), *_told(rollout, treated)),
     )
 
 
-def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
-    """Return the rollout's claims as the gate's plan."""
-    policy = rollout.policy
-    return GatePlan(
-        claims=tuple(
-            ClaimPlan(
-                metric=claim.metric,
-                at_least=claim.at_least,
-                confidence=claim.confidence,
-                on_refuted=Action.REVERT if claim.on_refuted == "revert" else Action.HOLD,
-                extrapolate=claim.extrapolate,
-            )
-            for claim in policy.claims
-        ),
-        required_hosts=dict(Counter(attempt.stratum for attempt in treated)),
-        repetitions=policy.repetitions,
-        final=True,
-    )
-
-
-def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
-    """Return what was seen on one host, in the gate's words."""
-    failure = attempt.failure
-    broken_rig = failure is not None and not attempt.condemned
-    lived = failure is None or broken_rig or failure.kind is FailureKind.WORKLOAD
-    return HostEvidence(
-        host=attempt.host,
-        stratum=attempt.stratum,
-        runs=tuple(_gate_run(attempt, run) for run in attempt.runs if not run.warmup or run.state != "ok"),
-        lost="" if lived or failure is None else failure.sentence,
-        broken_rig=failure.sentence if failure is not None and broken_rig else "",
-        device_tib=_device_tib(attempt),
-        old_release=attempt.old_release,
-        new_release=rollout.kernels[attempt.architecture].release,
-        page_size_bytes=attempt.page_size_bytes or _USUAL_PAGE_BYTES,
-    )
-
-
-def _gate_run(attempt: Attempt, run: Run) -> gate.Run:
-    side = gate.Side.OLD if attempt.legs[run.leg] is Side.OLD else gate.Side.NEW
-    return gate.Run(
-        run_id=f"{run.command_id}#{run.index}",
-        side=side,
-        outcome=gate.Outcome(run.state.value),
-        values=run.values,
-        attempt=int(run.command_id.rpartition(".")[2] or 0),
-        error=run.error,
-    )
-
-
-def _device_tib(attempt: Attempt) -> float | None:
-    """Return the size of the device as measured; None when no run told it."""
-    sizes = [run.values[_DEVICE_SIZE] for run in attempt.runs if _DEVICE_SIZE in run.values]
-    return max(sizes) / _MIB_PER_TIB if sizes else None
+def _told(rollout: Rollout, treated: Sequence[Attempt]) -> Iterable[JudgedCell]:
+    """Yield the performance metrics: before and after alone decides nothing, and each cell says so."""
+    strata = sorted({attempt.stratum for attempt in treated})
+    for metric in trial_metrics(rollout.policy.margins):
+        plan = TrialPlan(design=Design.BEFORE_AFTER, metrics=(metric,), strata=tuple(strata), runs=_FEWEST_TOLD_RUNS)
+        decision = judge_trial(plan, measurements(treated, metric.name))
+        for cell in decision.cells:
+            if cell.metric == metric.name:
+                yield told_cell(cell)

@@ -1,8 +1,13 @@
 """The numbers of a spec that decide steps: resolved, in seconds, without the document around them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from controller.domain.performance import margins_of
 from controller.domain.spec import RolloutSpec
+from controller.gate.fleet_power import cell_boots
+from controller.gate.ledger import Ledger, differences, learn, old_against_old, suspensions
+from controller.gate.metrics import METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,8 @@ class Claim:
     extrapolate: bool = True
     # "pause" or "revert".
     on_refuted: str = "pause"
+    # Stratum -> standard deviation of one host's saving, in the unit, where the ledger has seen enough hosts.
+    sigma_host: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,16 @@ class SwapMountTask:
     block_device: str = ""
     # The size of a brd RAM disk made for the run; 0 when a block device is used.
     brd_size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendedCell:
+    """A cell that must not decide, because it failed old against old more often than promised."""
+
+    stratum: str
+    metric: str
+    # A sentence without a full stop.
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +72,30 @@ class Policy:
     claims: tuple[Claim, ...]
     # "revert" or "hold".
     on_stratum_failure: str
+    # Whether every host keeps its kernel and only reboots: old against old, to learn the noise.
+    aa: bool = False
+    # Performance metric -> tolerable change for the worse, as a share.
+    margins: Mapping[str, float] = field(default_factory=dict)
+    suspended: tuple[SuspendedCell, ...] = ()
 
 
-def policy_of(spec: RolloutSpec, bake_s: tuple[float, ...]) -> Policy:
-    """Return the policy that a checked spec describes; `bake_s` has one entry per planned wave."""
+def policy_of(
+    spec: RolloutSpec,
+    bake_s: tuple[float, ...],
+    *,
+    aa: bool = False,
+    ledger: Ledger | None = None,
+    strata: Iterable[str] = (),
+) -> Policy:
+    """Return the policy that a checked spec describes, with what the ledger knows of the strata.
+
+    `bake_s` has one entry per planned wave. With `aa` nothing is claimed, because nothing changes.
+    """
     workload = spec.workloads.swap_mount
     assert workload is not None, "a checked spec has a workload"
     device = workload.device
     limits = spec.limits
+    known = ledger or Ledger()
     return Policy(
         max_in_flight=limits.max_in_flight,
         stage_timeout_s=limits.stage_timeout_s,
@@ -78,16 +111,38 @@ def policy_of(spec: RolloutSpec, bake_s: tuple[float, ...]) -> Policy:
         repetitions=workload.repetitions,
         warmups=workload.warmups,
         bake_s=bake_s,
-        claims=tuple(
-            Claim(
-                metric=claim.metric,
-                unit=claim.unit,
-                at_least=claim.saves_at_least,
-                confidence=claim.confidence,
-                extrapolate=claim.extrapolate == "swap_size",
-                on_refuted=claim.on_refuted,
-            )
-            for claim in spec.claims
-        ),
+        claims=() if aa else _claims(spec, known, sorted(set(strata))),
         on_stratum_failure=spec.on_stratum_failure,
+        aa=aa,
+        margins=margins_of(spec),
+        suspended=tuple(
+            SuspendedCell(stratum=stratum, metric=metric, why=why)
+            for (stratum, metric), why in suspensions(known.judgements).items()
+        ),
     )
+
+
+def _claims(spec: RolloutSpec, ledger: Ledger, strata: Iterable[str]) -> tuple[Claim, ...]:
+    return tuple(
+        Claim(
+            metric=claim.metric,
+            unit=claim.unit,
+            at_least=claim.saves_at_least,
+            confidence=claim.confidence,
+            extrapolate=claim.extrapolate == "swap_size",
+            on_refuted=claim.on_refuted,
+            sigma_host=_learned_sigma_host(ledger, strata, claim.metric),
+        )
+        for claim in spec.claims
+    )
+
+
+def _learned_sigma_host(ledger: Ledger, strata: Iterable[str], metric: str) -> Mapping[str, float]:
+    """Return the strata where enough hosts were seen. A reboot's change holds the runs' own error too: it is wide."""
+    found = {}
+    for stratum in strata:
+        changes = differences(old_against_old(cell_boots(ledger, stratum, metric)))
+        noise = learn(changes, METRICS[metric].sigma_host)
+        if noise.hosts:
+            found[stratum] = noise.sigma
+    return found

@@ -12,6 +12,7 @@ from controller.domain.events import (
     HostsAdmitted,
     PlannedHost,
     RevertStarted,
+    RolloutCompleted,
     RolloutEnded,
     RolloutEvent,
     RolloutPaused,
@@ -33,6 +34,7 @@ class State(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"  # admits no host; hosts in flight finish their journey
     PROMOTED = "promoted"
+    COMPLETED = "completed"  # an A/A rollout has measured every host; no kernel was changed
     ABORTING = "aborting"
     ABORTED = "aborted"
     REVERTING = "reverting"
@@ -42,16 +44,17 @@ class State(StrEnum):
 
 _MOST_FAILURES = 100
 
-ENDED_STATES = frozenset({State.PROMOTED, State.ABORTED, State.REVERTED, State.REVERT_INCOMPLETE})
+ENDED_STATES = frozenset({State.PROMOTED, State.COMPLETED, State.ABORTED, State.REVERTED, State.REVERT_INCOMPLETE})
 
 # state -> the states that may follow.
 FOLLOWING: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.RUNNING, State.ABORTED}),
-    State.RUNNING: frozenset({State.PAUSED, State.PROMOTED, State.ABORTING, State.REVERTING}),
+    State.RUNNING: frozenset({State.PAUSED, State.PROMOTED, State.COMPLETED, State.ABORTING, State.REVERTING}),
     State.PAUSED: frozenset({State.RUNNING, State.ABORTING, State.REVERTING}),
     State.ABORTING: frozenset({State.ABORTED, State.REVERTING, State.REVERT_INCOMPLETE}),
     State.REVERTING: frozenset({State.REVERTED, State.REVERT_INCOMPLETE}),
     State.PROMOTED: frozenset({State.REVERTING}),
+    State.COMPLETED: frozenset(),
     State.ABORTED: frozenset({State.REVERTING}),
     State.REVERTED: frozenset(),
     State.REVERT_INCOMPLETE: frozenset({State.REVERTING}),
@@ -134,6 +137,8 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
             return replace(_to(state, State.PAUSED), reason=event.reason)
         case RolloutPromoted():
             return replace(_to(state, State.PROMOTED), reason=event.reason, ended_at=event.at)
+        case RolloutCompleted():
+            return replace(_to(state, State.COMPLETED), reason=event.reason, ended_at=event.at)
         case AbortStarted():
             return replace(_to(state, State.ABORTING), reason=event.reason)
         case RevertStarted():

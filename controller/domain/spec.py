@@ -60,6 +60,8 @@ class RolloutSpec:
     waves: tuple[Wave, ...]
     workloads: Workloads
     claims: tuple[Claim, ...]
+    # Performance metric -> margin as a share, where it is not the default.
+    margins: Mapping[str, float]
     controls: Controls
     design: str
     limits: Limits
@@ -107,6 +109,7 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         waves=body.waves,
         workloads=body.workloads,
         claims=body.claims,
+        margins=body.margins,
         controls=body.controls,
         design=body.design,
         limits=body.limits,

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from controller.domain.spec_units import Duration, PositiveDuration, Size
+from controller.domain.spec_units import Duration, Percent, PositiveDuration, Size
 from controller.gate.metrics import METRICS
+from controller.gate.priors import PRIORS, Role
 
 Architecture = Literal["x86_64", "arm64"]
 
@@ -261,6 +262,9 @@ class Body(_Model):
     waves: Annotated[tuple[Wave, ...], Field(min_length=1, max_length=100)] = (Wave(per_stratum=1), Wave(rest=True))
     workloads: Workloads
     claims: tuple[Claim, ...] = Field(default=(), alias="claim")
+    # Performance metric -> the change for the worse that you would accept to keep the kernel ("3 %"); metrics that are
+    # not named take their default.
+    margins: Mapping[Text, Percent] = Field(default_factory=dict)
     controls: Controls = Controls()
     design: Design = "before_after"
     limits: Limits = Limits()
@@ -302,3 +306,10 @@ def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if getattr(body.workloads, metric.workload) is None:
             yield ("claim", index, "metric"), f"needs workloads.{metric.workload}, which measures it"
         seen.add(claim.metric)
+    for name in body.margins:
+        prior = PRIORS.get(name)
+        if prior is None or prior.role is Role.EXPLAIN or not prior.workload:
+            known = ", ".join(sorted(name for name, one in PRIORS.items() if one.workload and one.margin))
+            yield ("margins", name), f"is no performance metric with a margin; there are {known}"
+        elif getattr(body.workloads, prior.workload, None) is None:
+            yield ("margins", name), f"needs workloads.{prior.workload}, which measures it"

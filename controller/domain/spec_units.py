@@ -1,5 +1,6 @@
-"""Durations and sizes as people write them ("90s", "1h30m", "1TiB") and as the code counts them (seconds, bytes)."""
+"""Durations, sizes and shares as people write them ("90s", "1TiB", "3 %") and as the code counts them."""
 
+import math
 import re
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,8 @@ _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 _DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|TiB|PiB)")
 MAX_DURATION_S: Final = 90 * 86_400.0
+# A margin beyond this is none.
+MAX_PERCENT: Final = 100.0
 
 
 def duration_s(value: Any) -> float:
@@ -31,6 +34,21 @@ def size_bytes(value: Any) -> int:
     return int(float(match[1]) * _BYTES[match[2]])
 
 
+def percent_share(value: Any) -> float:
+    """Return "3 %" as 0.03 and a ratio such as 1.03 as 0.03; raises ValueError for anything else."""
+    share = math.nan
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            share = float(value.strip()[:-1]) / 100
+        except ValueError:
+            share = math.nan
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 1:
+        share = value - 1
+    if not 0 < share <= MAX_PERCENT / 100:
+        raise ValueError('must be a percentage such as "3 %" or a ratio above 1 such as 1.03, at most 100 %')
+    return share
+
+
 Duration = Annotated[
     float,
     BeforeValidator(duration_s),
@@ -47,4 +65,8 @@ Size = Annotated[
     Field(ge=2**20),
     BeforeValidator(size_bytes),
     WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["64GiB", "1TiB"]}),
+]
+Percent = Annotated[
+    float,
+    BeforeValidator(percent_share, json_schema_input_type=str | float),
 ]

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from controller.gate.benefit import Benefit, HostValues, Saving, fleet_total, implausible, judge_benefit
@@ -15,6 +16,8 @@ from controller.gate.verdict import CellVerdict, ClaimState, Verdict
 
 # The claimed metric that the structure sizes explain.
 _EXPLAINED: Final = "swap_mount.cost"
+# Old against old: two-sided, so that one cell in a hundred is called changed by mistake.
+STEADY_CONFIDENCE: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +47,12 @@ def claim_cell(
     """Judge one claim in one stratum; `hosts` sorted by name. Also returns remarks that decide nothing."""
     metric = METRICS[claim.metric]
     measured = [_measure(metric, claim, host) for host in hosts]
-    benefit = _benefit(metric, claim, [one.values for one in measured])
-    problem = next((one.problem for one in measured if one.problem), "") or _shortage(plan, stratum, measured)
+    benefit = _benefit(metric, claim, stratum, [one.values for one in measured])
+    required = max(1, plan.required_hosts.get(stratum, 1))
+    problem = next((one.problem for one in measured if one.problem), "")
+    problem = problem or _shortage(required, plan.repetitions, measured)
+    if why := plan.suspended.get((stratum, metric.name)):
+        problem = f"the cell is suspended: {why}"
     state = ClaimState.OPEN if problem else benefit.state
     if state is ClaimState.CONFIRMED:
         verdict = Verdict.PASS
@@ -73,8 +80,45 @@ def claim_cell(
 def host_savings(claim: ClaimPlan, hosts: Iterable[HostEvidence]) -> Mapping[str, Saving]:
     """Return each host's own saving; hosts without a usable run on both sides are left out."""
     metric = METRICS[claim.metric]
-    values = [_measure(metric, claim, host).values for host in hosts]
-    return dict(_benefit(metric, claim, values).hosts)
+    found: dict[str, Saving] = {}
+    for stratum, members in groupby(sorted(hosts, key=_stratum), key=_stratum):
+        values = [_measure(metric, claim, host).values for host in members]
+        found.update(_benefit(metric, claim, stratum, values).hosts)
+    return found
+
+
+def steady_cell(metric: Metric, stratum: str, hosts: Sequence[HostEvidence], repetitions: int) -> CellVerdict:
+    """Judge old against old: by the declared errors no saving may be seen, on either side; `hosts` sorted by name."""
+    nothing = ClaimPlan(metric=metric.name, at_least=0.0, confidence=STEADY_CONFIDENCE)
+    measured = [_measure(metric, nothing, host) for host in hosts]
+    benefit = _benefit(metric, nothing, stratum, [one.values for one in measured])
+    problem = next((one.problem for one in measured if one.problem), "")
+    problem = problem or _shortage(len(hosts), repetitions, measured) or benefit.doubt
+    saving = benefit.saving
+    if problem or saving is None:
+        verdict = Verdict.INCONCLUSIVE
+    else:
+        verdict = Verdict.PASS if saving.low <= 0 <= saving.high else Verdict.FAIL
+    told = "not measured"
+    if saving is not None:
+        told = (
+            f"old against old changed by {0.0 - saving.estimate:+.1f} {metric.unit} ({_percent(nothing)} interval "
+            f"{-saving.high:+.1f} … {-saving.low:+.1f}), {_host_count(len(benefit.hosts))}"
+        )
+    because = f" because {problem}" if problem else ""
+    return CellVerdict(
+        stratum=stratum,
+        metric=metric.name,
+        verdict=verdict,
+        # Of the change: more is worse.
+        estimate=0.0 - saving.estimate if saving else None,
+        low=-saving.high if saving else None,
+        high=-saving.low if saving else None,
+        bound=0.0,
+        hosts=len(benefit.hosts),
+        unit=metric.unit,
+        sentence=f"{stratum} {metric.name}: {told}. {verdict.name}{because}.",
+    )
 
 
 def fleet_totals(plan: GatePlan, evidence: Sequence[HostEvidence]) -> tuple[FleetTotal, ...]:
@@ -101,8 +145,12 @@ def fleet_totals(plan: GatePlan, evidence: Sequence[HostEvidence]) -> tuple[Flee
     return tuple(totals)
 
 
-def _benefit(metric: Metric, claim: ClaimPlan, values: Sequence[HostValues]) -> Benefit:
-    sigma_host = metric.sigma_host if claim.sigma_host is None else claim.sigma_host
+def _stratum(host: HostEvidence) -> str:
+    return host.stratum
+
+
+def _benefit(metric: Metric, claim: ClaimPlan, stratum: str, values: Sequence[HostValues]) -> Benefit:
+    sigma_host = dict(claim.sigma_host).get(stratum, metric.sigma_host)
     return judge_benefit(values, claim=claim.at_least, sigma_host=sigma_host, confidence=claim.confidence)
 
 
@@ -150,16 +198,15 @@ def _values(metric: Metric, runs: Sequence[Run], side: Side, sigma: float) -> tu
     return tuple(sorted(seen.values())), problem
 
 
-def _shortage(plan: GatePlan, stratum: str, measured: Sequence[_Measured]) -> str:
+def _shortage(required: int, repetitions: int, measured: Sequence[_Measured]) -> str:
     """Return what is missing for a decision; empty when enough is there."""
-    required = max(1, plan.required_hosts.get(stratum, 1))
     complete = 0
     for one in measured:
         fewest = min(len(one.values.old), len(one.values.new))
-        complete += fewest >= plan.repetitions
+        complete += fewest >= repetitions
     if complete >= required:
         return ""
-    return f"{complete} of {required} hosts have {plan.repetitions} runs on both kernels"
+    return f"{complete} of {required} hosts have {repetitions} runs on both kernels"
 
 
 def _told(metric: Metric, claim: ClaimPlan, benefit: Benefit, problem: str, state: ClaimState) -> str:
@@ -169,12 +216,16 @@ def _told(metric: Metric, claim: ClaimPlan, benefit: Benefit, problem: str, stat
     if state is ClaimState.OPEN:
         problem = problem or "the interval contains the claim"
     saving = benefit.saving
-    hosts = "1 host" if len(benefit.hosts) == 1 else f"{len(benefit.hosts)} hosts"
+    hosts = _host_count(len(benefit.hosts))
     return (
         f"saves {saving.estimate:.1f} {metric.unit} ({_percent(claim)} interval {saving.low:.1f} … "
         f"{saving.high:.1f}, {claimed}), {hosts}, {benefit.old_runs} + {benefit.new_runs} runs. "
         f"{state.value.upper()}{f' because {problem}' if problem else ''}."
     )
+
+
+def _host_count(count: int) -> str:
+    return "1 host" if count == 1 else f"{count} hosts"
 
 
 def _percent(claim: ClaimPlan) -> str:

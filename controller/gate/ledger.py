@@ -1,11 +1,13 @@
-"""What old-vs-old rollouts teach: the noise of a host's change, and whether the gate keeps its promise on a cell.
+"""What old-vs-old measurements teach: the noise of a host's change, and whether the gate keeps its promise on a cell.
 
 Pure arithmetic on the ledger's rows; where they are kept is somebody else's business.
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from scipy.stats import binom, chi2
@@ -17,17 +19,82 @@ FEWEST_CHANGES: Final = 8
 UPPER_CONFIDENCE: Final = 0.80
 # A cell is suspended when its count of false reverts would be this improbable at the promised rate.
 SUSPENSION: Final = 0.001
+# Only the newest judgements of a cell count, so that a rig that was mended can show it.
+NEWEST_JUDGEMENTS: Final = 100
 # Makes the median absolute deviation a standard deviation under normal errors: 1/Φ⁻¹(3/4).
 MAD_SCALE: Final = 1.4826
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What one host showed of one metric under one boot."""
+
+    host: str
+    stratum: str
+    metric: str
+    # Of the rollout that measured it: unique for ever.
+    rollout: str
+    # uname -r.
+    release: str
+    boot_id: str
+    # Seconds since the Unix epoch.
+    at: float
+    # Median of the measured runs, in the metric's unit, and their number.
+    value: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """How one old-vs-old comparison of a cell was judged."""
+
+    stratum: str
+    metric: str
+    rollout: str
+    at: float
+    # The promised rate of false reverts.
+    alpha: float
+    # Whether it was called worse, which old against old never is.
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What is known so far, in any order."""
+
+    boots: tuple[Boot, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """The standard deviation of one host's old-vs-old change, in log units."""
+    """A standard deviation of one host's change: in log units, or in the metric's unit where differences are taken."""
 
     sigma: float
     # Hosts it was learned from; 0 for a prior.
     hosts: int
+
+
+def old_against_old(boots: Iterable[Boot]) -> Mapping[str, tuple[float, float]]:
+    """Return each host's newest two neighbouring boots under one kernel: host -> (earlier value, later value)."""
+    return dict(_newest(boots, lambda first, second: first.release == second.release))
+
+
+def old_against_new(boots: Iterable[Boot]) -> Mapping[str, tuple[float, float]]:
+    """Return each host's newest change of kernel within one rollout: host -> (value before, value after)."""
+    return dict(
+        _newest(boots, lambda first, second: first.release != second.release and first.rollout == second.rollout)
+    )
+
+
+def log_changes(pairs: Mapping[str, tuple[float, float]]) -> tuple[float, ...]:
+    """Return the hosts' log ratios; a value that is not positive gives none."""
+    return tuple(math.log(second / first) for first, second in pairs.values() if first > 0 and second > 0)
+
+
+def differences(pairs: Mapping[str, tuple[float, float]]) -> tuple[float, ...]:
+    """Return the hosts' differences in the metric's unit."""
+    return tuple(second - first for first, second in pairs.values())
 
 
 def learn(changes: Sequence[float], prior: float) -> Noise:
@@ -40,19 +107,22 @@ def learn(changes: Sequence[float], prior: float) -> Noise:
     count = len(usable)
     if count < FEWEST_CHANGES:
         return Noise(sigma=prior, hosts=0)
-    mean = math.fsum(usable) / count
-    deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in usable) / (count - 1))
     middle = _median(usable)
     robust = MAD_SCALE * _median(sorted(abs(one - middle) for one in usable))
     wide = math.sqrt((count - 1) / float(chi2.ppf(1 - UPPER_CONFIDENCE, count - 1)))
-    sigma = max(deviation, robust) * wide
+    sigma = max(_deviation(usable), robust) * wide
     # A meter that never moves is no meter; the prior stands.
     return Noise(sigma=sigma, hosts=count) if sigma > 0 else Noise(sigma=prior, hosts=0)
 
 
-def combined(change: Noise, host_kernel_sd: float) -> float:
-    """Return σ for a plan: the old-vs-old noise and the part by which a new kernel moves single hosts."""
-    return math.hypot(change.sigma, host_kernel_sd)
+def learn_host_kernel(old: Sequence[float], new: Sequence[float], prior: float) -> Noise:
+    """Return by how much a kernel's effect differs between hosts: what changes of kernel vary more than reboots do."""
+    usable_old = [change for change in old if math.isfinite(change)]
+    usable_new = [change for change in new if math.isfinite(change)]
+    if min(len(usable_old), len(usable_new)) < FEWEST_CHANGES:
+        return Noise(sigma=prior, hosts=0)
+    excess = _deviation(usable_new) ** 2 - _deviation(usable_old) ** 2
+    return Noise(sigma=math.sqrt(max(0.0, excess)), hosts=len(usable_new))
 
 
 def suspended(false_reverts: int, judgements: int, alpha: float) -> str:
@@ -64,6 +134,42 @@ def suspended(false_reverts: int, judgements: int, alpha: float) -> str:
         f"{false_reverts} of {judgements} old-vs-old judgements failed, {false_reverts / judgements:.1%} where "
         f"{alpha:.2%} was promised"
     )
+
+
+def suspensions(judgements: Iterable[Judgement]) -> Mapping[tuple[str, str], str]:
+    """Return why cells must not decide any more: (stratum, metric) -> sentence."""
+    cells: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for one in judgements:
+        cells[one.stratum, one.metric].append(one)
+    found = {}
+    for cell, own in sorted(cells.items()):
+        newest = sorted(own, key=lambda one: (one.at, one.rollout))[-NEWEST_JUDGEMENTS:]
+        # The promise may have changed over time; the loosest one is what the others are held against.
+        why = suspended(sum(one.failed for one in newest), len(newest), max(one.alpha for one in newest))
+        if why:
+            found[cell] = why
+    return found
+
+
+_Wanted = Callable[[Boot, Boot], bool]
+
+
+def _newest(boots: Iterable[Boot], wanted: _Wanted) -> Iterator[tuple[str, tuple[float, float]]]:
+    by_host: dict[str, list[Boot]] = defaultdict(list)
+    for boot in boots:
+        by_host[boot.host].append(boot)
+    for host, own in sorted(by_host.items()):
+        ordered = sorted(own, key=lambda boot: (boot.at, boot.boot_id))
+        for first, second in reversed(list(pairwise(ordered))):
+            # Two measurements of one boot say nothing about what a boot changes.
+            if first.boot_id != second.boot_id and wanted(first, second):
+                yield host, (first.value, second.value)
+                break
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (len(values) - 1))
 
 
 def _median(ordered: Sequence[float]) -> float:

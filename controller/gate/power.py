@@ -132,13 +132,16 @@ def contrast_sigma(
     For two arms that of one *treated* host's change. The parts of boots and runs are independent on each side.
     """
     side = (boot_sd**2 + run_sd**2 * median_variance(runs)) * median_variance(boots)
-    change = 2 * side
-    if design is Design.PAIRS:
-        return math.sqrt(2 * change + host_kernel_sd**2)
-    if design is Design.ABBA:
-        # Two boots a side, averaged; each has its own runs.
-        return math.sqrt(boot_sd**2 + run_sd**2 * median_variance(runs) + host_kernel_sd**2)
-    return math.sqrt(change + host_kernel_sd**2)
+    return design_sigma(design, change_sd=math.sqrt(2 * side), host_kernel_sd=host_kernel_sd)
+
+
+def design_sigma(design: Design, *, change_sd: float, host_kernel_sd: float) -> float:
+    """Return σ of one contrast from that of a host's old-vs-old change and of a kernel's effect between hosts.
+
+    A pair subtracts the partner's change; an ABBA cycle averages two boots on each side.
+    """
+    share = {Design.PAIRS: 2.0, Design.ABBA: 0.5}.get(design, 1.0)
+    return math.sqrt(share * change_sd**2 + host_kernel_sd**2)
 
 
 def median_variance(n: int) -> float:

@@ -11,10 +11,13 @@ from controller.domain.advance import advance
 from controller.domain.advance_attempt import resumed
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Temporary
-from controller.domain.events import AttemptEvent, Event, RolloutPaused
+from controller.domain.events import AttemptEvent, Event, RolloutPaused, WaveJudged
 from controller.domain.journey import Step
+from controller.domain.ledger import learnt
+from controller.domain.old_against_old import judgements
 from controller.domain.rollout import State
 from controller.domain.snapshot import NOTHING, Decision
+from controller.gate.ledger import Boot, Judgement
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit
 from controller.services.world import Key, World, folded
@@ -238,6 +241,8 @@ class Engine:
             events=events,
             effects=effects,
             report_id=report_id,
+            boots=self._boots(key, events),
+            judgements=self._judgements(key, events),
         )
         self.world.rehearse(key, events)
         try:
@@ -256,6 +261,16 @@ class Engine:
         self._wake.set()
         await self.touch()
         return True
+
+    def _boots(self, key: Key, events: tuple[Event, ...]) -> tuple[Boot, ...]:
+        if not key.host:
+            return ()
+        attempt = self.world.attempts[key.uid][key.host]
+        return tuple(boot for event in events for boot in learnt(attempt, event))
+
+    def _judgements(self, key: Key, events: tuple[Event, ...]) -> tuple[Judgement, ...]:
+        judged = [event for event in events if isinstance(event, WaveJudged)]
+        return tuple(one for event in judged for one in judgements(self.world.rollouts[key.uid], event))
 
     def _replace(self, stream: str, effects: tuple[Effect, ...]) -> None:
         for command_id in self._streams.pop(stream, ()):

@@ -12,14 +12,15 @@ from controller.domain.journey import Step
 from controller.domain.policy import policy_of
 from controller.domain.rollout import FOLLOWING, Rollout, State
 from controller.services.loop import Engine
-from controller.services.planning import Prepared, prepare
+from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
 from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.hosts import host_view, select_hosts
-from controller.views.models import ExplanationView, HostView, PlanView, ReportView, RolloutView
+from controller.views.ledger import ledger_view
+from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
 from controller.views.plan import plan_view
 from controller.views.replay import ReplayView
 from controller.views.report import report
@@ -54,13 +55,13 @@ class Operations:
             raise NotFound(f"no host {name} has enrolled; `kernroll hosts list` shows those that have")
         return host_view(world.hosts[name], world.active_attempt(name))
 
-    async def plan(self, spec_yaml: str, file_name: str) -> PlanView:
+    async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
-        return _plan_view(await prepare(spec_yaml, file_name, self._engine.world, self._kernels))
+        return _plan_view(await prepare(spec_yaml, file_name, self._known(), aa=aa))
 
-    async def start(self, spec_yaml: str, file_name: str, by: str) -> RolloutView:
-        """Start a rollout; raises Conflict with every blocker."""
-        prepared = await prepare(spec_yaml, file_name, self._engine.world, self._kernels)
+    async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
+        """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""
+        prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
         if prepared.all_blockers:
             listed = "".join(f"\n  - {blocker}" for blocker in prepared.all_blockers)
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
@@ -77,7 +78,7 @@ class Operations:
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
             bake_s=bake_s,
             by=by,
-            policy=policy_of(prepared.spec, bake_s),
+            policy=policy_of(prepared.spec, bake_s, aa=aa, ledger=prepared.ledger, strata=sorted(prepared.plan.strata)),
         )
 
         def decide() -> tuple[Event, ...]:
@@ -147,10 +148,20 @@ class Operations:
         events: list[tuple[str, Event]] = [(one.stream, one.event) for one in logged]
         return report(rollout, self._attempts(rollout), events, self._engine.world.hosts)
 
-    async def replay(self, name: str, claims: Mapping[str, float]) -> ReplayView:
-        """Judge the rollout's log again, with these claims in place of its own; changes nothing."""
+    async def replay(self, name: str, claims: Mapping[str, float], margins: Mapping[str, float]) -> ReplayView:
+        """Judge the rollout's log again, with these claims and margins in place of its own; changes nothing."""
         rollout = self._find(name)
-        return replay(rollout, await self._store.events(rollout.uid), claims)
+        return replay(rollout, await self._store.events(rollout.uid), claims, margins)
+
+    async def ledger(self) -> LedgerView:
+        """Return what is known of the noise of measurements."""
+        world = self._engine.world
+        hosts = {host.stratum for host in world.hosts.values()}
+        planned = {one.stratum for uid in world.attempts for one in world.attempts[uid].values()}
+        return ledger_view(await self._store.ledger(sorted(hosts | planned)))
+
+    def _known(self) -> Known:
+        return Known(world=self._engine.world, kernels=self._kernels, store=self._store)
 
     def _find(self, name: str) -> Rollout:
         rollout = self._engine.world.by_name(name)
@@ -204,4 +215,12 @@ class Operations:
 
 
 def _plan_view(prepared: Prepared) -> PlanView:
-    return plan_view(prepared.spec, prepared.plan, prepared.kernels, blockers=prepared.blockers, notes=prepared.notes)
+    return plan_view(
+        prepared.spec,
+        prepared.plan,
+        prepared.kernels,
+        blockers=prepared.blockers,
+        notes=prepared.notes,
+        cells=planned_cells(prepared),
+        aa=prepared.aa,
+    )

@@ -2,15 +2,29 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 from controller.domain import kernels as sources
 from controller.domain.errors import KernrollError
+from controller.domain.journey import Role
 from controller.domain.kernels import Kernel
+from controller.domain.performance import margins_of, performance_metrics
 from controller.domain.selection import HostCandidate, WavePlan, plan_waves
-from controller.domain.spec import KernelSource, RolloutSpec, parse_spec
-from controller.services.ports import Kernels
+from controller.domain.spec import Controls, KernelSource, RolloutSpec, parse_spec
+from controller.gate.fleet_power import cell_noise
+from controller.gate.ledger import Ledger, suspensions
+from controller.gate.priors import Role as PriorRole
+from controller.services.ports import Kernels, Store
 from controller.services.world import World
+from controller.views.models import PlannedCellView
+from controller.views.power import planned_cell
+
+_AA_NOTE = (
+    "Old against old: every host is measured, reboots into its own kernel and is measured again. The new kernel is "
+    "staged and never booted."
+)
+_AA_NAME_CHARACTERS = 56
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +37,10 @@ class Prepared:
     # Beyond the plan's own.
     blockers: tuple[str, ...]
     notes: tuple[str, ...]
+    # What is known of the strata's noise.
+    ledger: Ledger
+    # Old against old: every host keeps its kernel.
+    aa: bool
 
     @property
     def all_blockers(self) -> tuple[str, ...]:
@@ -30,10 +48,25 @@ class Prepared:
         return (*self.plan.blockers, *self.blockers)
 
 
-async def prepare(spec_yaml: str, file_name: str, world: World, kernels: Kernels) -> Prepared:
-    """Return what the spec means for the hosts known now. Raises InvalidInput for a bad spec."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a plan is made from, beside the spec."""
+
+    world: World
+    kernels: Kernels
+    store: Store
+
+
+async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = False) -> Prepared:
+    """Return what the spec means for the hosts known now. Raises InvalidInput for a bad spec.
+
+    With `aa` every host is a control host: it keeps its kernel, and the rollout has a name of its own.
+    """
+    world = known.world
     spec = parse_spec(spec_yaml, file_name)
-    plan = plan_waves(spec, candidates(world), _seed(spec, spec_yaml))
+    plan = plan_waves(replace(spec, controls=Controls()) if aa else spec, candidates(world), _seed(spec, spec_yaml))
+    if aa:
+        spec, plan = replace(spec, name=_aa_name(spec.name, world)), _keeping_kernels(plan)
     needed = sorted({planned.architecture for wave in plan.waves for planned in wave.hosts})
     found: dict[str, Kernel] = {}
     blockers: list[str] = []
@@ -41,7 +74,7 @@ async def prepare(spec_yaml: str, file_name: str, world: World, kernels: Kernels
         if architecture not in needed:
             continue
         try:
-            found[architecture] = await kernels.resolve(kernel_source(source), architecture)
+            found[architecture] = await known.kernels.resolve(kernel_source(source), architecture)
         except KernrollError as error:
             blockers.append(f"spec.kernels.{architecture}: {error}")
     if world.by_name(spec.name) is not None:
@@ -51,8 +84,49 @@ async def prepare(spec_yaml: str, file_name: str, world: World, kernels: Kernels
         plan=plan,
         kernels=found,
         blockers=tuple(blockers),
-        notes=tuple(_already_there(world, plan, found)),
+        notes=(_AA_NOTE,) if aa else tuple(_already_there(world, plan, found)),
+        ledger=await known.store.ledger(sorted(plan.strata)),
+        aa=aa,
     )
+
+
+def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:
+    """Return what the fleet can see of every performance metric, by stratum and metric."""
+    metrics, margins = performance_metrics(prepared.spec), margins_of(prepared.spec)
+    strata = prepared.plan.strata
+    # Completion is a critical cell of every stratum too.
+    critical = len(strata) * (1 + sum(prior.role is PriorRole.CRITICAL for prior in metrics))
+    why = suspensions(prepared.ledger.judgements)
+    workload = prepared.spec.workloads.swap_mount
+    runs = workload.repetitions if workload is not None else 1
+    return tuple(
+        planned_cell(
+            stratum,
+            prior,
+            margin=margins[prior.name],
+            noise=cell_noise(prepared.ledger, stratum, prior, runs),
+            hosts=hosts,
+            cells=max(1, critical),
+            suspended=why.get((stratum, prior.name), ""),
+        )
+        for stratum, hosts in sorted(strata.items())
+        for prior in metrics
+    )
+
+
+def _aa_name(name: str, world: World) -> str:
+    """Return the first free name for an old-vs-old rollout of a spec: NAME-aa, NAME-aa-2, …"""
+    taken = {rollout.name for rollout in world.rollouts.values()}
+    # A name has at most 63 characters.
+    base = f"{name[:_AA_NAME_CHARACTERS].rstrip('-')}-aa"
+    return next(one for number in count(1) if (one := base if number == 1 else f"{base}-{number}") not in taken)
+
+
+def _keeping_kernels(plan: WavePlan) -> WavePlan:
+    waves = tuple(
+        replace(wave, hosts=tuple(replace(host, role=Role.CONTROL) for host in wave.hosts)) for wave in plan.waves
+    )
+    return replace(plan, waves=waves)
 
 
 def candidates(world: World) -> list[HostCandidate]:

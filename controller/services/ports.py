@@ -10,6 +10,7 @@ from controller.domain.delivery import DeliveryStatus
 from controller.domain.effects import AgentEffect, Effect
 from controller.domain.hosts import Host
 from controller.domain.kernels import Kernel, KernelSource
+from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
 
@@ -111,6 +112,9 @@ class Store(Protocol):
 
     async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
         """Return everything recorded about one rollout and its hosts, oldest first."""
+
+    async def ledger(self, strata: Sequence[str]) -> Ledger:
+        """Return what is known of the noise in these strata; of each, the newest rows when there are very many."""
 
     async def save_host(self, host: Host) -> None:
         """Insert or replace one host's record."""

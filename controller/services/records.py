@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from controller.domain.effects import Effect
 from controller.domain.events import Event
 from controller.domain.hosts import Host
+from controller.gate.ledger import Boot, Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,9 @@ class Commit:
     effects: tuple[Effect, ...] | None = None
     # Set when an agent's report is being recorded: the same report is never recorded twice.
     report_id: str = ""
+    # What this teaches the gate about the noise of measurements.
+    boots: tuple[Boot, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,16 +14,22 @@ from controller.services.world import World, key_of_stream
 from controller.views.replay import ReplayView, replay_view
 
 
-def replay(rollout: Rollout, logged: Sequence[Logged], claims: Mapping[str, float]) -> ReplayView:
-    """Judge every wave again as of its moment, with `claims` (metric -> saving) in place of the rollout's own.
+def replay(
+    rollout: Rollout, logged: Sequence[Logged], claims: Mapping[str, float], margins: Mapping[str, float]
+) -> ReplayView:
+    """Judge every wave again as of its moment, with other `claims` (metric -> saving) and `margins` (metric -> share).
 
-    Raises InvalidInput for a metric that the rollout claims nothing of.
+    Raises InvalidInput for a metric that the rollout claims nothing of, or that has no margin in it.
     """
-    policy = _changed(rollout, claims)
+    policy = _with_margins(rollout, _with_claims(rollout, claims), margins)
     changes = [
         f"{claim.metric}: claim ≥ {claims[claim.metric]:g} {claim.unit} instead of ≥ {claim.at_least:g}"
         for claim in rollout.policy.claims
         if claim.metric in claims
+    ]
+    changes += [
+        f"{metric}: margin {margin * 100:g} % instead of {rollout.policy.margins[metric] * 100:g} %"
+        for metric, margin in sorted(margins.items())
     ]
     world = World()
     waves: list[tuple[WaveJudged, WaveJudged]] = []
@@ -36,7 +42,17 @@ def replay(rollout: Rollout, logged: Sequence[Logged], claims: Mapping[str, floa
     return replay_view(rollout.name, changes, waves)
 
 
-def _changed(rollout: Rollout, claims: Mapping[str, float]) -> Policy:
+def _with_margins(rollout: Rollout, policy: Policy, margins: Mapping[str, float]) -> Policy:
+    for metric, margin in margins.items():
+        if metric not in policy.margins:
+            listed = ", ".join(sorted(policy.margins)) or "none"
+            raise InvalidInput(f"--margin: {rollout.name} has no margin for {metric}; there are {listed}")
+        if not 0 < margin <= 1:
+            raise InvalidInput(f"--margin: {metric} must be more than 0 % and at most 100 % (got {margin * 100:g} %)")
+    return replace(policy, margins={**policy.margins, **margins})
+
+
+def _with_claims(rollout: Rollout, claims: Mapping[str, float]) -> Policy:
     known = {claim.metric for claim in rollout.policy.claims}
     for metric, at_least in claims.items():
         if metric not in known:

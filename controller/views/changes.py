@@ -32,7 +32,7 @@ def changes(before: RolloutView | None, after: RolloutView) -> Iterator[Change]:
             yield Change(subject=f"wave {wave.number}", text=wave.state)
     known = set(before.verdicts) if before else set()
     for verdict in after.verdicts:
-        if verdict not in known:
+        if verdict not in known and verdict.worth_a_line:
             yield Change(subject="verdict", text=verdict.sentence)
     if before is None or after.state != before.state:
         reason = f": {after.blocking_reason}" if after.terminal or after.state == "paused" else ""

@@ -48,6 +48,8 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
             return _stop(f"{rollout.name} is paused because {why}")
         case State.PROMOTED:
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
+        case State.COMPLETED:
+            return _stop(f"{rollout.name} is completed: {reason_text(rollout.reason)}")
         case _:
             caused = rollout.cause_host and cause is not None
             told = reason_text(rollout.reason)
@@ -142,6 +144,8 @@ def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str
             return f"kernroll rollout status {name} --watch"
         case State.PROMOTED:
             return f"kernroll rollout report {name}"
+        case State.COMPLETED:
+            return "kernroll gate ledger"
         case State.PAUSED if not failed:
             return f"kernroll rollout report {name}"
         case State.ABORTED if not failed:

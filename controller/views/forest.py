@@ -120,12 +120,14 @@ def forest_of_replay(view: ReplayView) -> ForestView:
 
 
 def _forest(title: str, action: str, sentence: str, verdicts: Sequence[VerdictView]) -> ForestView:
-    strata = sorted({one.stratum for one in verdicts})
-    worst = {name: max((one for one in verdicts if one.stratum == name), key=_rank) for name in strata}
+    # What is only told decides over no stratum.
+    deciding = [one for one in verdicts if one.role == MetricRole.CRITICAL.value]
+    strata = sorted({one.stratum for one in deciding})
+    worst = {name: max((one for one in deciding if one.stratum == name), key=_rank) for name in strata}
     return ForestView(
         title=title,
         action=action,
-        verdict=max(verdicts, key=_rank).verdict if verdicts else "NEED_MORE_DATA",
+        verdict=max(deciding, key=_rank).verdict if deciding else "NEED_MORE_DATA",
         sentence=sentence,
         strata=tuple(
             StratumLine(stratum=name, verdict=one.verdict, sentence=one.sentence) for name, one in worst.items()
@@ -190,7 +192,7 @@ def _verdict_row(one: VerdictView) -> ForestRow:
     return ForestRow(
         stratum=one.stratum,
         metric=one.metric,
-        role=MetricRole.CRITICAL.value,
+        role=one.role,
         verdict=one.verdict,
         symbol=SYMBOLS.get(one.verdict, "?"),
         claim=one.claim,

@@ -89,10 +89,17 @@ class VerdictView:
     sentence: str
     # None when there was nothing to estimate from.
     interval: IntervalView | None
-    # What was claimed; 0 when nothing was.
+    # What was claimed, or the margin; 0 when there is none.
     bound: float
     hosts: int
     unit: str
+    # "critical", or "told": decides nothing.
+    role: str = "critical"
+
+    @property
+    def worth_a_line(self) -> bool:
+        """Whether a short view shows it: what decides, and what is told with an answer."""
+        return self.role == "critical" or self.verdict not in ("NEED_MORE_DATA", "INCONCLUSIVE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +189,71 @@ class PlannedClaimView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDesignView:
+    """What one design takes for a cell's margin, and what it can see with the hosts there are."""
+
+    # "two_arms", "matched_pairs" or "abba".
+    design: str
+    # Control hosts included.
+    hosts_needed: int
+    # Treated hosts, pairs or cycles: what it takes, and what the stratum's hosts make.
+    blocks_needed: int
+    blocks_there: int
+    # The earliest look that can FAIL, in blocks; 0 when none can.
+    first_fail: int
+    # The smallest margin in percent that can be decided on; 0 when so few decide nothing.
+    detectable: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCellView:
+    """A performance metric in one stratum, before anything reboots."""
+
+    stratum: str
+    metric: str
+    role: str
+    # In percent: the tolerable change for the worse, and the deviation of a host's change between two boots.
+    margin: float
+    noise: float
+    # Hosts the noise was learned from; 0 when it is the prior.
+    noise_hosts: int
+    # Hosts of the stratum in this rollout.
+    hosts: int
+    # Why it must not decide; empty when it may.
+    suspended: str
+    designs: tuple[PlannedDesignView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCellView:
+    """What is known of one cell's noise."""
+
+    stratum: str
+    metric: str
+    # Boots measured, and hosts with two neighbouring boots under one kernel.
+    boots: int
+    hosts: int
+    # The deviation of one host's change that plans take, in `unit` ("%" or the metric's own).
+    noise: float
+    unit: str
+    # Hosts it was learned from; 0 when it is the prior.
+    noise_hosts: int
+    # Old-vs-old judgements, and those that called the old kernel worse.
+    judgements: int
+    false_reverts: int
+    # Why it must not decide; empty when it may.
+    suspended: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerView:
+    """What old-vs-old measurements have taught, by stratum and metric."""
+
+    cells: tuple[LedgerCellView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     """What a rollout would do."""
 
@@ -195,6 +267,10 @@ class PlanView:
     # Decided the order of hosts.
     seed: str
     host_count: int
+    # Old against old: every host keeps its kernel and only reboots.
+    aa: bool = False
+    # By stratum and metric.
+    cells: tuple[PlannedCellView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

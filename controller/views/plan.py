@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from controller.domain.kernels import Kernel
 from controller.domain.selection import WavePlan
 from controller.domain.spec import Claim, RolloutSpec
-from controller.views.models import PlannedClaimView, PlannedWaveView, PlanView
+from controller.views.models import PlannedCellView, PlannedClaimView, PlannedWaveView, PlanView
 from controller.views.rollout import kernel_views
 
 _REFUTED = {"pause": "pauses the rollout", "revert": "reverts the rollout"}
@@ -18,16 +18,20 @@ def plan_view(
     *,
     blockers: Iterable[str] = (),
     notes: Iterable[str] = (),
+    cells: Iterable[PlannedCellView] = (),
+    aa: bool = False,
 ) -> PlanView:
     """Return the plan; `blockers` and `notes` are sentences added to those of the waves, such as a missing kernel."""
     return PlanView(
         name=spec.name,
+        aa=aa,
+        cells=tuple(cells),
         waves=tuple(
             PlannedWaveView(number=wave.number, hosts=tuple(planned.host for planned in wave.hosts), bake_s=wave.bake_s)
             for wave in plan.waves
         ),
         kernels=kernel_views(kernels),
-        claims=tuple(_claim(claim) for claim in spec.claims),
+        claims=() if aa else tuple(_claim(claim) for claim in spec.claims),
         blockers=(*plan.blockers, *blockers),
         notes=(*plan.notes, *notes),
         seed=plan.seed,

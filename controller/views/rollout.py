@@ -85,6 +85,7 @@ def verdict_view(cell: JudgedCell) -> VerdictView:
         bound=cell.bound or 0.0,
         hosts=cell.hosts,
         unit=cell.unit,
+        role=cell.role,
     )
 
 

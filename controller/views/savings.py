@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from controller.domain.attempt import Attempt
-from controller.domain.judgement import gate_plan, host_evidence
+from controller.domain.evidence import gate_plan, host_evidence
 from controller.domain.rollout import Rollout
 from controller.gate.benefit import Saving
 from controller.gate.claims import host_savings
@@ -42,13 +42,13 @@ def host_saving(rollout: Rollout, attempt: Attempt) -> HostSaving | None:
     keys = tuple(
         (run.run_id, run.side, run.outcome, run.attempt, run.values.get(claim.metric)) for run in evidence.runs
     )
-    saving = _saving(claim, evidence.device_tib, keys)
+    saving = _saving(claim, attempt.stratum, evidence.device_tib, keys)
     return None if saving is None else HostSaving(interval=interval_view(saving), unit=METRICS[claim.metric].unit)
 
 
 # A watched rollout asks again for every host after every change of one.
 @lru_cache(maxsize=65_536)
-def _saving(claim: ClaimPlan, device_tib: float | None, keys: tuple[_RunKey, ...]) -> Saving | None:
+def _saving(claim: ClaimPlan, stratum: str, device_tib: float | None, keys: tuple[_RunKey, ...]) -> Saving | None:
     runs = tuple(
         Run(
             run_id=run_id,
@@ -59,7 +59,7 @@ def _saving(claim: ClaimPlan, device_tib: float | None, keys: tuple[_RunKey, ...
         )
         for run_id, side, outcome, attempt, value in keys
     )
-    return host_savings(claim, [HostEvidence(host="", stratum="", runs=runs, device_tib=device_tib)]).get("")
+    return host_savings(claim, [HostEvidence(host="", stratum=stratum, runs=runs, device_tib=device_tib)]).get("")
 
 
 def interval_view(saving: Saving) -> IntervalView:

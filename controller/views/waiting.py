@@ -43,6 +43,7 @@ _DEADLINES: dict[Step, str] = {
 
 _ENDED: dict[State, str] = {
     State.PROMOTED: "promoted",
+    State.COMPLETED: "completed",
     State.ABORTED: "aborted",
     State.REVERTED: "reverted",
     State.REVERT_INCOMPLETE: "revert incomplete",

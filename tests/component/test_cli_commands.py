@@ -102,6 +102,28 @@ def test_plan_prints_waves_and_blockers_and_tells_by_its_code(server: OperatorSe
     assert json.loads(capsys.readouterr().out)["blockers"] == ["a is not connected."]
 
 
+def test_plan_prints_what_the_fleet_can_see(server: OperatorServer, capsys: Captured) -> None:
+    design = pb.PlannedDesign(design="matched_pairs", hosts_needed=64, blocks_needed=32, blocks_there=1, first_fail=9)
+    cell = pb.PlannedCell(
+        stratum="arm64/vm", metric="swap_mount.swapoff_time", role="guard", margin=10, noise=7.9, hosts=3
+    )
+    cell.designs.append(design)
+    server.answers["PlanRollout"] = pb.Plan(name="x-aa", seed="s", host_count=3, aa=True, cells=[cell])
+    assert run(["rollout", "plan", str(SPEC), "--aa"]) == 0
+    assert server.requests[0].aa
+    out = " ".join(capsys.readouterr().out.split())
+    assert "swap_mount.swapoff_time (guard)" in out
+    assert "matched_pairs 64 hosts 3 9 nothing" in out
+    cell.suspended, cell.noise_hosts = "5 of 10 old-vs-old judgements failed", 12
+    cell.designs[0].detectable = 21.25
+    server.answers["PlanRollout"] = pb.Plan(name="x", cells=[cell])
+    assert run(["rollout", "plan", str(SPEC)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "(12 hosts)" in out
+    assert "21.2 %" in out
+    assert "Suspended: arm64/vm swap_mount.swapoff_time: 5 of 10 old-vs-old judgements failed." in out
+
+
 def test_start_shows_the_rollout(server: OperatorServer, capsys: Captured) -> None:
     server.answers["StartRollout"] = rollout(Step.BASELINE)
     assert run(["rollout", "start", str(SPEC)]) == 0

@@ -203,7 +203,7 @@ def replay_of(claims: dict[str, float]) -> pb.Replay:
     story = Story([["a"], ["b"]])
     story.run()
     logged = [Logged(number=1, stream=stream, revision=0, event=event) for stream, event in story.events]
-    return to_message(replay(story.rollout, logged, claims), pb.Replay)
+    return to_message(replay(story.rollout, logged, claims, {}), pb.Replay)
 
 
 def test_a_replay_is_told_with_its_code(server: OperatorServer, tmp_path: Path, capsys: Captured) -> None:
@@ -252,3 +252,28 @@ def test_a_plan_says_what_it_can_decide_before_anything_is_measured(tmp_path: Pa
     assert "user: one look at everything there is; below 7 blocks a stratum ranks cannot decide." in out
     assert run(["gate", "plan", str(tmp_path / "plan.json"), "--output", "json"]) == ExitCode.OK
     assert len(json.loads(capsys.readouterr().out)["sentences"]) >= 4
+
+
+def test_the_ledger_is_a_table_and_names_what_is_suspended(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["GetLedger"] = pb.Ledger()
+    assert run(["gate", "ledger"]) == ExitCode.OK
+    assert "kernroll rollout start FILE --aa" in " ".join(capsys.readouterr().out.split())
+    cell = pb.LedgerCell(
+        stratum="arm64/vm", metric="kernel_build.system_time", boots=40, hosts=20, noise=2.5, unit="%", noise_hosts=20
+    )
+    cell.judgements, cell.false_reverts, cell.suspended = 10, 5, "5 of 10 old-vs-old judgements failed"
+    server.answers["GetLedger"] = pb.Ledger(cells=[cell])
+    assert run(["gate", "ledger", "--output", "json"]) == ExitCode.OK
+    (found,) = json.loads(capsys.readouterr().out)["cells"]
+    assert (found["noise_hosts"], found["suspended"]) == (20, "5 of 10 old-vs-old judgements failed")
+    assert run(["gate", "ledger"]) == ExitCode.OK
+    assert "2.50 %" in capsys.readouterr().out
+
+
+def test_a_replay_may_take_another_margin(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ReplayGate"] = replay_of({})
+    assert run(["gate", "replay", "trial", "--margin", "swap_mount.swapoff_time=0.5%"]) == ExitCode.OK
+    assert dict(server.requests[-1].margins) == {"swap_mount.swapoff_time": pytest.approx(0.005)}
+    capsys.readouterr()
+    assert run(["gate", "replay", "trial", "--margin", "swap_mount.swapoff_time=half"]) == ExitCode.INPUT
+    assert "--margin: swap_mount.swapoff_time: must be a percentage" in capsys.readouterr().err

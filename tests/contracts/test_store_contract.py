@@ -26,6 +26,7 @@ from controller.domain.events import (
 from controller.domain.hosts import Host, SwapDevice
 from controller.domain.journey import Step, Trigger
 from controller.domain.policy import SwapMountTask
+from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services.ports import Store
 from controller.services.records import Commit, Enrolled, TokenGrant
 
@@ -180,6 +181,38 @@ async def test_events_of_one_rollout(store: Store) -> None:
         await store.commit(Commit(stream=stream, expected_revision=0, events=(HostSilent(at=1.0),)))
     assert [one.stream for one in await store.events("u")] == ["rollout/u", "attempt/u/h"]
     assert [one.stream for one in await store.events("u_")] == ["rollout/u_", "attempt/u_/h"]
+
+
+def boot_of(stratum: str, at: float) -> Boot:
+    return Boot(
+        host="h",
+        stratum=stratum,
+        metric="swap_mount.cost",
+        rollout="u",
+        release="7.0",
+        boot_id=f"b{at}",
+        at=at,
+        value=0.1 + 0.2,
+        runs=3,
+    )
+
+
+async def test_the_ledger_is_written_with_its_events_or_not_at_all(store: Store, reopen: Reopen) -> None:
+    first, second = boot_of("x86_64/vm", 1.0), boot_of("arm64/vm", 2.0)
+    judged = Judgement(stratum="x86_64/vm", metric="m", rollout="u", at=3.0, alpha=0.01, failed=True)
+    await store.commit(commit(0, HostSilent(at=1.0), boots=(first, second), judgements=(judged,)))
+    with pytest.raises(Conflict):
+        await store.commit(commit(0, HostSilent(at=2.0), boots=(first,)))
+    await store.commit(commit(1, HostSilent(at=3.0), boots=(boot_of("x86_64/vm", 4.0),)))
+    await store.close()
+    again = reopen()
+    await again.open()
+    known = await again.ledger(["x86_64/vm"])
+    assert known.boots == (first, boot_of("x86_64/vm", 4.0))
+    assert known.judgements == (judged,)
+    assert (await again.ledger(["arm64/vm", "arm64/vm", "nowhere"])).boots == (second,)
+    assert await again.ledger([]) == Ledger()
+    await again.close()
 
 
 async def test_hosts_are_kept_by_name(store: Store, reopen: Reopen) -> None:

@@ -116,20 +116,20 @@ class RealFleet:
         with OperatorClient(self.controller.address, client_dir=self.controller.client_dir, timeout_s=10.0) as client:
             yield client
 
-    def start(self, document: str) -> None:
-        """Start a rollout."""
+    def start(self, document: str, *, aa: bool = False) -> None:
+        """Start a rollout, old against old with `aa`."""
         with self.client() as client:
-            client.start_rollout(document, "test.yaml")
+            client.start_rollout(document, "test.yaml", aa=aa)
 
     def rollout(self) -> RolloutView:
         """Return the rollout as it is now."""
         with self.client() as client:
             return client.get_rollout(ROLLOUT)
 
-    def ended(self, timeout_s: float = ROLLOUT_S) -> RolloutView:
+    def ended(self, timeout_s: float = ROLLOUT_S, *, name: str = ROLLOUT) -> RolloutView:
         """Follow the rollout to its end."""
         with self.client() as client:
-            views = list(client.watch_rollout(ROLLOUT, timeout_s))
+            views = list(client.watch_rollout(name, timeout_s))
         assert views[-1].terminal, views[-1]
         return views[-1]
 

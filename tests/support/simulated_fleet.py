@@ -42,7 +42,9 @@ from controller.domain.events import (
 from controller.domain.hosts import Host
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
+from controller.domain.policy import policy_of
 from controller.domain.rollout import Rollout
+from controller.domain.spec import parse_spec
 from controller.services.world import Key, World
 
 UID = "u1"
@@ -81,6 +83,7 @@ class Simulation:
         max_in_flight: int = 2,
         on_refuted: str = "pause",
         spec: str = SPEC,
+        aa: bool = False,
     ) -> None:
         self.now = 1000.0
         self.world = World()
@@ -112,6 +115,7 @@ class Simulation:
                 waves=planned,
                 bake_s=(60.0,) * len(waves),
                 by="test",
+                policy=policy_of(parse_spec(text, "trial"), (60.0,) * len(waves), aa=True) if aa else None,
             ),
         )
         self.record(Key(UID), RolloutStarted(at=self.now, by="test"))

@@ -66,7 +66,11 @@ def test_a_rollout_shows_its_claim_as_a_saving(rollout: ForestView) -> None:
     (savings, survival) = rollout.panels
     assert (savings.scale, savings.more_is_better) == ("saving, MiB/TiB", True)
     assert [(line.kind, line.value) for line in savings.rows[0].lines] == [("zero", 0.0), ("claim", 230.4)]
-    assert [row.metric for row in survival.rows] == ["survival"]
+    assert [(row.metric, row.role) for row in survival.rows] == [
+        ("survival", "critical"),
+        ("swap_mount.swapoff_time", "told"),
+        ("swap_mount.swapon_time", "told"),
+    ]
     assert rollout.verdict == "PASS"
 
 

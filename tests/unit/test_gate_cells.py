@@ -7,7 +7,7 @@ import pytest
 
 from controller.gate.cells import CellPlan, Design, Method, judge_cells
 from controller.gate.family import FamilyCell, holm_fails, rejects
-from controller.gate.ledger import Noise, combined, learn, suspended
+from controller.gate.ledger import Noise, learn, suspended
 from controller.gate.power import (
     contrast_sigma,
     detectable,
@@ -255,7 +255,6 @@ def test_a_ledger_replaces_the_prior_when_it_has_enough() -> None:
     assert learn(changes[::-1], 0.05) == learned
     assert learn([0.0] * 20, 0.05).hosts == 0
     assert learn([*changes, float("nan"), float("inf")], 0.05) == learned
-    assert combined(Noise(sigma=0.03, hosts=9), 0.04) == pytest.approx(0.05)
 
 
 def test_a_cell_that_breaks_its_promise_is_suspended() -> None:

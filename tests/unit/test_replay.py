@@ -38,7 +38,7 @@ def log(of: Story) -> list[Logged]:
 
 
 def replayed(of: Story, claims: Mapping[str, float] | None = None) -> ReplayView:
-    return replay(of.rollout, log(of), claims or {})
+    return replay(of.rollout, log(of), claims or {}, {})
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,20 @@ async def test_a_restarted_controller_replays_what_its_store_holds() -> None:
         assert await parts.store.commit(Commit(stream=stream, expected_revision=revisions[stream], events=(event,)))
         revisions[stream] += 1
     later = await Parts(parts.disk).start()
-    view = await later.operations.replay("trial", {})
+    view = await later.operations.replay("trial", {}, {})
     assert [wave.same for wave in view.waves] == [True, True]
     with pytest.raises(NotFound):
-        await later.operations.replay("another", {})
+        await later.operations.replay("another", {}, {})
+
+
+def test_another_margin_is_told_and_one_that_is_none_refused() -> None:
+    told = story()
+    view = replay(told.rollout, log(told), {}, {"swap_mount.swapoff_time": 0.005})
+    assert view.changes == ("swap_mount.swapoff_time: margin 0.5 % instead of 10 %",)
+    cell = next(one for one in view.waves[-1].verdicts if one.metric == "swap_mount.swapoff_time")
+    assert "margin 0.5 %" in cell.sentence
+    assert [wave.decision for wave in view.waves] == ["promote", "promote"]
+    with pytest.raises(InvalidInput, match="trial has no margin for cost; there are swap_mount"):
+        replay(told.rollout, log(told), {}, {"cost": 0.1})
+    with pytest.raises(InvalidInput, match="at most 100 %"):
+        replay(told.rollout, log(told), {}, {"swap_mount.swapoff_time": 1.5})

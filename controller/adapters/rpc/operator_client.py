@@ -15,6 +15,7 @@ from controller.views.models import (
     ExplanationView,
     HostView,
     JoinTokenView,
+    LedgerView,
     PlanView,
     ReportView,
     RolloutView,
@@ -110,14 +111,17 @@ class OperatorClient:
         """Return one host; raises NotFound."""
         return from_message(self._call(self._stub.GetHost, pb.GetHostRequest(name=name)), HostView)
 
-    def plan_rollout(self, spec_yaml: str, file_name: str) -> PlanView:
+    def plan_rollout(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what the rollout would do; raises InvalidInput for a bad spec. Changes nothing."""
-        request = pb.PlanRolloutRequest(spec_yaml=spec_yaml, file_name=file_name)
+        request = pb.PlanRolloutRequest(spec_yaml=spec_yaml, file_name=file_name, aa=aa)
         return from_message(self._call(self._stub.PlanRollout, request, self._fetch_timeout_s), PlanView)
 
-    def start_rollout(self, spec_yaml: str, file_name: str) -> RolloutView:
-        """Start the rollout; raises InvalidInput for a bad spec, Conflict for a plan with blockers or a used name."""
-        request = pb.StartRolloutRequest(spec_yaml=spec_yaml, file_name=file_name)
+    def start_rollout(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> RolloutView:
+        """Start the rollout, old against old with `aa`.
+
+        Raises InvalidInput for a bad spec, Conflict for a plan with blockers or a used name.
+        """
+        request = pb.StartRolloutRequest(spec_yaml=spec_yaml, file_name=file_name, aa=aa)
         return from_message(self._call(self._stub.StartRollout, request, self._fetch_timeout_s), RolloutView)
 
     def list_rollouts(self) -> tuple[RolloutView, ...]:
@@ -158,10 +162,14 @@ class OperatorClient:
         request = pb.GetRolloutRequest(name=name)
         return from_message(self._call(self._stub.ReportRollout, request, self._fetch_timeout_s), ReportView)
 
-    def replay_gate(self, name: str, claims: Mapping[str, float]) -> ReplayView:
-        """Return the rollout's log judged again; raises NotFound, and InvalidInput for what it claims nothing of."""
-        request = pb.ReplayGateRequest(name=name, claims=claims)
+    def replay_gate(self, name: str, claims: Mapping[str, float], margins: Mapping[str, float]) -> ReplayView:
+        """Return the rollout's log judged again; raises NotFound, and InvalidInput for what it does not judge."""
+        request = pb.ReplayGateRequest(name=name, claims=claims, margins=margins)
         return from_message(self._call(self._stub.ReplayGate, request, self._fetch_timeout_s), ReplayView)
+
+    def get_ledger(self) -> LedgerView:
+        """Return what is known of the noise of measurements."""
+        return from_message(self._call(self._stub.GetLedger, pb.GetLedgerRequest()), LedgerView)
 
     def create_join_token(self, *, uses: int, valid_s: float) -> JoinTokenView:
         """Return a token with which `uses` hosts can enroll during the next `valid_s` seconds."""

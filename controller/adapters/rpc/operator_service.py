@@ -52,7 +52,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """See operator.proto."""
 
         async def act(_by: str) -> operator_pb2.Plan:
-            plan = await self._operations.plan(request.spec_yaml, request.file_name)
+            plan = await self._operations.plan(request.spec_yaml, request.file_name, aa=request.aa)
             return to_message(plan, operator_pb2.Plan)
 
         return await self._answer(context, act)
@@ -61,7 +61,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """See operator.proto."""
 
         async def act(by: str) -> operator_pb2.Rollout:
-            started = await self._operations.start(request.spec_yaml, request.file_name, by)
+            started = await self._operations.start(request.spec_yaml, request.file_name, by, aa=request.aa)
             return to_message(started, operator_pb2.Rollout)
 
         return await self._answer(context, act)
@@ -131,8 +131,16 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """See operator.proto."""
 
         async def act(_by: str) -> operator_pb2.Replay:
-            replayed = await self._operations.replay(request.name, dict(request.claims))
+            replayed = await self._operations.replay(request.name, dict(request.claims), dict(request.margins))
             return to_message(replayed, operator_pb2.Replay)
+
+        return await self._answer(context, act)
+
+    async def GetLedger(self, request: Any, context: Any) -> operator_pb2.Ledger:
+        """See operator.proto."""
+
+        async def act(_by: str) -> operator_pb2.Ledger:
+            return to_message(await self._operations.ledger(), operator_pb2.Ledger)
 
         return await self._answer(context, act)
 

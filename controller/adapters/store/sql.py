@@ -5,10 +5,11 @@ SQLite by default: write-ahead log, full synchronisation, immediate transactions
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, event, func, insert, select, update
+from sqlalchemy import Table, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -18,6 +19,7 @@ from controller.adapters.store.codec import decode_effect, decode_event, decode_
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Permanent, Temporary
 from controller.domain.hosts import Host
+from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
 
@@ -83,6 +85,9 @@ class SqlStore:
             await self._append(connection, commit)
         if commit.effects is not None:
             await _replace_effects(connection, commit.stream, commit.effects)
+        for table, rows in ((tables.ledger_boots, commit.boots), (tables.ledger_judgements, commit.judgements)):
+            if rows:
+                await connection.execute(insert(table), [asdict(row) for row in rows])
         return True
 
     async def _append(self, connection: AsyncConnection, commit: Commit) -> None:
@@ -124,6 +129,16 @@ class SqlStore:
         async with self._transaction() as connection:
             rows = await connection.execute(select(tables.events).where(own | of_hosts).order_by("number"))
             return tuple(_logged(row) for row in rows)
+
+    async def ledger(self, strata: Sequence[str]) -> Ledger:
+        """See Store.ledger."""
+        boots: list[Boot] = []
+        judgements: list[Judgement] = []
+        async with self._transaction() as connection:
+            for stratum in sorted(set(strata)):
+                boots += [Boot(**row) for row in await _newest(connection, tables.ledger_boots, stratum)]
+                judgements += [Judgement(**row) for row in await _newest(connection, tables.ledger_judgements, stratum)]
+        return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""
@@ -227,6 +242,15 @@ async def _replace_effects(connection: AsyncConnection, stream: str, effects: tu
     ]
     if rows:
         await connection.execute(insert(tables.effects), rows)
+
+
+async def _newest(connection: AsyncConnection, table: Table, stratum: str) -> list[dict[str, Any]]:
+    """Return a stratum's newest rows, oldest first, without their number."""
+    columns = [column for column in table.c if column.name != "number"]
+    rows = await connection.execute(
+        select(*columns).where(table.c.stratum == stratum).order_by(table.c.number.desc()).limit(tables.MOST_ROWS)
+    )
+    return [dict(row._mapping) for row in reversed(rows.all())]
 
 
 def _logged(row: Any) -> Logged:

@@ -1,8 +1,11 @@
 """The tables. The event log is append-only; everything else can be thought of as bookkeeping beside it."""
 
-from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 SCHEMA_VERSION = 1
+
+# A stratum's ledger is read up to this many of its newest rows: 10 metrics of 2000 hosts over 5 rollouts.
+MOST_ROWS = 100_000
 
 metadata = MetaData()
 
@@ -35,6 +38,35 @@ effects = Table(
 reports = Table("reports", metadata, Column("report_id", String(255), primary_key=True))
 
 hosts = Table("hosts", metadata, Column("name", String(255), primary_key=True), Column("payload", Text, nullable=False))
+
+# What measurements taught about their noise: one row a host, boot and metric.
+ledger_boots = Table(
+    "ledger_boots",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("stratum", String(255), nullable=False, index=True),
+    Column("metric", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("rollout", String(64), nullable=False),
+    Column("release", String(255), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("runs", Integer, nullable=False),
+)
+
+# How old-vs-old comparisons were judged: one row a cell and A/A rollout.
+ledger_judgements = Table(
+    "ledger_judgements",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("stratum", String(255), nullable=False, index=True),
+    Column("metric", String(255), nullable=False),
+    Column("rollout", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("alpha", Float, nullable=False),
+    Column("failed", Boolean, nullable=False),
+)
 
 tokens = Table(
     "tokens",

@@ -32,7 +32,7 @@ def contents(report: Report) -> Iterator[Block]:
     yield from _free(report)
     yield from _costs(report)
     yield from _verdicts(report)
-    yield from _hosts(report.hosts, report.confidence)
+    yield from _hosts(report)
     yield from _environment(report)
     yield from _timeline(report.timeline)
 
@@ -45,7 +45,8 @@ def _summary(report: Report) -> str:
     took = ""
     if report.started_at is not None and report.ended_at is not None:
         took = f", took {duration_text(report.ended_at - report.started_at)}"
-    return f"{f'From {old} to' if old else 'To'} {kernels} on {hosts}; {began}{took}."
+    what = f"Old against old: {old or 'nothing yet'}" if report.aa else f"{f'From {old} to' if old else 'To'} {kernels}"
+    return f"{what} on {hosts}; {began}{took}."
 
 
 def _failures(report: Report) -> Iterator[Block]:
@@ -145,14 +146,15 @@ def _verdicts(report: Report) -> Iterator[Block]:
     yield Bullets((*items, *(total.sentence for total in report.fleet)))
 
 
-def _hosts(hosts: Sequence[HostResult], confidence: float) -> Iterator[Block]:
+def _hosts(report: Report) -> Iterator[Block]:
+    hosts = report.hosts
     if not hosts:
         return
     yield Heading(2, f"Hosts ({hosts[0].metric}, {hosts[0].unit})")
     rows = []
     for host in hosts:
         ended = ", ".join(f"{count} {word}" for word, count in host.runs) or "none"
-        role = "" if host.role == "treated" else f" ({host.role})"
+        role = "" if host.role == "treated" or report.aa else f" ({host.role})"
         rows.append(
             (
                 f"{host.host}{role}",
@@ -164,7 +166,8 @@ def _hosts(hosts: Sequence[HostResult], confidence: float) -> Iterator[Block]:
                 ended,
             )
         )
-    titles = ("Host", "Step", "Old", "New", f"Saves ({confidence * 100:g} % interval)", "Boots heard", "Runs")
+    sides = ("First boot", "Second boot") if report.aa else ("Old", "New")
+    titles = ("Host", "Step", *sides, f"Saves ({report.confidence * 100:g} % interval)", "Boots heard", "Runs")
     yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({2, 3, 5}))
     strange = [f"{host.host}, {outlier}." for host in hosts for outlier in host.outliers]
     if strange:
@@ -178,7 +181,9 @@ def _environment(report: Report) -> Iterator[Block]:
     added = dict(report.command_lines)
     for kernel in report.kernels:
         line = f"; command line “… {added[kernel.architecture]}”" if added.get(kernel.architecture) else ""
-        items.append(f"New, {kernel.architecture}: {kernel.release}, {kernel.source}, sha256 {kernel.digest}{line}.")
+        word = "Staged and not booted" if report.aa else "New"
+        release = f"{kernel.release}, {kernel.source}, sha256 {kernel.digest}"
+        items.append(f"{word}, {kernel.architecture}: {release}{line}.")
     olds = sorted(
         {(h.stratum.split("/")[0], h.old_release, h.old_kernel_digest) for h in report.hosts if h.old_release}
     )

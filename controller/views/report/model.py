@@ -148,6 +148,8 @@ class Report:
     planned_at: Epoch
     started_at: Epoch | None
     ended_at: Epoch | None
+    # Old against old: the hosts kept their kernel, and "new" is their second boot.
+    aa: bool
     kernels: tuple[KernelView, ...]
     # Of every interval below, two-sided.
     confidence: float

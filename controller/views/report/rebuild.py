@@ -8,9 +8,9 @@ from statistics import median
 
 from controller.domain.attempt import Attempt
 from controller.domain.events import Event, Moved, RolloutPlanned
+from controller.domain.evidence import gate_plan, host_evidence
 from controller.domain.hosts import Host
 from controller.domain.journey import Role, Side, Step
-from controller.domain.judgement import gate_plan, host_evidence
 from controller.domain.rollout import Rollout
 from controller.gate.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence
@@ -40,7 +40,7 @@ def rebuild(
 ) -> Report:
     """Return what the log shows. The same log and facts give the same report."""
     ordered = {name: attempts[name] for name in sorted(attempts)}
-    runs = host_runs(ordered, events)
+    runs = host_runs(ordered, events, aa=rollout.policy.aa)
     claim = claims_of(rollout)[0]
     evidence = _evidence(rollout, ordered, runs, hosts)
     plan = replace(gate_plan(rollout, []), claims=claims_of(rollout))
@@ -55,6 +55,7 @@ def rebuild(
         planned_at=Epoch(rollout.planned_at),
         started_at=None if rollout.started_at is None else Epoch(rollout.started_at),
         ended_at=None if rollout.ended_at is None else Epoch(rollout.ended_at),
+        aa=rollout.policy.aa,
         kernels=kernel_views(rollout.kernels),
         confidence=claim.confidence,
         command_lines=tuple((name, kernel.command_line) for name, kernel in sorted(rollout.kernels.items())),

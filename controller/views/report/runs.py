@@ -49,10 +49,15 @@ class HostRuns:
         return sizes[0] / _MIB_PER_TIB if sizes else None
 
 
-def host_runs(attempts: Mapping[str, Attempt], events: Sequence[tuple[str, Event]]) -> dict[str, HostRuns]:
-    """Return every host's runs. A run belongs to the leg in which its attempt counted it; late ones count nowhere."""
+def host_runs(
+    attempts: Mapping[str, Attempt], events: Sequence[tuple[str, Event]], *, aa: bool = False
+) -> dict[str, HostRuns]:
+    """Return every host's runs. A run belongs to the leg in which its attempt counted it; late ones count nowhere.
+
+    Old against old (`aa`), the second boot stands where the new kernel would.
+    """
     sides = {
-        (host, run.command_id, run.index): attempt.legs[run.leg]
+        (host, run.command_id, run.index): (Side.NEW if run.leg else Side.OLD) if aa else attempt.legs[run.leg]
         for host, attempt in attempts.items()
         for run in attempt.runs
     }

@@ -12,6 +12,7 @@ from controller.domain.events import (
     HostSilent,
     Moved,
     RevertStarted,
+    RolloutCompleted,
     RolloutEnded,
     RolloutPaused,
     RolloutPlanned,
@@ -62,6 +63,8 @@ def _text(event: Event) -> str:
             return f"paused: {event.reason}"
         case RolloutPromoted():
             return "promoted"
+        case RolloutCompleted():
+            return "completed"
         case AbortStarted():
             return f"abort: {event.reason}"
         case RevertStarted():

@@ -125,19 +125,23 @@ class PlanRolloutRequest(_message.Message):
 
     SPEC_YAML_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
+    AA_FIELD_NUMBER: _builtins.int
     spec_yaml: _builtins.str
     """The YAML document as written, so that errors can name its lines."""
     file_name: _builtins.str
     """The file's name for messages."""
+    aa: _builtins.bool
+    """Old against old: every host keeps its kernel and only reboots."""
     def __init__(
         self,
         *,
         spec_yaml: _builtins.str = ...,
         file_name: _builtins.str = ...,
+        aa: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "spec_yaml", b"spec_yaml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "file_name", b"file_name", "spec_yaml", b"spec_yaml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,17 +153,20 @@ class StartRolloutRequest(_message.Message):
 
     SPEC_YAML_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
+    AA_FIELD_NUMBER: _builtins.int
     spec_yaml: _builtins.str
     file_name: _builtins.str
+    aa: _builtins.bool
     def __init__(
         self,
         *,
         spec_yaml: _builtins.str = ...,
         file_name: _builtins.str = ...,
+        aa: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "spec_yaml", b"spec_yaml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "file_name", b"file_name", "spec_yaml", b"spec_yaml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,9 +261,12 @@ class Plan(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     HOST_COUNT_FIELD_NUMBER: _builtins.int
+    AA_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seed: _builtins.str
     host_count: _builtins.int
+    aa: _builtins.bool
     @_builtins.property
     def waves(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedWave]: ...
     @_builtins.property
@@ -269,6 +279,8 @@ class Plan(_message.Message):
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedCell]: ...
     def __init__(
         self,
         *,
@@ -280,10 +292,12 @@ class Plan(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         seed: _builtins.str = ...,
         host_count: _builtins.int = ...,
+        aa: _builtins.bool = ...,
+        cells: _abc.Iterable[Global___PlannedCell] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blockers", b"blockers", "claims", b"claims", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "claims", b"claims", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,6 +386,100 @@ class PlannedClaim(_message.Message):
 Global___PlannedClaim: _TypeAlias = PlannedClaim  # noqa: Y015
 
 @_typing.final
+class PlannedCell(_message.Message):
+    """A performance metric in one stratum, and what the fleet can see of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATUM_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    NOISE_HOSTS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    DESIGNS_FIELD_NUMBER: _builtins.int
+    stratum: _builtins.str
+    metric: _builtins.str
+    role: _builtins.str
+    """critical, guard, negative_control."""
+    margin: _builtins.float
+    """Tolerable change for the worse, in percent."""
+    noise: _builtins.float
+    """Standard deviation of one host's change between two boots of one kernel, in percent."""
+    noise_hosts: _builtins.int
+    """Hosts it was learned from; 0 when it is the prior."""
+    hosts: _builtins.int
+    """Hosts of the stratum in this rollout."""
+    suspended: _builtins.str
+    """Why the cell must not decide; empty when it may."""
+    @_builtins.property
+    def designs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedDesign]: ...
+    def __init__(
+        self,
+        *,
+        stratum: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        role: _builtins.str = ...,
+        margin: _builtins.float = ...,
+        noise: _builtins.float = ...,
+        noise_hosts: _builtins.int = ...,
+        hosts: _builtins.int = ...,
+        suspended: _builtins.str = ...,
+        designs: _abc.Iterable[Global___PlannedDesign] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["designs", b"designs", "hosts", b"hosts", "margin", b"margin", "metric", b"metric", "noise", b"noise", "noise_hosts", b"noise_hosts", "role", b"role", "stratum", b"stratum", "suspended", b"suspended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedCell: _TypeAlias = PlannedCell  # noqa: Y015
+
+@_typing.final
+class PlannedDesign(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESIGN_FIELD_NUMBER: _builtins.int
+    HOSTS_NEEDED_FIELD_NUMBER: _builtins.int
+    BLOCKS_NEEDED_FIELD_NUMBER: _builtins.int
+    BLOCKS_THERE_FIELD_NUMBER: _builtins.int
+    FIRST_FAIL_FIELD_NUMBER: _builtins.int
+    DETECTABLE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    design: _builtins.str
+    """two_arms, matched_pairs, abba."""
+    hosts_needed: _builtins.int
+    """Hosts that seeing the margin takes, control hosts included."""
+    blocks_needed: _builtins.int
+    """Blocks (treated hosts, pairs, cycles) that it takes, and that the stratum's hosts make."""
+    blocks_there: _builtins.int
+    first_fail: _builtins.int
+    """The earliest look that can FAIL, in blocks; 0 when none can."""
+    detectable: _builtins.float
+    """The smallest margin in percent that the hosts there can decide on; 0 when so few decide nothing."""
+    sentence: _builtins.str
+    def __init__(
+        self,
+        *,
+        design: _builtins.str = ...,
+        hosts_needed: _builtins.int = ...,
+        blocks_needed: _builtins.int = ...,
+        blocks_there: _builtins.int = ...,
+        first_fail: _builtins.int = ...,
+        detectable: _builtins.float = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks_needed", b"blocks_needed", "blocks_there", b"blocks_there", "design", b"design", "detectable", b"detectable", "first_fail", b"first_fail", "hosts_needed", b"hosts_needed", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedDesign: _TypeAlias = PlannedDesign  # noqa: Y015
+
+@_typing.final
 class Rollout(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -389,7 +497,7 @@ class Rollout(_message.Message):
     KERNELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
-    """draft, planned, running, paused, promoted, aborting, aborted, reverting, reverted, revert_incomplete."""
+    """draft, planned, running, paused, promoted, completed (an A/A rollout), aborting, aborted, reverting, reverted, revert_incomplete."""
     blocking_reason: _builtins.str
     """The one thing the rollout waits for or ended with, as a sentence."""
     next_deadline_name: _builtins.str
@@ -556,6 +664,7 @@ class Verdict(_message.Message):
     BOUND_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     stratum: _builtins.str
     metric: _builtins.str
     verdict: _builtins.str
@@ -566,6 +675,8 @@ class Verdict(_message.Message):
     bound: _builtins.float
     hosts: _builtins.int
     unit: _builtins.str
+    role: _builtins.str
+    """critical, or told: decides nothing."""
     @_builtins.property
     def interval(self) -> Global___Interval: ...
     def __init__(
@@ -580,10 +691,11 @@ class Verdict(_message.Message):
         bound: _builtins.float = ...,
         hosts: _builtins.int = ...,
         unit: _builtins.str = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "claim", b"claim", "hosts", b"hosts", "interval", b"interval", "metric", b"metric", "sentence", b"sentence", "stratum", b"stratum", "unit", b"unit", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "claim", b"claim", "hosts", b"hosts", "interval", b"interval", "metric", b"metric", "role", b"role", "sentence", b"sentence", "stratum", b"stratum", "unit", b"unit", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -666,26 +778,139 @@ class ReplayGateRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class MarginsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     CLAIMS_FIELD_NUMBER: _builtins.int
+    MARGINS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     @_builtins.property
     def claims(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """metric -> the saving claimed of it, in the metric's unit; empty for the claims as they were."""
+
+    @_builtins.property
+    def margins(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """performance metric -> margin as a share (0.005 is 0.5 %); empty for the margins as they were."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         claims: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        margins: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "margins", b"margins", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayGateRequest: _TypeAlias = ReplayGateRequest  # noqa: Y015
+
+@_typing.final
+class GetLedgerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLedgerRequest: _TypeAlias = GetLedgerRequest  # noqa: Y015
+
+@_typing.final
+class Ledger(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerCell]: ...
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[Global___LedgerCell] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ledger: _TypeAlias = Ledger  # noqa: Y015
+
+@_typing.final
+class LedgerCell(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATUM_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    BOOTS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    NOISE_HOSTS_FIELD_NUMBER: _builtins.int
+    JUDGEMENTS_FIELD_NUMBER: _builtins.int
+    FALSE_REVERTS_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    stratum: _builtins.str
+    metric: _builtins.str
+    boots: _builtins.int
+    """Boots measured, and hosts with two neighbouring boots under one kernel."""
+    hosts: _builtins.int
+    noise: _builtins.float
+    """The standard deviation of one host's change that plans take, in `unit`."""
+    unit: _builtins.str
+    """"%" or the metric's own."""
+    noise_hosts: _builtins.int
+    """Hosts it was learned from; 0 when it is the prior."""
+    judgements: _builtins.int
+    """Old-vs-old judgements, and those that called the old kernel worse."""
+    false_reverts: _builtins.int
+    suspended: _builtins.str
+    """Why the cell must not decide; empty when it may."""
+    def __init__(
+        self,
+        *,
+        stratum: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        boots: _builtins.int = ...,
+        hosts: _builtins.int = ...,
+        noise: _builtins.float = ...,
+        unit: _builtins.str = ...,
+        noise_hosts: _builtins.int = ...,
+        judgements: _builtins.int = ...,
+        false_reverts: _builtins.int = ...,
+        suspended: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boots", b"boots", "false_reverts", b"false_reverts", "hosts", b"hosts", "judgements", b"judgements", "metric", b"metric", "noise", b"noise", "noise_hosts", b"noise_hosts", "stratum", b"stratum", "suspended", b"suspended", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerCell: _TypeAlias = LedgerCell  # noqa: Y015
 
 @_typing.final
 class Replay(_message.Message):

@@ -94,6 +94,11 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Replay.FromString,
                 _registered_method=True)
+        self.GetLedger = channel.unary_unary(
+                '/kernroll.v1.OperatorService/GetLedger',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetLedgerRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Ledger.FromString,
+                _registered_method=True)
         self.CreateJoinToken = channel.unary_unary(
                 '/kernroll.v1.OperatorService/CreateJoinToken',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.CreateJoinTokenRequest.SerializeToString,
@@ -183,6 +188,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLedger(self, request, context):
+        """What is known of the noise of measurements, per stratum and metric, and which cells are suspended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateJoinToken(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -251,6 +263,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ReplayGate,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Replay.SerializeToString,
+            ),
+            'GetLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLedger,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetLedgerRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Ledger.SerializeToString,
             ),
             'CreateJoinToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJoinToken,
@@ -582,6 +599,33 @@ class OperatorService:
             '/kernroll.v1.OperatorService/ReplayGate',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.Replay.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.OperatorService/GetLedger',
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.GetLedgerRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.Ledger.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,8 @@ class OperatorServiceStub:
     ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]
     ReplayGate: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]
     """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
+    GetLedger: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]
+    """What is known of the noise of measurements, per stratum and metric, and which cells are suspended."""
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CreateJoinTokenRequest, _operator_pb2.JoinToken]
 
 @_typing.type_check_only
@@ -74,6 +76,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
     ReplayGate: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]  # type: ignore[assignment]
     """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
+    GetLedger: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]  # type: ignore[assignment]
+    """What is known of the noise of measurements, per stratum and metric, and which cells are suspended."""
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateJoinTokenRequest, _operator_pb2.JoinToken]  # type: ignore[assignment]
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,6 +171,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.Replay, _abc.Awaitable[_operator_pb2.Replay]]:
         """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
+
+    @_abc_1.abstractmethod
+    def GetLedger(
+        self,
+        request: _operator_pb2.GetLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.Ledger, _abc.Awaitable[_operator_pb2.Ledger]]:
+        """What is known of the noise of measurements, per stratum and metric, and which cells are suspended."""
 
     @_abc_1.abstractmethod
     def CreateJoinToken(

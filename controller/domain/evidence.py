@@ -1,0 +1,77 @@
+"""What was promised of a rollout and what its hosts showed, in the gate's words."""
+
+from collections import Counter
+
+from controller.domain.attempt import Attempt, Run
+from controller.domain.events import FailureKind
+from controller.domain.journey import Side
+from controller.domain.rollout import Rollout
+from controller.gate import evidence as gate
+from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
+from controller.gate.verdict import Action
+
+_MIB_PER_TIB = 2**20
+_USUAL_PAGE_BYTES = 4096
+# What the agent says of the device it mounted, in MiB.
+_DEVICE_SIZE = "swap_mount.device_size"
+
+
+def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
+    """Return the rollout's claims as the gate's plan."""
+    policy = rollout.policy
+    return GatePlan(
+        claims=tuple(
+            ClaimPlan(
+                metric=claim.metric,
+                at_least=claim.at_least,
+                confidence=claim.confidence,
+                on_refuted=Action.REVERT if claim.on_refuted == "revert" else Action.HOLD,
+                extrapolate=claim.extrapolate,
+                sigma_host=tuple(sorted(claim.sigma_host.items())),
+            )
+            for claim in policy.claims
+        ),
+        required_hosts=dict(Counter(attempt.stratum for attempt in treated)),
+        repetitions=policy.repetitions,
+        final=True,
+        suspended={(cell.stratum, cell.metric): cell.why for cell in policy.suspended},
+    )
+
+
+def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
+    """Return what was seen on one host, in the gate's words."""
+    failure = attempt.failure
+    broken_rig = failure is not None and not attempt.condemned
+    aa = rollout.policy.aa
+    lived = failure is None or broken_rig or failure.kind is FailureKind.WORKLOAD
+    return HostEvidence(
+        host=attempt.host,
+        stratum=attempt.stratum,
+        runs=tuple(_gate_run(attempt, run, aa=aa) for run in attempt.runs if not run.warmup or run.state != "ok"),
+        lost="" if lived or failure is None else failure.sentence,
+        broken_rig=failure.sentence if failure is not None and broken_rig else "",
+        device_tib=_device_tib(attempt),
+        old_release=attempt.old_release,
+        new_release=attempt.old_release if aa else rollout.kernels[attempt.architecture].release,
+        page_size_bytes=attempt.page_size_bytes or _USUAL_PAGE_BYTES,
+    )
+
+
+def _gate_run(attempt: Attempt, run: Run, *, aa: bool) -> gate.Run:
+    """Return a run; old against old, the second boot stands where the new kernel would."""
+    old = run.leg == 0 if aa else attempt.legs[run.leg] is Side.OLD
+    side = gate.Side.OLD if old else gate.Side.NEW
+    return gate.Run(
+        run_id=f"{run.command_id}#{run.index}",
+        side=side,
+        outcome=gate.Outcome(run.state.value),
+        values=run.values,
+        attempt=int(run.command_id.rpartition(".")[2] or 0),
+        error=run.error,
+    )
+
+
+def _device_tib(attempt: Attempt) -> float | None:
+    """Return the size of the device as measured; None when no run told it."""
+    sizes = [run.values[_DEVICE_SIZE] for run in attempt.runs if _DEVICE_SIZE in run.values]
+    return max(sizes) / _MIB_PER_TIB if sizes else None

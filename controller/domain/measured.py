@@ -1,0 +1,60 @@
+"""What a rollout's hosts measured, as a trial of the gate takes it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from controller.domain.attempt import Attempt, Run
+from controller.gate.evidence import Outcome
+from controller.gate.priors import PRIORS
+from controller.gate.trial import Arm, Measurement, MetricRole, TrialMetric
+
+
+def trial_metrics(margins: Mapping[str, float]) -> tuple[TrialMetric, ...]:
+    """Return the metrics with their margins. Guards: each is judged for itself and shares its error with no other."""
+    return tuple(
+        TrialMetric(
+            name=name,
+            unit=PRIORS[name].unit,
+            role=MetricRole.GUARD,
+            higher_is_better=PRIORS[name].higher_is_better,
+            margin=margin,
+        )
+        for name, margin in sorted(margins.items())
+    )
+
+
+def measurements(
+    attempts: Iterable[Attempt], metric: str, arms: Mapping[str, Arm] | None = None
+) -> Iterator[Measurement]:
+    """Yield the hosts' runs of one metric; a host without an arm in `arms` counts as treated.
+
+    Where a leg was measured again, the newest command counts: it was made because the one before could not.
+    """
+    for attempt in attempts:
+        arm = (arms or {}).get(attempt.host, Arm.TREATED)
+        newest = {run.leg: run.command_id for run in attempt.runs}
+        for run in attempt.runs:
+            if run.command_id == newest[run.leg]:
+                yield _measurement(attempt, run, metric, arm)
+
+
+def _measurement(attempt: Attempt, run: Run, metric: str, arm: Arm) -> Measurement:
+    outcome = Outcome(run.state.value)
+    value = run.values.get(metric)
+    if outcome is Outcome.OK and value is None:
+        # A run of another workload, or one that could not tell: nothing is known of this metric.
+        outcome = Outcome.INFRASTRUCTURE
+    return Measurement(
+        host=attempt.host,
+        stratum=attempt.stratum,
+        arm=arm,
+        position=run.leg + 1,
+        cycle=1,
+        pair="",
+        boot=run.boot_id,
+        run=f"{run.command_id}#{run.index}",
+        metric=metric,
+        value=value if outcome is Outcome.OK else None,
+        outcome=outcome,
+        warmup=run.warmup,
+        time=None,
+    )
