@@ -20,10 +20,9 @@ def power_parts(planned: Sequence[PlannedCellView]) -> tuple[RenderableType, ...
         source = f"{cell.noise_hosts} hosts" if cell.noise_hosts else "prior"
         head = (cell.stratum, name, f"{cell.margin:g} %", f"{cell.noise:.1f} % ({source})")
         for design in cell.designs:
-            table.add_row(*cells(*head, *_design(design, cell.hosts)))
+            table.add_row(*head, *cells(*_design(design, cell.hosts)))
             head = ("", "", "", "")
     told: list[RenderableType] = [
-        "",
         Text.assemble(("Performance: ", "bold"), "what a margin takes; before and after alone decides nothing."),
         table,
     ]
@@ -64,8 +63,12 @@ def ledger_parts(view: LedgerView) -> tuple[RenderableType, ...]:
 
 
 def _design(design: PlannedDesignView, hosts: int) -> tuple[str, str, str, str, str]:
+    needs = {
+        "two_arms": f"{design.blocks_needed} + {design.hosts_needed - design.blocks_needed} hosts",
+        "matched_pairs": count_text(design.blocks_needed, "pair"),
+    }.get(design.design, count_text(design.blocks_needed, "cycle"))
     sees = f"{design.detectable:.1f} %" if design.detectable else "nothing"
     if design.blocks_there >= design.blocks_needed:
         sees = "the margin"
     first = str(design.first_fail) if design.first_fail else "never"
-    return design.design, count_text(design.hosts_needed, "host"), str(hosts), first, sees
+    return design.design, needs, count_text(hosts, "host"), first, sees

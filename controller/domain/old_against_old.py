@@ -60,13 +60,15 @@ def judgements(rollout: Rollout, event: WaveJudged) -> tuple[Judgement, ...]:
 
 
 def _survival(stratum: str, members: Sequence[Attempt]) -> CellVerdict:
-    count = f"{len(members)} host{'' if len(members) == 1 else 's'}"
+    lived = "1 host came back on the same kernel and was"
+    if len(members) > 1:
+        lived = f"{len(members)} hosts came back on the same kernel and were"
     return CellVerdict(
         stratum=stratum,
         metric="survival",
         verdict=Verdict.PASS,
         hosts=len(members),
-        sentence=f"{stratum} survival: {count} came back on the same kernel and were measured on both boots. PASS.",
+        sentence=f"{stratum} survival: {lived} measured on both boots. PASS.",
     )
 
 

@@ -14,6 +14,7 @@ from controller.gate.cells import CellPlan, CellResults, Design, Method, judge_c
 from controller.gate.contrasts import log_margin, median
 from controller.gate.family import FamilyCell
 from controller.gate.power import sample_size
+from controller.gate.precautions import catastrophe
 from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
 from controller.gate.trial_blocks import Blocks, blocks_of
 from controller.gate.trial_plans import CellLooks, cell_looks
@@ -47,6 +48,8 @@ class Change:
     family: FamilyCell | None
     # The effect with its standard error, in log units; None when there is none to tell.
     effect: tuple[float, float] | None
+    # Hosts (pairs, cycles) that are worse by more than ten margins, if there are two or more.
+    catastrophe: tuple[str, ...]
 
 
 def change_cell(
@@ -75,7 +78,12 @@ def change_cell(
         constant = bool(result.constant[0])
         why = _why_open(plan, metric, cell, blocks=used, constant=constant, following=following)
     cell = dataclasses.replace(cell, sentence=_sentence(plan, cell, used, unseen, why))
-    return Change(cell=cell, family=_family(cell, cell_plan, blocks), effect=_effect(metric, cell_plan, used))
+    return Change(
+        cell=cell,
+        family=_family(cell, cell_plan, blocks),
+        effect=_effect(metric, cell_plan, used),
+        catastrophe=_catastrophe(plan, metric, blocks),
+    )
 
 
 def fail_by_holm(cell: TrialCell) -> TrialCell:
@@ -97,6 +105,14 @@ def _effect(metric: TrialMetric, cell_plan: CellPlan, blocks: Blocks) -> tuple[f
     estimate, low, high = (float(one[0]) for one in describe(blocks.values[None, :], control, _EFFECT_CONFIDENCE))
     error = (high - low) / (2 * float(ndtri(0.5 + _EFFECT_CONFIDENCE / 2)))
     return (estimate, error) if math.isfinite(estimate) and math.isfinite(error) else None
+
+
+def _catastrophe(plan: TrialPlan, metric: TrialMetric, blocks: Blocks) -> tuple[str, ...]:
+    """Return the blocks far beyond the margin, whether a look is due or not: a warning spends no error."""
+    assert metric.margin is not None, "only for metrics with a margin"
+    if plan.design is Design.BEFORE_AFTER or metric.role is MetricRole.NEGATIVE_CONTROL:
+        return ()
+    return catastrophe(dict(zip(blocks.names, blocks.values.tolist(), strict=True)), log_margin(metric.margin))
 
 
 def _family(cell: TrialCell, cell_plan: CellPlan, blocks: Blocks) -> FamilyCell | None:

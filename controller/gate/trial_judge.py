@@ -31,6 +31,8 @@ from controller.gate.verdict import Action, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)
 _FAILING: Final = (Verdict.FAIL, Verdict.FATAL)
+# A remark names so many hosts.
+_NAMED: Final = 5
 _Key = tuple[str, str]
 
 
@@ -41,6 +43,8 @@ class _Found:
     family: dict[_Key, FamilyCell]
     # metric -> the strata's effects with their standard errors, in log units.
     effects: defaultdict[str, list[tuple[float, float]]]
+    # Reasons to stop measuring now, whatever the verdict.
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDecision:
@@ -61,6 +65,7 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
         found.family.update(part.family)
         for name, effects in part.effects.items():
             found.effects[name] += effects
+        told += part.warnings
         told += _explained(plan, stratum, by_stratum.get(stratum, []))
     cells = _with_holm(plan, found.cells, found.family, plan.alpha_revert * len(found.family) / family)
     verdicts = [_stratum_verdict(name, [cell for cell in cells if cell.stratum == name]) for name in strata]
@@ -93,6 +98,11 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
             found.cells.append(claim_cell(plan, metric, stratum, own))
             continue
         change = change_cell(plan, metric, stratum, own, critical_cells)
+        if change.catastrophe and change.cell.verdict not in _FAILING:
+            names = ", ".join(change.catastrophe[:_NAMED]) + (" and others" if len(change.catastrophe) > _NAMED else "")
+            found.warnings.append(
+                f"{stratum} {metric.name}: {names} got worse by more than ten margins; stop here and look at them."
+            )
         if change.effect is not None:
             found.effects[metric.name].append(change.effect)
         if change.family is not None:

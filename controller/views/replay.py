@@ -66,5 +66,5 @@ def _sentence(name: str, changes: Sequence[str], waves: Sequence[ReplayedWaveVie
         return f"At wave {turned.number} the gate would say {would}.{after}"
     if all(wave.same for wave in waves):
         return f"{judged} replayed: every word and number is as it was recorded."
-    told = "under the changed claims" if changes else "by the gate as it is today"
+    told = "under these changes" if changes else "by the gate as it is today"
     return f"{judged} replayed {told}: every decision stays, with other numbers or words."

@@ -77,7 +77,7 @@ def test_a_lower_claim_changes_words_but_no_decision() -> None:
     view = replayed(story(), {METRIC: 200.0})
     assert not any(wave.same for wave in view.waves)
     assert view.sentence == (
-        "2 judgements replayed under the changed claims: every decision stays, with other numbers or words."
+        "2 judgements replayed under these changes: every decision stays, with other numbers or words."
     )
 
 

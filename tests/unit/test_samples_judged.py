@@ -282,3 +282,21 @@ def test_a_host_that_did_not_come_back_is_fatal() -> None:
     decision = judge_trial(plan(Design.PAIRS), lost)
     assert (decision.verdict, decision.action) == (Verdict.FATAL, Action.REVERT)
     assert f"{host}: did not come back on the new kernel." in decision.sentence
+
+
+def test_two_hosts_far_beyond_the_margin_are_a_warning_before_any_look() -> None:
+    runs = measured(Design.PAIRS, 0.0)
+    bad = sorted({one.host for one in runs if one.arm is Arm.TREATED})[:2]
+    slowed = [
+        dataclasses.replace(one, value=one.value * 1.6)
+        if one.host in bad and one.position == 2 and one.value is not None
+        else one
+        for one in runs
+    ]
+    early = dataclasses.replace(plan(Design.PAIRS), looks=(50,), final=False)
+    decision = judge_trial(early, slowed)
+    assert decision.verdict is Verdict.NEED_MORE_DATA
+    (warning,) = (remark for remark in decision.remarks if "ten margins" in remark)
+    assert warning.startswith(f"x86_64/vm {BUILD.name}: {bad[0]}, {bad[1]} got worse by more than ten margins")
+    one = [one for one in slowed if one.host != bad[1]]
+    assert not any("ten margins" in remark for remark in judge_trial(early, one).remarks)
