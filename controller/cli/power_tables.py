@@ -22,8 +22,14 @@ def power_parts(planned: Sequence[PlannedCellView]) -> tuple[RenderableType, ...
         for design in cell.designs:
             table.add_row(*head, *cells(*_design(design, cell.hosts)))
             head = ("", "", "", "")
+    runs = min(cell.runs for cell in planned)
+    needed = planned[0].fewest_runs
+    few = f"; a block needs {needed}, so nothing can be judged on them" if runs < needed else ""
     told: list[RenderableType] = [
-        Text.assemble(("Performance: ", "bold"), "what a margin takes; before and after alone decides nothing."),
+        Text.assemble(
+            ("Performance: ", "bold"),
+            f"what a margin takes, with {count_text(runs, 'run')} a boot{few}. Before and after alone decides nothing.",
+        ),
         table,
     ]
     told += [

@@ -5,10 +5,15 @@ The rollout engine has its own words for its evidence (`evidence`); these are fo
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
 from controller.gate.evidence import Outcome
 from controller.gate.verdict import Action, ClaimState, Verdict
+
+
+# A boot's value is the median of its runs; with fewer than this one odd run decides it.
+FEWEST_RUNS: Final = 4
 
 
 class Arm(StrEnum):
@@ -69,7 +74,7 @@ class TrialPlan:
     # The most blocks a stratum may have; None for no limit.
     budget_blocks: int | None = None
     # Measured runs that a host needs on each kernel.
-    runs: int = 4
+    runs: int = FEWEST_RUNS
     # Hosts that are left out, and told.
     quarantined: tuple[str, ...] = ()
     # True: no more data will come, so what is undecided is INCONCLUSIVE instead of NEED_MORE_DATA.

@@ -106,6 +106,7 @@ def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:
             margin=margins[prior.name],
             noise=cell_noise(prepared.ledger, stratum, prior, runs),
             hosts=hosts,
+            runs=runs,
             cells=max(1, critical),
             suspended=why.get((stratum, prior.name), ""),
         )

@@ -223,6 +223,9 @@ class PlannedCellView:
     # Why it must not decide; empty when it may.
     suspended: str
     designs: tuple[PlannedDesignView, ...]
+    # Measured runs of every boot, and the fewest that a block needs.
+    runs: int
+    fewest_runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import math
 from controller.gate.cells import Design
 from controller.gate.fleet_power import CellNoise, DesignPower, fleet_power
 from controller.gate.priors import Prior
+from controller.gate.trial import FEWEST_RUNS
 from controller.views.models import PlannedCellView, PlannedDesignView
 from controller.views.quantities import count_text
 
@@ -14,9 +15,12 @@ _NAMES = {Design.TWO_ARMS: "two_arms", Design.PAIRS: "matched_pairs", Design.ABB
 
 
 def planned_cell(
-    stratum: str, prior: Prior, /, *, margin: float, noise: CellNoise, hosts: int, cells: int, suspended: str
+    stratum: str, prior: Prior, /, *, margin: float, noise: CellNoise, hosts: int, runs: int, cells: int, suspended: str
 ) -> PlannedCellView:
-    """Return what `hosts` hosts can see of a metric; `margin` is a share, `cells` critical cells share the error."""
+    """Return what `hosts` hosts with `runs` runs a boot can see of a metric.
+
+    `margin` is a share; `cells` critical cells share the error of a false revert.
+    """
     share = cells if prior.role.value == "critical" else 1
     return PlannedCellView(
         stratum=stratum,
@@ -27,6 +31,8 @@ def planned_cell(
         noise_hosts=noise.change.hosts,
         hosts=hosts,
         suspended=suspended,
+        runs=runs,
+        fewest_runs=FEWEST_RUNS,
         designs=tuple(_design(power) for power in fleet_power(margin, noise, cells=share, hosts=hosts)),
     )
 

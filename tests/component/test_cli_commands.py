@@ -105,14 +105,16 @@ def test_plan_prints_waves_and_blockers_and_tells_by_its_code(server: OperatorSe
 def test_plan_prints_what_the_fleet_can_see(server: OperatorServer, capsys: Captured) -> None:
     design = pb.PlannedDesign(design="matched_pairs", hosts_needed=64, blocks_needed=32, blocks_there=1, first_fail=9)
     cell = pb.PlannedCell(
-        stratum="arm64/vm", metric="swap_mount.swapoff_time", role="guard", margin=10, noise=7.9, hosts=3
+        stratum="arm64/vm", metric="swap_mount.swapoff_time", role="guard", margin=10, noise=7.9, hosts=3, runs=3
     )
+    cell.fewest_runs = 4
     cell.designs.append(design)
     server.answers["PlanRollout"] = pb.Plan(name="x-aa", seed="s", host_count=3, aa=True, cells=[cell])
     assert run(["rollout", "plan", str(SPEC), "--aa"]) == 0
     assert server.requests[0].aa
     out = " ".join(capsys.readouterr().out.split())
     assert "swap_mount.swapoff_time (guard)" in out
+    assert "with 3 runs a boot; a block needs 4" in out
     assert "matched_pairs 32 pairs 3 hosts 9 nothing" in out
     cell.suspended, cell.noise_hosts = "5 of 10 old-vs-old judgements failed", 12
     cell.designs[0].detectable = 21.25

@@ -400,6 +400,8 @@ class PlannedCell(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
     DESIGNS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    FEWEST_RUNS_FIELD_NUMBER: _builtins.int
     stratum: _builtins.str
     metric: _builtins.str
     role: _builtins.str
@@ -414,6 +416,9 @@ class PlannedCell(_message.Message):
     """Hosts of the stratum in this rollout."""
     suspended: _builtins.str
     """Why the cell must not decide; empty when it may."""
+    runs: _builtins.int
+    """Measured runs of every boot, and the fewest that a block needs."""
+    fewest_runs: _builtins.int
     @_builtins.property
     def designs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedDesign]: ...
     def __init__(
@@ -428,10 +433,12 @@ class PlannedCell(_message.Message):
         hosts: _builtins.int = ...,
         suspended: _builtins.str = ...,
         designs: _abc.Iterable[Global___PlannedDesign] | None = ...,
+        runs: _builtins.int = ...,
+        fewest_runs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["designs", b"designs", "hosts", b"hosts", "margin", b"margin", "metric", b"metric", "noise", b"noise", "noise_hosts", b"noise_hosts", "role", b"role", "stratum", b"stratum", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["designs", b"designs", "fewest_runs", b"fewest_runs", "hosts", b"hosts", "margin", b"margin", "metric", b"metric", "noise", b"noise", "noise_hosts", b"noise_hosts", "role", b"role", "runs", b"runs", "stratum", b"stratum", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
