@@ -10,11 +10,11 @@ from pathlib import Path
 from agent.adapters.host import read_facts
 from agent.domain.commands import RunWorkload
 from agent.domain.results import CommandOutcome, OutcomeStatus, WorkloadRun
-from agent.executor import workload_for
 from agent.exits import Exit
 from agent.locks import workload_lock
 from agent.serve import local_host, open_state
 from agent.settings import load
+from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, StopReason, drive
 from agent.workloads.swap_device import sweep as sweep_host
 

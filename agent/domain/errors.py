@@ -9,6 +9,10 @@ class ConfigError(AgentError):
     """The configuration file is wrong; the text names file and key."""
 
 
+class InvalidOrder(AgentError):
+    """What was ordered makes no sense; the text says which parameter and what it must be."""
+
+
 class EnrollmentError(AgentError):
     """No client certificate could be had, and trying again with the same token gives the same result."""
 

@@ -4,12 +4,13 @@ One run: settle, read memory, swapon (timed), settle, read again, check /proc/sw
 that the memory came back. The swap area is written before the first reading, so that mkswap's page cache is in both.
 """
 
-from agent.domain.commands import SwapMountOrder
 from agent.domain.errors import KernelWanting, RigError
 from agent.domain.leftovers import SwapHeader, SwapOn
 from agent.domain.memory import MIB, Memory, cost_mib_per_tib
+from agent.domain.orders import SwapMountOrder
 from agent.domain.results import Sample
 from agent.domain.swap_header import OUR_LABEL
+from agent.domain.swap_source import SourceKind
 from agent.ending import run_to_end
 from agent.workloads.port import Host, Measurement, StepReporter
 from agent.workloads.settling import settled_memory
@@ -48,17 +49,25 @@ class SwapMount:
             if not self._host.tools.has(tool):
                 raise RigError(f"{tool} is not installed on this host; install util-linux or busybox")
         step("preparing the device")
-        if self._order.brd_size_bytes:
-            self._device = await load_brd(self._host, self._order.brd_size_bytes)
-        else:
-            self._device = claim_block_device(self._host, self._order.block_device)
-            self._host.leftovers.note(SwapHeader(device=self._device))
+        self._device = await self._get_device()
         self._size_bytes = self._host.devices.size_bytes(self._device)
         step("mkswap")
         command = ("mkswap", "-L", OUR_LABEL, self._device)
         completed = await self._host.tools.run(command, timeout_s=TOOL_TIMEOUT_S)
         if completed.status:
             raise RigError(f"mkswap {self._device} failed: {completed.complaint}")
+
+    async def _get_device(self) -> str:
+        swap = self._order.swap
+        match swap.kind:
+            case SourceKind.BRD:
+                return await load_brd(self._host, swap.size_bytes)
+            case SourceKind.BLOCK_DEVICE:
+                device = claim_block_device(self._host, swap.path)
+                self._host.leftovers.note(SwapHeader(device=device))
+                return device
+            case _:
+                raise RigError(f"swap_mount cannot mount {swap.kind} swap; give a block device or a brd size")
 
     async def run(self, step: StepReporter) -> Measurement:
         """Switch the device on and off once. Raises KernelWanting, RigError."""

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.fake_host import BRD, DEVICE, FakeKernel, FakeProcess, ProcessKilled
-from agent.domain.commands import SwapMountOrder
 from agent.domain.memory import MIB, TIB
+from agent.domain.orders import SwapMountOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
+from agent.domain.swap_source import SourceKind, SwapSource
 from agent.workloads.runner import Plan, Stop, StopReason, drive
 from agent.workloads.swap_device import sweep
 from agent.workloads.swap_mount import SwapMount
 
 ORDERS = {
-    "block device": SwapMountOrder(block_device=DEVICE),
-    "brd": SwapMountOrder(brd_size_bytes=TIB),
+    "block device": SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path=DEVICE)),
+    "brd": SwapMountOrder(swap=SwapSource(kind=SourceKind.BRD, size_bytes=TIB)),
 }
 orders = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 
@@ -77,7 +78,7 @@ async def test_measures_the_cost_and_leaves_nothing(kernel: FakeKernel, order: S
         assert values["swap_mount.swapon_time"] == (0.5, "s")
         assert values["swap_mount.swapoff_time"] == (0.5, "s")
         assert run.evidence["meminfo_before"] != run.evidence["meminfo_after"]
-        assert (BRD if order.brd_size_bytes else DEVICE) in run.evidence["proc_swaps"]
+        assert (BRD if order.swap.kind is SourceKind.BRD else DEVICE) in run.evidence["proc_swaps"]
         assert run.kernel_release == "7.1.13-fake"
     assert kernel.is_pristine()
 
@@ -206,7 +207,9 @@ async def test_a_device_in_use_is_refused(kernel: FakeKernel, arrange, words: st
 
 
 async def test_a_missing_device_is_named(kernel: FakeKernel) -> None:
-    outcome, _ = await go(FakeProcess(kernel), SwapMountOrder(block_device="/dev/nvme7n1"))
+    outcome, _ = await go(
+        FakeProcess(kernel), SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path="/dev/nvme7n1"))
+    )
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
     assert "/dev/nvme7n1 is not a block device" in outcome.detail
 

@@ -1,0 +1,26 @@
+"""The workloads that this agent knows: a new one is a line here, beside its module, its order and its message."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agent.domain.orders import Order, SwapMountOrder
+from agent.workloads.port import Host, Workload
+from agent.workloads.swap_mount import SwapMount
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is ordered, and what carries it out."""
+
+    order: type[Order]
+    # Called with an order of that type and the host.
+    make: Callable[[Any, Host], Workload]
+
+
+KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in (Kind(SwapMountOrder, SwapMount),)}
+
+
+def workload_for(order: Order, host: Host) -> Workload:
+    """Return the workload that carries out an order."""
+    return KINDS[order.workload].make(order, host)
