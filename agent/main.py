@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         workload = _verb(workloads, name, says[0].lower() + says[1:] if says[1:2].islower() else says)
         _runs(workload)
         add_flags(workload, name)
+        workload.add_argument("--dry-run", action="store_true", help="print what would be touched, and touch nothing")
         _state_dir(workload)
         _output(workload)
     return top
@@ -117,6 +118,10 @@ def _sweep(options: argparse.Namespace) -> Exit:
 
 def _run(options: argparse.Namespace) -> Exit:
     workload = RunWorkload(repetitions=options.repetitions, warmups=options.warmups, order=order_of(options))
+    if options.dry_run:
+        code, text = local.inspect(workload.order, state_dir=options.state_dir, output=options.output)
+        print(text)
+        return code
     code, text = asyncio.run(
         local.run(workload, state_dir=options.state_dir, timeout_s=options.timeout, output=options.output)
     )

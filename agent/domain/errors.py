@@ -29,5 +29,9 @@ class KernelWanting(AgentError):
     """The workload ran and the kernel did not do what it must, for example swapon failed."""
 
 
+class WorkloadDied(AgentError):
+    """A process of the workload was killed: an outcome of the run, for example of the out-of-memory killer."""
+
+
 class ProtocolViolation(AgentError):
     """The controller said something that has no place in this state of the session."""
