@@ -18,8 +18,19 @@ _PAUSE_S = 0.1
 # A cgroup that a kernel still takes apart refuses to go for a moment.
 _BUSY = (errno.EBUSY, errno.ENOTEMPTY)
 _ACCOUNTS = (
-    ("memory.stat", "memory.events", "memory.current", "memory.peak", "memory.swap.current", "memory.max"),
-    ("memory.stat", "memory.failcnt", "memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes"),
+    "memory.stat",
+    # Version 2.
+    "memory.events",
+    "memory.current",
+    "memory.peak",
+    "memory.swap.current",
+    "memory.max",
+    # Version 1.
+    "memory.oom_control",
+    "memory.failcnt",
+    "memory.usage_in_bytes",
+    "memory.max_usage_in_bytes",
+    "memory.limit_in_bytes",
 )
 
 
@@ -102,7 +113,7 @@ class Cgroups:
         """Return the cgroup's accounts by file name."""
         found = {}
         for group in self.paths(name):
-            for each in {each for accounts in _ACCOUNTS for each in accounts}:
+            for each in _ACCOUNTS:
                 text = _text(group / each)
                 if text:
                     found[each] = text

@@ -82,6 +82,12 @@ class FakeFiles:
         self._process.alive()
         return path.exists()
 
+    def names(self, directory: Path) -> tuple[str, ...]:
+        """Return the names in a directory of the fake host; it has none of the machine's own."""
+        self._process.alive()
+        inside = directory.is_relative_to(self._kernel.root) and directory.is_dir()
+        return tuple(sorted(each.name for each in directory.iterdir())) if inside else ()
+
     def make_sparse(self, path: Path, size_bytes: int) -> None:
         """Make a file."""
         self._process.alive()

@@ -25,6 +25,13 @@ class HostFiles:
         """Return whether there is anything of this name."""
         return os.path.lexists(path)
 
+    def names(self, directory: Path) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; none when there is no such directory."""
+        try:
+            return tuple(sorted(os.listdir(directory)))
+        except FileNotFoundError:
+            return ()
+
     def make_sparse(self, path: Path, size_bytes: int) -> None:
         """Make a new file of this size that takes no room yet."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

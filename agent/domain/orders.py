@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from agent.domain.errors import InvalidOrder
+from agent.domain.memory import MIB
 from agent.domain.order_fields import setting
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource, needs_swap
-
-MIB = 1 << 20
-GIB = 1 << 30
 
 
 def _at_least(order: object, least: int, *names: str) -> None:

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from agent.domain.errors import InvalidOrder
+from agent.domain.memory import GIB, MIB
 from agent.domain.order_fields import Values, build, merge
-from agent.domain.orders import GIB, MIB
 
 _O = TypeVar("_O")
 
@@ -42,7 +42,7 @@ PRESETS: Mapping[Preset, Mapping[str, Values]] = {
             "pressure": {"memory_limit_bytes": 48 * MIB},
             "config": "tinyconfig",
             "jobs": 2,
-            "objects": ("mm/swapfile.o", "mm/memory.o", "mm/vmscan.o", "kernel/fork.o", "fs/namei.o"),
+            "objects": ("mm/memory.o", "mm/vmscan.o", "kernel/fork.o", "kernel/sched/core.o", "fs/namei.o"),
         },
         "valkey_get": {
             "swap": _ZRAM_SMALL,

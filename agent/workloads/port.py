@@ -126,6 +126,9 @@ class Files(Protocol):
     def exists(self, path: Path) -> bool:
         """Return whether there is anything of this name."""
 
+    def names(self, directory: Path) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; none when there is no such directory."""
+
     def make_sparse(self, path: Path, size_bytes: int) -> None:
         """Make a new file of this size that takes no room yet."""
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.domain.orders import Order, SwapMountOrder
+from agent.domain.orders import KernelBuildOrder, Order, SwapMountOrder
+from agent.workloads.kernel_build import KernelBuild
 from agent.workloads.port import Host, Workload
 from agent.workloads.swap_mount import SwapMount
 
@@ -18,7 +19,11 @@ class Kind:
     make: Callable[[Any, Host], Workload]
 
 
-KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in (Kind(SwapMountOrder, SwapMount),)}
+_KINDS = (
+    Kind(SwapMountOrder, SwapMount),
+    Kind(KernelBuildOrder, KernelBuild),
+)
+KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}
 
 
 def workload_for(order: Order, host: Host) -> Workload:

@@ -50,18 +50,22 @@ class Rig:
             refusals=refusals(self._swap, self._pressure, self._needs, self._view()),
         )
 
-    async def set_up(self, step: StepReporter, *, switch_on: bool = True) -> None:
+    async def set_up(self, step: StepReporter, *, limited: bool = True) -> None:
         """Take down what an earlier run left, check the host, set up. Raises RigError, KernelWanting (swapon)."""
         await self.check(step)
         if self._swap.kind is not SourceKind.EXISTING:
             step("preparing the swap device")
             self.device = await make_swap_area(self._host, self._swap)
         set_zswap(self._host, self._swap)
-        if self.device and switch_on:
+        if self.device:
             step("swapon")
             await switch_swap_on(self._host, self.device)
         self._host.leftovers.note(Workers(name=self._host.workers.name))
-        self._host.workers.confine(self._pressure.memory_limit_bytes)
+        self.limit(limited)
+
+    def limit(self, limited: bool = True) -> None:
+        """Limit the memory of the workload's processes as ordered, or not for what is not measured. Raises RigError."""
+        self._host.workers.confine(self._pressure.memory_limit_bytes if limited else 0)
 
     async def check(self, step: StepReporter) -> None:
         """Take down what an earlier run left and raise RigError with everything that speaks against running here."""
@@ -86,6 +90,21 @@ class Rig:
             return parse_swap_counters((self._host.proc / "vmstat").read_text())
         except ValueError as error:
             raise RigError(str(error)) from error
+
+    def check_swapped_out(self, swapped: SwapCounters, least_bytes: int) -> None:
+        """Raise RigError when less left memory than the order wants of a valid run."""
+        self._check_swapped("out", pages_to_mib(swapped.all_out), least_bytes)
+
+    def check_swapped_in(self, swapped: SwapCounters, least_bytes: int) -> None:
+        """Raise RigError when less came back than the order wants of a valid run."""
+        self._check_swapped("in", pages_to_mib(swapped.all_in), least_bytes)
+
+    def _check_swapped(self, direction: str, found_mib: float, least_bytes: int) -> None:
+        if found_mib * MIB < least_bytes:
+            raise RigError(
+                f"the run is not valid: {found_mib:.1f} MiB were swapped {direction}, and a run that swaps less than "
+                f"{least_bytes / MIB:.1f} MiB measures something else; make memory shorter or the data larger"
+            )
 
     def evidence(self) -> dict[str, str]:
         """Return the state of what was set up, as raw text."""
