@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -72,7 +73,14 @@ def local_host(state_dir: Path) -> Host:
         kernel_release=os.uname().release,
         scratch=scratch_of(state_dir),
         is_root=os.geteuid() == 0,
+        free_port=_free_port,
     )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def scratch_of(state_dir: Path) -> Path:

@@ -57,6 +57,7 @@ class FakeProcess:
             kernel_release="7.1.13-fake",
             scratch=self.kernel.scratch,
             is_root=True,
+            free_port=lambda: 16379,
             proc=self.kernel.proc,
             sys=self.kernel.sys,
         )

@@ -23,6 +23,7 @@ class FakeKernel:
         self.proc = root / "proc"
         self.sys = root / "sys"
         self.cost_mib_per_tib = cost_mib_per_tib
+        self.total_bytes = _TOTAL_BYTES
         # What the kernel keeps for good at every swapoff.
         self.leak_bytes = 0
         # Memory that programs take or give with every second, for ever.
@@ -35,6 +36,8 @@ class FakeKernel:
         self.no_limit = ""
         # None while there is no cgroup, 0 while it has no limit.
         self.cgroup_limit_bytes: int | None = None
+        # What the cgroup counts of processes killed for memory.
+        self.oom_kills = 0
         # Commands of workers that have not ended, whoever started them.
         self.running: list[tuple[str, ...]] = []
         self._sizes = {DEVICE: device_bytes}
@@ -96,9 +99,9 @@ class FakeKernel:
         """Account for what is switched on."""
         mounted = sum(self._sizes[each] for each in self.swaps)
         kernel = int(mounted / TIB * self.cost_mib_per_tib * MIB) + self._leaked_bytes
-        available = _TOTAL_BYTES - 36 * MIB - kernel
+        available = self.total_bytes - 36 * MIB - kernel
         lines = (
-            ("MemTotal", _TOTAL_BYTES),
+            ("MemTotal", self.total_bytes),
             ("MemFree", available - 20 * MIB),
             ("MemAvailable", available),
             ("SUnreclaim", 8 * MIB),

@@ -31,6 +31,8 @@ class FakeProgram:
     system_s: float = 0.25
     swapped_in_pages: int = 0
     swapped_out_pages: int = 0
+    # Processes that the kernel kills for memory meanwhile.
+    oom_kills: int = 0
     # Goes on until it is told to end, as a server does.
     stays: bool = False
     # Files it writes, with their text.
@@ -147,7 +149,9 @@ class FakeWorkers:
     def statistics(self) -> Mapping[str, str]:
         """Return one account."""
         limit_bytes = self._kernel.cgroup_limit_bytes
-        return {} if limit_bytes is None else {"memory.max": str(limit_bytes)}
+        if limit_bytes is None:
+            return {}
+        return {"memory.max": str(limit_bytes), "memory.events": f"oom 0\noom_kill {self._kernel.oom_kills}"}
 
     @asynccontextmanager
     async def started(
@@ -219,7 +223,9 @@ class FakeWorker:
             raise TimeoutError("the program took longer")
         self._process.now_s += program.elapsed_s
         for path, text in program.writes.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        self._process.kernel.oom_kills += program.oom_kills
         self._process.kernel.count_swapping(program.swapped_in_pages, program.swapped_out_pages)
         await self._process.checkpoint()
         return Ended(

@@ -13,6 +13,7 @@ from agent.domain.leftovers import (
     MadeDirectory,
     MadeFile,
     Noted,
+    SwapFilesBelow,
     SwapHeader,
     SwapOn,
     Workers,
@@ -33,6 +34,7 @@ _KINDS: dict[str, type[Leftover]] = {
     "loop_device": LoopDevice,
     "made_file": MadeFile,
     "made_directory": MadeDirectory,
+    "swap_files_below": SwapFilesBelow,
     "zswap_settings": ZswapSettings,
     "workers": Workers,
 }

@@ -72,6 +72,13 @@ class MadeDirectory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwapFilesBelow:
+    """A program was, or was about to be, started that switches swap files of its own in this directory on and off."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZswapSettings:
     """Parameters of zswap were, or were about to be, changed; their values before. Empty: not changed."""
 
@@ -97,6 +104,7 @@ Leftover = (
     | LoopDevice
     | MadeFile
     | MadeDirectory
+    | SwapFilesBelow
     | ZswapSettings
     | Workers
 )

@@ -49,7 +49,7 @@ PRESETS: Mapping[Preset, Mapping[str, Values]] = {
             "pressure": {"memory_limit_bytes": 64 * MIB},
             "maxmemory_bytes": 160 * MIB,
             "keys": 100_000,
-            "requests": 100_000,
+            "requests": 300_000,
         },
         "anon_sweep": {
             "swap": _ZRAM_SMALL,

@@ -7,6 +7,7 @@ is measured without what the build prepares for it, and reported under names of 
 from pathlib import Path
 
 from agent.domain.errors import RigError, WorkloadDied
+from agent.domain.leftovers import MadeDirectory
 from agent.domain.memory import GIB, MIB
 from agent.domain.orders import KernelBuildOrder
 from agent.domain.preflight import Needs
@@ -62,6 +63,9 @@ class KernelBuild:
         # The limit comes when the source is there: unpacking is no part of the measurement.
         await self._rig.set_up(step, limited=False)
         step("unpacking the source")
+        if self._host.files.exists(self._work):
+            raise RigError(f"{self._work} is there already, and this agent did not note it; remove it, or name another")
+        self._rig.own(MadeDirectory(path=str(self._work)))
         self._tree = await unpack(self._host, self._source, self._work)
 
     async def run(self, step: StepReporter) -> Measurement:

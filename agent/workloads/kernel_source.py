@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.domain.errors import RigError
-from agent.domain.leftovers import MadeDirectory
 from agent.domain.memory import GIB
 from agent.workloads.port import Host
 
@@ -38,9 +37,6 @@ def needs_of(source: str) -> int:
 
 async def unpack(host: Host, source: str, work: Path) -> KernelTree:
     """Make the work directory, with the source unpacked in it if it is a tarball. Raises RigError."""
-    if host.files.exists(work):
-        raise RigError(f"{work} is there already, and this agent did not note it; remove it, or name another directory")
-    host.leftovers.note(MadeDirectory(path=str(work)))
     host.files.make_directory(work)
     tree = KernelTree(source=Path(source), output=work / "output")
     if needs_of(source):

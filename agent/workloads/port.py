@@ -197,6 +197,8 @@ class Host:
     # Where workloads make their files when the order does not say where.
     scratch: Path
     is_root: bool
+    # Returns a TCP port of the loopback interface that nobody listens on now.
+    free_port: Callable[[], int]
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.domain.orders import KernelBuildOrder, Order, SwapMountOrder
+from agent.domain.orders import KernelBuildOrder, Order, StressNgOrder, SwapMountOrder, ValkeyGetOrder
 from agent.workloads.kernel_build import KernelBuild
 from agent.workloads.port import Host, Workload
+from agent.workloads.stress_ng import StressNg
 from agent.workloads.swap_mount import SwapMount
+from agent.workloads.valkey_get import ValkeyGet
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Kind:
 _KINDS = (
     Kind(SwapMountOrder, SwapMount),
     Kind(KernelBuildOrder, KernelBuild),
+    Kind(ValkeyGetOrder, ValkeyGet),
+    Kind(StressNgOrder, StressNg),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}
 

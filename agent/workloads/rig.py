@@ -14,7 +14,7 @@ from typing import assert_never
 
 from agent.domain.errors import KernelWanting, RigError
 from agent.domain.facts import parse_swaps
-from agent.domain.leftovers import SwapHeader, SwapOn, Workers
+from agent.domain.leftovers import Leftover, SwapHeader, SwapOn, Workers
 from agent.domain.memory import MIB
 from agent.domain.preflight import HostView, Needs, refusals
 from agent.domain.swap_counters import SwapCounters, parse_swap_counters
@@ -62,6 +62,13 @@ class Rig:
             await switch_swap_on(self._host, self.device)
         self._host.leftovers.note(Workers(name=self._host.workers.name))
         self.limit(limited)
+
+    def own(self, *leftovers: Leftover) -> None:
+        """Note what the workload is about to make for its processes: taken down after they have been ended."""
+        for leftover in leftovers:
+            self._host.leftovers.note(leftover)
+        # Newest first is the order of taking down, and nobody writes there any more then.
+        self._host.leftovers.note(Workers(name=self._host.workers.name))
 
     def limit(self, limited: bool = True) -> None:
         """Limit the memory of the workload's processes as ordered, or not for what is not measured. Raises RigError."""

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import assert_never
 
 from agent.domain.errors import KernelWanting, RigError
+from agent.domain.facts import parse_swaps
 from agent.domain.leftovers import (
     BrdModule,
     Leftover,
     LoopDevice,
     MadeDirectory,
     MadeFile,
+    SwapFilesBelow,
     SwapHeader,
     SwapOn,
     Workers,
@@ -60,6 +62,10 @@ async def undo(host: Host, leftover: Leftover) -> None:
             host.files.remove(Path(path))
         case MadeDirectory(path=path):
             await host.files.remove_tree(Path(path))
+        case SwapFilesBelow(directory=directory):
+            for area in parse_swaps((host.proc / "swaps").read_text()):
+                if area.path.startswith(f"{directory}/"):
+                    await _switch_off(host, area.path)
         case ZswapSettings() as settings:
             restore_zswap(host, settings)
         case Workers():
