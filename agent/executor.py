@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from agent.adapters.command_journal import CommandJournal
-from agent.domain.commands import Finished, RunBegun, RunEnded, RunWorkload, Start, SwapMountOrder, workload_name
+from agent.domain.commands import Finished, RunBegun, RunEnded, RunWorkload, Start
 from agent.domain.errors import RigError
 from agent.domain.results import (
     CommandOutcome,
@@ -17,18 +17,11 @@ from agent.domain.results import (
 )
 from agent.locks import Lock
 from agent.outbox import Outbox
-from agent.workloads.port import Host, Workload
+from agent.workloads.port import Host
+from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, StopReason, drive
-from agent.workloads.swap_mount import SwapMount
 
 log = structlog.get_logger(__name__)
-
-
-def workload_for(order: SwapMountOrder, host: Host) -> Workload:
-    """Return the workload that carries out an order."""
-    match order:
-        case SwapMountOrder():
-            return SwapMount(order, host)
 
 
 class Executor:
@@ -68,7 +61,7 @@ class Executor:
             await asyncio.wait({self._task})
 
     async def _execute(self, start: Start, stop: Stop) -> None:
-        log.info("command_started", command_id=start.command_id, workload=workload_name(start.workload))
+        log.info("command_started", command_id=start.command_id, workload=start.workload.order.workload)
         outcome = await self._drive(start.command_id, start.timeout_s, start.workload, stop)
         self.before_report()
         self._outbox.report(outcome_report_id(self._outbox.host, start.command_id), start.command_id, outcome)

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from agent.adapters.host import read_facts
 from agent.domain.commands import RunWorkload
+from agent.domain.orders import Order
 from agent.domain.results import CommandOutcome, OutcomeStatus, WorkloadRun
-from agent.executor import workload_for
 from agent.exits import Exit
 from agent.locks import workload_lock
-from agent.serve import local_host, open_state
+from agent.serve import local_host, open_state, protect_process
 from agent.settings import load
+from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, StopReason, drive
-from agent.workloads.swap_device import sweep as sweep_host
+from agent.workloads.undoing import sweep as sweep_host
 
 _CODES = {
     OutcomeStatus.COMPLETED: Exit.OK,
@@ -47,9 +48,22 @@ async def sweep(state_dir: Path, *, output: str) -> str:
     return "\n".join(f"taken down: {each!r}" for each in undone) or "nothing was left behind"
 
 
+def inspect(order: Order, *, state_dir: Path, output: str) -> tuple[Exit, str]:
+    """Say what a run would touch and what speaks against it; touches nothing, not even the state directory."""
+    inspection = workload_for(order, local_host(state_dir)).inspect()
+    code = Exit.RIG if inspection.refusals else Exit.OK
+    if output == "json":
+        return code, json.dumps({"order": asdict(order), **asdict(inspection)}, indent=2)
+    lines = [f"{order.workload} would do this, and touch nothing else:"]
+    lines += [f"  - {each}" for each in inspection.touches]
+    lines += [f"it would not: {each}" for each in inspection.refusals] or ["nothing speaks against it"]
+    return code, "\n".join(lines)
+
+
 async def run(workload: RunWorkload, *, state_dir: Path, timeout_s: float, output: str) -> tuple[Exit, str]:
     """Run a workload here; SIGINT and SIGTERM cancel it, and it cleans up. Raises RigError."""
     open_state(state_dir)
+    protect_process()
     host = local_host(state_dir)
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):

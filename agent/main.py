@@ -10,11 +10,13 @@ from pathlib import Path
 import structlog
 
 from agent import __version__, exits, local
-from agent.domain.commands import RunWorkload, SwapMountOrder
-from agent.domain.errors import AgentError, ConfigError, EnrollmentError, RigError, Unreachable
+from agent.domain.commands import RunWorkload
+from agent.domain.errors import AgentError, ConfigError, EnrollmentError, InvalidOrder, RigError, Unreachable
 from agent.exits import Exit
+from agent.flags import add_flags, order_of, parse_count
 from agent.serve import serve
 from agent.settings import load
+from agent.workloads.registry import KINDS
 
 _DEFAULT_CONFIG = "/etc/kernroll/agent.toml"
 _EXAMPLES = """examples:
@@ -52,27 +54,15 @@ def parser() -> argparse.ArgumentParser:
     _output(sweep)
     run = _verb(verbs, "run", "run one workload here and print what it found")
     workloads = run.add_subparsers(dest="workload", required=True, metavar="WORKLOAD")
-    swap_mount = _verb(workloads, "swap_mount", "what an idle mounted swap device costs in memory")
-    device = swap_mount.add_mutually_exclusive_group(required=True)
-    device.add_argument("--block-device", metavar="PATH", help="a blank device that nobody uses")
-    device.add_argument("--brd-size", type=parse_size, metavar="SIZE", help="load brd with a disk of this size, as 1T")
-    swap_mount.add_argument("--repetitions", type=_count(1), default=1, metavar="N")
-    swap_mount.add_argument("--warmups", type=_count(0), default=0, metavar="N")
-    swap_mount.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="for all runs together")
-    swap_mount.add_argument("--settle-tolerance", type=parse_size, default=1 << 20, metavar="SIZE")
-    swap_mount.add_argument("--settle-timeout", type=float, default=60.0, metavar="SECONDS")
-    _state_dir(swap_mount)
-    _output(swap_mount)
+    for name, kind in KINDS.items():
+        says = (kind.order.__doc__ or "").split("\n")[0].rstrip(".")
+        workload = _verb(workloads, name, says[0].lower() + says[1:] if says[1:2].islower() else says)
+        _runs(workload)
+        add_flags(workload, name)
+        workload.add_argument("--dry-run", action="store_true", help="print what would be touched, and touch nothing")
+        _state_dir(workload)
+        _output(workload)
     return top
-
-
-def parse_size(text: str) -> int:
-    """Return bytes for a number with an optional unit K, M, G or T (powers of 1024)."""
-    units = {"K": 10, "M": 20, "G": 30, "T": 40}
-    number, shift = (text[:-1], units[text[-1].upper()]) if text and text[-1].upper() in units else (text, 0)
-    if not number.isdigit() or int(number) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write for example 512M or 1T")
-    return int(number) << shift
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _code_of(error: Exception) -> Exit:
     match error:
-        case ConfigError():
+        case ConfigError() | InvalidOrder():
             return Exit.USAGE
         case EnrollmentError():
             return Exit.ENROLLMENT
@@ -127,13 +117,11 @@ def _sweep(options: argparse.Namespace) -> Exit:
 
 
 def _run(options: argparse.Namespace) -> Exit:
-    order = SwapMountOrder(
-        block_device=options.block_device or "",
-        brd_size_bytes=options.brd_size or 0,
-        settle_tolerance_bytes=options.settle_tolerance,
-        settle_timeout_s=options.settle_timeout,
-    )
-    workload = RunWorkload(repetitions=options.repetitions, warmups=options.warmups, order=order)
+    workload = RunWorkload(repetitions=options.repetitions, warmups=options.warmups, order=order_of(options))
+    if options.dry_run:
+        code, text = local.inspect(workload.order, state_dir=options.state_dir, output=options.output)
+        print(text)
+        return code
     code, text = asyncio.run(
         local.run(workload, state_dir=options.state_dir, timeout_s=options.timeout, output=options.output)
     )
@@ -170,13 +158,13 @@ def _state_dir(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--state-dir", type=Path, default=Path("/var/lib/kernroll"), metavar="DIR")
 
 
-def _count(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
-        return int(text)
-
-    return parse
+def _runs(workload: argparse.ArgumentParser) -> None:
+    group = workload.add_argument_group("how often")
+    group.add_argument(
+        "--repetitions", "--runs", dest="repetitions", type=parse_count(1), default=1, metavar="N", help="measured runs"
+    )
+    group.add_argument("--warmups", type=parse_count(0), default=0, metavar="N", help="runs before them, not to judge")
+    group.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="for all runs together")
 
 
 def _log_to_stderr() -> None:

@@ -39,7 +39,7 @@ from agent.executor import Executor
 from agent.locks import Lock
 from agent.outbox import Outbox
 from agent.workloads.port import Host
-from agent.workloads.swap_device import sweep
+from agent.workloads.undoing import sweep
 from protos.kernroll.v1 import agent_pb2
 
 log = structlog.get_logger(__name__)

@@ -2,9 +2,11 @@
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,13 +18,16 @@ import structlog
 
 from agent.adapters import channel, credentials
 from agent.adapters.block import KernelBlockDevices
+from agent.adapters.cgroups import Cgroups
 from agent.adapters.command_journal import CommandJournal
+from agent.adapters.files import HostFiles
 from agent.adapters.host import boot_id, read_facts
 from agent.adapters.kmsg import KernelLogPosition, KernelLogWatcher, open_kernel_log
 from agent.adapters.leftovers import LeftoversFile
 from agent.adapters.processes import ProcessRunner
 from agent.adapters.serial_relay import SerialRelay, find_port
 from agent.adapters.spool import ReportSpool
+from agent.adapters.workers import HostWorkers
 from agent.domain.backoff import pause_s
 from agent.domain.errors import EnrollmentError, RigError
 from agent.executor import Executor
@@ -40,6 +45,8 @@ _BACKOFF_LIMIT_S = {Transport.TCP: 10.0, Transport.SERIAL: 2.0}
 _OOM_SCORE_ADJUSTMENT = -900
 # linux/prctl.h
 _PR_SET_THP_DISABLE = 41
+# asm-generic/mman.h; the third locks pages when they are touched, not everything that is mapped.
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _ENROLL_LIMIT_S = 90.0
 _EXPIRY_WARNING_S = 7 * 86400.0
 
@@ -52,21 +59,40 @@ def wall_clock() -> float:
 def local_host(state_dir: Path) -> Host:
     """Return the host this process runs on."""
     boot = boot_id()
+    # Agents of other state directories must never end each other's processes.
+    name = f"kernroll-{hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:8]}"
     return Host(
         tools=ProcessRunner(),
         devices=KernelBlockDevices(),
         leftovers=LeftoversFile(state_dir / "leftovers.json", boot),
+        workers=HostWorkers(name, Cgroups()),
+        files=HostFiles(),
         monotonic=time.monotonic,
         sleep=asyncio.sleep,
         boot_id=boot,
         kernel_release=os.uname().release,
+        scratch=scratch_of(state_dir),
+        is_root=os.geteuid() == 0,
+        free_port=_free_port,
     )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def scratch_of(state_dir: Path) -> Path:
+    """Return where workloads make their files."""
+    return state_dir / "scratch"
 
 
 def open_state(state_dir: Path) -> None:
     """Make the state directory. Raises RigError when it cannot be written."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scratch_of(state_dir).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise RigError(f"{state_dir} cannot be made: {error.strerror}; set state_dir, or run as root") from error
     if not os.access(state_dir, os.W_OK):
@@ -77,8 +103,7 @@ async def serve(settings: Settings, config: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises EnrollmentError, RigError, ConfigError."""
     open_state(settings.state_dir)
     with agent_lock(settings.state_dir).held():
-        _protect_from_oom_killer()
-        _keep_small_pages()
+        protect_process()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -191,11 +216,24 @@ async def _run_enroll(config: Path, stop: asyncio.Event) -> Exit:
     return Exit(status) if status in set(Exit) else Exit.UNREACHABLE
 
 
+def protect_process() -> None:
+    """Make this process survive what workloads do to the host, and disturb their measurements little."""
+    _protect_from_oom_killer()
+    _keep_small_pages()
+    _stay_in_memory()
+
+
 def _keep_small_pages() -> None:
     """Keep the agent's own memory out of huge pages: the kernel would move it around by MiB while a run measures."""
     refused = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     if refused:
         log.info("huge_pages_unchanged", error=os.strerror(ctypes.get_errno()))
+
+
+def _stay_in_memory() -> None:
+    """Keep what the agent has touched from being swapped out: it must answer while a workload starves the host."""
+    if ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
+        log.info("memory_unlocked", error=os.strerror(ctypes.get_errno()))
 
 
 def _protect_from_oom_killer() -> None:

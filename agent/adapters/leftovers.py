@@ -6,9 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.durable import replace_file
-from agent.domain.leftovers import BrdModule, Leftover, Noted, SwapHeader, SwapOn
+from agent.domain.leftovers import (
+    BrdModule,
+    Leftover,
+    LoopDevice,
+    MadeDirectory,
+    MadeFile,
+    Noted,
+    SwapFilesBelow,
+    SwapHeader,
+    SwapOn,
+    Workers,
+    ZramAdding,
+    ZramDevice,
+    ZramModule,
+    ZswapSettings,
+)
 
-_KINDS: dict[str, type[Leftover]] = {"swap_on": SwapOn, "swap_header": SwapHeader, "brd": BrdModule}
+# Names on disk stay as they are: the next version's sweep reads what this one noted.
+_KINDS: dict[str, type[Leftover]] = {
+    "swap_on": SwapOn,
+    "swap_header": SwapHeader,
+    "brd": BrdModule,
+    "zram_module": ZramModule,
+    "zram_adding": ZramAdding,
+    "zram_device": ZramDevice,
+    "loop_device": LoopDevice,
+    "made_file": MadeFile,
+    "made_directory": MadeDirectory,
+    "swap_files_below": SwapFilesBelow,
+    "zswap_settings": ZswapSettings,
+    "workers": Workers,
+}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 

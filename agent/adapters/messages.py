@@ -3,7 +3,9 @@
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from agent.adapters.order_messages import order_of
 from agent.domain import commands, facts, results, session
+from agent.domain.errors import InvalidOrder
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 _PLATFORMS = {
@@ -73,24 +75,13 @@ def command(message: agent_pb2.Command) -> commands.Command:
 
 
 def _run_workload(message: agent_pb2.RunWorkload) -> commands.RunWorkload | commands.Unsupported:
-    if message.WhichOneof("workload") != "swap_mount":
-        return commands.Unsupported(why="this agent does not know the workload; install a newer agent")
+    try:
+        order = order_of(message)
+    except InvalidOrder as error:
+        return commands.Unsupported(why=str(error))
     if not 1 <= message.repetitions <= _MOST_RUNS or message.warmups > _MOST_RUNS:
         return commands.Unsupported(why=f"repetitions must be 1 to {_MOST_RUNS}, warm-ups at most as many")
-    order = message.swap_mount
-    if not order.block_device and not order.brd_size_bytes:
-        return commands.Unsupported(why="swap_mount names no device this agent knows")
-    defaults = commands.SwapMountOrder(block_device=order.block_device, brd_size_bytes=order.brd_size_bytes)
-    return commands.RunWorkload(
-        repetitions=message.repetitions,
-        warmups=message.warmups,
-        order=commands.SwapMountOrder(
-            block_device=order.block_device,
-            brd_size_bytes=order.brd_size_bytes,
-            settle_tolerance_bytes=order.settle_tolerance_bytes or defaults.settle_tolerance_bytes,
-            settle_timeout_s=order.settle_timeout_s if order.settle_timeout_s > 0 else defaults.settle_timeout_s,
-        ),
-    )
+    return commands.RunWorkload(repetitions=message.repetitions, warmups=message.warmups, order=order)
 
 
 def facts_to_message(host: facts.HostFacts) -> common_pb2.HostFacts:

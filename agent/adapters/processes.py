@@ -18,6 +18,11 @@ _EXTRA_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _REAP_TIMEOUT_S = 60.0
 
 
+def find_tool(tool: str) -> str | None:
+    """Return the tool's path; None when it is not installed."""
+    return shutil.which(tool) or shutil.which(tool, path=_EXTRA_PATH)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
     """A tool that ended by itself."""
@@ -38,7 +43,7 @@ class ProcessRunner:
 
     def has(self, tool: str) -> bool:
         """Return whether the tool is installed."""
-        return self._find(tool) is not None
+        return find_tool(tool) is not None
 
     async def run(self, command: Sequence[str], *, timeout_s: float) -> Completed:
         """Run a tool to its end.
@@ -46,7 +51,7 @@ class ProcessRunner:
         Raises RigError when it is missing, TimeoutError when it takes longer than `timeout_s`. On timeout and on
         cancellation the process is killed and awaited before this returns, so that it cannot act later.
         """
-        executable = self._find(command[0])
+        executable = find_tool(command[0])
         if executable is None:
             raise RigError(f"{command[0]} is not installed on this host; install the package that carries it")
         process = await asyncio.create_subprocess_exec(
@@ -75,18 +80,15 @@ class ProcessRunner:
         )
 
     async def wait_until_gone(self, command: Sequence[str], *, timeout_s: float, proc: Path = Path("/proc")) -> None:
-        """Wait until no process runs this very command line: a killed agent's child may still be inside the kernel.
+        """Wait until no process runs this command: a killed agent's child may still be inside the kernel.
 
-        Raises TimeoutError.
+        Options between the tool and its last words do not matter. Raises TimeoutError.
         """
         wanted = tuple(os.fsencode(word) for word in command)
         async with asyncio.timeout(timeout_s):
             # The kernel announces no end of a process that is not a child.
             while await asyncio.to_thread(_runs, wanted, proc):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-
-    def _find(self, tool: str) -> str | None:
-        return shutil.which(tool) or shutil.which(tool, path=_EXTRA_PATH)
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
@@ -106,6 +108,8 @@ def _runs(wanted: tuple[bytes, ...], proc: Path) -> bool:
         except OSError:
             continue
         # argv[0] may be a full path.
-        if len(words) == len(wanted) and words[0].rsplit(b"/", 1)[-1] == wanted[0] and tuple(words[1:]) == wanted[1:]:
+        if len(words) < len(wanted) or words[0].rsplit(b"/", 1)[-1] != wanted[0]:
+            continue
+        if tuple(words[len(words) - len(wanted) + 1 :]) == wanted[1:]:
             return True
     return False

@@ -6,19 +6,8 @@ records into the same book.
 
 from dataclasses import dataclass, field, replace
 
+from agent.domain.orders import Order
 from agent.domain.results import OutcomeStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwapMountOrder:
-    """S1: what does an idle mounted swap device cost? Exactly one of the two devices is given."""
-
-    # Path of an existing block device; empty when brd is to make one.
-    block_device: str = ""
-    # Size of the brd disk to make; 0 when a block device is given.
-    brd_size_bytes: int = 0
-    settle_tolerance_bytes: int = 1 << 20
-    settle_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +16,7 @@ class RunWorkload:
 
     repetitions: int
     warmups: int
-    order: SwapMountOrder
+    order: Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +213,7 @@ def decide(book: CommandBook, command: Command, *, boot_id: str, kernel_release:
             else:
                 accepted = Accepted(
                     command_id=command_id,
-                    workload=workload_name(workload),
+                    workload=workload.order.workload,
                     warmups=workload.warmups,
                     boot_id=boot_id,
                     kernel_release=kernel_release,
@@ -232,13 +221,6 @@ def decide(book: CommandBook, command: Command, *, boot_id: str, kernel_release:
                 start = Start(command_id=command_id, timeout_s=command.timeout_s, workload=workload)
                 decision = Decision(records=(accepted,), action=start)
     return replace(decision, records=epoch + decision.records)
-
-
-def workload_name(workload: RunWorkload) -> str:
-    """Return the name under which runs of this order are reported."""
-    match workload.order:
-        case SwapMountOrder():
-            return "swap_mount"
 
 
 def _refuse(command_id: str, status: OutcomeStatus, reason: str) -> Decision:

@@ -9,6 +9,10 @@ class ConfigError(AgentError):
     """The configuration file is wrong; the text names file and key."""
 
 
+class InvalidOrder(AgentError):
+    """What was ordered makes no sense; the text says which parameter and what it must be."""
+
+
 class EnrollmentError(AgentError):
     """No client certificate could be had, and trying again with the same token gives the same result."""
 
@@ -23,6 +27,10 @@ class RigError(AgentError):
 
 class KernelWanting(AgentError):
     """The workload ran and the kernel did not do what it must, for example swapon failed."""
+
+
+class WorkloadDied(AgentError):
+    """A process of the workload was killed: an outcome of the run, for example of the out-of-memory killer."""
 
 
 class ProtocolViolation(AgentError):

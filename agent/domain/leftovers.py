@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapOn:
-    """Swapping onto a device was, or was about to be, switched on."""
+    """Swapping onto a device or file was, or was about to be, switched on."""
 
     device: str
 
@@ -25,7 +25,89 @@ class BrdModule:
     size_kib: int
 
 
-Leftover = SwapOn | SwapHeader | BrdModule
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZramModule:
+    """The zram module was, or was about to be, loaded without devices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZramAdding:
+    """A zram device was about to be added beside these; which number it got was not yet known."""
+
+    # Names as "zram0", separated by spaces.
+    known: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZramDevice:
+    """A zram device was, or was about to be, given a size."""
+
+    # As "zram0".
+    name: str
+    # True when this agent added it; an idle one that was there is reset and stays.
+    added: bool
+    # Restored with the reset; empty when it was not changed.
+    algorithm_before: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopDevice:
+    """A loop device was, or was about to be, attached to this file."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeFile:
+    """A file was, or was about to be, made."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeDirectory:
+    """A directory was, or was about to be, made and filled."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapFilesBelow:
+    """A program was, or was about to be, started that switches swap files of its own in this directory on and off."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZswapSettings:
+    """Parameters of zswap were, or were about to be, changed; their values before. Empty: not changed."""
+
+    enabled: str
+    compressor: str
+    max_pool_percent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Processes were, or were about to be, started under this name, in cgroups of this name where there are any."""
+
+    name: str
+
+
+Leftover = (
+    SwapOn
+    | SwapHeader
+    | BrdModule
+    | ZramModule
+    | ZramAdding
+    | ZramDevice
+    | LoopDevice
+    | MadeFile
+    | MadeDirectory
+    | SwapFilesBelow
+    | ZswapSettings
+    | Workers
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +119,5 @@ class Noted:
 
 
 def still_there(noted: Noted, boot_id: str) -> bool:
-    """Return whether the present boot may still have it. Only what is written on a device survives a reboot."""
-    return noted.boot_id == boot_id or isinstance(noted.leftover, SwapHeader)
+    """Return whether the present boot may still have it. Only what is written on a disk survives a reboot."""
+    return noted.boot_id == boot_id or isinstance(noted.leftover, SwapHeader | MadeFile | MadeDirectory)

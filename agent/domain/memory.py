@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MIB = 1 << 20
+GIB = 1 << 30
 TIB = 1 << 40
 
 

@@ -1,6 +1,7 @@
 """The port of all workloads, and what they need from the host."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -35,7 +36,116 @@ class Tools(Protocol):
         """Run a tool to its end; killed and awaited when cancelled. Raises RigError (missing), TimeoutError."""
 
     async def wait_until_gone(self, command: Sequence[str], *, timeout_s: float) -> None:
-        """Wait until no process on the host runs this very command line. Raises TimeoutError."""
+        """Wait until no process on the host runs the tool with these last words. Raises TimeoutError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a workload's process ended, and what it and its children used."""
+
+    # The exit status; negative is the signal that ended it.
+    status: int
+    # The end of what it printed and complained about.
+    stdout: str
+    stderr: str
+    elapsed_s: float
+    user_s: float
+    system_s: float
+    # Of the largest process.
+    peak_bytes: int
+
+    @property
+    def complaint(self) -> str:
+        """Return what it said about its failure, in one line."""
+        text = (self.stderr or self.stdout).strip()[-400:].replace("\n", "; ")
+        if self.status < 0:
+            return f"ended by signal {-self.status}; {text}" if text else f"ended by signal {-self.status}"
+        return text or f"exit status {self.status}"
+
+
+class Worker(Protocol):
+    """A running process of a workload."""
+
+    async def line(self, *, timeout_s: float) -> str:
+        """Return the next line of output without its end; empty at the end of output. Raises TimeoutError."""
+
+    async def say(self, line: str) -> None:
+        """Write a line to the process. Raises RigError when it has ended."""
+
+    def terminate(self) -> None:
+        """Ask it and its children to end."""
+
+    async def ended(self, *, timeout_s: float) -> Ended:
+        """Wait for the end and return it. Raises TimeoutError, RigError."""
+
+
+class Workers(Protocol):
+    """Runs the processes that do a workload's work, apart from the agent and, where asked, short of memory."""
+
+    @property
+    def name(self) -> str:
+        """Return the name that finds them again; note it as a leftover before the first."""
+
+    def can_limit(self) -> str:
+        """Return why memory cannot be limited on this host; empty when it can."""
+
+    def confine(self, memory_limit_bytes: int) -> None:
+        """Make the cgroup that workers will enter; 0 sets no limit. Raises RigError."""
+
+    def statistics(self) -> Mapping[str, str]:
+        """Return the cgroup's own accounts by file name; empty without a cgroup."""
+
+    def started(
+        self, command: Sequence[str], *, directory: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[Worker]:
+        """Start a process; it and its group are killed at the end of the context. Raises RigError (missing)."""
+
+    async def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended:
+        """Run a process to its end. Raises RigError (missing), TimeoutError (it is killed then)."""
+
+    async def end_all(self) -> None:
+        """Kill what was ever started under this name and still runs; take its cgroup down. Raises RigError."""
+
+
+class Files(Protocol):
+    """Reads and writes files of the kernel and of the workloads. Every verb raises OSError."""
+
+    def read(self, path: Path) -> str:
+        """Return a file's text, stripped; some files of the kernel act when they are read."""
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file that exists, in one write."""
+
+    def exists(self, path: Path) -> bool:
+        """Return whether there is anything of this name."""
+
+    def names(self, directory: Path) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; none when there is no such directory."""
+
+    def make_sparse(self, path: Path, size_bytes: int) -> None:
+        """Make a new file of this size that takes no room yet."""
+
+    async def allocate(self, path: Path, size_bytes: int) -> None:
+        """Make a new file of this size whose room is taken."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; it may be gone already."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory."""
+
+    async def remove_tree(self, path: Path) -> None:
+        """Remove a directory and everything in it; it may be gone already."""
+
+    def free_bytes(self, directory: Path) -> int:
+        """Return the room that is left where the directory is, or will be made."""
 
 
 class BlockDevices(Protocol):
@@ -77,13 +187,30 @@ class Host:
     tools: Tools
     devices: BlockDevices
     leftovers: Leftovers
+    workers: Workers
+    files: Files
     # Seconds, from any origin.
     monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     boot_id: str
     kernel_release: str
+    # Where workloads make their files when the order does not say where.
+    scratch: Path
+    is_root: bool
+    # Returns a TCP port of the loopback interface that nobody listens on now.
+    free_port: Callable[[], int]
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What a workload would do to this host, found out without touching anything."""
+
+    # One sentence each, in the order in which it happens.
+    touches: tuple[str, ...]
+    # Why it will not run here; empty when it will.
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +243,9 @@ class Workload(Protocol):
     @property
     def name(self) -> str:
         """Return the name under which runs are reported."""
+
+    def inspect(self) -> Inspection:
+        """Say what would be touched and what speaks against it; touches nothing itself."""
 
     async def prepare(self, step: StepReporter) -> None:
         """Set up what all runs share."""

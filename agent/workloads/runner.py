@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from agent.domain.errors import AgentError, KernelWanting
+from agent.domain.errors import AgentError, KernelWanting, WorkloadDied
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
 from agent.ending import run_to_end
 from agent.workloads.port import Host, Listener, Measurement, Workload
@@ -178,6 +178,8 @@ class _Driver:
             return _Ending(status=RunStatus.OK, measurement=task.result())
         if isinstance(error, KernelWanting):
             return _Ending(status=RunStatus.FAILED, error=str(error))
+        if isinstance(error, WorkloadDied):
+            return _Ending(status=RunStatus.DIED, error=str(error))
         if not isinstance(error, AgentError | OSError | TimeoutError):
             log.error("workload_bug", workload=self._workload.name, exc_info=error)
             return _Ending(status=RunStatus.INFRASTRUCTURE, error=f"{type(error).__name__}: {error}")

@@ -1,17 +1,16 @@
 """The device under a swap workload: an existing block device that is proven unused and blank, or a brd disk of our own.
 
-Every change is noted in the leftovers before it is made; `undo` takes one back, for the workload and for the start-up
-sweep alike.
+Every change is noted in the leftovers before it is made; `undoing` takes one back.
 """
 
 import errno
 import os
 from pathlib import Path
 
-from agent.domain.errors import KernelWanting, RigError
+from agent.domain.errors import RigError
 from agent.domain.facts import SwapArea, parse_swaps
-from agent.domain.leftovers import BrdModule, Leftover, SwapHeader, SwapOn, still_there
-from agent.domain.swap_header import EDGE_BYTES, Content, content_of, first_mark, is_zero
+from agent.domain.leftovers import BrdModule
+from agent.domain.swap_header import EDGE_BYTES, Content, content_of, first_mark
 from agent.workloads.port import Host
 
 TOOL_TIMEOUT_S = 120.0
@@ -46,7 +45,7 @@ def claim_block_device(host: Host, path: str) -> str:
     try:
         # The kernel refuses this for anything mounted, held or swapped on, under whatever name.
         host.devices.claim(device)
-        head, tail = _edges(host, device)
+        head, tail = edges(host, device)
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise RigError(f"{path} is in use (mounted, or held by a driver); give the workload another") from error
@@ -80,77 +79,8 @@ async def load_brd(host: Host, size_bytes: int) -> str:
     return BRD_DEVICE
 
 
-async def sweep(host: Host) -> tuple[Leftover, ...]:
-    """Take down what an earlier process of this agent left, newest first, and return it. Raises as `undo` does."""
-    undone = []
-    for noted in reversed(host.leftovers.noted()):
-        if still_there(noted, host.boot_id):
-            await undo(host, noted.leftover)
-        host.leftovers.forget(noted.leftover)
-        undone.append(noted.leftover)
-    return tuple(undone)
-
-
-async def undo(host: Host, leftover: Leftover) -> None:
-    """Take one thing back, if it is there, and forget it. Raises KernelWanting, RigError, OSError."""
-    match leftover:
-        case SwapOn(device=device):
-            await _switch_off(host, device)
-        case SwapHeader(device=device):
-            _erase(host, device)
-        case BrdModule(size_kib=size_kib):
-            await _unload_brd(host, size_kib)
-    host.leftovers.forget(leftover)
-
-
-async def _switch_off(host: Host, device: str) -> None:
-    for tool in ("swapon", "swapoff"):
-        # One that was killed finishes its system call first, and only then is /proc/swaps final.
-        try:
-            await host.tools.wait_until_gone((tool, device), timeout_s=SWAP_TIMEOUT_S)
-        except TimeoutError as error:
-            raise KernelWanting(f"{tool} {device} does not end, even when killed") from error
-    if swap_area(host, device) is None:
-        return
-    try:
-        completed = await host.tools.run(("swapoff", device), timeout_s=SWAP_TIMEOUT_S)
-    except TimeoutError as error:
-        raise KernelWanting(f"swapoff did not end: {error}") from error
-    if swap_area(host, device) is not None:
-        raise KernelWanting(f"swapoff {device} left it switched on: {completed.complaint}")
-
-
-def _erase(host: Host, device: str) -> None:
-    if not host.devices.is_block_device(device):
-        return
-    head, tail = _edges(host, device)
-    if content_of(head, tail) is not Content.OURS:
-        return
-    try:
-        # The device was blank; the kernel may have swapped pages out to either end of it. The header goes last, because
-        # it is what marks the rest as ours.
-        if not is_zero(tail):
-            host.devices.write(device, host.devices.size_bytes(device) - len(tail), bytes(len(tail)))
-        host.devices.write(device, 0, bytes(len(head)))
-    except OSError as error:
-        # Somebody has taken it into use since; then it is not ours to change.
-        if error.errno != errno.EBUSY:
-            raise
-
-
-async def _unload_brd(host: Host, size_kib: int) -> None:
-    module = host.sys / "module/brd"
-    if not module.exists():
-        return
-    parameters = module / "parameters"
-    if (_read(parameters / "rd_size"), _read(parameters / "rd_nr")) != (str(size_kib), "1"):
-        return
-    completed = await host.tools.run(("rmmod", "brd"), timeout_s=TOOL_TIMEOUT_S)
-    if completed.status and module.exists():
-        raise RigError(f"brd cannot be unloaded: {completed.complaint}")
-
-
-def _edges(host: Host, device: str) -> tuple[bytes, bytes]:
+def edges(host: Host, device: str) -> tuple[bytes, bytes]:
+    """Return the first and the last MiB of a device, where marks are kept. Raises OSError."""
     size = host.devices.size_bytes(device)
     edge = min(EDGE_BYTES, size)
     return host.devices.read(device, 0, edge), host.devices.read(device, size - edge, edge)

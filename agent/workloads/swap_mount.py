@@ -4,29 +4,23 @@ One run: settle, read memory, swapon (timed), settle, read again, check /proc/sw
 that the memory came back. The swap area is written before the first reading, so that mkswap's page cache is in both.
 """
 
-from agent.domain.commands import SwapMountOrder
-from agent.domain.errors import KernelWanting, RigError
-from agent.domain.leftovers import SwapHeader, SwapOn
+from agent.domain.errors import KernelWanting
+from agent.domain.leftovers import SwapOn
 from agent.domain.memory import MIB, Memory, cost_mib_per_tib
+from agent.domain.orders import SwapMountOrder
+from agent.domain.preflight import Needs
 from agent.domain.results import Sample
-from agent.domain.swap_header import OUR_LABEL
 from agent.ending import run_to_end
-from agent.workloads.port import Host, Measurement, StepReporter
+from agent.workloads.port import Host, Inspection, Measurement, StepReporter
+from agent.workloads.rig import Rig, make_swap_area, switch_swap_off, switch_swap_on
 from agent.workloads.settling import settled_memory
-from agent.workloads.swap_device import (
-    SWAP_TIMEOUT_S,
-    TOOL_TIMEOUT_S,
-    claim_block_device,
-    load_brd,
-    swap_area,
-    sweep,
-    undo,
-)
+from agent.workloads.swap_device import TOOL_TIMEOUT_S, swap_area
+from agent.workloads.undoing import undo
+from agent.workloads.zswap import set_zswap
 
 # Slab and per-CPU lists keep a little after swapoff; a kernel that loses the map loses hundreds of MiB.
 _LEAK_ALLOWANCE_BYTES = 16 * MIB
 _LARGEST_PAGE_BYTES = 65536
-_NO_PERMISSION = ("Operation not permitted", "Permission denied", "must be superuser")
 
 
 class SwapMount:
@@ -37,28 +31,21 @@ class SwapMount:
     def __init__(self, order: SwapMountOrder, host: Host) -> None:
         self._order = order
         self._host = host
+        self._rig = Rig(host, swap=order.swap, needs=Needs(alone=False))
         self._device = ""
         self._size_bytes = 0
 
+    def inspect(self) -> Inspection:
+        """Say what would be touched."""
+        return self._rig.inspect()
+
     async def prepare(self, step: StepReporter) -> None:
         """Get the device and write the swap area. Raises RigError; KernelWanting when earlier swap stays on."""
-        step("taking down what an earlier run left")
-        await sweep(self._host)
-        for tool in ("mkswap", "swapon", "swapoff"):
-            if not self._host.tools.has(tool):
-                raise RigError(f"{tool} is not installed on this host; install util-linux or busybox")
+        await self._rig.check(step)
         step("preparing the device")
-        if self._order.brd_size_bytes:
-            self._device = await load_brd(self._host, self._order.brd_size_bytes)
-        else:
-            self._device = claim_block_device(self._host, self._order.block_device)
-            self._host.leftovers.note(SwapHeader(device=self._device))
+        self._device = await make_swap_area(self._host, self._order.swap)
+        set_zswap(self._host, self._order.swap)
         self._size_bytes = self._host.devices.size_bytes(self._device)
-        step("mkswap")
-        command = ("mkswap", "-L", OUR_LABEL, self._device)
-        completed = await self._host.tools.run(command, timeout_s=TOOL_TIMEOUT_S)
-        if completed.status:
-            raise RigError(f"mkswap {self._device} failed: {completed.complaint}")
 
     async def run(self, step: StepReporter) -> Measurement:
         """Switch the device on and off once. Raises KernelWanting, RigError."""
@@ -69,22 +56,22 @@ class SwapMount:
             await run_to_end(undo(self._host, SwapOn(device=self._device)))
 
     async def clean_up(self) -> None:
-        """Switch off, erase our swap area, unload our brd."""
-        await sweep(self._host)
+        """Switch off, and take the device down."""
+        await self._rig.take_down()
 
     async def _measure(self, step: StepReporter) -> Measurement:
         step("settling before swapon")
         before = await self._settle()
         free_before = await self._free()
         step("swapon")
-        swapon_s = await self._switch_on()
+        swapon_s = await switch_swap_on(self._host, self._device)
         step("settling after swapon")
         after = await self._settle()
         free_after = await self._free()
         swaps = (self._host.proc / "swaps").read_text()
         swapped_out_bytes = self._check_swaps()
         step("swapoff")
-        swapoff_s = await self._switch_off()
+        swapoff_s = await switch_swap_off(self._host, self._device)
         step("settling after swapoff")
         returned = await self._settle()
         # Judged on the kernel's own memory: a program that started meanwhile must not pass for a leak.
@@ -132,22 +119,6 @@ class SwapMount:
             return ""
         return (await self._host.tools.run(("free", "-m"), timeout_s=TOOL_TIMEOUT_S)).stdout
 
-    async def _switch_on(self) -> float:
-        self._host.leftovers.note(SwapOn(device=self._device))
-        begun = self._host.monotonic()
-        try:
-            completed = await self._host.tools.run(("swapon", self._device), timeout_s=SWAP_TIMEOUT_S)
-        except TimeoutError as error:
-            raise KernelWanting(f"swapon did not end: {error}") from error
-        swapon_s = self._host.monotonic() - begun
-        if completed.status:
-            if any(hint in completed.complaint for hint in _NO_PERMISSION):
-                raise RigError(f"swapon {self._device}: {completed.complaint}; the agent must run as root")
-            listed = swap_area(self._host, self._device) is not None
-            remark = ", and /proc/swaps shows it all the same" if listed else ""
-            raise KernelWanting(f"swapon {self._device} failed: {completed.complaint}{remark}")
-        return swapon_s
-
     def _check_swaps(self) -> int:
         """Return the bytes swapped out; raise KernelWanting when /proc/swaps does not show the device as it is."""
         area = swap_area(self._host, self._device)
@@ -159,17 +130,3 @@ class SwapMount:
                 f"/proc/swaps shows {self._device} with {area.size_bytes} bytes; the device has {self._size_bytes}"
             )
         return area.used_bytes
-
-    async def _switch_off(self) -> float:
-        begun = self._host.monotonic()
-        try:
-            completed = await self._host.tools.run(("swapoff", self._device), timeout_s=SWAP_TIMEOUT_S)
-        except TimeoutError as error:
-            raise KernelWanting(f"swapoff did not end: {error}") from error
-        swapoff_s = self._host.monotonic() - begun
-        if completed.status:
-            raise KernelWanting(f"swapoff {self._device} failed: {completed.complaint}")
-        if swap_area(self._host, self._device) is not None:
-            raise KernelWanting(f"/proc/swaps still shows {self._device} after swapoff")
-        self._host.leftovers.forget(SwapOn(device=self._device))
-        return swapoff_s

@@ -11,7 +11,6 @@ from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
 from controller.gate.evidence import Outcome
 from controller.gate.verdict import Action, ClaimState, Verdict
 
-
 # A boot's value is the median of its runs; with fewer than this one odd run decides it.
 FEWEST_RUNS: Final = 4
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agent.adapters import channel
 from agent.adapters.command_journal import CommandJournal
-from agent.adapters.fake_host import FakeKernel, FakeProcess
+from agent.adapters.fake_host import FakeProcess
+from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.host import read_facts
 from agent.adapters.spool import ReportSpool
 from agent.executor import Executor

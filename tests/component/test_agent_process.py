@@ -220,7 +220,8 @@ async def test_help_names_examples_and_exit_codes() -> None:
     ("arguments", "status", "words"),
     [
         (("serve", "--config", "none.toml"), 2, "none.toml: cannot read the configuration"),
-        (("run", "swap_mount"), 2, "one of the arguments --block-device --brd-size is required"),
+        (("run", "swap_mount"), 2, "swap_mount needs something to swap to: name a block device"),
+        (("run", "swap_mount", "--zram-size", "1G", "--brd-size", "1G"), 2, "not allowed with argument"),
         (("run", "swap_mount", "--brd-size", "big"), 2, "'big' is not a size"),
         (("run", "swap_mount", "--block-device", "/dev/a", "--repetitions", "0"), 2, "not a number of at least 1"),
         (("sweep", "--state-dir", "/proc/none"), 5, "/proc/none cannot be made"),

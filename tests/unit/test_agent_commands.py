@@ -19,16 +19,19 @@ from agent.domain.commands import (
     RunWorkload,
     Start,
     StopActive,
-    SwapMountOrder,
     Unsupported,
     apply,
     condense,
     decide,
 )
+from agent.domain.orders import SwapMountOrder
 from agent.domain.recovery import interrupted
 from agent.domain.results import OutcomeStatus, RunStatus
+from agent.domain.swap_source import SourceKind, SwapSource
 
-WORKLOAD = RunWorkload(repetitions=3, warmups=1, order=SwapMountOrder(block_device="/dev/nvme1n1"))
+WORKLOAD = RunWorkload(
+    repetitions=3, warmups=1, order=SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path="/dev/nvme1n1"))
+)
 ACCEPTED = Accepted(command_id="c1", workload="swap_mount", warmups=1, boot_id="boot-1", kernel_release="7.1.13")
 
 

@@ -4,18 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.fake_host import BRD, DEVICE, FakeKernel, FakeProcess, ProcessKilled
-from agent.domain.commands import SwapMountOrder
+from agent.adapters.fake_host import FakeProcess, ProcessKilled
+from agent.adapters.fake_kernel import BRD, DEVICE, FakeKernel
 from agent.domain.memory import MIB, TIB
+from agent.domain.orders import SwapMountOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
+from agent.domain.swap_source import SourceKind, SwapSource
 from agent.workloads.runner import Plan, Stop, StopReason, drive
-from agent.workloads.swap_device import sweep
 from agent.workloads.swap_mount import SwapMount
+from agent.workloads.undoing import sweep
 
 ORDERS = {
-    "block device": SwapMountOrder(block_device=DEVICE),
-    "brd": SwapMountOrder(brd_size_bytes=TIB),
+    "block device": SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path=DEVICE)),
+    "brd": SwapMountOrder(swap=SwapSource(kind=SourceKind.BRD, size_bytes=TIB)),
+    "zram": SwapMountOrder(swap=SwapSource(kind=SourceKind.ZRAM, size_bytes=TIB)),
+    "loop": SwapMountOrder(swap=SwapSource(kind=SourceKind.LOOP, size_bytes=TIB)),
+    "file": SwapMountOrder(swap=SwapSource(kind=SourceKind.FILE, size_bytes=TIB // 2)),
 }
+MOUNTED = {"block device": DEVICE, "brd": BRD, "zram": "/dev/zram0", "loop": "/dev/loop0", "file": "kernroll-fake.swap"}
 orders = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 
 
@@ -73,11 +79,12 @@ async def test_measures_the_cost_and_leaves_nothing(kernel: FakeKernel, order: S
         assert values["swap_mount.kernel_cost"] == (pytest.approx(816.0, abs=0.1), "MiB/TiB")
         assert values["swap_mount.memfree_cost"] == (pytest.approx(816.0, abs=0.1), "MiB/TiB")
         assert values["swap_mount.used_before"] == (pytest.approx(36.0, abs=0.1), "MiB")
-        assert values["swap_mount.used_after"] == (pytest.approx(852.0, abs=0.1), "MiB")
+        cost_mib = values["swap_mount.used_after"][0] - values["swap_mount.used_before"][0]
+        assert cost_mib == pytest.approx(408.0 if order.swap.kind is SourceKind.FILE else 816.0, abs=0.1)
         assert values["swap_mount.swapon_time"] == (0.5, "s")
         assert values["swap_mount.swapoff_time"] == (0.5, "s")
         assert run.evidence["meminfo_before"] != run.evidence["meminfo_after"]
-        assert (BRD if order.brd_size_bytes else DEVICE) in run.evidence["proc_swaps"]
+        assert MOUNTED[order.swap.kind.replace("_", " ")] in run.evidence["proc_swaps"]
         assert run.kernel_release == "7.1.13-fake"
     assert kernel.is_pristine()
 
@@ -206,7 +213,9 @@ async def test_a_device_in_use_is_refused(kernel: FakeKernel, arrange, words: st
 
 
 async def test_a_missing_device_is_named(kernel: FakeKernel) -> None:
-    outcome, _ = await go(FakeProcess(kernel), SwapMountOrder(block_device="/dev/nvme7n1"))
+    outcome, _ = await go(
+        FakeProcess(kernel), SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path="/dev/nvme7n1"))
+    )
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
     assert "/dev/nvme7n1 is not a block device" in outcome.detail
 

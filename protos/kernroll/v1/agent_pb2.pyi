@@ -18,6 +18,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from protos.kernroll.v1 import common_pb2 as _common_pb2
+from protos.kernroll.v1 import workloads_pb2 as _workloads_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -288,22 +289,54 @@ class RunWorkload(_message.Message):
     REPETITIONS_FIELD_NUMBER: _builtins.int
     WARMUPS_FIELD_NUMBER: _builtins.int
     SWAP_MOUNT_FIELD_NUMBER: _builtins.int
+    SWAP_FILL_FIELD_NUMBER: _builtins.int
+    SWAP_INTEGRITY_FIELD_NUMBER: _builtins.int
+    KERNEL_BUILD_FIELD_NUMBER: _builtins.int
+    VALKEY_GET_FIELD_NUMBER: _builtins.int
+    ANON_SWEEP_FIELD_NUMBER: _builtins.int
+    STRESS_NG_FIELD_NUMBER: _builtins.int
+    SWAP_MOUNT_INDICATOR_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
     repetitions: _builtins.int
     warmups: _builtins.int
+    preset: _workloads_pb2.Preset.ValueType
+    """Where the workload's parameters start from."""
     @_builtins.property
     def swap_mount(self) -> Global___SwapMount: ...
+    @_builtins.property
+    def swap_fill(self) -> _workloads_pb2.SwapFill: ...
+    @_builtins.property
+    def swap_integrity(self) -> _workloads_pb2.SwapIntegrity: ...
+    @_builtins.property
+    def kernel_build(self) -> _workloads_pb2.KernelBuild: ...
+    @_builtins.property
+    def valkey_get(self) -> _workloads_pb2.ValkeyGet: ...
+    @_builtins.property
+    def anon_sweep(self) -> _workloads_pb2.AnonSweep: ...
+    @_builtins.property
+    def stress_ng(self) -> _workloads_pb2.StressNg: ...
+    @_builtins.property
+    def swap_mount_indicator(self) -> _workloads_pb2.SwapMountIndicator: ...
     def __init__(
         self,
         *,
         repetitions: _builtins.int = ...,
         warmups: _builtins.int = ...,
         swap_mount: Global___SwapMount | None = ...,
+        swap_fill: _workloads_pb2.SwapFill | None = ...,
+        swap_integrity: _workloads_pb2.SwapIntegrity | None = ...,
+        kernel_build: _workloads_pb2.KernelBuild | None = ...,
+        valkey_get: _workloads_pb2.ValkeyGet | None = ...,
+        anon_sweep: _workloads_pb2.AnonSweep | None = ...,
+        stress_ng: _workloads_pb2.StressNg | None = ...,
+        swap_mount_indicator: _workloads_pb2.SwapMountIndicator | None = ...,
+        preset: _workloads_pb2.Preset.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["swap_mount", b"swap_mount", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["repetitions", b"repetitions", "swap_mount", b"swap_mount", "warmups", b"warmups", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "preset", b"preset", "repetitions", b"repetitions", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "warmups", b"warmups", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_workload: _TypeAlias = _typing.Literal["swap_mount"]  # noqa: Y015
+    _WhichOneofReturnType_workload: _TypeAlias = _typing.Literal["swap_mount", "swap_fill", "swap_integrity", "kernel_build", "valkey_get", "anon_sweep", "stress_ng", "swap_mount_indicator"]  # noqa: Y015
     _WhichOneofArgType_workload: _TypeAlias = _typing.Literal["workload", b"workload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_workload) -> _WhichOneofReturnType_workload | None: ...
 
@@ -317,6 +350,7 @@ class SwapMount(_message.Message):
 
     BLOCK_DEVICE_FIELD_NUMBER: _builtins.int
     BRD_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SWAP_FIELD_NUMBER: _builtins.int
     SETTLE_TOLERANCE_BYTES_FIELD_NUMBER: _builtins.int
     SETTLE_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     block_device: _builtins.str
@@ -326,19 +360,24 @@ class SwapMount(_message.Message):
     settle_tolerance_bytes: _builtins.int
     """Memory must change by less than this over one settle interval before it counts as settled."""
     settle_timeout_s: _builtins.float
+    @_builtins.property
+    def swap(self) -> _workloads_pb2.SwapSource:
+        """Any other; its zswap must be off."""
+
     def __init__(
         self,
         *,
         block_device: _builtins.str = ...,
         brd_size_bytes: _builtins.int = ...,
+        swap: _workloads_pb2.SwapSource | None = ...,
         settle_tolerance_bytes: _builtins.int = ...,
         settle_timeout_s: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_device", b"block_device", "brd_size_bytes", b"brd_size_bytes", "device", b"device"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_device", b"block_device", "brd_size_bytes", b"brd_size_bytes", "device", b"device", "swap", b"swap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_device", b"block_device", "brd_size_bytes", b"brd_size_bytes", "device", b"device", "settle_timeout_s", b"settle_timeout_s", "settle_tolerance_bytes", b"settle_tolerance_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_device", b"block_device", "brd_size_bytes", b"brd_size_bytes", "device", b"device", "settle_timeout_s", b"settle_timeout_s", "settle_tolerance_bytes", b"settle_tolerance_bytes", "swap", b"swap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_device: _TypeAlias = _typing.Literal["block_device", "brd_size_bytes"]  # noqa: Y015
+    _WhichOneofReturnType_device: _TypeAlias = _typing.Literal["block_device", "brd_size_bytes", "swap"]  # noqa: Y015
     _WhichOneofArgType_device: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_device) -> _WhichOneofReturnType_device | None: ...
 

@@ -1,0 +1,244 @@
+"""What a workload stands on: its swap switched on, zswap as ordered, its processes short of memory; and back again.
+
+    rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=Needs(memory_bytes=...))
+    await rig.set_up(step)
+    ended = await host.workers.run(command, timeout_s=60)
+    await rig.take_down()
+
+Everything is noted in the leftovers before it is set up, so taking down is the sweep that a starting agent does too.
+"""
+
+import os
+from pathlib import Path
+from typing import assert_never
+
+from agent.domain.errors import KernelWanting, RigError
+from agent.domain.facts import parse_swaps
+from agent.domain.leftovers import Leftover, SwapHeader, SwapOn, Workers
+from agent.domain.memory import MIB
+from agent.domain.preflight import HostView, Needs, refusals
+from agent.domain.swap_counters import SwapCounters, parse_swap_counters
+from agent.domain.swap_header import OUR_LABEL
+from agent.domain.swap_source import Pressure, SourceKind, SwapSource
+from agent.workloads.port import Host, Inspection, StepReporter
+from agent.workloads.settling import PAGE_BYTES, read_memory
+from agent.workloads.swap_device import SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, claim_block_device, load_brd, swap_area
+from agent.workloads.swap_files import attach_loop, make_swap_file, swap_file_path
+from agent.workloads.undoing import sweep
+from agent.workloads.zram import set_up_zram
+from agent.workloads.zswap import set_zswap, zswap_state
+
+# mkswap writes a few pages, but a swap file of many GiB is checked for holes at swapon.
+_ON_TOOLS = ("mkswap", "swapon", "swapoff")
+
+
+class Rig:
+    """The rig of one command."""
+
+    def __init__(self, host: Host, *, swap: SwapSource, pressure: Pressure | None = None, needs: Needs) -> None:
+        self._host = host
+        self._swap = swap
+        self._pressure = pressure or Pressure()
+        self._needs = needs
+        # The swap device's path, empty before it is made and with the host's own swap.
+        self.device = ""
+
+    def inspect(self, *touches: str) -> Inspection:
+        """Say what setting up would touch, then these, and what speaks against it."""
+        return Inspection(
+            touches=(*self._touches(), *touches),
+            refusals=refusals(self._swap, self._pressure, self._needs, self._view()),
+        )
+
+    async def set_up(self, step: StepReporter, *, limited: bool = True) -> None:
+        """Take down what an earlier run left, check the host, set up. Raises RigError, KernelWanting (swapon)."""
+        await self.check(step)
+        if self._swap.kind is not SourceKind.EXISTING:
+            step("preparing the swap device")
+            self.device = await make_swap_area(self._host, self._swap)
+        set_zswap(self._host, self._swap)
+        if self.device:
+            step("swapon")
+            await switch_swap_on(self._host, self.device)
+        self._host.leftovers.note(Workers(name=self._host.workers.name))
+        self.limit(limited)
+
+    def own(self, *leftovers: Leftover) -> None:
+        """Note what the workload is about to make for its processes: taken down after they have been ended."""
+        for leftover in leftovers:
+            self._host.leftovers.note(leftover)
+        # Newest first is the order of taking down, and nobody writes there any more then.
+        self._host.leftovers.note(Workers(name=self._host.workers.name))
+
+    def limit(self, limited: bool = True) -> None:
+        """Limit the memory of the workload's processes as ordered, or not for what is not measured. Raises RigError."""
+        self._host.workers.confine(self._pressure.memory_limit_bytes if limited else 0)
+
+    async def check(self, step: StepReporter) -> None:
+        """Take down what an earlier run left and raise RigError with everything that speaks against running here."""
+        step("taking down what an earlier run left")
+        await sweep(self._host)
+        step("checking the host")
+        found = list(self.inspect().refusals)
+        if self._swap.kind is not SourceKind.EXISTING:
+            found += [
+                f"{tool} is not installed; install util-linux" for tool in _ON_TOOLS if not self._host.tools.has(tool)
+            ]
+        if found:
+            raise RigError("this host is not touched: " + "; ".join(found))
+
+    async def take_down(self) -> None:
+        """Take everything down. Raises KernelWanting, RigError."""
+        await sweep(self._host)
+
+    def counters(self) -> SwapCounters:
+        """Read what the kernel has counted of swapping. Raises RigError."""
+        try:
+            return parse_swap_counters((self._host.proc / "vmstat").read_text())
+        except ValueError as error:
+            raise RigError(str(error)) from error
+
+    def check_swapped_out(self, swapped: SwapCounters, least_bytes: int) -> None:
+        """Raise RigError when less left memory than the order wants of a valid run."""
+        self._check_swapped("out", pages_to_mib(swapped.all_out), least_bytes)
+
+    def check_swapped_in(self, swapped: SwapCounters, least_bytes: int) -> None:
+        """Raise RigError when less came back than the order wants of a valid run."""
+        self._check_swapped("in", pages_to_mib(swapped.all_in), least_bytes)
+
+    def _check_swapped(self, direction: str, found_mib: float, least_bytes: int) -> None:
+        if found_mib * MIB < least_bytes:
+            raise RigError(
+                f"the run is not valid: {found_mib:.1f} MiB were swapped {direction}, and a run that swaps less than "
+                f"{least_bytes / MIB:.1f} MiB measures something else; make memory shorter or the data larger"
+            )
+
+    def evidence(self) -> dict[str, str]:
+        """Return the state of what was set up, as raw text."""
+        found = {"proc_swaps": (self._host.proc / "swaps").read_text(), "zswap_parameters": zswap_state(self._host)}
+        statistics = self._host.workers.statistics()
+        found |= {f"cgroup_{name.replace('.', '_')}": text for name, text in statistics.items()}
+        name = Path(self.device).name
+        for each in ("comp_algorithm", "disksize", "mm_stat"):
+            path = self._host.sys / "block" / name / each
+            if name and path.exists():
+                found[f"zram_{each}"] = path.read_text().strip()
+        return {key: text for key, text in found.items() if text}
+
+    def _view(self) -> HostView:
+        host = self._host
+        directory = swap_file_path(host, self._swap).parent
+        return HostView(
+            available_bytes=read_memory(host).available_bytes,
+            swaps=parse_swaps((host.proc / "swaps").read_text()),
+            swap_directory=str(directory),
+            swap_directory_free_bytes=host.files.free_bytes(directory),
+            scratch=str(host.scratch),
+            scratch_free_bytes=host.files.free_bytes(host.scratch),
+            no_limit=host.workers.can_limit(),
+            running_as_root=host.is_root,
+        )
+
+    def _touches(self) -> tuple[str, ...]:
+        swap, limit_bytes = self._swap, self._pressure.memory_limit_bytes
+        said = [_touched_by(self._host, swap)]
+        if swap.zswap:
+            said.append("switches zswap on, and back to what it is now afterwards")
+        name = self._host.workers.name
+        limit = f"limited to {limit_bytes / MIB:.0f} MiB of memory" if limit_bytes else "without a limit of memory"
+        said.append(f"makes the cgroup {name} for the workload's processes, {limit}, and removes it afterwards")
+        return tuple(said)
+
+
+async def make_swap_area(host: Host, swap: SwapSource) -> str:
+    """Make the device and write a swap area of ours onto it; return its path. Raises RigError."""
+    match swap.kind:
+        case SourceKind.BLOCK_DEVICE:
+            device = claim_block_device(host, swap.path)
+            host.leftovers.note(SwapHeader(device=device))
+        case SourceKind.BRD:
+            device = await load_brd(host, swap.size_bytes)
+        case SourceKind.ZRAM:
+            device = await set_up_zram(host, swap)
+        case SourceKind.LOOP:
+            device = await attach_loop(host, swap)
+        case SourceKind.FILE:
+            device = await make_swap_file(host, swap)
+        case SourceKind.EXISTING | SourceKind.NONE:
+            raise RigError(f"{swap.kind} swap cannot be made; name a device or a size")
+        case _:
+            assert_never(swap.kind)
+    completed = await host.tools.run(("mkswap", "-L", OUR_LABEL, device), timeout_s=TOOL_TIMEOUT_S)
+    if completed.status:
+        raise RigError(f"mkswap {device} failed: {completed.complaint}")
+    return device
+
+
+async def switch_swap_on(host: Host, device: str, *options: str) -> float:
+    """Switch swap on and return how long it took. Raises KernelWanting; RigError for a file system that cannot."""
+    host.leftovers.note(SwapOn(device=device))
+    begun = host.monotonic()
+    try:
+        completed = await host.tools.run(("swapon", *options, device), timeout_s=SWAP_TIMEOUT_S)
+    except TimeoutError as error:
+        raise KernelWanting(f"swapon did not end: {error}") from error
+    elapsed_s = host.monotonic() - begun
+    if not completed.status:
+        return elapsed_s
+    listed = swap_area(host, device) is not None
+    remark = ", and /proc/swaps shows it all the same" if listed else ""
+    complaint = f"swapon {device} failed: {completed.complaint}{remark}"
+    if "Invalid argument" in completed.complaint and not host.devices.is_block_device(device):
+        raise RigError(f"{complaint}; the file system there cannot hold swap: name another directory, or use loop")
+    if any(hint in completed.complaint for hint in NO_PERMISSION):
+        raise RigError(f"{complaint}; the agent must run as root")
+    raise KernelWanting(complaint)
+
+
+async def switch_swap_off(host: Host, device: str) -> float:
+    """Switch swap off and return how long it took. Raises KernelWanting."""
+    begun = host.monotonic()
+    try:
+        completed = await host.tools.run(("swapoff", device), timeout_s=SWAP_TIMEOUT_S)
+    except TimeoutError as error:
+        raise KernelWanting(f"swapoff did not end: {error}") from error
+    elapsed_s = host.monotonic() - begun
+    if completed.status:
+        raise KernelWanting(f"swapoff {device} failed: {completed.complaint}")
+    if swap_area(host, device) is not None:
+        raise KernelWanting(f"/proc/swaps still shows {device} after swapoff")
+    host.leftovers.forget(SwapOn(device=device))
+    return elapsed_s
+
+
+NO_PERMISSION = ("Operation not permitted", "Permission denied", "must be superuser")
+
+
+def pages_to_mib(pages: int) -> float:
+    """Return what so many pages of this machine hold."""
+    return pages * PAGE_BYTES / MIB
+
+
+def _touched_by(host: Host, swap: SwapSource) -> str:
+    size = f"{swap.size_bytes / MIB:.0f} MiB"
+    match swap.kind:
+        case SourceKind.NONE:
+            return "touches no swap"
+        case SourceKind.EXISTING:
+            return "uses the swap that is switched on, and leaves it on"
+        case SourceKind.BLOCK_DEVICE:
+            return f"writes a swap area onto {os.path.realpath(swap.path)}, switches it on and off, and erases it"
+        case SourceKind.BRD:
+            return f"loads the module brd with a disk of {size}, switches swap on and off, and unloads it"
+        case SourceKind.ZRAM:
+            return f"adds a zram device (or takes an idle one) of {size}, switches swap on and off, and resets it"
+        case SourceKind.LOOP:
+            path = swap_file_path(host, swap)
+            return (
+                f"makes a sparse file {path} of {size} under a loop device, switches swap on and off, and removes both"
+            )
+        case SourceKind.FILE:
+            path = swap_file_path(host, swap)
+            return f"writes the file {path} of {size}, switches swap on and off, and removes it"
+        case _:
+            assert_never(swap.kind)

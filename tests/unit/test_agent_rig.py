@@ -1,0 +1,258 @@
+"""The rig under a workload: swap of every kind, zswap and cgroup are set up, refused with reasons, and taken down."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.fake_host import FakeProcess, ProcessKilled
+from agent.adapters.fake_kernel import DEVICE, FakeKernel
+from agent.adapters.fake_workers import FakeProgram
+from agent.domain.errors import KernelWanting, RigError
+from agent.domain.facts import SwapArea
+from agent.domain.memory import MIB
+from agent.domain.preflight import HostView, Needs, refusals
+from agent.domain.swap_counters import SwapCounters, parse_swap_counters
+from agent.domain.swap_source import Pressure, SourceKind, SwapSource
+from agent.workloads.rig import Rig
+from agent.workloads.undoing import sweep
+
+LIMIT = Pressure(memory_limit_bytes=64 * MIB)
+SOURCES = {
+    "block device, zswap": SwapSource(
+        kind=SourceKind.BLOCK_DEVICE, path=DEVICE, zswap=True, zswap_compressor="lz4", zswap_max_pool_percent=35
+    ),
+    "brd": SwapSource(kind=SourceKind.BRD, size_bytes=256 * MIB),
+    "zram": SwapSource(kind=SourceKind.ZRAM, size_bytes=256 * MIB, algorithm="lz4"),
+    "loop": SwapSource(kind=SourceKind.LOOP, size_bytes=256 * MIB),
+    "file": SwapSource(kind=SourceKind.FILE, size_bytes=256 * MIB),
+}
+sources = pytest.mark.parametrize("swap", SOURCES.values(), ids=SOURCES.keys())
+
+
+def quiet(step: str) -> None:
+    """Nobody looks."""
+
+
+async def go(process: FakeProcess, swap: SwapSource) -> Rig:
+    """Do what a workload does: set up, run one process, take down."""
+    host = process.host()
+    rig = Rig(host, swap=swap, pressure=LIMIT, needs=Needs(memory_bytes=128 * MIB))
+    await rig.set_up(quiet)
+    try:
+        await host.workers.run(("true",), timeout_s=5)
+    finally:
+        await rig.take_down()
+    return rig
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> FakeKernel:
+    return FakeKernel(tmp_path)
+
+
+@sources
+async def test_everything_is_up_while_the_workload_runs_and_gone_afterwards(
+    kernel: FakeKernel, swap: SwapSource
+) -> None:
+    process = FakeProcess(kernel)
+    rig = Rig(process.host(), swap=swap, pressure=LIMIT, needs=Needs())
+    await rig.set_up(quiet)
+    assert kernel.swaps == (rig.device,)
+    assert kernel.cgroup_limit_bytes == 64 * MIB
+    zswap = kernel.sys / "module/zswap/parameters"
+    state = tuple((zswap / name).read_text() for name in ("enabled", "compressor", "max_pool_percent"))
+    assert state == (("Y", "lz4", "35") if swap.zswap else ("N", "lzo", "20"))
+    evidence = rig.evidence()
+    assert rig.device in evidence["proc_swaps"]
+    assert evidence["cgroup_memory_max"] == str(64 * MIB)
+    assert ("[lz4]" in evidence.get("zram_comp_algorithm", "")) is (swap.kind is SourceKind.ZRAM)
+    await rig.take_down()
+    assert kernel.is_pristine()
+    assert process.noted() == ()
+
+
+@sources
+async def test_killed_at_any_checkpoint_the_next_start_sweeps(tmp_path: Path, swap: SwapSource) -> None:
+    probe = FakeProcess(FakeKernel(tmp_path / "probe"))
+    await go(probe, swap)
+    assert probe.checkpoints >= 10
+    for number in range(probe.checkpoints):
+        kernel = FakeKernel(tmp_path / str(number))
+        process = FakeProcess(kernel)
+        process.kill_at = number
+        with pytest.raises(ProcessKilled):
+            await go(process, swap)
+        successor = FakeProcess(kernel)
+        await sweep(successor.host())
+        assert kernel.is_pristine(), f"killed at checkpoint {number}"
+        assert successor.noted() == ()
+
+
+@sources
+async def test_after_a_reboot_only_what_is_on_disk_is_left_to_remove(kernel: FakeKernel, swap: SwapSource) -> None:
+    process = FakeProcess(kernel)
+    rig = Rig(process.host(), swap=swap, pressure=LIMIT, needs=Needs())
+    await rig.set_up(quiet)
+    kernel.write_swaps(())
+    successor = FakeProcess(kernel, boot_id="boot-2")
+    await sweep(successor.host())
+    assert not any(kernel.scratch.iterdir())
+    assert not any(kernel.head())
+    assert successor.commands == []
+    assert successor.noted() == ()
+
+
+async def test_a_zram_device_added_just_before_the_agent_died_is_found(kernel: FakeKernel) -> None:
+    kernel.add_zram()
+    kernel.give_device("/dev/zram0", MIB)
+    (kernel.sys / "block/zram0/disksize").write_text(str(MIB))
+    process = FakeProcess(kernel)
+    process.missing.add("mkswap")
+    host = process.host()
+    with pytest.raises(RigError, match="mkswap is not installed"):
+        await Rig(host, swap=SOURCES["zram"], needs=Needs()).set_up(quiet)
+    assert [each.name for each in (kernel.sys / "block").glob("zram*")] == ["zram0"], "somebody else's stays"
+
+
+async def test_where_none_can_be_added_an_idle_zram_device_is_taken_and_left_as_it_was(kernel: FakeKernel) -> None:
+    kernel.add_zram()
+    (kernel.sys / "class/zram-control/hot_add").unlink()
+    process = FakeProcess(kernel)
+    rig = Rig(process.host(), swap=SOURCES["zram"], needs=Needs())
+    await rig.set_up(quiet)
+    block = kernel.sys / "block/zram0"
+    assert rig.device == "/dev/zram0"
+    assert "[lz4]" in (block / "comp_algorithm").read_text()
+    await rig.take_down()
+    assert (block / "disksize").read_text() == "0"
+    assert "[lzo-rle]" in (block / "comp_algorithm").read_text()
+
+
+async def test_a_zram_device_in_use_is_never_taken(kernel: FakeKernel) -> None:
+    kernel.add_zram()
+    (kernel.sys / "block/zram0/disksize").write_text(str(MIB))
+    (kernel.sys / "class/zram-control/hot_add").unlink()
+    with pytest.raises(RigError, match="every zram device of this host is in use"):
+        await Rig(FakeProcess(kernel).host(), swap=SOURCES["zram"], needs=Needs()).set_up(quiet)
+
+
+async def test_an_unknown_algorithm_is_named_with_the_known_ones_and_nothing_is_left(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    with pytest.raises(RigError, match=r"cannot compress with 'zstd' here; it knows lzo \[lzo-rle\] lz4"):
+        await go(process, replace(SOURCES["zram"], algorithm="zstd"))
+    await sweep(process.host())
+    assert kernel.is_pristine()
+
+
+async def test_zswap_that_the_host_has_on_is_off_for_a_run_without_it(kernel: FakeKernel) -> None:
+    enabled = kernel.sys / "module/zswap/parameters/enabled"
+    enabled.write_text("Y")
+    rig = Rig(FakeProcess(kernel).host(), swap=SOURCES["loop"], needs=Needs())
+    await rig.set_up(quiet)
+    assert enabled.read_text() == "N"
+    await rig.take_down()
+    assert enabled.read_text() == "Y"
+
+
+async def test_a_file_of_that_name_which_nobody_noted_is_left_alone(kernel: FakeKernel) -> None:
+    path = kernel.scratch / "kernroll-fake.swap"
+    path.write_text("mine")
+    process = FakeProcess(kernel)
+    with pytest.raises(RigError, match="is there already, and this agent did not note it"):
+        await go(process, SOURCES["file"])
+    await sweep(process.host())
+    assert path.read_text() == "mine"
+
+
+async def test_a_full_disk_is_the_rig_and_leaves_nothing(kernel: FakeKernel) -> None:
+    kernel.disk_full = True
+    process = FakeProcess(kernel)
+    for name in ("file", "loop"):
+        with pytest.raises(RigError, match="No space left on device"):
+            await go(process, SOURCES[name])
+        await sweep(process.host())
+        assert kernel.is_pristine()
+
+
+async def test_a_file_system_that_cannot_hold_swap_is_the_rig_and_a_failing_device_is_the_kernel(
+    kernel: FakeKernel,
+) -> None:
+    process = FakeProcess(kernel)
+    process.failing["swapon"] = "swapon: swapon failed: Invalid argument"
+    with pytest.raises(RigError, match="the file system there cannot hold swap"):
+        await go(process, SOURCES["file"])
+    with pytest.raises(KernelWanting, match="swapon /dev/loop0 failed"):
+        await go(process, SOURCES["loop"])
+
+
+async def test_inspecting_touches_nothing(kernel: FakeKernel) -> None:
+    for swap in SOURCES.values():
+        process = FakeProcess(kernel)
+        inspection = Rig(process.host(), swap=swap, pressure=LIMIT, needs=Needs()).inspect("builds a kernel")
+        assert inspection.refusals == ()
+        assert inspection.touches[-1] == "builds a kernel"
+        assert process.commands == []
+        assert process.noted() == ()
+        assert kernel.is_pristine()
+
+
+async def test_counters_tell_what_was_swapped_between_two_readings(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    process.programs["worker"] = FakeProgram(swapped_in_pages=7, swapped_out_pages=11)
+    host = process.host()
+    rig = Rig(host, swap=SOURCES["loop"], needs=Needs())
+    before = rig.counters()
+    await host.workers.run(("worker",), timeout_s=5)
+    assert rig.counters().since(before) == SwapCounters(swapped_in=7, swapped_out=11)
+
+
+def test_zswaps_own_counts_are_added() -> None:
+    counters = parse_swap_counters("nr_free 5\npswpin 1\npswpout 2\nzswpin 10\nzswpout 20\n")
+    assert (counters.all_in, counters.all_out) == (11, 22)
+    with pytest.raises(ValueError, match="built without swap"):
+        parse_swap_counters("nr_free 5\n")
+
+
+VIEW = HostView(
+    available_bytes=1024 * MIB,
+    swaps=(),
+    swap_directory="/var/swap",
+    swap_directory_free_bytes=10_000 * MIB,
+    scratch="/var/lib/kernroll/scratch",
+    scratch_free_bytes=10_000 * MIB,
+    no_limit="",
+    running_as_root=True,
+)
+ACTIVE = (SwapArea(path="/dev/sda2", size_bytes=100 * MIB, used_bytes=0),)
+EXISTING = SwapSource(kind=SourceKind.EXISTING)
+
+
+@pytest.mark.parametrize(
+    ("swap", "needs", "view", "words"),
+    [
+        (SOURCES["zram"], Needs(), replace(VIEW, running_as_root=False), "takes root"),
+        (SOURCES["zram"], Needs(), replace(VIEW, no_limit="no memory cgroup is mounted"), "memory cannot be limited"),
+        (SOURCES["zram"], Needs(), replace(VIEW, swaps=ACTIVE), "the host swaps to /dev/sda2 already"),
+        (EXISTING, Needs(), VIEW, "none is switched on"),
+        (EXISTING, Needs(), replace(VIEW, swaps=ACTIVE), "--allow-active-swap"),
+        (SOURCES["loop"], Needs(), replace(VIEW, available_bytes=150 * MIB), "22 MiB are available"),
+        (SOURCES["zram"], Needs(memory_bytes=200 * MIB), replace(VIEW, available_bytes=300 * MIB), "200 MiB of memory"),
+        (SOURCES["zram"], Needs(memory_bytes=400 * MIB), VIEW, "does not fit into memory and 256 MiB of swap"),
+        (SOURCES["file"], Needs(), replace(VIEW, swap_directory_free_bytes=700 * MIB), "/var/swap has 700 MiB free"),
+        (SOURCES["zram"], Needs(disk_bytes=9_900 * MIB), VIEW, "scratch has 10000 MiB free and 9900 MiB are needed"),
+    ],
+)
+def test_a_host_that_is_not_fit_is_refused_with_the_reason(
+    swap: SwapSource, needs: Needs, view: HostView, words: str
+) -> None:
+    assert any(words in each for each in refusals(swap, LIMIT, needs, view)), refusals(swap, LIMIT, needs, view)
+
+
+def test_a_fit_host_is_not_refused() -> None:
+    for swap in SOURCES.values():
+        assert refusals(swap, LIMIT, Needs(memory_bytes=200 * MIB), VIEW) == ()
+    allowed = replace(EXISTING, allow_active_swap=True)
+    assert refusals(allowed, LIMIT, Needs(), replace(VIEW, swaps=ACTIVE)) == ()
+    idle = Needs(alone=False)
+    assert refusals(SOURCES["brd"], Pressure(), idle, replace(VIEW, swaps=ACTIVE)) == ()
