@@ -22,6 +22,8 @@ from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 _GRACE_S = 20.0
 # A measurement that ends just before the probation deadline still has this long to be blessed.
 _BLESS_TIMEOUT_S = 60.0
+# Moves within one measurement of a leg.
+_SAME_LEG = frozenset({Trigger.RETRY, Trigger.NEXT_TASK})
 
 
 def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
@@ -35,18 +37,20 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     target = next_step(attempt.step, fired.trigger)
     leg = attempt.leg + 1 if fired.trigger in (Trigger.NEXT_LEG, Trigger.DRAINED) else attempt.leg
     tries = _tries(attempt, fired, target)
-    name = command_id(attempt, target, leg, tries)
-    effects = _entry_effects(snapshot, target, leg, name)
+    task = _task(attempt, fired)
+    name = command_id(attempt, target, leg, tries, task)
+    effects = _entry_effects(snapshot, target, leg, (name, task))
     waits = any(effect.command_id == name for effect in effects)
     starting = fired.trigger is Trigger.START and snapshot.host is not None
     moved = Moved(
         at=now,
         trigger=fired.trigger,
         step=target,
-        # All tries of a measurement share one deadline: the host's own does not move either.
-        deadline=attempt.deadline if fired.trigger is Trigger.RETRY else _entry_deadline(snapshot, target, now),
+        # All tries and workloads of a leg share one deadline: the host's own does not move either.
+        deadline=attempt.deadline if fired.trigger in _SAME_LEG else _entry_deadline(snapshot, target, now),
         leg=leg,
         tries=tries,
+        task=task,
         command_id=name if waits else "",
         failure=fired.failure,
         boot_id=snapshot.host.boot_id if starting and snapshot.host else "",
@@ -57,6 +61,13 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     if starting and snapshot.host and not snapshot.host.connected:
         events = (moved, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _task(attempt: Attempt, fired: Fired) -> int:
+    """Return which workload is measured next; every leg begins with the first."""
+    if fired.trigger is Trigger.NEXT_TASK:
+        return attempt.task + 1
+    return attempt.task if fired.trigger is Trigger.RETRY else 0
 
 
 def _tries(attempt: Attempt, fired: Fired, target: Step) -> int:
@@ -103,8 +114,12 @@ def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> floa
     return now + waits[target]
 
 
-def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, name: str) -> tuple[Effect, ...]:
-    """What entering a step asks of the world; the effect that carries the step's own name is the one waited for."""
+def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: tuple[str, int]) -> tuple[Effect, ...]:
+    """What entering a step asks of the world; the effect that carries the step's own name is the one waited for.
+
+    `command` is that name and the number of the workload.
+    """
+    name, task_number = command
     attempt, policy = snapshot.attempt, snapshot.rollout.policy
     host = attempt.host
     new = snapshot.rollout.kernels[attempt.architecture].digest
@@ -112,15 +127,9 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, name: str)
     match target:
         case Step.BASELINE | Step.PROBATION:
             limit_s = policy.baseline_timeout_s if target is Step.BASELINE else policy.probation_timeout_s
-            measure = RunWorkload(
-                command_id=name,
-                host=host,
-                task=policy.task,
-                repetitions=policy.repetitions,
-                warmups=policy.warmups,
-                timeout_s=min(policy.workload_timeout_s, limit_s),
-            )
-            if target is Step.BASELINE:
+            task = policy.tasks[task_number]
+            measure = RunWorkload(command_id=name, host=host, task=task, timeout_s=min(task.timeout_s, limit_s))
+            if target is Step.BASELINE or task_number:
                 return (measure,)
             acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
             return (AcknowledgeBoot(command_id=acknowledge, host=host), measure)

@@ -41,6 +41,7 @@ class Run:
     boot_id: str
     values: Mapping[str, float]
     error: str = ""
+    workload: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class Attempt:
     deadline: float | None = None
     leg: int = 0
     tries: int = 0
+    # Which of the leg's workloads is measured, from 0.
+    task: int = 0
     # How often the host was being returned to its old kernel.
     reverts: int = 0
     # What ran when the newest revert was carried out (from then on the old kernel is the default and nothing is
@@ -166,9 +169,10 @@ def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, 
     )
 
 
-def command_id(attempt: Attempt, step: Step, leg: int, tries: int) -> str:
+def command_id(attempt: Attempt, step: Step, leg: int, tries: int, task: int = 0) -> str:
     """Name a step's command: the same decision always has the same name, whoever makes it and however often."""
-    return f"{attempt.uid}/{attempt.host}/{leg}.{step}.{tries}"
+    of_task = f"{step}-{task + 1}" if task else str(step)
+    return f"{attempt.uid}/{attempt.host}/{leg}.{of_task}.{tries}"
 
 
 def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
@@ -211,6 +215,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         deadline=event.deadline,
         leg=event.leg,
         tries=event.tries,
+        task=event.task,
         command_id=event.command_id,
         command=None,
         delivery=None,
@@ -259,6 +264,7 @@ def _run_reported(state: Attempt, event: RunReported) -> Attempt:
         boot_id=event.boot_id,
         values=event.values,
         error=event.error,
+        workload=event.workload,
     )
     return replace(state, runs=(*state.runs, run))
 

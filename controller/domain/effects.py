@@ -5,18 +5,17 @@ Committed with the decision, then performed at least once; receivers deduplicate
 
 from dataclasses import dataclass
 
-from controller.domain.policy import SwapMountTask
+from controller.domain.policy import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWorkload:
-    """Ask the agent to mount an idle swap device and read what it costs."""
+    """Ask the agent to run a workload."""
 
     command_id: str
     host: str
-    task: SwapMountTask
-    repetitions: int
-    warmups: int
+    task: Task
+    # Not longer than the task's own.
     timeout_s: float
 
 

@@ -234,6 +234,8 @@ class Moved:
     leg: int
     # Counts the repetitions of the current step's command.
     tries: int
+    # Which of the leg's workloads is measured, from 0.
+    task: int = 0
     # The command this step waits for; empty when it waits for none.
     command_id: str = ""
     failure: Failure | None = None

@@ -32,7 +32,7 @@ def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
             for claim in policy.claims
         ),
         required_hosts=dict(Counter(attempt.stratum for attempt in treated)),
-        repetitions=policy.repetitions,
+        repetitions={task.workload: task.repetitions for task in policy.tasks},
         final=True,
         suspended={(cell.stratum, cell.metric): cell.why for cell in policy.suspended},
     )
@@ -68,6 +68,7 @@ def _gate_run(attempt: Attempt, run: Run, *, aa: bool) -> gate.Run:
         values=run.values,
         attempt=int(run.command_id.rpartition(".")[2] or 0),
         error=run.error,
+        workload=run.workload,
     )
 
 

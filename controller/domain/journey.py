@@ -31,7 +31,8 @@ class Trigger(StrEnum):
     START = "start"  # admitted by the rollout
     SKIP = "skip"  # the rollout ended before the host's turn
     MEASURED = "measured"  # all runs of this leg are in
-    RETRY = "retry"  # runs died or the rig broke; the leg is measured again
+    NEXT_TASK = "next_task"  # one workload is measured, and the leg has another
+    RETRY = "retry"  # runs died or the rig broke; the workload is measured again
     DRAINED = "drained"
     STAGED = "staged"
     ARMED = "armed"
@@ -82,6 +83,7 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.BASELINE: {
         Trigger.MEASURED: Step.DRAIN,
         Trigger.RETRY: Step.BASELINE,
+        Trigger.NEXT_TASK: Step.BASELINE,
         Trigger.SILENT: Step.SKIPPED,
         **_UNTOUCHED_ENDINGS,
     },
@@ -106,6 +108,7 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
         Trigger.MEASURED: Step.BLESS,
         Trigger.NEXT_LEG: Step.ARM,
         Trigger.RETRY: Step.PROBATION,
+        Trigger.NEXT_TASK: Step.PROBATION,
         Trigger.FELL_BACK: Step.FALLBACK,
         **_BACK_TO_OLD,
         **_CONDEMNED,

@@ -11,7 +11,7 @@ from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
 
 # Moves that end a measurement with a result.
-_MEASURED = frozenset({Trigger.MEASURED, Trigger.NEXT_LEG})
+_MEASURED = frozenset({Trigger.MEASURED, Trigger.NEXT_TASK, Trigger.NEXT_LEG})
 
 
 def learnt(attempt: Attempt, event: Event) -> tuple[Boot, ...]:

@@ -25,14 +25,16 @@ def trial_metrics(margins: Mapping[str, float]) -> tuple[TrialMetric, ...]:
 def measurements(
     attempts: Iterable[Attempt], metric: str, arms: Mapping[str, Arm] | None = None
 ) -> Iterator[Measurement]:
-    """Yield the hosts' runs of one metric; a host without an arm in `arms` counts as treated.
+    """Yield the hosts' runs of the metric's workload; a host without an arm in `arms` counts as treated.
 
-    Where a leg was measured again, the newest command counts: it was made because the one before could not.
+    Where a workload was measured again, the newest command counts: it was made because the one before could not.
     """
+    workload = PRIORS[metric].workload
     for attempt in attempts:
         arm = (arms or {}).get(attempt.host, Arm.TREATED)
-        newest = {run.leg: run.command_id for run in attempt.runs}
-        for run in attempt.runs:
+        runs = [run for run in attempt.runs if run.workload == workload]
+        newest = {run.leg: run.command_id for run in runs}
+        for run in runs:
             if run.command_id == newest[run.leg]:
                 yield _measurement(attempt, run, metric, arm)
 
@@ -41,7 +43,7 @@ def _measurement(attempt: Attempt, run: Run, metric: str, arm: Arm) -> Measureme
     outcome = Outcome(run.state.value)
     value = run.values.get(metric)
     if outcome is Outcome.OK and value is None:
-        # A run of another workload, or one that could not tell: nothing is known of this metric.
+        # It could not tell: nothing is known of this metric.
         outcome = Outcome.INFRASTRUCTURE
     return Measurement(
         host=attempt.host,

@@ -76,8 +76,10 @@ def _steady(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> Itera
     """Yield the nearly deterministic metrics: by their declared errors nothing may have changed."""
     measured = {name for attempt in members for run in attempt.runs for name in run.values}
     evidence = [host_evidence(rollout, attempt) for attempt in sorted(members, key=lambda one: one.host)]
+    repetitions = {task.workload: task.repetitions for task in rollout.policy.tasks}
     for name in sorted(measured & METRICS.keys()):
-        yield judged_cell(steady_cell(METRICS[name], stratum, evidence, rollout.policy.repetitions), TOLD)
+        metric = METRICS[name]
+        yield judged_cell(steady_cell(metric, stratum, evidence, repetitions.get(metric.workload, 1)), TOLD)
 
 
 def _performance(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> Iterable[JudgedCell]:

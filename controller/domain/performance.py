@@ -8,7 +8,7 @@ from controller.gate.priors import PRIORS, Prior, Role
 
 def performance_metrics(spec: RolloutSpec) -> tuple[Prior, ...]:
     """Return the metrics of the spec's workloads that have a margin, by name."""
-    workloads = {name for name in type(spec.workloads).model_fields if getattr(spec.workloads, name) is not None}
+    workloads = spec.workloads.given
     return tuple(
         prior
         for name, prior in sorted(PRIORS.items())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from controller.domain.performance import margins_of
 from controller.domain.spec import RolloutSpec
@@ -28,13 +29,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SwapMountTask:
-    """What to mount: exactly one of the two."""
+class Task:
+    """One workload of a leg."""
 
-    # An existing block device; empty when a RAM disk is used.
-    block_device: str = ""
-    # The size of a brd RAM disk made for the run; 0 when a block device is used.
-    brd_size_bytes: int = 0
+    # By the contract's names, as are its parameters: texts, numbers, truth values, lists, and mappings of those.
+    workload: str
+    preset: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    repetitions: int
+    warmups: int
+    # All runs of one leg together.
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +67,8 @@ class Policy:
     infrastructure_retries: int
     # How often a leg is measured again after a run died or timed out; the next one is an outcome.
     died_retries: int
-    # All runs of one leg together.
-    workload_timeout_s: float
-    task: SwapMountTask
-    repetitions: int
-    warmups: int
+    # Run one after the other on every kernel; at least one.
+    tasks: tuple[Task, ...]
     # One entry per wave.
     bake_s: tuple[float, ...]
     claims: tuple[Claim, ...]
@@ -91,9 +93,6 @@ def policy_of(
 
     `bake_s` has one entry per planned wave. With `aa` nothing is claimed, because nothing changes.
     """
-    workload = spec.workloads.swap_mount
-    assert workload is not None, "a checked spec has a workload"
-    device = workload.device
     limits = spec.limits
     known = ledger or Ledger()
     return Policy(
@@ -106,10 +105,17 @@ def policy_of(
         revert_timeout_s=limits.revert_timeout_s,
         infrastructure_retries=limits.infrastructure_retries,
         died_retries=limits.died_retries,
-        workload_timeout_s=workload.timeout_s,
-        task=SwapMountTask(block_device=device.block_device or "", brd_size_bytes=device.brd_size or 0),
-        repetitions=workload.repetitions,
-        warmups=workload.warmups,
+        tasks=tuple(
+            Task(
+                workload=name,
+                preset=getattr(workload, "preset", None) or "",
+                parameters=workload.parameters,
+                repetitions=workload.repetitions,
+                warmups=workload.warmups,
+                timeout_s=workload.timeout_s,
+            )
+            for name, workload in spec.workloads.given.items()
+        ),
         bake_s=bake_s,
         claims=() if aa else _claims(spec, known, sorted(set(strata))),
         on_stratum_failure=spec.on_stratum_failure,

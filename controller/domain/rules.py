@@ -280,23 +280,26 @@ def _measured(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     if answer is None:
         return None
     under_test = attempt.side is Side.NEW
+    task = policy.tasks[attempt.task]
     good = sum(run.state is RunState.OK for run in attempt.runs_of(attempt.leg) if run.command_id == attempt.command_id)
-    if answer.state is CommandState.COMPLETED and good >= policy.repetitions:
+    if answer.state is CommandState.COMPLETED and good >= task.repetitions:
+        if attempt.task + 1 < len(policy.tasks):
+            return Fired(Trigger.NEXT_TASK)
         return Fired(Trigger.NEXT_LEG if attempt.leg + 1 < len(attempt.legs) and attempt.leg else Trigger.MEASURED)
     if answer.state in (CommandState.DIED, CommandState.TIMED_OUT):
         if attempt.tries < policy.died_retries:
             return Fired(Trigger.RETRY)
-        died = len(died_runs(attempt, attempt.leg))
-        return _condemn(under_test, f"the workload died or timed out in {died} runs: {answer.detail}")
+        died = sum(run.workload == task.workload for run in died_runs(attempt, attempt.leg))
+        return _condemn(under_test, f"{task.workload} died or timed out in {died} runs: {answer.detail}")
     if answer.state is CommandState.FAILED:
-        return _condemn(under_test, f"the workload failed: {answer.detail}")
+        return _condemn(under_test, f"{task.workload} failed: {answer.detail}")
     if answer.state is CommandState.UNSUPPORTED:
-        sentence = f"the agent does not know the workload: {answer.detail}"
+        sentence = f"the agent does not know {task.workload}: {answer.detail}"
         return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
     if attempt.tries < policy.infrastructure_retries:
         return Fired(Trigger.RETRY) if answer.at + RETRY_PAUSE_S <= now else None
-    detail = answer.detail or f"{good} of {policy.repetitions} runs were measured"
-    sentence = f"the rig failed {attempt.tries + 1} times: {detail}"
+    detail = answer.detail or f"{good} of {task.repetitions} runs were measured"
+    sentence = f"the rig failed {attempt.tries + 1} times under {task.workload}: {detail}"
     return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
 
 

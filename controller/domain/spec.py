@@ -12,7 +12,6 @@ from controller.domain.spec_model import (
     Claim,
     Controls,
     DebianKernel,
-    Device,
     Expected,
     KernelImage,
     KernelSource,
@@ -20,11 +19,10 @@ from controller.domain.spec_model import (
     RolloutDocument,
     Selector,
     Strata,
-    SwapMount,
     Wave,
-    Workloads,
     problems_across,
 )
+from controller.domain.spec_workloads import Device, SwapMount, Workloads
 from controller.domain.spec_yaml import Problem, field_name, read_document, refuse
 
 __all__ = [

@@ -2,88 +2,42 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from controller.domain.spec_units import Duration, Percent, PositiveDuration, Size
+from controller.domain.spec_base import (
+    AbsolutePath,
+    HostName,
+    LabelKey,
+    Model,
+    Name,
+    OneOrMore,
+    Text,
+    exactly_one,
+    matching,
+    one_line,
+)
+from controller.domain.spec_units import Duration, Percent, PositiveDuration
+from controller.domain.spec_workloads import Workloads
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS, Role
 
-Architecture = Literal["x86_64", "arm64"]
-
-_DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
 _DEBIAN_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?([-+~][-+~.A-Za-z0-9]+)?")
 _FLAVOUR: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
+
+Architecture = Literal["x86_64", "arm64"]
 
 
-def _matching(pattern: re.Pattern[str], sentence: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(sentence)
-        return value
-
-    return AfterValidator(check)
-
-
-def _absolute(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError("must be an absolute path on the controller's machine")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be one line of printable characters")
-    return value
-
-
-def _listed(value: Any) -> Any:
-    if not isinstance(value, (str, tuple)):
-        raise ValueError("must be text or a list of texts; write numbers in quotes")
-    return (value,) if isinstance(value, str) else value
-
-
-Name = Annotated[str, _matching(_DNS_LABEL, "must be 1 to 63 lower-case letters, digits and inner dashes")]
-HostName = Annotated[str, _matching(_HOST_NAME, "must be a host name")]
-LabelKey = Annotated[str, _matching(_LABEL_KEY, "must be a label or fact name")]
-Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
-AbsolutePath = Annotated[
-    str, Field(min_length=1, max_length=4096), AfterValidator(_one_line), AfterValidator(_absolute)
-]
-OneOrMore = Annotated[
-    tuple[Text, ...],
-    Field(min_length=1),
-    BeforeValidator(_listed),
-    WithJsonSchema({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _exactly_one(model: BaseModel, *names: str) -> None:
-    """Raise ValueError unless exactly one of the fields is given."""
-    given = [name for name in names if getattr(model, name) is not None]
-    choice = f"{', '.join(names[:-1])} or {names[-1]}"
-    if not given:
-        raise ValueError(f"needs one of {choice}")
-    if len(given) > 1:
-        raise ValueError(f"takes only one of {choice} (got {' and '.join(given)})")
-
-
-class DebianKernel(_Model):
+class DebianKernel(Model):
     """A kernel from Debian's archive, resolved when the rollout is planned."""
 
-    version: Annotated[str, _matching(_DEBIAN_VERSION, 'must be a kernel version, for example "7.1.13"')]
+    version: Annotated[str, matching(_DEBIAN_VERSION, 'must be a kernel version, for example "7.1.13"')]
     # "cloud" is the flavour for virtual machines; "generic" the one without a name of its own.
-    flavour: Annotated[str, _matching(_FLAVOUR, 'must be a flavour, for example "cloud" or "generic"')] = "cloud"
+    flavour: Annotated[str, matching(_FLAVOUR, 'must be a flavour, for example "cloud" or "generic"')] = "cloud"
 
 
-class KernelImage(_Model):
+class KernelImage(Model):
     """A kernel image file, with its modules when it needs any."""
 
     path: AbsolutePath
@@ -91,7 +45,7 @@ class KernelImage(_Model):
     modules: AbsolutePath | None = None
 
 
-class KernelSource(_Model):
+class KernelSource(Model):
     """Where the kernel of one architecture comes from: exactly one of `debian`, `directory` and `image`."""
 
     debian: DebianKernel | None = None
@@ -99,15 +53,15 @@ class KernelSource(_Model):
     directory: AbsolutePath | None = None
     image: KernelImage | None = None
     # Appended to the host's own kernel command line while this kernel runs.
-    command_line: Annotated[str, Field(max_length=1024), AfterValidator(_one_line)] = ""
+    command_line: Annotated[str, Field(max_length=1024), AfterValidator(one_line)] = ""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        _exactly_one(self, "debian", "directory", "image")
+        exactly_one(self, "debian", "directory", "image")
         return self
 
 
-class Expected(_Model):
+class Expected(Model):
     """What the hosts of one architecture must run before the rollout may touch them."""
 
     # A shell pattern over `uname -r`, for example "7.0.13*".
@@ -117,11 +71,11 @@ class Expected(_Model):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        _exactly_one(self, "release", "version")
+        exactly_one(self, "release", "version")
         return self
 
 
-class Selector(_Model):
+class Selector(Model):
     """Which hosts take part. Every condition must hold; an empty selector takes every host."""
 
     # Label or fact (architecture, platform, stratum, kernel_release) to its value or to a list of allowed values.
@@ -130,14 +84,14 @@ class Selector(_Model):
     hosts: tuple[HostName, ...] = ()
 
 
-class Strata(_Model):
+class Strata(Model):
     """Hosts are compared and canaried within strata. Architecture and platform always count."""
 
     # Labels that split strata further, for example [page_size].
     labels: tuple[LabelKey, ...] = ()
 
 
-class Wave(_Model):
+class Wave(Model):
     """One step of the rollout: exactly one of `per_stratum`, `percent` and `rest`."""
 
     # This many further hosts of every stratum.
@@ -151,11 +105,11 @@ class Wave(_Model):
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        _exactly_one(self, "per_stratum", "percent", "rest")
+        exactly_one(self, "per_stratum", "percent", "rest")
         return self
 
 
-class Claim(_Model):
+class Claim(Model):
     """What the author of the kernel says it saves; confirmed or refuted per stratum."""
 
     metric: Text
@@ -170,51 +124,13 @@ class Claim(_Model):
     on_open: Literal["pause"] = "pause"
 
 
-class Device(_Model):
-    """What is mounted as swap: exactly one of `block_device` and `brd_size`."""
-
-    # An existing block device on every host; it must be empty or carry kernroll's own swap area.
-    block_device: AbsolutePath | None = None
-    # A RAM disk of this size, made for the run and removed afterwards (needs the brd module).
-    brd_size: Size | None = None
-
-    @model_validator(mode="after")
-    def _one_device(self) -> Self:
-        _exactly_one(self, "block_device", "brd_size")
-        return self
-
-
-class SwapMount(_Model):
-    """Mount an idle swap device and read what it costs."""
-
-    device: Device
-    # Measured runs on each kernel.
-    repetitions: Annotated[int, Field(ge=1, le=1000)] = 3
-    # Runs before them that are reported and not judged.
-    warmups: Annotated[int, Field(ge=0, le=100)] = 1
-    # All runs of one kernel together.
-    timeout_s: PositiveDuration = Field(default=900.0, alias="timeout")
-
-
-class Workloads(_Model):
-    """What the agents run on the old and on the new kernel."""
-
-    swap_mount: SwapMount | None = None
-
-    @model_validator(mode="after")
-    def _any(self) -> Self:
-        if self.swap_mount is None:
-            raise ValueError("needs at least one workload, for example swap_mount")
-        return self
-
-
-class Controls(_Model):
+class Controls(Model):
     """Hosts that reboot at the same time and stay on their kernel."""
 
     per_stratum: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
-class Limits(_Model):
+class Limits(Model):
     """Every wait of the rollout. A host that exceeds one fails with that limit's name."""
 
     # Hosts between drain and bless at the same time: the only ones that can be down or on an unblessed kernel.
@@ -237,7 +153,7 @@ class Limits(_Model):
     died_retries: Annotated[int, Field(ge=0, le=3)] = 1
 
 
-class Metadata(_Model):
+class Metadata(Model):
     """What the rollout is called."""
 
     name: Name
@@ -252,7 +168,7 @@ def _before_after(value: str) -> str:
 Design = Annotated[Literal["before_after", "matched_pairs", "abba"], AfterValidator(_before_after)]
 
 
-class Body(_Model):
+class Body(Model):
     """Everything under `spec`."""
 
     kernels: Annotated[Mapping[Architecture, KernelSource], Field(min_length=1)]
@@ -274,7 +190,7 @@ class Body(_Model):
     salt: Text | None = None
 
 
-class RolloutDocument(_Model):
+class RolloutDocument(Model):
     """The whole file."""
 
     api_version: Literal["kernroll/v1"] = Field(alias="apiVersion")

@@ -50,7 +50,7 @@ def claim_cell(
     benefit = _benefit(metric, claim, stratum, [one.values for one in measured])
     required = max(1, plan.required_hosts.get(stratum, 1))
     problem = next((one.problem for one in measured if one.problem), "")
-    problem = problem or _shortage(required, plan.repetitions, measured)
+    problem = problem or _shortage(required, plan.repetitions.get(metric.workload, 1), measured)
     if why := plan.suspended.get((stratum, metric.name)):
         problem = f"the cell is suspended: {why}"
     state = ClaimState.OPEN if problem else benefit.state

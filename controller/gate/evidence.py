@@ -41,6 +41,8 @@ class Run:
     attempt: int = 0
     # What the agent said of a run that is not OK.
     error: str = ""
+    # Only runs of the same workload make each other good.
+    workload: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +94,8 @@ class GatePlan:
     claims: tuple[ClaimPlan, ...]
     # Stratum -> hosts that must have finished; a stratum without evidence is judged as missing.
     required_hosts: Mapping[str, int]
-    # Runs needed on each side of every host.
-    repetitions: int = 1
+    # Workload -> runs needed on each side of every host; one where nothing is said.
+    repetitions: Mapping[str, int] = field(default_factory=dict)
     # True once no more data will come: what is missing then is INCONCLUSIVE, not NEED_MORE_DATA.
     final: bool = True
     # (stratum, metric) -> why the cell must not decide.

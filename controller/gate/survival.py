@@ -70,25 +70,23 @@ def rerun_hosts(evidence: Iterable[HostEvidence]) -> tuple[str, ...]:
 
 
 def unresolved(host: HostEvidence, side: Side) -> tuple[Run, ...]:
-    """Return the bad runs that no later attempt made good, sorted by attempt and id.
+    """Return the bad runs that no later attempt at their workload made good, sorted by workload, attempt and id.
 
     An attempt makes earlier ones good when it has an OK run and no bad one.
     """
-    attempts: dict[int, list[Run]] = defaultdict(list)
+    attempts: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in host.runs:
         if run.side is side:
-            attempts[run.attempt].append(run)
-    good = [
-        number
-        for number, runs in attempts.items()
-        if any(run.outcome is Outcome.OK for run in runs) and not any(run.outcome in BAD_OUTCOMES for run in runs)
-    ]
-    last_good = max(good, default=-1)
+            attempts[run.workload, run.attempt].append(run)
+    last_good: dict[str, int] = {}
+    for (workload, number), runs in attempts.items():
+        if any(run.outcome is Outcome.OK for run in runs) and not any(run.outcome in BAD_OUTCOMES for run in runs):
+            last_good[workload] = max(number, last_good.get(workload, -1))
     # Sorted by everything that is told of a run, so that the order of reports does not matter; listed once per id.
     bad = {
-        (run.attempt, run.run_id): run
+        (run.workload, run.attempt, run.run_id): run
         for run in sorted(host.runs, key=lambda run: (run.outcome, run.error))
-        if run.side is side and run.outcome in BAD_OUTCOMES and run.attempt > last_good
+        if run.side is side and run.outcome in BAD_OUTCOMES and run.attempt > last_good.get(run.workload, -1)
     }
     return tuple(run for _, run in sorted(bad.items(), key=lambda item: item[0]))
 
@@ -144,7 +142,7 @@ def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
             text = f"{host.host}: a run {_told(old[0])} on the old kernel; repeat it before anything is compared."
             yield _Ruling(verdict=undecided, sentence=text)
         elif runs:
-            attempts = len({run.attempt for run in runs})
+            attempts = len({(run.workload, run.attempt) for run in runs if run.workload == runs[0].workload})
             repeated = attempts > 1 or len(suspects) > 1
             text = f"{host.host}: a run {_told(runs[0])} on the new kernel"
             if attempts > 1:

@@ -1,7 +1,7 @@
 """From an operator's spec to a plan: hosts chosen, kernels found, blockers named. Changes nothing."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -19,6 +19,7 @@ from controller.services.ports import Kernels, Store
 from controller.services.world import World
 from controller.views.models import PlannedCellView
 from controller.views.power import planned_cell
+from controller.views.quantities import duration_text
 
 _AA_NOTE = (
     "Old against old: every host is measured, reboots into its own kernel and is measured again. The new kernel is "
@@ -84,7 +85,7 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
         plan=plan,
         kernels=found,
         blockers=tuple(blockers),
-        notes=(_AA_NOTE,) if aa else tuple(_already_there(world, plan, found)),
+        notes=(*((_AA_NOTE,) if aa else _already_there(world, plan, found)), *_long_measurements(spec)),
         ledger=await known.store.ledger(sorted(plan.strata)),
         aa=aa,
     )
@@ -97,16 +98,15 @@ def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:
     # Completion is a critical cell of every stratum too.
     critical = len(strata) * (1 + sum(prior.role is PriorRole.CRITICAL for prior in metrics))
     why = suspensions(prepared.ledger.judgements)
-    workload = prepared.spec.workloads.swap_mount
-    runs = workload.repetitions if workload is not None else 1
+    workloads = prepared.spec.workloads.given
     return tuple(
         planned_cell(
             stratum,
             prior,
             margin=margins[prior.name],
-            noise=cell_noise(prepared.ledger, stratum, prior, runs),
+            noise=cell_noise(prepared.ledger, stratum, prior, workloads[prior.workload].repetitions),
             hosts=hosts,
-            runs=runs,
+            runs=workloads[prior.workload].repetitions,
             cells=max(1, critical),
             suspended=why.get((stratum, prior.name), ""),
         )
@@ -160,6 +160,17 @@ def kernel_source(source: KernelSource) -> sources.KernelSource:
 def _seed(spec: RolloutSpec, spec_yaml: str) -> str:
     """A seed that is the rollout's own and the same on every re-plan."""
     return hashlib.sha256(f"{spec.name}\n{spec_yaml}".encode()).hexdigest()[:12]
+
+
+def _long_measurements(spec: RolloutSpec) -> Iterator[str]:
+    """Tell when the workloads may together take longer than a kernel is on trial."""
+    allowed_s = sum(workload.timeout_s for workload in spec.workloads.given.values())
+    if len(spec.workloads.given) > 1 and allowed_s > spec.limits.probation_timeout_s:
+        yield (
+            f"The workloads may take {duration_text(allowed_s)} together and a kernel is on trial for "
+            f"{duration_text(spec.limits.probation_timeout_s)} (limits.probation_timeout): a host that needs longer is "
+            "returned to its old kernel."
+        )
 
 
 def _already_there(world: World, plan: WavePlan, found: Mapping[str, Kernel]) -> list[str]:

@@ -25,7 +25,7 @@ from controller.domain.events import (
 )
 from controller.domain.hosts import Host, SwapDevice
 from controller.domain.journey import Step, Trigger
-from controller.domain.policy import SwapMountTask
+from controller.domain.policy import Task
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services.ports import Store
 from controller.services.records import Commit, Enrolled, TokenGrant
@@ -155,8 +155,16 @@ async def test_a_report_that_was_refused_may_come_again(store: Store) -> None:
 
 
 async def test_effects_are_replaced_left_or_taken_away(store: Store, reopen: Reopen) -> None:
-    task = SwapMountTask(block_device="/dev/x")
-    run = RunWorkload(command_id="u/h/0", host="h", task=task, repetitions=3, warmups=1, timeout_s=9.0)
+    swap = {"kind": "block_device", "path": "/dev/x"}
+    task = Task(
+        workload="kernel_build",
+        preset="small",
+        parameters={"swap": swap, "jobs": 2, "objects": ["mm/swapfile.o"]},
+        repetitions=3,
+        warmups=1,
+        timeout_s=9.0,
+    )
+    run = RunWorkload(command_id="u/h/0", host="h", task=task, timeout_s=9.0)
     await store.commit(commit(0, HostSilent(at=1.0), effects=(run, reboot(1))))
     await store.commit(commit(1, HostSilent(at=2.0)))
     assert await store.outstanding() == (run, reboot(1))

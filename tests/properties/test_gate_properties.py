@@ -64,7 +64,7 @@ PLANS = st.builds(
         ]
     ),
     required_hosts=st.dictionaries(st.sampled_from(STRATA), st.integers(0, 3)),
-    repetitions=st.integers(1, 3),
+    repetitions=st.integers(1, 3).map(lambda runs: {"swap_mount": runs}),
     final=st.booleans(),
 )
 

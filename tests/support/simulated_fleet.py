@@ -48,6 +48,9 @@ from controller.domain.spec import parse_spec
 from controller.services.world import Key, World
 
 UID = "u1"
+COST = "swap_mount.cost"
+# What a simulated workload measures, where it is not the cost.
+METRICS = {"kernel_build": "kernel_build.system_time"}
 SPEC = """
 apiVersion: kernroll/v1
 kind: Rollout
@@ -286,22 +289,22 @@ class Simulation:
         good = outcome is CommandState.COMPLETED
 
         def run(index: int) -> RunReported:
-            warmup = index < effect.warmups
+            warmup = index < effect.task.warmups
             return RunReported(
                 at=self.now,
                 report_id=f"{effect.command_id}#{index}",
                 command_id=effect.command_id,
                 boot_id=boot_id,
-                workload="swap_mount",
+                workload=effect.task.workload,
                 index=index,
                 warmup=warmup,
                 state=RunState.OK if good or warmup else RunState.DIED,
                 error="",
-                values={"swap_mount.cost": cost + 0.1 * index},
+                values={METRICS.get(effect.task.workload, COST): cost + 0.1 * index},
                 release=release,
             )
 
-        for index in range(effect.warmups + (effect.repetitions if good else 1)):
+        for index in range(effect.task.warmups + (effect.task.repetitions if good else 1)):
             self.tell(5.0 + index, host.name, partial(run, index))
         self.tell(
             20.0,

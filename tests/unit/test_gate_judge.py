@@ -49,7 +49,7 @@ def plan(at_least: float = 230.4, on_refuted: Action = Action.HOLD, final: bool 
     return GatePlan(
         claims=(ClaimPlan(metric="swap_mount.cost", at_least=at_least, on_refuted=on_refuted),),
         required_hosts=required or {STRATUM: 1},
-        repetitions=3,
+        repetitions={"swap_mount": 3},
         final=final,
     )
 
@@ -138,7 +138,8 @@ def test_an_empty_plan_without_evidence_holds() -> None:
 
 def test_a_stratum_without_evidence_holds_the_others() -> None:
     decision = judge(
-        GatePlan(claims=plan().claims, required_hosts={STRATUM: 1, "arm64/emulated": 1}, repetitions=3), [host()]
+        GatePlan(claims=plan().claims, required_hosts={STRATUM: 1, "arm64/emulated": 1}, repetitions={"swap_mount": 3}),
+        [host()],
     )
     assert decision.action is Action.HOLD
     assert cells(decision)[STRATUM, "swap_mount.cost"] is Verdict.PASS

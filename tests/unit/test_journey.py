@@ -221,7 +221,9 @@ def _taken_by_scenarios() -> set[tuple[Step, Trigger]]:
         for role in Role:
             copy = Faults(**{**vars(faults), "measurements": list(faults.measurements)})
             taken |= one(copy, role=role).taken
-    return taken
+    several = Simulation([["a"]], spec=SPEC.replace("  claim:", "    stress_ng: {preset: small}\n  claim:"))
+    several.run()
+    return taken | several.taken
 
 
 def _taken_by_operators() -> set[tuple[Step, Trigger]]:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
+from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.errors import InvalidInput
 from controller.domain.events import CommandReported, CommandState, RunReported, RunState
@@ -33,9 +33,6 @@ _COMMAND_STATES: Mapping[int, CommandState] = {
     agent_pb2.CommandOutcome.STATUS_UNSUPPORTED: CommandState.UNSUPPORTED,
     agent_pb2.CommandOutcome.STATUS_REFUSED: CommandState.REFUSED,
 }
-# Settling is done when memory moves by less than this over one interval, and given up after the timeout.
-_SETTLE_TOLERANCE_BYTES = 512 * 1024
-_SETTLE_TIMEOUT_S = 60.0
 _LONGEST_FACT = 128
 _MOST_LABELS = 256
 
@@ -124,20 +121,7 @@ def command_message(effect: AgentEffect, epoch: int) -> agent_pb2.ControllerMess
     match effect:
         case RunWorkload():
             command.timeout_s = effect.timeout_s
-            device: dict[str, Any] = (
-                {"brd_size_bytes": effect.task.brd_size_bytes}
-                if effect.task.brd_size_bytes
-                else {"block_device": effect.task.block_device}
-            )
-            command.run_workload.CopyFrom(
-                agent_pb2.RunWorkload(
-                    repetitions=effect.repetitions,
-                    warmups=effect.warmups,
-                    swap_mount=agent_pb2.SwapMount(
-                        settle_tolerance_bytes=_SETTLE_TOLERANCE_BYTES, settle_timeout_s=_SETTLE_TIMEOUT_S, **device
-                    ),
-                )
-            )
+            command.run_workload.CopyFrom(workload_message(effect.task))
         case CancelCommand():
             command.timeout_s = 60.0
             command.cancel.command_id = effect.target_command_id

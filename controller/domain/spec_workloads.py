@@ -1,0 +1,239 @@
+"""The workloads of a rollout file: what the agents run on the old and on the new kernel.
+
+Fields that are not given keep the preset's value, else the agent's own default. A field's name here is that of the
+agents' contract (protos/kernroll/v1/workloads.proto), its unit left out: people write units.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from controller.domain.spec_base import HostPath, Model, Text, exactly_one
+from controller.domain.spec_units import PositiveDuration, Size
+
+Preset = Literal["small", "series-x86-zswap", "series-arm64-zram"]
+Count = Annotated[int, Field(ge=1, le=2**32 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Percentage = Annotated[int, Field(ge=1, le=100)]
+
+# What says how often and how long, and not what.
+_RUNNING: Final = frozenset({"preset", "repetitions", "warmups", "timeout_s"})
+
+
+class Swap(Model):
+    """What is mounted as swap for the runs, and taken down after them."""
+
+    kind: Literal["block_device", "brd", "zram", "loop", "file", "existing"] | None = None
+    # Of a block device: one that every host has, blank or with kernroll's own swap area.
+    path: HostPath | None = None
+    size_bytes: Size | None = Field(default=None, alias="size")
+    # Where the file of loop and file is made; else the agent's state directory.
+    directory: HostPath | None = None
+    # How zram compresses, for example lzo-rle; else as the kernel has it.
+    algorithm: Text | None = None
+    # Compress pages in zswap on their way to the device.
+    zswap: bool | None = None
+    zswap_compressor: Text | None = None
+    zswap_max_pool_percent: Percentage | None = None
+    # Run although the hosts swap elsewhere too; the kernel then chooses between the devices.
+    allow_active_swap: bool | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.kind == "block_device" and self.path is None:
+            raise ValueError("of kind block_device needs its path")
+        if self.path is not None and self.kind not in (None, "block_device"):
+            raise ValueError(f"of kind {self.kind} has no path; only block_device has one")
+        return self
+
+
+class Pressure(Model):
+    """How memory is made short."""
+
+    # The most that the workload's processes may have together (a memory cgroup); without it what the machine has.
+    memory_limit_bytes: Size | None = Field(default=None, alias="memory_limit")
+
+
+class Workload(Model):
+    """How often and how long a workload runs on each kernel."""
+
+    # Measured runs on each kernel.
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 4
+    # Runs before them that are reported and not judged.
+    warmups: Annotated[int, Field(ge=0, le=100)] = 1
+    # All runs of one kernel together.
+    timeout_s: PositiveDuration = Field(default=3600.0, alias="timeout")
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the file says of the workload itself, by the contract's names."""
+        return _given(self)
+
+
+class _OfPreset(Workload):
+    """A workload with named values to start from."""
+
+    preset: Preset | None = None
+    swap: Swap | None = None
+
+    @model_validator(mode="after")
+    def _has_swap(self) -> Self:
+        if self.preset is None and (self.swap is None or self.swap.kind is None):
+            raise ValueError("needs a swap with its kind, or a preset that names one")
+        return self
+
+
+class Device(Model):
+    """What swap_mount mounts: exactly one of `block_device` and `brd_size`."""
+
+    # An existing block device on every host; it must be empty or carry kernroll's own swap area.
+    block_device: HostPath | None = None
+    # A RAM disk of this size, made for the run and removed afterwards (needs the brd module).
+    brd_size: Size | None = None
+
+    @model_validator(mode="after")
+    def _one_device(self) -> Self:
+        exactly_one(self, "block_device", "brd_size")
+        return self
+
+
+class SwapMount(Workload):
+    """Mount an idle swap device and read what it costs: exactly one of `device` and `swap`."""
+
+    device: Device | None = None
+    swap: Swap | None = None
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 3
+    timeout_s: PositiveDuration = Field(default=900.0, alias="timeout")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        exactly_one(self, "device", "swap")
+        return self
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The device as a swap source, which is how the contract knows it."""
+        if self.device is None:
+            return _given(self)
+        if self.device.brd_size is not None:
+            return {"swap": {"kind": "brd", "size_bytes": self.device.brd_size}}
+        return {"swap": {"kind": "block_device", "path": self.device.block_device}}
+
+
+class SwapFill(_OfPreset):
+    """Fill part of a swap device and read what its metadata costs, static and dynamic together."""
+
+    fill_percent: Percentage | None = None
+    seed: Seed | None = None
+
+
+class SwapIntegrity(_OfPreset):
+    """Swap memory in every way there is and compare it byte for byte."""
+
+    pressure: Pressure | None = None
+    memory_bytes: Size | None = Field(default=None, alias="memory")
+    sharers: Count | None = None
+    rounds: Count | None = None
+    device_count: Count | None = None
+    discard: bool | None = None
+    seed: Seed | None = None
+
+
+class SwapMountIndicator(_OfPreset):
+    """Watch /proc/swaps while swap is switched on, switched off under load, and after a failed swapon."""
+
+    memory_bytes: Size | None = Field(default=None, alias="memory")
+    readers: Count | None = None
+    cycles: Count | None = None
+
+
+class KernelBuild(_OfPreset):
+    """Build a kernel while memory is short."""
+
+    pressure: Pressure | None = None
+    # Directory or tarball on the hosts; else Debian's linux-source package.
+    source: HostPath | None = None
+    config: Literal["tinyconfig", "defconfig"] | None = None
+    jobs: Count | None = None
+    # Build only these, for example mm/swapfile.o; reported under names of their own.
+    objects: Annotated[tuple[Text, ...], Field(max_length=1000)] | None = None
+    directory: HostPath | None = None
+    min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
+
+
+class ValkeyGet(_OfPreset):
+    """Read at random from a key-value server whose data does not fit into memory."""
+
+    pressure: Pressure | None = None
+    maxmemory_bytes: Size | None = Field(default=None, alias="maxmemory")
+    keys: Count | None = None
+    requests: Count | None = None
+    value_bytes: Count | None = None
+    clients: Count | None = None
+    pipeline: Count | None = None
+    # Save in the background while the benchmark runs.
+    bgsave: bool | None = None
+    min_hit_percent: Percentage | None = None
+    min_swapped_in_bytes: Size | None = Field(default=None, alias="min_swapped_in")
+
+
+class AnonSweep(_OfPreset):
+    """Touch anonymous memory that does not fit."""
+
+    pressure: Pressure | None = None
+    memory_bytes: Size | None = Field(default=None, alias="memory")
+    processes: Count | None = None
+    pattern: Literal["sequential", "random"] | None = None
+    passes: Count | None = None
+    seed: Seed | None = None
+    min_swapped_in_bytes: Size | None = Field(default=None, alias="min_swapped_in")
+
+
+class StressNg(_OfPreset):
+    """Soak under stress-ng's memory and swap stressors."""
+
+    pressure: Pressure | None = None
+    vm_workers: Count | None = None
+    vm_bytes: Size | None = Field(default=None, alias="vm_memory")
+    swap_workers: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    duration_s: PositiveDuration | None = Field(default=None, alias="duration")
+    seed: Seed | None = None
+    min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
+
+
+class Workloads(Model):
+    """What the agents run, in this order, on the old and on the new kernel; at least one."""
+
+    swap_mount: SwapMount | None = None
+    swap_fill: SwapFill | None = None
+    swap_mount_indicator: SwapMountIndicator | None = None
+    swap_integrity: SwapIntegrity | None = None
+    anon_sweep: AnonSweep | None = None
+    kernel_build: KernelBuild | None = None
+    valkey_get: ValkeyGet | None = None
+    stress_ng: StressNg | None = None
+
+    @property
+    def given(self) -> Mapping[str, Workload]:
+        """The workloads that the file names, in the order in which they run."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: workload for name, workload in found.items() if workload is not None}
+
+    @model_validator(mode="after")
+    def _any(self) -> Self:
+        if not self.given:
+            raise ValueError("needs at least one workload, for example swap_mount")
+        return self
+
+
+def _given(model: Model) -> Mapping[str, Any]:
+    values: dict[str, Any] = {}
+    for name in sorted(model.model_fields_set - _RUNNING):
+        value = getattr(model, name)
+        if isinstance(value, Model):
+            values[name] = _given(value)
+        elif value is not None:
+            # A list, as it comes back from the log.
+            values[name] = list(value) if isinstance(value, tuple) else value
+    return values
