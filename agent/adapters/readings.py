@@ -8,8 +8,6 @@ from agent.domain.counters import StallTime, parse_mm_stat, parse_pairs, parse_p
 from agent.domain.recording import Reading
 
 _RESOURCES = ("cpu", "memory", "io")
-# Where cgroups of workloads live: version 2, version 1, and both mounted beside each other.
-_CGROUPS = ("fs/cgroup/kernroll*/memory.stat", "fs/cgroup/memory/kernroll*/memory.stat")
 
 
 class KernelReadings:
@@ -30,9 +28,6 @@ class KernelReadings:
             zram=self._zram(),
             zswap=_numbers(sys / "kernel/debug/zswap"),
             slabs=parse_slabs(read_text(proc / "slabinfo"), page_bytes=os.sysconf("SC_PAGE_SIZE")),
-            cgroups={
-                str(file.parent.name): parse_pairs(read_text(file)) for glob in _CGROUPS for file in sys.glob(glob)
-            },
             temperature_millicelsius={
                 f"{zone.name} {read_text(zone / 'type')}".strip(): int(degrees)
                 for zone in sorted(sys.glob("class/thermal/thermal_zone*"))

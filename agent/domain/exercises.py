@@ -18,8 +18,6 @@ class SweepOptions:
     pattern: str = "sequential"
     passes: int = 2
     seed: int = 0
-    # Files of cgroups ("cgroup.procs") that the exerciser joins before it takes memory.
-    join: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +25,8 @@ class FillOptions:
     """Fill swap with pages that each repeat one non-zero byte; how much is told by orders."""
 
     chunk_bytes: int = 64 << 20
-    join: tuple[str, ...] = ()
+    # Chooses the byte.
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,6 @@ class IntegrityOptions:
     scenarios: tuple[str, ...] = ()
     # Flips one byte of this page before it is compared, to prove that a wrong byte is found. None changes nothing.
     corrupt_page: int | None = None
-    join: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,6 @@ class ChurnOptions:
     processes: int = 2
     # As in IntegrityOptions.
     corrupt_page: int | None = None
-    join: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,8 +46,6 @@ class Reading:
     zswap: Mapping[str, int] = field(default_factory=dict)
     # Caches of swap, in bytes.
     slabs: Mapping[str, int] = field(default_factory=dict)
-    # memory.stat by cgroup that a workload runs in.
-    cgroups: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     # By sensor, in thousandths of a degree Celsius.
     temperature_millicelsius: Mapping[str, int] = field(default_factory=dict)
     # By processor.
@@ -69,7 +67,6 @@ def evidence_between(before: Reading, after: Reading) -> dict[str, str]:
         "slab_bytes": {"before": dict(before.slabs), "after": dict(after.slabs)} if after.slabs else {},
         "zram": {name: dict(values) for name, values in after.zram.items()},
         "zswap": {name: dict(values) for name, values in (("before", before.zswap), ("after", after.zswap)) if values},
-        "memory_stat": {name: dict(values) for name, values in after.cgroups.items()},
         "temperature_millicelsius": _both(before.temperature_millicelsius, after.temperature_millicelsius),
         "frequency_khz": _both(before.frequency_khz, after.frequency_khz),
     }
@@ -121,15 +118,9 @@ def _pressure_samples(before: Reading, after: Reading) -> list[Sample]:
 
 
 def _zram_samples(after: Reading) -> list[Sample]:
-    totals = {
-        name: sum(values[name] for values in after.zram.values() if name in values)
-        for name in ("stored_bytes", "compressed_bytes", "memory_peak_bytes")
-        if any(name in values for values in after.zram.values())
-    }
-    return [
-        Sample(metric=f"zram.{name.removesuffix('_bytes')}", value=value / MIB, unit="MiB")
-        for name, value in totals.items()
-    ]
+    # What is stored at the end of a run says nothing: the workload's processes have given it back by then.
+    peaks = [values["memory_peak_bytes"] for values in after.zram.values() if "memory_peak_bytes" in values]
+    return [Sample(metric="zram.memory_peak", value=sum(peaks) / MIB, unit="MiB")] if peaks else []
 
 
 def _both(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -7,13 +7,13 @@ import time
 from functools import partial
 
 from agent.domain.exercises import Advanced, ChurnOptions, End, Ready, ScenarioDone
+from agent.domain.integrity import CHURN
 from agent.domain.page_patterns import PagePatterns
 from agent.exercisers.crowd import Crowd
 from agent.exercisers.marked_memory import Findings, MarkedMemory
 from agent.exercisers.process import Orders, emit, run_exerciser
 from agent.exercisers.region import DONTNEED, PAGE_BYTES, Region
 
-SCENARIO = "churn"
 _WINDOW_PAGES = 512
 
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 def churn(options: ChurnOptions, orders: Orders) -> None:
     """Start the processes, wait for the end, compare everything once more, tell what was found."""
-    findings = Findings(scenario=SCENARIO, tell=emit)
+    findings = Findings(scenario=CHURN, tell=emit)
     begun = time.monotonic()
     stop_in, stop_out = os.pipe()
     crowd = Crowd(findings)
@@ -39,7 +39,7 @@ def churn(options: ChurnOptions, orders: Orders) -> None:
     crowd.collect()
     emit(
         ScenarioDone(
-            scenario=SCENARIO,
+            scenario=CHURN,
             compared_pages=findings.compared_pages,
             swapped_bytes=0,
             wrong_pages=findings.wrong_pages,

@@ -12,9 +12,10 @@ from agent.exercisers.process import Orders, emit, run_exerciser
 from agent.exercisers.region import PAGE_BYTES, PAGEOUT, Region
 
 _BLOCK_BYTES = 4 << 20
-_BLOCK = b"\x5a" * _BLOCK_BYTES
 # Chunks in a row that hardly went to swap before the kernel is taken to refuse more.
 _REFUSALS = 4
+# How many chunks pass between two signs of life.
+_CHUNKS_PER_SIGN = 8
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def fill(options: FillOptions, orders: Orders) -> None:
     for order in orders:
         match order:
             case FillUp(swapped_bytes=target_bytes):
-                _fill_up(regions, target_bytes, options.chunk_bytes)
+                _fill_up(regions, target_bytes, options)
             case Shrink(swapped_bytes=target_bytes):
                 _shrink(regions, target_bytes)
             case _:
@@ -37,16 +38,17 @@ def fill(options: FillOptions, orders: Orders) -> None:
         emit(_usage(regions))
 
 
-def _fill_up(regions: list[Region], target_bytes: int, chunk_bytes: int) -> None:
+def _fill_up(regions: list[Region], target_bytes: int, options: FillOptions) -> None:
+    block = bytes([1 + options.seed % 255]) * _BLOCK_BYTES
     refusals = 0
     swapped = _swapped_bytes()
     while swapped < target_bytes:
         # No smaller than a block: the kernel's own count of swapped pages is some hundred pages late.
-        missing = max(_BLOCK_BYTES, min(chunk_bytes, target_bytes - swapped) // PAGE_BYTES * PAGE_BYTES)
+        missing = max(_BLOCK_BYTES, min(options.chunk_bytes, target_bytes - swapped) // PAGE_BYTES * PAGE_BYTES)
         region = Region(missing)
         regions.append(region)
         for offset in range(0, missing, _BLOCK_BYTES):
-            region.write(offset, _BLOCK[: missing - offset])
+            region.write(offset, block[: missing - offset])
         region.advise(PAGEOUT)
         before, swapped = swapped, _swapped_bytes()
         refusals = refusals + 1 if swapped - before < missing // 2 else 0
@@ -57,7 +59,8 @@ def _fill_up(regions: list[Region], target_bytes: int, chunk_bytes: int) -> None
             swapped = _swapped_bytes()
         if refusals >= _REFUSALS:
             raise OSError(f"the kernel swaps no more out: {swapped >> 20} of {target_bytes >> 20} MiB are in swap")
-        emit(Advanced(step=f"{swapped >> 20} of {target_bytes >> 20} MiB in swap"))
+        if len(regions) % _CHUNKS_PER_SIGN == 0:
+            emit(Advanced(step=f"{swapped >> 20} of {target_bytes >> 20} MiB in swap"))
 
 
 def _shrink(regions: list[Region], target_bytes: int) -> None:

@@ -21,16 +21,17 @@ def main() -> None:
 
 
 def check(options: IntegrityOptions, orders: Orders) -> None:
-    """Run every scenario the options name when told to go on."""
+    """Run every scenario the options name as often as told to go on; ready again after each time."""
     names = options.scenarios or tuple(SCENARIOS)
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
         raise ValueError(f"no scenario is called {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     emit(Ready(pid=os.getpid()))
-    orders.wait()
-    for name in names:
-        emit(Advanced(step=name))
-        emit(_run(name, SCENARIOS[name], options))
+    for _ in orders:
+        for name in names:
+            emit(Advanced(step=name))
+            emit(_run(name, SCENARIOS[name], options))
+        emit(Ready(pid=os.getpid()))
 
 
 def _run(name: str, scenario: Scenario, options: IntegrityOptions) -> ScenarioDone:

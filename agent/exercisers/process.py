@@ -1,4 +1,4 @@
-"""What every exerciser does first and last: end with its parent, join its cgroup, speak in lines."""
+"""What every exerciser does first and last: end with its parent, speak in lines, tell why it failed."""
 
 import ctypes
 import gc
@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 from agent.domain.exercises import (
@@ -28,9 +27,6 @@ from agent.domain.exercises import (
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
-_PR_SET_THP_DISABLE = 41
-# The agent asks to be killed last; what it starts to take memory is killed first.
-_OOM_SCORE_ADJUSTMENT = 700
 _libc = ctypes.CDLL(None, use_errno=True)
 _Options = TypeVar("_Options", SweepOptions, FillOptions, IntegrityOptions, ChurnOptions, WatchOptions)
 
@@ -113,7 +109,7 @@ def run_exerciser(kind: type[_Options], work: Callable[[_Options, Orders], None]
     end_with_parent(os.getppid())
     try:
         options = parse_options(kind, sys.argv[1] if len(sys.argv) > 1 else "{}")
-        _prepare(getattr(options, "join", ()))
+        _keep_still()
         work(options, Orders())
     except BrokenPipeError:
         sys.exit(1)
@@ -122,13 +118,7 @@ def run_exerciser(kind: type[_Options], work: Callable[[_Options, Orders], None]
         sys.exit(1)
 
 
-def _prepare(join: tuple[str, ...]) -> None:
-    # Inherited from the agent, which keeps its own memory out of huge pages.
-    _libc.prctl(_PR_SET_THP_DISABLE, 0, 0, 0, 0)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE_ADJUSTMENT))
-    for procs in join:
-        Path(procs).write_text(str(os.getpid()))
+def _keep_still() -> None:
     # A collection would write to every object, and forked children would each get a copy of every page.
     gc.collect()
     gc.freeze()

@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from agent.domain.integrity import COUNT_STEPS, LARGEST_SHARED_BYTES
 from agent.exercisers.crowd import Crowd
 from agent.exercisers.marked_memory import Findings, MarkedMemory
 from agent.exercisers.process import fork
 from agent.exercisers.region import PAGE_BYTES, Region
 from agent.exercisers.scenarios import Ground, Scenario, Seen
-
-# Counts, the parent's own included, on both sides of every change of form.
-STEPS: Final = (2, 62, 63, 64, 65, 127, 128, 129)
-_LARGEST_SHARED_BYTES = 16 << 20
 
 
 def shared_counts(ground: Ground) -> Seen:
@@ -31,7 +28,7 @@ def shared_counts(ground: Ground) -> Seen:
         sleepers: list[int] = []
         ending, starter = os.pipe()
         looks = _look_pages(ground, region)
-        steps = [step for step in STEPS if step <= ground.options.children + 1]
+        steps = [step for step in COUNT_STEPS if step <= ground.options.children + 1]
         highest = 0
         try:
             for step in steps:
@@ -97,8 +94,7 @@ def ends_together(ground: Ground) -> Seen:
 
 
 def _size(ground: Ground) -> int:
-    # Every child that rewrites pages needs copies of its own.
-    share = min(ground.options.size_bytes, _LARGEST_SHARED_BYTES)
+    share = min(ground.options.size_bytes, LARGEST_SHARED_BYTES)
     return max(PAGE_BYTES * 64, share // PAGE_BYTES * PAGE_BYTES)
 
 

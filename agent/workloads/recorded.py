@@ -7,7 +7,7 @@ from typing import Protocol
 
 from agent.domain.recording import Reading, evidence_between, samples_between
 from agent.domain.timeline import Timeline
-from agent.workloads.port import Host, Measurement, StepReporter, Workload
+from agent.workloads.port import Host, Inspection, Measurement, StepReporter, Workload
 
 _INTERVAL_S = 1.0
 
@@ -47,6 +47,10 @@ class Recorded:
         """Return the workload's own name."""
         return self._workload.name
 
+    def inspect(self) -> Inspection:
+        """Say what the workload would touch; recording touches nothing."""
+        return self._workload.inspect()
+
     async def prepare(self, step: StepReporter) -> None:
         """Prepare the workload, then read the environment as its runs find it."""
         await self._workload.prepare(step)
@@ -62,6 +66,8 @@ class Recorded:
         own = {sample.metric for sample in found.samples}
         recorded = tuple(sample for sample in samples_between(before, after) if sample.metric not in own)
         evidence = evidence_between(before, after)
+        accounts = self._host.workers.statistics()
+        evidence |= {f"cgroup_{name.replace('.', '_')}": text for name, text in accounts.items()}
         if csv := timeline.csv():
             evidence["timeline_csv"] = csv
         if self._environment:

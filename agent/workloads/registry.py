@@ -6,11 +6,23 @@ from typing import Any, Final
 
 from agent.adapters.environment import read_environment
 from agent.adapters.readings import KernelReadings
-from agent.domain.orders import KernelBuildOrder, Order, StressNgOrder, SwapMountOrder, ValkeyGetOrder
+from agent.domain.orders import (
+    AnonSweepOrder,
+    KernelBuildOrder,
+    Order,
+    StressNgOrder,
+    SwapFillOrder,
+    SwapIntegrityOrder,
+    SwapMountOrder,
+    ValkeyGetOrder,
+)
+from agent.workloads.anon_sweep import AnonSweep
 from agent.workloads.kernel_build import KernelBuild
 from agent.workloads.port import Host, Workload
 from agent.workloads.recorded import Recorded
 from agent.workloads.stress_ng import StressNg
+from agent.workloads.swap_fill import SwapFill
+from agent.workloads.swap_integrity import SwapIntegrity
 from agent.workloads.swap_mount import SwapMount
 from agent.workloads.valkey_get import ValkeyGet
 
@@ -30,8 +42,11 @@ class Kind:
 
 _KINDS = (
     Kind(SwapMountOrder, SwapMount, every_second=False),
+    Kind(SwapFillOrder, SwapFill, every_second=False),
+    Kind(SwapIntegrityOrder, SwapIntegrity),
     Kind(KernelBuildOrder, KernelBuild),
     Kind(ValkeyGetOrder, ValkeyGet),
+    Kind(AnonSweepOrder, AnonSweep),
     Kind(StressNgOrder, StressNg),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.environment import read_environment
-from agent.adapters.fake_host import FakeKernel, FakeProcess
+from agent.adapters.fake_host import FakeProcess
+from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.readings import KernelReadings
 from agent.domain.counters import StallTime, chosen, parse_mm_stat, parse_pairs, parse_pressure, parse_slabs
 from agent.domain.environment import cpu_fields, parse_config
 from agent.domain.recording import VMSTAT_SUMS, Reading, counter, evidence_between, samples_between
 from agent.domain.results import Sample
 from agent.domain.timeline import HEADER, MOST_POINTS, Timeline
-from agent.workloads.port import Measurement, StepReporter
+from agent.workloads.port import Inspection, Measurement, StepReporter
 from agent.workloads.recorded import Recorded
 from controller.gate.priors import PRIORS
 
@@ -159,7 +160,11 @@ class Touching:
         self._process = process
         self.cleaned_up = False
 
+    def inspect(self) -> Inspection:
+        return Inspection(touches=("nothing",))
+
     async def prepare(self, step: StepReporter) -> None:
+        self._process.host().workers.confine(1 << 20)
         write_kernel(self._root, some_us=0, pswpin=100)
 
     async def run(self, step: StepReporter) -> Measurement:
@@ -195,7 +200,7 @@ async def test_a_run_is_recorded_and_the_workloads_own_words_stand(tmp_path: Pat
     assert values["vmstat.pswpin"] == 250
     assert values["vmstat.pswpout"] == -1.0, "the workload's own"
     assert 0 < values["psi.memory_some"] <= 50
-    assert values["zram.stored"] == pytest.approx(128.0, abs=0.1), "only the device that is set up"
+    assert values["zram.memory_peak"] == pytest.approx(86.8, abs=0.1), "only of the device that is set up"
     assert len({sample.metric for sample in first.samples}) == len(first.samples)
     assert first.evidence["zram"] == "the workload's own"
     assert json.loads(first.evidence["vmstat_delta"]) == {"pswpin": 250}
@@ -203,6 +208,8 @@ async def test_a_run_is_recorded_and_the_workloads_own_words_stand(tmp_path: Pat
     assert first.evidence["timeline_csv"].count("\n") >= 5
     assert json.loads(first.evidence["environment"]) == {"schema": 1}
     assert "environment" not in second.evidence
+    assert first.evidence["cgroup_memory_max"] == str(1 << 20)
+    assert recorded.inspect().touches == ("nothing",)
     await recorded.clean_up()
     assert inner.cleaned_up
 

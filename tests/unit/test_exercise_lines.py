@@ -61,7 +61,7 @@ def test_what_is_no_event_is_refused(line: bytes) -> None:
 
 
 def test_options_come_back_with_their_tuples() -> None:
-    options = IntegrityOptions(size_bytes=4096, scenarios=("race", "huge"), join=("/sys/fs/cgroup/a/cgroup.procs",))
+    options = IntegrityOptions(size_bytes=4096, scenarios=("race", "huge"))
     assert parse_options(IntegrityOptions, options_text(options)) == options
     with pytest.raises(ValueError, match="options that SweepOptions does not have"):
         parse_options(SweepOptions, options_text(ChurnOptions(size_bytes=1)))
