@@ -59,9 +59,16 @@ class WatchOptions:
     """Read /proc/swaps as often as possible until ordered to end."""
 
     swaps: str = "/proc/swaps"
+    # /proc/PID/status of a process whose swap is looked at right after a reading that is told; empty for none.
+    load_status: str = ""
 
 
-Options = SweepOptions | FillOptions | IntegrityOptions | ChurnOptions | WatchOptions
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchOptions:
+    """Switch swap on and off as ordered, by the system calls themselves: the tools refuse what a kernel must refuse."""
+
+
+Options = SweepOptions | FillOptions | IntegrityOptions | ChurnOptions | WatchOptions | SwitchOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +148,31 @@ class ScenarioDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapsSeen:
-    """/proc/swaps read differently than the time before; both clocks are CLOCK_MONOTONIC."""
+    """One reading of /proc/swaps: whenever it differs from the one before, and some times a second anyway.
+
+    Both clocks are CLOCK_MONOTONIC.
+    """
 
     begun_s: float
     ended_s: float
     text: str
+    # What the load had in swap after the reading. None where no load was named, or it has ended.
+    load_swapped_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """A system call is about to be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """A system call has returned."""
+
+    begun_s: float
+    ended_s: float
+    # 0 when it succeeded.
+    errno: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +189,20 @@ class Failed:
     error: str
 
 
-Event = Ready | Advanced | Swept | Usage | WrongPage | ChildDied | ScenarioDone | SwapsSeen | Watched | Failed
+Event = (
+    Ready
+    | Advanced
+    | Swept
+    | Usage
+    | WrongPage
+    | ChildDied
+    | ScenarioDone
+    | SwapsSeen
+    | Calling
+    | Called
+    | Watched
+    | Failed
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +229,21 @@ class End:
     """Finish what is being done, report it and end."""
 
 
-Order = GoOn | FillUp | Shrink | End
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchOn:
+    """Call swapon(2)."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchOff:
+    """Call swapoff(2)."""
+
+    device: str
+
+
+Order = GoOn | FillUp | Shrink | SwitchOn | SwitchOff | End
 
 _EVENTS: dict[str, type[Event]] = {
     "ready": Ready,
@@ -200,12 +254,21 @@ _EVENTS: dict[str, type[Event]] = {
     "child_died": ChildDied,
     "scenario_done": ScenarioDone,
     "swaps_seen": SwapsSeen,
+    "calling": Calling,
+    "called": Called,
     "watched": Watched,
     "failed": Failed,
 }
-_ORDERS: dict[str, type[Order]] = {"go_on": GoOn, "fill_up": FillUp, "shrink": Shrink, "end": End}
+_ORDERS: dict[str, type[Order]] = {
+    "go_on": GoOn,
+    "fill_up": FillUp,
+    "shrink": Shrink,
+    "switch_on": SwitchOn,
+    "switch_off": SwitchOff,
+    "end": End,
+}
 _NAMES: dict[type, str] = {kind: name for name, kind in (*_EVENTS.items(), *_ORDERS.items())}
-_Options = TypeVar("_Options", SweepOptions, FillOptions, IntegrityOptions, ChurnOptions, WatchOptions)
+_Options = TypeVar("_Options", bound=Options)
 
 
 def as_line(message: Event | Order) -> bytes:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from agent.domain.errors import KernelWanting, RigError
 from agent.domain.exercises import ChildDied, Event, ScenarioDone, WrongPage
@@ -21,13 +21,13 @@ LARGEST_SHARED_BYTES = 16 << 20
 COUNT_STEPS = (2, 62, 63, 64, 65, 127, 128, 129)
 
 
-@dataclass(slots=True)
 class IntegrityFindings:
     """Collects what exercisers tell during one run."""
 
-    done: list[ScenarioDone] = field(default_factory=list)
-    wrong: list[WrongPage] = field(default_factory=list)
-    died: list[ChildDied] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.done: list[ScenarioDone] = []
+        self.wrong: list[WrongPage] = []
+        self.died: list[ChildDied] = []
 
     def hear(self, event: Event) -> None:
         """Take an event; signs of life and the like say nothing of the kernel."""

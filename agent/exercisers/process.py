@@ -10,25 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from agent.domain.exercises import (
-    ChurnOptions,
-    End,
-    Event,
-    Failed,
-    FillOptions,
-    IntegrityOptions,
-    Order,
-    SweepOptions,
-    WatchOptions,
-    as_line,
-    parse_options,
-    parse_order,
-)
+from agent.domain.exercises import End, Event, Failed, Options, Order, as_line, parse_options, parse_order
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-_Options = TypeVar("_Options", SweepOptions, FillOptions, IntegrityOptions, ChurnOptions, WatchOptions)
+_Options = TypeVar("_Options", bound=Options)
 
 
 def emit(event: Event) -> None:

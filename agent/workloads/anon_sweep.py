@@ -1,6 +1,5 @@
 """How fast anonymous memory that does not fit can be touched: written once, then touched again and again."""
 
-from agent.domain.errors import RigError
 from agent.domain.exercises import GoOn, Ready, SweepOptions, Swept
 from agent.domain.memory import MIB
 from agent.domain.orders import AnonSweepOrder
@@ -54,12 +53,7 @@ class AnonSweep:
                 passes.append(await _swept(exerciser))
             counted = self._rig.counters().since(before)
             evidence = self._rig.evidence()
-        swapped_in_mib = pages_to_mib(counted.all_in)
-        if swapped_in_mib * MIB < order.min_swapped_in_bytes:
-            raise RigError(
-                f"only {swapped_in_mib:.1f} MiB were swapped in during the passes, so this run says nothing about "
-                "swap; choose a lower memory limit or more memory to touch"
-            )
+        self._rig.check_swapped_in(counted, order.min_swapped_in_bytes)
         touched_bytes, elapsed_s = sum(each.touched_bytes for each in passes), sum(each.elapsed_s for each in passes)
         return Measurement(
             samples=(
@@ -69,7 +63,7 @@ class AnonSweep:
                     value=populated.touched_bytes / populated.elapsed_s / _MB,
                     unit="MB/s",
                 ),
-                Sample(metric="anonymous_sweep.swapped_in", value=swapped_in_mib, unit="MiB"),
+                Sample(metric="anonymous_sweep.swapped_in", value=pages_to_mib(counted.all_in), unit="MiB"),
                 Sample(metric="anonymous_sweep.swapped_out", value=pages_to_mib(counted.all_out), unit="MiB"),
             ),
             evidence=evidence,

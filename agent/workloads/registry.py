@@ -13,6 +13,7 @@ from agent.domain.orders import (
     StressNgOrder,
     SwapFillOrder,
     SwapIntegrityOrder,
+    SwapMountIndicatorOrder,
     SwapMountOrder,
     ValkeyGetOrder,
 )
@@ -24,6 +25,7 @@ from agent.workloads.stress_ng import StressNg
 from agent.workloads.swap_fill import SwapFill
 from agent.workloads.swap_integrity import SwapIntegrity
 from agent.workloads.swap_mount import SwapMount
+from agent.workloads.swap_mount_indicator import SwapMountIndicator
 from agent.workloads.valkey_get import ValkeyGet
 
 _VERSION_TIMEOUT_S = 10.0
@@ -44,6 +46,7 @@ _KINDS = (
     Kind(SwapMountOrder, SwapMount, every_second=False),
     Kind(SwapFillOrder, SwapFill, every_second=False),
     Kind(SwapIntegrityOrder, SwapIntegrity),
+    Kind(SwapMountIndicatorOrder, SwapMountIndicator),
     Kind(KernelBuildOrder, KernelBuild),
     Kind(ValkeyGetOrder, ValkeyGet),
     Kind(AnonSweepOrder, AnonSweep),

@@ -38,7 +38,12 @@ def zram_swap(size_bytes: int) -> Iterator[str]:
     if os.geteuid() != 0 or not ZRAM.exists():
         pytest.skip("needs root and a ZRAM device")
     with _ZRAM_LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.skip("another run on this machine uses the ZRAM device")
+        if len(Path("/proc/swaps").read_text().splitlines()) > 1:
+            pytest.skip("this machine swaps already")
         if (ZRAM / "disksize").read_text().strip() != "0":
             pytest.skip("the ZRAM device is in use")
         device = "/dev/zram0"
