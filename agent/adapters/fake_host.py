@@ -70,6 +70,8 @@ class FakeProcess:
         """Do what the tool would."""
         if command[0] in self.missing:
             raise RigError(f"{command[0]} is not installed")
+        if tuple(command[1:]) == ("--version",):
+            return Completed(status=0, stdout=f"{command[0]} of the fake host\n", stderr="")
         await self.checkpoint()
         self.commands.append(tuple(command))
         complaint = self.failing.get(command[0], "")

@@ -1,5 +1,7 @@
 """Failures by what they mean for a run. Their text says what failed, which one, and what to try."""
 
+from collections.abc import Mapping
+
 
 class AgentError(Exception):
     """Any failure that is reported to a person or to the controller."""
@@ -27,6 +29,11 @@ class RigError(AgentError):
 
 class KernelWanting(AgentError):
     """The workload ran and the kernel did not do what it must, for example swapon failed."""
+
+    def __init__(self, text: str, *, evidence: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        # What a reader needs to see what the kernel did, by name; becomes the run's evidence.
+        self.evidence = dict(evidence or {})
 
 
 class WorkloadDied(AgentError):

@@ -1,5 +1,6 @@
 """What the first bytes of a device say: blank, a swap area of ours, or somebody's data that must not be touched."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 # mkswap writes the label here; the header begins after 1024 bytes that belong to boot loaders.
@@ -41,3 +42,20 @@ def first_mark(head: bytes) -> int | None:
 def is_zero(content: bytes) -> bool:
     """Return whether every byte is zero; fast also where the processor is emulated."""
     return content == bytes(len(content))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenArea:
+    """Damage to a swap area of ours that every kernel must refuse; label and magic stay, so that it stays ours."""
+
+    what: str
+    offset: int
+    content: bytes
+
+
+# include/linux/swap.h: version, last_page and nr_badpages follow each other, as the machine's own words.
+BROKEN_AREAS = (
+    BrokenArea(what="an area of an unknown version", offset=_HEADER_OFFSET, content=b"\7\7\7\7"),
+    BrokenArea(what="an area longer than its device", offset=_HEADER_OFFSET + 4, content=b"\xff\xff\xff\xff"),
+    BrokenArea(what="an area with too many bad pages", offset=_HEADER_OFFSET + 8, content=b"\0\xff\xff\0"),
+)

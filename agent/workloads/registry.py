@@ -4,12 +4,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.domain.orders import KernelBuildOrder, Order, StressNgOrder, SwapMountOrder, ValkeyGetOrder
+from agent.adapters.environment import read_environment
+from agent.adapters.readings import KernelReadings
+from agent.domain.orders import (
+    AnonSweepOrder,
+    KernelBuildOrder,
+    Order,
+    StressNgOrder,
+    SwapFillOrder,
+    SwapIntegrityOrder,
+    SwapMountIndicatorOrder,
+    SwapMountOrder,
+    ValkeyGetOrder,
+)
+from agent.workloads.anon_sweep import AnonSweep
 from agent.workloads.kernel_build import KernelBuild
 from agent.workloads.port import Host, Workload
+from agent.workloads.recorded import Recorded
 from agent.workloads.stress_ng import StressNg
+from agent.workloads.swap_fill import SwapFill
+from agent.workloads.swap_integrity import SwapIntegrity
 from agent.workloads.swap_mount import SwapMount
+from agent.workloads.swap_mount_indicator import SwapMountIndicator
 from agent.workloads.valkey_get import ValkeyGet
+
+_VERSION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +38,41 @@ class Kind:
     order: type[Order]
     # Called with an order of that type and the host.
     make: Callable[[Any, Host], Workload]
+    # Whether a point a second is recorded. Not where some MiB more or less of memory are what is measured.
+    every_second: bool = True
 
 
 _KINDS = (
-    Kind(SwapMountOrder, SwapMount),
+    Kind(SwapMountOrder, SwapMount, every_second=False),
+    Kind(SwapFillOrder, SwapFill, every_second=False),
+    Kind(SwapIntegrityOrder, SwapIntegrity),
+    Kind(SwapMountIndicatorOrder, SwapMountIndicator),
     Kind(KernelBuildOrder, KernelBuild),
     Kind(ValkeyGetOrder, ValkeyGet),
+    Kind(AnonSweepOrder, AnonSweep),
     Kind(StressNgOrder, StressNg),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}
 
 
 def workload_for(order: Order, host: Host) -> Workload:
-    """Return the workload that carries out an order."""
-    return KINDS[order.workload].make(order, host)
+    """Return the workload that carries out an order, recorded."""
+    kind = KINDS[order.workload]
+    return Recorded(
+        kind.make(order, host),
+        host,
+        KernelReadings(host.proc, host.sys),
+        environment=lambda: _environment(host),
+        every_second=kind.every_second,
+    )
+
+
+async def _environment(host: Host) -> str:
+    async def ask_version(tool: str) -> str:
+        if not host.tools.has(tool):
+            return ""
+        completed = await host.tools.run((tool, "--version"), timeout_s=_VERSION_TIMEOUT_S)
+        # Some tell it as a complaint about an option that they do not know.
+        return completed.stdout or completed.complaint
+
+    return (await read_environment(ask_version, proc=host.proc, sys=host.sys)).document()

@@ -50,14 +50,17 @@ class Rig:
             refusals=refusals(self._swap, self._pressure, self._needs, self._view()),
         )
 
-    async def set_up(self, step: StepReporter, *, limited: bool = True) -> None:
-        """Take down what an earlier run left, check the host, set up. Raises RigError, KernelWanting (swapon)."""
+    async def set_up(self, step: StepReporter, *, limited: bool = True, switch_on: bool = True) -> None:
+        """Take down what an earlier run left, check the host, set up. Raises RigError, KernelWanting (swapon).
+
+        Without `switch_on` the workload switches the device on and off by itself.
+        """
         await self.check(step)
         if self._swap.kind is not SourceKind.EXISTING:
             step("preparing the swap device")
             self.device = await make_swap_area(self._host, self._swap)
         set_zswap(self._host, self._swap)
-        if self.device:
+        if self.device and switch_on:
             step("swapon")
             await switch_swap_on(self._host, self.device)
         self._host.leftovers.note(Workers(name=self._host.workers.name))

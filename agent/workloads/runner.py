@@ -62,7 +62,7 @@ class _Ending:
 
     status: RunStatus
     error: str = ""
-    # None unless a run ended OK.
+    # None unless a run ended OK, or found the kernel wanting and has evidence of it.
     measurement: Measurement | None = None
 
 
@@ -177,7 +177,8 @@ class _Driver:
         if error is None:
             return _Ending(status=RunStatus.OK, measurement=task.result())
         if isinstance(error, KernelWanting):
-            return _Ending(status=RunStatus.FAILED, error=str(error))
+            found = Measurement(samples=(), evidence=error.evidence)
+            return _Ending(status=RunStatus.FAILED, error=str(error), measurement=found)
         if isinstance(error, WorkloadDied):
             return _Ending(status=RunStatus.DIED, error=str(error))
         if not isinstance(error, AgentError | OSError | TimeoutError):

@@ -2,6 +2,7 @@
 
 import os
 
+from agent.domain.counters import parse_sizes
 from agent.domain.errors import RigError
 from agent.domain.memory import MIB, Memory, parked_pages, parse_meminfo
 from agent.workloads.port import Host
@@ -43,3 +44,11 @@ def read_memory(host: Host) -> Memory:
         return parse_meminfo((host.proc / "meminfo").read_text(), parked_bytes=parked * PAGE_BYTES)
     except ValueError as error:
         raise RigError(str(error)) from error
+
+
+def swap_total_bytes(host: Host) -> int:
+    """Return how much swap is switched on, by /proc/meminfo. Raises RigError."""
+    sizes = parse_sizes((host.proc / "meminfo").read_text())
+    if "SwapTotal" not in sizes:
+        raise RigError("/proc/meminfo has no SwapTotal: this kernel was built without swap")
+    return sizes["SwapTotal"]
