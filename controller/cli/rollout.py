@@ -226,7 +226,8 @@ def explain(session: Session, name: str) -> None:
         """
 kernroll rollout report swap-table-phase3
 kernroll rollout report swap-table-phase3 --write report.md
-kernroll rollout report swap-table-phase3 --format json | jq .savings
+kernroll rollout report swap-table-phase3 --format json | jq .costs
+kernroll rollout report swap-table-phase3 --format cover-letter
 kernroll rollout report swap-table-phase3 --plot verdicts.svg
 """
     ),
@@ -235,7 +236,7 @@ kernroll rollout report swap-table-phase3 --plot verdicts.svg
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "markdown", "json"]),
+    type=click.Choice(["text", "markdown", "json", "cover-letter"]),
     help="[default: by the ending of --write, else text]",
 )
 @click.option("--write", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
@@ -255,7 +256,8 @@ def report(session: Session, /, *, name: str, form: str | None, write: Path | No
     chosen = form or (_FORMATS.get(write.suffix) if write else None) or session.output
     with session.client() as client:
         made = client.report_rollout(name)
-    content = {"text": made.text, "markdown": made.markdown, "json": made.json}[chosen]
+    forms = {"text": made.text, "markdown": made.markdown, "json": made.json, "cover-letter": made.letter}
+    content = forms[chosen]
     if write is None:
         click.echo(content, nl=not content.endswith("\n"))
         return

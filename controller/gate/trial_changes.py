@@ -22,6 +22,8 @@ from controller.gate.verdict import Verdict
 
 Floats = NDArray[np.float64]
 
+# How a cell without a design ends, always.
+CONFOUNDED: Final = f"{Verdict.INCONCLUSIVE.name} (confounded with time)"
 # What one block is called, one and several.
 _BLOCK_WORDS: Final = {
     Design.TWO_ARMS: ("treated host", "treated hosts"),
@@ -283,8 +285,8 @@ def _why_open(
     one, several = _BLOCK_WORDS[plan.design]
     if plan.design is Design.BEFORE_AFTER:
         return (
-            " (confounded with time): without control hosts, pairs or old–new–new–old boots nobody can tell the kernel "
-            "from the hour"
+            f"{CONFOUNDED.removeprefix(Verdict.INCONCLUSIVE.name)}: without control hosts, pairs or old–new–new–old "
+            "boots nobody can tell the kernel from the hour"
         )
     if not len(blocks.values):
         return f": no {one} was measured"

@@ -289,13 +289,15 @@ class ExplanationView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportView:
-    """The before/after report in its three forms."""
+    """The before/after report in its four forms."""
 
     # Mailing-list plain text, at most 78 columns.
     text: str
     markdown: str
     # A JSON document.
     json: str
+    # The tests alone, in the form of a cover letter.
+    letter: str
 
 
 @dataclass(frozen=True, slots=True)

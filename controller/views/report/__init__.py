@@ -1,6 +1,7 @@
 """The fleet-level before/after report, rebuilt from the event log; the same log gives the same bytes.
 
-`rebuild` finds the facts, `model` holds them, `contents` puts them in order, `blocks` renders text and Markdown.
+`rebuild` finds the facts, `model` holds them, `contents` puts them in order (`letter` as a cover letter does), `blocks`
+renders text and Markdown.
 """
 
 import json
@@ -14,6 +15,7 @@ from controller.views.data import view_data
 from controller.views.models import ReportView
 from controller.views.report.blocks import as_markdown, as_text
 from controller.views.report.contents import contents
+from controller.views.report.letter import letter
 from controller.views.report.rebuild import rebuild
 
 __all__ = ["report"]
@@ -22,7 +24,7 @@ __all__ = ["report"]
 def report(
     rollout: Rollout, attempts: Mapping[str, Attempt], events: Sequence[tuple[str, Event]], hosts: Mapping[str, Host]
 ) -> ReportView:
-    """Return the report in its three forms.
+    """Return the report in its four forms.
 
     `events` are (stream, event) in the order of the log; `attempts` are what the log folds to; `hosts` are the facts
     known of the hosts. A host that is not in `hosts` any more is told without its machine.
@@ -30,4 +32,6 @@ def report(
     made = rebuild(rollout, attempts, events, hosts)
     blocks = tuple(contents(made))
     document = json.dumps(view_data(made), indent=2, ensure_ascii=False, allow_nan=False)
-    return ReportView(text=as_text(blocks), markdown=as_markdown(blocks), json=f"{document}\n")
+    return ReportView(
+        text=as_text(blocks), markdown=as_markdown(blocks), json=f"{document}\n", letter=as_text(letter(made))
+    )

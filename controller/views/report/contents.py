@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from controller.gate.trial_changes import CONFOUNDED
 from controller.views.models import IntervalView
 from controller.views.quantities import (
     bytes_text,
@@ -31,6 +32,7 @@ def contents(report: Report) -> Iterator[Block]:
     yield from _failures(report)
     yield from _free(report)
     yield from _costs(report)
+    yield from _performance(report)
     yield from _verdicts(report)
     yield from _hosts(report)
     yield from _environment(report)
@@ -138,11 +140,41 @@ def _costs(report: Report) -> Iterator[Block]:
         yield Bullets(report.structure_sizes)
 
 
+def _performance(report: Report) -> Iterator[Block]:
+    """Yield a table a stratum: means of all runs, and their coefficients of variation."""
+    sides = ("First boot", "Second boot") if report.aa else ("Old", "New")
+    for stratum in sorted({one.stratum for one in report.performance}):
+        yield Heading(2, f"Performance, {stratum}")
+        rows = [
+            (
+                f"{one.metric}, {one.unit}",
+                number_text(one.old, 2),
+                number_text(one.new, 2),
+                "-" if one.change is None else f"{signed_text(one.change)} %",
+                f"{_cv_text(one.old_cv)}, {_cv_text(one.new_cv)}",
+                f"{one.old_runs} + {one.new_runs}",
+            )
+            for one in report.performance
+            if one.stratum == stratum
+        ]
+        titles = ("Metric", *sides, "Change", "CV, %", "Runs")
+        yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({1, 2, 3}))
+
+
+def _cv_text(cv: float | None) -> str:
+    return "-" if cv is None else number_text(cv)
+
+
 def _verdicts(report: Report) -> Iterator[Block]:
     if not report.verdicts and not report.fleet:
         return
     yield Heading(2, "Verdicts")
-    items = [verdict.sentence for verdict in report.verdicts]
+    # What no design stands behind is told once and not metric by metric.
+    confounded = [one for one in report.verdicts if not one.worth_a_line and CONFOUNDED in one.sentence]
+    items = [verdict.sentence for verdict in report.verdicts if verdict not in confounded]
+    if confounded:
+        names = names_text(sorted({verdict.metric for verdict in confounded}))
+        items.append(f"{names}: {CONFOUNDED}: before and after alone cannot tell the kernel from the hour.")
     yield Bullets((*items, *(total.sentence for total in report.fleet)))
 
 

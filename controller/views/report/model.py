@@ -56,6 +56,31 @@ class StratumCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceResult:
+    """One performance metric in one stratum, on both kernels; told, not judged."""
+
+    stratum: str
+    workload: str
+    metric: str
+    unit: str
+    higher_is_better: bool
+    # Hosts that measured both kernels, and all their runs.
+    hosts: int
+    old_runs: int
+    new_runs: int
+    # Means over the runs.
+    old: float
+    new: float
+    # Coefficient of variation over the runs, in percent; None for fewer than two.
+    old_cv: float | None
+    new_cv: float | None
+    # Of the means, in percent; None when the old one is zero.
+    change: float | None
+    # What was run, by name: "command", "server_command", "config", "built", …
+    told: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostResult:
     """One host: what it ran, what it showed, and where it ended."""
 
@@ -157,6 +182,7 @@ class Report:
     command_lines: tuple[tuple[str, str], ...]
     free_tables: tuple[FreeTable, ...]
     costs: tuple[StratumCost, ...]
+    performance: tuple[PerformanceResult, ...]
     verdicts: tuple[VerdictView, ...]
     fleet: tuple[FleetResult, ...]
     # Sentences that set the measurements against the sizes of the kernel's structures.

@@ -26,6 +26,7 @@ from controller.views.report.model import (
     Report,
     StratumCost,
 )
+from controller.views.report.performance import performance
 from controller.views.report.runs import SWAPON_TIME, HostRuns, host_of, host_runs, outliers, typical
 from controller.views.report.timeline import timeline
 from controller.views.rollout import kernel_views, verdict_views, whole_failure
@@ -61,6 +62,7 @@ def rebuild(
         command_lines=tuple((name, kernel.command_line) for name, kernel in sorted(rollout.kernels.items())),
         free_tables=_free_tables(rollout, ordered, runs, claim),
         costs=_costs(rollout, ordered, runs, claim),
+        performance=performance(ordered, runs, aa=rollout.policy.aa),
         verdicts=verdict_views(rollout),
         fleet=tuple(
             FleetResult(

@@ -743,19 +743,23 @@ class RolloutReport(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     MARKDOWN_FIELD_NUMBER: _builtins.int
     JSON_FIELD_NUMBER: _builtins.int
+    LETTER_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     markdown: _builtins.str
     json: _builtins.str
+    letter: _builtins.str
+    """The tests alone, in the form of a cover letter."""
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         markdown: _builtins.str = ...,
         json: _builtins.str = ...,
+        letter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "markdown", b"markdown", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "letter", b"letter", "markdown", b"markdown", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,64 @@
+"""The report in the form of a cover letter: each test with its command, then a line Before and a line After."""
+
+from collections.abc import Iterator, Sequence
+
+from controller.views.quantities import count_text, number_text, signed_text
+from controller.views.report.blocks import Block, Heading, Paragraph, Table
+from controller.views.report.model import FreeTable, PerformanceResult, Report
+
+# Metrics of a test that stand side by side, and what their columns are called.
+_BUILD = (("system_time", "System time"), ("user_time", "User time"), ("elapsed", "Elapsed"))
+_READS = (("valkey.get_rate", "no persistence"), ("valkey.get_rate_bgsave", "with BGSAVE"))
+_BUILDS = (("kernel_build", "Kernel build"), ("kernel_build_subset", "Build of a few kernel objects"))
+
+
+def letter(report: Report) -> Iterator[Block]:
+    """Yield every test that was measured on both kernels; what is missing is not mentioned."""
+    yield Heading(1, f"{report.rollout}: test results")
+    for table in report.free_tables:
+        yield from _mounted(table)
+    for stratum in sorted({row.stratum for row in report.performance}):
+        rows = [row for row in report.performance if row.stratum == stratum]
+        for name, title in _BUILDS:
+            wanted = tuple((f"{name}.{metric}", text) for metric, text in _BUILD)
+            yield from _test(f"{title}, {stratum}", rows, wanted)
+        yield from _test(f"Valkey GET, {stratum}", rows, _READS)
+        yield from _test(f"Anonymous memory, {stratum}", rows, (("anonymous_sweep.throughput", "Throughput"),))
+        yield from _test(f"Swap metadata when filled, {stratum}", rows, (("swap_fill.cost", "Per TiB"),))
+        yield from _test(f"stress-ng, {stratum}", rows, (("stress.bogo_rate", "Rate"),))
+
+
+def _mounted(table: FreeTable) -> Iterator[Block]:
+    yield Heading(2, f"Idle swap of {table.device_tib:g} TiB, free -m, {table.stratum}")
+    yield Paragraph(f"{table.host}, {table.old_release} and {table.new_release}.")
+    rows = [
+        (word, *next(numbers for name, numbers in output.lines if name == "Mem"))
+        for word, output in (("Before", table.old_after), ("After", table.new_after))
+    ]
+    yield Table(titles=("", *table.old_after.columns), rows=tuple(rows), numbers=frozenset(range(1, len(rows[0]))))
+
+
+def _test(title: str, rows: Sequence[PerformanceResult], wanted: Sequence[tuple[str, str]]) -> Iterator[Block]:
+    found = [(text, row) for metric, text in wanted for row in rows if row.metric == metric]
+    if not found:
+        return
+    yield Heading(2, title)
+    first = found[0][1]
+    told = dict(first.told)
+    how = [f"{name.replace('_', ' ')}: {told[name]}" for name in ("server_command", "command", "built") if name in told]
+    counts = f"mean of {first.old_runs} + {first.new_runs} runs on {count_text(first.hosts, 'host')}"
+    yield Paragraph(". ".join([*how, counts[0].upper() + counts[1:]]) + ".")
+    before = tuple(_value(row.old, row) for _, row in found)
+    after = tuple(f"{_value(row.new, row)}{_change(row)}" for _, row in found)
+    yield Table(
+        titles=("", *(text for text, _ in found)),
+        rows=(("Before", *before), ("After", *after)),
+    )
+
+
+def _value(value: float, row: PerformanceResult) -> str:
+    return f"{number_text(value, 2)} {row.unit}"
+
+
+def _change(row: PerformanceResult) -> str:
+    return "" if row.change is None else f" ({signed_text(row.change)} %)"
