@@ -45,6 +45,10 @@ check: setup ## Style, types, import layers, size limits and links
 bench: setup ## The cost of one reconcile tick, small and large fleet
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
+.PHONY: noise
+noise: setup ## How much every workload's figures scatter on this machine (as root; resumable): docs/workloads.md
+	@$(BIN)/python tests/bench/scatter.py --write docs/workloads.md $(ARGS)
+
 .PHONY: calibration
 calibration: setup ## The gate and the judges in use on the same draws, 10000 repetitions, resumable: docs/calibration.md
 	@nice $(BIN)/python tests/calibration/calibrate.py --write docs/calibration.md $(ARGS)
@@ -57,6 +61,7 @@ proto: setup ## Generate the gRPC and protobuf modules from the .proto files
 .PHONY: docs
 docs: setup ## Generate the pages that are drawn from the code's own tables
 	@$(BIN)/python -m controller.views.diagrams > docs/journey.md
+	@$(BIN)/python -m agent.manual > docs/parameters.md
 
 .PHONY: completion
 completion: setup ## Print shell completion for kernroll; use it with: eval "$$(make completion)"

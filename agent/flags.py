@@ -23,6 +23,19 @@ _CHOSEN_BY_KIND = ("kind", "path", "size_bytes")
 _SWAP_FLAGS = {"directory": "swap-directory", "algorithm": "zram-algorithm"}
 
 
+# Every way to name a swap, and what may be said about one beside its kind, with the flag's name.
+SWAP_KINDS = (
+    ("block-device PATH", "a blank device that nobody uses"),
+    *((f"{kind}-size SIZE", says) for kind, says in _SIZED_SWAPS),
+    ("existing-swap", "the swap that the host has switched on already; needs --allow-active-swap too"),
+)
+SWAP_PARAMETERS = tuple(
+    (each, _SWAP_FLAGS.get(each.name, each.name.replace("_", "-")))
+    for each in order_fields(SwapSource)
+    if each.name not in _CHOSEN_BY_KIND
+)
+
+
 def add_flags(parser: argparse.ArgumentParser, workload: str) -> None:
     """Give a parser every flag of the workload."""
     presets = presets_of(workload)
@@ -97,7 +110,7 @@ def _size_or_zero(text: str) -> int:
 def _add_swap_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what it swaps to (one of the first six; all is taken down afterwards)")
     one = group.add_mutually_exclusive_group()
-    one.add_argument("--block-device", dest="swap.path", metavar="PATH", help="a blank device that nobody uses")
+    one.add_argument("--block-device", dest="swap.path", metavar="PATH", help=SWAP_KINDS[0][1])
     for kind, says in _SIZED_SWAPS:
         one.add_argument(f"--{kind}-size", dest=f"swap.{kind}", type=parse_size, metavar="SIZE", help=says)
     one.add_argument(
@@ -105,26 +118,25 @@ def _add_swap_flags(parser: argparse.ArgumentParser) -> None:
         dest="swap.existing",
         action="store_true",
         default=None,
-        help="the swap that the host has switched on already; needs --allow-active-swap too",
+        help=SWAP_KINDS[-1][1],
     )
-    for each in order_fields(SwapSource):
-        if each.name not in _CHOSEN_BY_KIND:
-            _add_flag(group, each, f"swap.{each.name}", _SWAP_FLAGS.get(each.name, ""))
+    for each, flag in SWAP_PARAMETERS:
+        _add_flag(group, each, f"swap.{each.name}", flag)
 
 
 def _add_flag(group: "argparse._ArgumentGroup", each: OrderField, dest: str, flag: str = "") -> None:
     """Add one field's flag; its type and unit are told by the field's type and the end of its name."""
-    name, metavar, parse = _unit(each)
-    flag = f"--{flag or name.replace('_', '-')}"
+    _, metavar, parse = _unit(each)
+    flag = f"--{flag or flag_of(each)}"
     says = each.says
     if each.kind is bool:
-        text = f"{says} (default: {'yes' if each.default else 'no'})"
+        text = f"{says} (default: {shown(each)})"
         group.add_argument(flag, dest=dest, action=argparse.BooleanOptionalAction, default=None, help=_literal(text))
         return
     if each.kind == tuple[str, ...]:
         group.add_argument(flag, dest=dest, nargs="+", metavar=metavar, help=_literal(says))
         return
-    default = _shown(each)
+    default = shown(each)
     if default:
         says = f"{says} (default: {default})"
     choices = list(filter(None, each.choices)) or None
@@ -144,12 +156,20 @@ def _unit(each: OrderField) -> tuple[str, str, Callable[[str], Any]]:
     return each.name, "TEXT", str
 
 
-def _shown(each: OrderField) -> str:
+def flag_of(each: OrderField) -> str:
+    """Return the name of a field's flag, without its dashes."""
+    return _unit(each)[0].replace("_", "-")
+
+
+def shown(each: OrderField) -> str:
+    """Return a field's default as the flags take it; empty when it is nothing."""
     if each.name.endswith("_bytes"):
         return size_text(each.default) if each.default else ""
+    if isinstance(each.default, bool):
+        return "yes" if each.default else "no"
     if isinstance(each.default, float):
         return f"{each.default:g} s"
-    return "" if each.default in ("", 0) else str(each.default)
+    return "" if each.default in ("", 0, ()) else str(each.default)
 
 
 def size_text(size_bytes: int) -> str:

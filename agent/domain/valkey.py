@@ -1,6 +1,7 @@
 """What a valkey or redis server and its benchmark print, as numbers."""
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,23 @@ class BenchmarkResult:
     requests_per_s: float
     p50_ms: float
     p99_ms: float
+
+
+# The largest share of keys that is filled; more writes of random keys find ever fewer new ones.
+_MOST_FILLED = 0.78
+# What may be used of --maxmemory: the server refuses to write beyond it.
+_USABLE = 0.95
+
+
+def key_bytes(value_bytes: int) -> int:
+    """Return what a key and its value cost the server: the allocator rounds up by a quarter, tables come on top."""
+    return value_bytes + value_bytes // 4 + 128
+
+
+def fill_writes(keys: int, value_bytes: int, maxmemory_bytes: int) -> int:
+    """Return how many writes of random keys set as many as make reads hit and as the server's memory holds."""
+    share = min(_MOST_FILLED, _USABLE * maxmemory_bytes / key_bytes(value_bytes) / keys)
+    return max(1, int(-math.log1p(-share) * keys))
 
 
 def parse_benchmark(text: str, test: str) -> BenchmarkResult:

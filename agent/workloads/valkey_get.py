@@ -1,6 +1,7 @@
 """S4, S5: random reads from a key-value server whose data does not fit into memory, with and without BGSAVE.
 
-The server is filled once for the command: as many writes of random keys as make most of them hit, then every run reads.
+The server is filled once for the command, with as many random keys as its memory holds, or as make 78 % of the reads
+hit; then every run reads.
 A run that did not swap pages in, or whose reads found too little, is no measurement.
 """
 
@@ -11,7 +12,7 @@ from agent.domain.leftovers import MadeDirectory
 from agent.domain.orders import ValkeyGetOrder
 from agent.domain.preflight import Needs
 from agent.domain.results import Sample
-from agent.domain.valkey import BenchmarkResult, parse_benchmark
+from agent.domain.valkey import BenchmarkResult, fill_writes, key_bytes, parse_benchmark
 from agent.ending import run_to_end
 from agent.workloads.deaths import killed_for_memory
 from agent.workloads.port import Ended, Host, Inspection, Measurement, StepReporter
@@ -21,10 +22,6 @@ from agent.workloads.valkey_server import Server, family_of, running_server, ser
 # The command's own deadline comes first; these end what hangs in spite of it.
 _FILL_TIMEOUT_S = 6 * 3600.0
 _RUN_TIMEOUT_S = 6 * 3600.0
-# What a key costs beside its value, with its name and the server's tables.
-_KEY_BYTES = 128
-# Random writes this much more than there are keys set 78 % of them.
-_FILL_FACTOR = 1.5
 
 
 class ValkeyGet:
@@ -36,7 +33,7 @@ class ValkeyGet:
         self._order = order
         self._host = host
         self._directory = host.scratch / f"{host.workers.name}.valkey"
-        data_bytes = min(order.maxmemory_bytes, order.keys * (order.value_bytes + _KEY_BYTES))
+        data_bytes = min(order.maxmemory_bytes, order.keys * key_bytes(order.value_bytes))
         needs = Needs(memory_bytes=data_bytes, disk_bytes=data_bytes if order.bgsave else 0)
         self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs)
         self._stack = AsyncExitStack()
@@ -62,7 +59,7 @@ class ValkeyGet:
         server = await self._stack.enter_async_context(running_server(self._host, self._order, self._directory))
         self._server = server
         step("filling the server")
-        writes = int(self._order.keys * _FILL_FACTOR)
+        writes = fill_writes(self._order.keys, self._order.value_bytes, self._order.maxmemory_bytes)
         ended = await server.benchmark(self._order, "set", writes, timeout_s=_FILL_TIMEOUT_S)
         self._result_of(ended, "SET", deaths=killed_for_memory(self._host))
 
@@ -120,6 +117,8 @@ class ValkeyGet:
             raise WorkloadDied(
                 f"{deaths} processes of the workload were killed for memory during {test}: {ended.complaint}"
             )
+        if "OOM command not allowed" in ended.complaint:
+            raise RigError(f"the server's --maxmemory does not hold the keys: {ended.complaint}")
         if ended.status:
             # The usual cause is a server that has gone.
             raise WorkloadDied(f"the benchmark's {test} ended early: {ended.complaint}")

@@ -2,11 +2,13 @@
 
 import argparse
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from google.protobuf.message import Message
 
+from agent import manual
 from agent.adapters.order_messages import order_of
 from agent.domain import orders
 from agent.domain.errors import InvalidOrder
@@ -172,6 +174,11 @@ def test_the_help_of_every_workload_can_be_printed(workload: str) -> None:
     assert "--zram-size SIZE" in text
     for each in order_fields(KINDS[workload].order):
         assert is_dataclass(each.kind) or each.says, f"{workload}.{each.name} says nothing"
+
+
+def test_the_page_of_parameters_is_what_the_code_says() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/parameters.md"
+    assert page.read_text() == manual.page(), "run make docs and commit what it makes"
 
 
 def test_sizes_read_as_they_are_written() -> None:
