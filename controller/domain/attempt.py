@@ -15,10 +15,12 @@ from controller.domain.events import (
     FatalLogged,
     HostHeard,
     HostSilent,
+    LogFinding,
     Moved,
     PlannedHost,
     RunReported,
     RunState,
+    SeriousLogged,
     TrialEnded,
     WatchResumed,
 )
@@ -26,6 +28,8 @@ from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_B
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0
+# A kernel that shows more different serious lines has been condemned by fewer.
+MOST_FINDINGS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,8 @@ class Attempt:
     silent_since: float | None = None
     runs: tuple[Run, ...] = ()
     fatal: FatalLogged | None = None
+    # Serious kernel-log lines, each once a boot, at most `MOST_FINDINGS`.
+    findings: tuple[LogFinding, ...] = ()
     failure: Failure | None = None
 
     @property
@@ -150,6 +156,15 @@ class Attempt:
         """Return the first of `wake_times`, or None."""
         return min(self.wake_times(silence_timeout_s), default=None)
 
+    def ran_on(self, boot_id: str) -> Side:
+        """Return which kernel a boot ran; one that this attempt did not hear of counts as the old kernel's."""
+        if not self.boot_ids or boot_id == self.boot_ids[0]:
+            return Side.OLD
+        measured = {run.boot_id: self.legs[run.leg] for run in self.runs}
+        if boot_id in measured:
+            return measured[boot_id]
+        return self.side if self.trial_started and boot_id in (self.verified_boot_id, self.boot_id) else Side.OLD
+
     def runs_of(self, leg: int) -> tuple[Run, ...]:
         """Return the leg's runs, warm-ups left out."""
         return tuple(run for run in self.runs if run.leg == leg and not run.warmup)
@@ -202,6 +217,8 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
         case FatalLogged():
             same_boot = state.fatal is not None and state.fatal.boot_id == event.boot_id
             return state if same_boot else replace(state, fatal=event)
+        case SeriousLogged():
+            return replace(state, findings=(*state.findings, *event.findings)[:MOST_FINDINGS])
         case _:
             assert_never(event)
 

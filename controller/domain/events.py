@@ -334,6 +334,25 @@ class FatalLogged:
     line: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFinding:
+    """What a kernel log shows that is serious and not fatal."""
+
+    # Type and place without what differs from boot to boot.
+    signature: str
+    line: str
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriousLogged:
+    """The host's kernel log shows serious lines that it had not shown under this boot before."""
+
+    at: float
+    report_id: str
+    findings: tuple[LogFinding, ...]
+
+
 RolloutEvent = (
     RolloutPlanned
     | RolloutStarted
@@ -357,5 +376,6 @@ AttemptEvent = (
     | DeliveryReported
     | TrialEnded
     | FatalLogged
+    | SeriousLogged
 )
 Event = RolloutEvent | AttemptEvent

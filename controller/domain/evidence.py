@@ -8,6 +8,7 @@ from controller.domain.journey import Side
 from controller.domain.rollout import Rollout
 from controller.gate import evidence as gate
 from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
+from controller.gate.kernel_log import Finding, Severity
 from controller.gate.verdict import Action
 
 _MIB_PER_TIB = 2**20
@@ -48,12 +49,29 @@ def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
         host=attempt.host,
         stratum=attempt.stratum,
         runs=tuple(_gate_run(attempt, run, aa=aa) for run in attempt.runs if not run.warmup or run.state != "ok"),
+        findings=_findings(attempt, Side.NEW),
+        old_findings=_findings(attempt, Side.OLD),
         lost="" if lived or failure is None else failure.sentence,
         broken_rig=failure.sentence if failure is not None and broken_rig else "",
         device_tib=_device_tib(attempt),
         old_release=attempt.old_release,
         new_release=attempt.old_release if aa else rollout.kernels[attempt.architecture].release,
         page_size_bytes=attempt.page_size_bytes or _USUAL_PAGE_BYTES,
+    )
+
+
+def _findings(attempt: Attempt, side: Side) -> tuple[Finding, ...]:
+    """Return the serious kernel-log lines under one kernel; fatal ones have ended the attempt before."""
+    return tuple(
+        Finding(
+            severity=Severity.SERIOUS,
+            kind=one.signature.partition(":")[0],
+            line=one.line,
+            signature=one.signature,
+            boot_id=one.boot_id,
+        )
+        for one in attempt.findings
+        if attempt.ran_on(one.boot_id) is side
     )
 
 

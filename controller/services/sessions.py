@@ -6,10 +6,18 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from controller.domain.attempt import Attempt
+from controller.domain.attempt import MOST_FINDINGS, Attempt
 from controller.domain.effects import AgentEffect, CancelCommand
 from controller.domain.errors import Permanent, Temporary
-from controller.domain.events import CommandReported, FatalLogged, HostHeard, HostSilent, RunReported
+from controller.domain.events import (
+    CommandReported,
+    FatalLogged,
+    HostHeard,
+    HostSilent,
+    LogFinding,
+    RunReported,
+    SeriousLogged,
+)
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.gate.kernel_log import Severity, classify
@@ -152,18 +160,34 @@ class Sessions:
 
     async def _kernel_log(self, host: str, report: LogReported) -> None:
         attempt = self._engine.world.active_attempt(host)
-        fatal = [finding for finding in classify(report.lines) if finding.severity is Severity.FATAL]
-        if attempt is None or not fatal:
+        event = None if attempt is None else self._learnt_from_log(attempt, report)
+        if attempt is None or event is None:
             await self._engine.note_report(_own(host, report.report_id))
             return
-        event = FatalLogged(
-            at=self._clock.now(),
-            report_id=report.report_id,
-            boot_id=report.boot_id,
-            signature=fatal[0].signature,
-            line=fatal[0].line,
-        )
         await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
+
+    def _learnt_from_log(self, attempt: Attempt, report: LogReported) -> FatalLogged | SeriousLogged | None:
+        """Return what the lines say that is worth recording: the first fatal one, else serious ones not seen yet."""
+        found = classify(report.lines)
+        fatal = next((one for one in found if one.severity is Severity.FATAL), None)
+        if fatal is not None:
+            return FatalLogged(
+                at=self._clock.now(),
+                report_id=report.report_id,
+                boot_id=report.boot_id,
+                signature=fatal.signature,
+                line=fatal.line,
+            )
+        known = {one.signature for one in attempt.findings if one.boot_id == report.boot_id}
+        fresh = {
+            one.signature: LogFinding(signature=one.signature, line=one.line, boot_id=report.boot_id)
+            for one in reversed(found)
+            if one.severity is Severity.SERIOUS and one.signature not in known
+        }
+        if not fresh or len(attempt.findings) >= MOST_FINDINGS:
+            return None
+        findings = tuple(fresh[signature] for signature in sorted(fresh))
+        return SeriousLogged(at=self._clock.now(), report_id=report.report_id, findings=findings)
 
     async def send(self, effect: AgentEffect) -> bool:
         """See Agents.send."""

@@ -20,6 +20,7 @@ from controller.domain.events import (
     RolloutStarted,
     RunReported,
     RunState,
+    SeriousLogged,
     TrialEnded,
     WaveJudged,
     WaveOpened,
@@ -92,6 +93,8 @@ def _host_text(event: Event) -> str:
             return f"trial boot ended, {event.end.replace('_', ' ')}{line}"
         case FatalLogged():
             return f"kernel log, {event.signature}: “{event.line}”"
+        case SeriousLogged():
+            return "; ".join(f"kernel log, {one.signature}: “{one.line}”" for one in event.findings)
         case RunReported() if event.state is not RunState.OK:
             return f"run {event.index} {event.state}: {event.error}".rstrip(": ")
         case CommandReported() if event.state is not CommandState.COMPLETED:

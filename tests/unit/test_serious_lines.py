@@ -1,0 +1,89 @@
+"""Serious kernel-log lines: recorded once a boot, counted for the kernel that wrote them, and their effect on a wave."""
+
+from dataclasses import replace
+
+import pytest
+from engine_parts import UID, Parts, walked
+from rollout_story import Story
+
+from controller.domain.attempt import MOST_FINDINGS
+from controller.domain.events import LogFinding, SeriousLogged
+from controller.domain.evidence import host_evidence
+from controller.domain.journey import Side, Step
+from controller.domain.judgement import judge_wave
+from controller.services.sessions import LogReported
+from controller.services.world import Key
+
+WARNING = "WARNING: CPU: 0 PID: 7 at kernel/sched/core.c:1234 finish_task_switch+0x12/0x34"
+STALL = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"
+OOPS = "BUG: kernel NULL pointer dereference, address: 0000000000000008"
+
+
+async def logged(parts: Parts, name: str, boot: int, *lines: str) -> None:
+    await parts.sessions.reported("a", LogReported(report_id=name, boot_id=f"a-boot-{boot}", lines=lines))
+
+
+async def test_a_line_is_recorded_once_a_boot_and_belongs_to_its_kernel() -> None:
+    parts = await walked(Step.PROBATION)
+    await logged(parts, "k1", 1, "nothing", WARNING)
+    await logged(parts, "k2", 2, WARNING, STALL, WARNING)
+    before = len(parts.disk.log)
+    # The agent's log begins anew after a restart of it.
+    await logged(parts, "k3", 2, WARNING, STALL)
+    assert len(parts.disk.log) == before
+    attempt = parts.attempt()
+    assert [(one.boot_id, one.line) for one in attempt.findings if one.line == WARNING] == [
+        ("a-boot-1", WARNING),
+        ("a-boot-2", WARNING),
+    ]
+    assert (attempt.ran_on("a-boot-1"), attempt.ran_on("a-boot-2")) == (Side.OLD, Side.NEW)
+    assert attempt.ran_on("somebody else's") is Side.OLD
+    evidence = host_evidence(parts.engine.world.rollouts[UID], attempt)
+    assert {one.line for one in evidence.findings} == {WARNING, STALL}
+    assert {one.line for one in evidence.old_findings} == {WARNING}
+    await parts.engine.settle()
+    assert parts.attempt().step is Step.PROBATION
+
+
+async def test_a_fatal_line_beside_a_serious_one_is_what_counts() -> None:
+    parts = await walked(Step.PROBATION)
+    await logged(parts, "k", 2, WARNING, OOPS)
+    await parts.engine.settle()
+    assert parts.attempt().step is Step.REVERTING
+
+
+def wave(*hosts: str, old: bool = False, line: str = WARNING) -> tuple[str, str]:
+    """Return decision and sentence on two hosts when these show a serious line, under the new or the old kernel."""
+    story = Story([["a", "b"]])
+    story.run()
+    attempts = dict(story.attempts)
+    for host in hosts:
+        boot = attempts[host].boot_ids[0 if old else 1]
+        finding = LogFinding(signature="warning: kernel/sched/core.c", line=line, boot_id=boot)
+        attempts[host] = replace(attempts[host], findings=(finding,))
+    judged = judge_wave(story.rollout, attempts, 0.0)
+    return judged.decision, judged.sentence
+
+
+def test_one_host_holds_a_second_one_reverts() -> None:
+    assert wave()[0] == "promote"
+    decision, sentence = wave("a")
+    assert decision == "hold"
+    assert f'a: the kernel log of the new kernel says "{WARNING}", which the old kernel does not; seen once' in sentence
+    decision, sentence = wave("a", "b")
+    assert decision == "revert"
+    assert "seen 2 times on 2 hosts" in sentence
+    assert wave("a", "b", old=True)[0] == "promote"
+
+
+def test_a_kernel_that_floods_its_log_is_remembered_up_to_a_limit() -> None:
+    story = Story([["a"]])
+    many = tuple(LogFinding(signature=f"w{i}", line="l", boot_id="b") for i in range(MOST_FINDINGS + 5))
+    story.world.apply(Key(UID, "a"), SeriousLogged(at=1.0, report_id="r", findings=many))
+    assert len(story.attempts["a"].findings) == MOST_FINDINGS
+
+
+@pytest.mark.parametrize("boots", [(), ("b1",)])
+def test_before_any_reboot_every_line_is_the_old_kernels(boots: tuple[str, ...]) -> None:
+    attempt = replace(Story([["a"]]).attempts["a"], boot_ids=boots)
+    assert attempt.ran_on("b1") is Side.OLD
