@@ -1,4 +1,4 @@
-"""Serious kernel-log lines: recorded once a boot, counted for the kernel that wrote them, and their effect on a wave."""
+"""Serious kernel-log lines: recorded once a boot, counted for the kernel that wrote them, and what a wave makes of it."""
 
 from dataclasses import replace
 
