@@ -353,7 +353,7 @@ async def test_without_a_background_save_it_is_not_s5(tmp_path: Path) -> None:
     )
     outcome, _ = await go(process, "valkey_get with BGSAVE")
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
-    assert "no background save ran meanwhile" in outcome.detail
+    assert "counts no background save meanwhile" in outcome.detail
 
 
 async def test_a_stressor_that_reads_back_wrong_memory_speaks_against_the_kernel(tmp_path: Path) -> None:
@@ -392,3 +392,29 @@ async def test_a_server_that_refuses_more_data_is_the_rig_and_not_a_death(tmp_pa
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
     assert "--maxmemory does not hold the keys" in outcome.detail
     assert programs.reads == 0
+
+
+async def test_a_save_that_is_still_under_way_is_waited_for(tmp_path: Path) -> None:
+    process, programs = prepared(tmp_path)
+    asked = 0
+
+    def cli(command: Sequence[str]) -> FakeProgram:
+        nonlocal asked
+        asked += command[-1] == "all"
+        answer = programs.cli(command)
+        busy = command[-1] == "all" and asked < 5
+        return replace(answer, stdout=answer.stdout + "rdb_bgsave_in_progress:1\r\n") if busy else answer
+
+    process.programs["valkey-cli"] = cli
+    outcome, _ = await go(process, "valkey_get with BGSAVE")
+    assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
+    assert asked == 6, "once before the run, four times until the save has ended, once after the run"
+
+
+async def test_a_save_that_does_not_begin_is_the_rig(tmp_path: Path) -> None:
+    process, programs = prepared(tmp_path)
+    refusal = FakeProgram(lines=("ERR fork: Cannot allocate memory",), stays=True)
+    process.programs["valkey-cli"] = lambda command: refusal if command[-1].isdigit() else programs.cli(command)
+    outcome, _ = await go(process, "valkey_get with BGSAVE")
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert "no background save begins: ERR fork: Cannot allocate memory" in outcome.detail
