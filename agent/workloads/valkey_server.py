@@ -13,6 +13,7 @@ from agent.workloads.port import Ended, Host, Worker
 
 _START_TIMEOUT_S = 60.0
 _ANSWER_TIMEOUT_S = 120.0
+_SAVED_TIMEOUT_S = 3600.0
 _PAUSE_S = 0.2
 # Of both, valkey is preferred.
 _FAMILIES = ("valkey", "redis")
@@ -59,8 +60,21 @@ class Server:
 
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:
-        """Keep the server saving in the background, one save after the other, as long as the context lasts."""
+        """Keep the server saving in the background, one save after the other, as long as the context lasts.
+
+        Raises RigError when a save of before does not end, or the first one does not begin.
+        """
+        deadline = self.host.monotonic() + _SAVED_TIMEOUT_S
+        # The save that an earlier run left half-way would cover a share of this one that nobody knows.
+        while (await self.info()).get("rdb_bgsave_in_progress") == "1":
+            if self.host.monotonic() > deadline:
+                raise RigError(f"the server's last background save did not end within {_SAVED_TIMEOUT_S:g} s")
+            await self.host.sleep(_PAUSE_S)
         async with self.host.workers.started(self._cli()) as cli:
+            await cli.say("BGSAVE")
+            reply = await cli.line(timeout_s=_ANSWER_TIMEOUT_S)
+            if "started" not in reply:
+                raise RigError(f"no background save begins: {reply}; allow the fork (vm.overcommit_memory=1)?")
             task = asyncio.create_task(self._save_for_ever(cli))
             try:
                 yield

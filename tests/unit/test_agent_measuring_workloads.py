@@ -1,56 +1,23 @@
 """kernel_build, valkey_get and stress_ng: what they measure, which runs they refuse, and what they leave."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from measuring_host import CSV, ORDERS, ZRAM, go, prepared, values
 from structlog.testing import capture_logs
 
 from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.fake_workers import FakeProgram
 from agent.domain.memory import MIB
-from agent.domain.orders import KernelBuildOrder, Order, StressNgOrder, ValkeyGetOrder
-from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
-from agent.domain.swap_source import Pressure, SourceKind, SwapSource
+from agent.domain.orders import KernelBuildOrder
+from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus
 from agent.workloads.registry import workload_for
-from agent.workloads.runner import Plan, Stop, StopReason, drive
+from agent.workloads.runner import Stop, StopReason
 from agent.workloads.undoing import sweep
 
-ZRAM = SwapSource(kind=SourceKind.ZRAM, size_bytes=512 * MIB)
-LIMIT = Pressure(memory_limit_bytes=64 * MIB)
-SMALL_VALKEY = ValkeyGetOrder(
-    swap=ZRAM, pressure=LIMIT, maxmemory_bytes=160 * MIB, keys=1000, requests=1000, value_bytes=64
-)
-ORDERS: dict[str, Order] = {
-    "kernel_build": KernelBuildOrder(swap=ZRAM, pressure=LIMIT, source="SOURCE"),
-    "kernel_build of objects": KernelBuildOrder(swap=ZRAM, pressure=LIMIT, source="SOURCE", objects=("mm/memory.o",)),
-    "valkey_get": SMALL_VALKEY,
-    "valkey_get with BGSAVE": replace(SMALL_VALKEY, bgsave=True),
-    "stress_ng": StressNgOrder(swap=ZRAM, pressure=LIMIT, vm_bytes=128 * MIB),
-}
 every = pytest.mark.parametrize("name", ORDERS)
-PAGES_OF_9_MIB = 9 * MIB // 4096
-CSV = '"test","rps","avg_latency_ms","p50_latency_ms","p99_latency_ms"\n"{test}","472705.71","0.8","0.655","4.823"\n'
-METRICS = """---
-system-info:
-      bogo: 1
-
-metrics:
-    - stressor: vm
-      bogo-ops: 162316
-      bogo-ops-per-second-real-time: 54089.944050
-      note: 'none'
-
-    - stressor: swap
-      bogo-ops-per-second-real-time: 12.5
-
-times:
-      load: 3
-...
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -60,95 +27,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # A killed process logs the exception that kills it, with a traceback that takes long to draw.
     with capture_logs():
         yield
-
-
-class Recorder:
-    """Keeps the runs."""
-
-    def __init__(self) -> None:
-        self.runs: list[WorkloadRun] = []
-
-    async def run_begun(self, index: int) -> None:
-        """Nothing is kept of the beginning."""
-
-    async def run_ended(self, run: WorkloadRun) -> None:
-        self.runs.append(run)
-
-    def progress(self, step: str, fraction: float) -> None:
-        """Nobody looks."""
-
-
-class Programs:
-    """What the tools do on this host; a test changes one of them."""
-
-    def __init__(self, process: FakeProcess) -> None:
-        self.forks = 0
-        self.reads = 0
-        self.hits = 78
-        self.swapping = FakeProgram(swapped_in_pages=PAGES_OF_9_MIB, swapped_out_pages=PAGES_OF_9_MIB)
-        self.build = replace(self.swapping, elapsed_s=20.0, user_s=15.0, system_s=7.5)
-        self.products = ("vmlinux", "mm/memory.o")
-        self.metrics = METRICS
-        process.programs.update(
-            {
-                "make": self.make,
-                "valkey-server": FakeProgram(stays=True),
-                "valkey-cli": self.cli,
-                "valkey-benchmark": self.benchmark,
-                "stress-ng": self.stress_ng,
-            }
-        )
-
-    def make(self, command: Sequence[str]) -> FakeProgram:
-        if command[-1] in ("tinyconfig", "prepare"):
-            return FakeProgram()
-        if command[-1] == "kernelversion":
-            return FakeProgram(stdout="6.1.176")
-        output = Path(next(word for word in command if word.startswith("O=")).removeprefix("O="))
-        return replace(self.build, writes={output / product: "" for product in self.products})
-
-    def cli(self, command: Sequence[str]) -> FakeProgram:
-        match command[-1]:
-            case "PING":
-                return FakeProgram(stdout="PONG")
-            case "all":
-                text = f"# Stats\r\nkeyspace_hits:{self.hits * self.reads}\r\nkeyspace_misses:{22 * self.reads}\r\n"
-                return FakeProgram(stdout=f"{text}total_forks:{self.forks}\r\nrdb_last_bgsave_status:ok\r\n")
-            case _:
-                self.forks += 1
-                return FakeProgram(lines=("Background saving started",) * 1000, stays=True)
-
-    def benchmark(self, command: Sequence[str]) -> FakeProgram:
-        test = command[command.index("-t") + 1]
-        self.reads += test == "get"
-        return replace(self.swapping, stdout=CSV.format(test=test.upper()))
-
-    def stress_ng(self, command: Sequence[str]) -> FakeProgram:
-        return replace(self.swapping, writes={Path(command[-1]): self.metrics})
-
-
-def prepared(root: Path) -> tuple[FakeProcess, Programs]:
-    kernel = FakeKernel(root)
-    (root / "linux").mkdir()
-    (root / "linux/Kconfig").write_text("")
-    process = FakeProcess(kernel)
-    return process, Programs(process)
-
-
-async def go(
-    process: FakeProcess, name: str, *, repetitions: int = 1, stop: Stop | None = None, **changes: Any
-) -> tuple[CommandOutcome, Recorder]:
-    order = ORDERS[name]
-    if isinstance(order, KernelBuildOrder):
-        order = replace(order, source=str(process.kernel.root / "linux"))
-    order = replace(order, **changes)
-    recorder, host = Recorder(), process.host()
-    plan = Plan(warmups=0, repetitions=repetitions, timeout_s=60.0)
-    return await drive(workload_for(order, host), plan, host, recorder, stop or Stop()), recorder
-
-
-def values(run: WorkloadRun) -> dict[str, tuple[float, str]]:
-    return {sample.metric: (sample.value, sample.unit) for sample in run.samples}
 
 
 EXPECTED = {
@@ -194,24 +72,6 @@ async def test_a_subset_never_carries_the_names_of_the_full_build(tmp_path: Path
     _, recorder = await go(process, "kernel_build of objects")
     assert not any(metric.startswith("kernel_build.") for metric in values(recorder.runs[0]))
     assert recorder.runs[0].evidence["built"] == "a subset, not the kernel: mm/memory.o"
-
-
-async def test_the_cover_letters_flags_reach_the_programs(tmp_path: Path) -> None:
-    process, _ = prepared(tmp_path)
-    letter = {"keys": 3_000_000, "requests": 3_000_000, "value_bytes": 1024, "maxmemory_bytes": 2560 * MIB}
-    await go(process, "valkey_get", **letter)
-    # The fake machine has 1.5 GB, and such data does not fit into it and 512 MiB of swap.
-    assert process.commands == []
-    big = replace(ZRAM, size_bytes=4096 * MIB)
-    process.kernel.total_bytes = 8192 * MIB
-    process.kernel.write_meminfo()
-    outcome, _ = await go(process, "valkey_get", swap=big, **letter)
-    assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
-    commands = [" ".join(command) for command in process.commands]
-    assert any("valkey-server --maxmemory 2684354560" in command for command in commands)
-    flags = "-r 3000000 -n 3000000 -d 1024 -c 12 -P 32 -t get"
-    assert any(command.startswith("valkey-benchmark") and flags in command for command in commands)
-    assert any("-r 3000000 -n 2776944 -d 1024 -c 12 -P 32 -t set" in command for command in commands)
 
 
 @every
@@ -301,17 +161,6 @@ async def test_a_missing_tool_is_named_before_anything_is_touched(
     assert process.commands == []
 
 
-async def test_redis_serves_where_valkey_is_not_complete(tmp_path: Path) -> None:
-    process, programs = prepared(tmp_path)
-    process.missing.add("valkey-cli")
-    for part in ("server", "cli", "benchmark"):
-        process.programs[f"redis-{part}"] = process.programs[f"valkey-{part}"]
-    outcome, recorder = await go(process, "valkey_get")
-    assert outcome.status is OutcomeStatus.COMPLETED
-    assert recorder.runs[0].evidence["server"].startswith("redis")
-    assert programs.reads == 1
-
-
 async def test_make_that_makes_nothing_is_no_build(tmp_path: Path) -> None:
     process, programs = prepared(tmp_path)
     programs.products = ()
@@ -336,24 +185,6 @@ async def test_without_a_source_nothing_is_touched(tmp_path: Path) -> None:
     inspection = workload_for(order, host).inspect()
     assert inspection.refusals == ("no kernel source is here; install linux-source, or name one (--source)",)
     assert process.commands == []
-
-
-async def test_reads_that_find_nothing_are_no_measurement(tmp_path: Path) -> None:
-    process, programs = prepared(tmp_path)
-    programs.hits = 2
-    outcome, _ = await go(process, "valkey_get")
-    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
-    assert "8 % of the reads found a value, fewer than 50 %" in outcome.detail
-
-
-async def test_without_a_background_save_it_is_not_s5(tmp_path: Path) -> None:
-    process, programs = prepared(tmp_path)
-    process.programs["valkey-cli"] = lambda command: replace(
-        programs.cli(command), stdout=programs.cli(command).stdout.replace("total_forks:", "forks_of_others:")
-    )
-    outcome, _ = await go(process, "valkey_get with BGSAVE")
-    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
-    assert "no background save ran meanwhile" in outcome.detail
 
 
 async def test_a_stressor_that_reads_back_wrong_memory_speaks_against_the_kernel(tmp_path: Path) -> None:
@@ -383,12 +214,3 @@ async def test_swap_files_of_a_killed_stressor_are_switched_off(tmp_path: Path) 
     assert str(own) in kernel.swaps
     await sweep(FakeProcess(kernel).host())
     assert kernel.swaps == ("/elsewhere/swap",), "only what lies in our directory is switched off"
-
-
-async def test_a_server_that_refuses_more_data_is_the_rig_and_not_a_death(tmp_path: Path) -> None:
-    process, programs = prepared(tmp_path)
-    process.programs["valkey-benchmark"] = FakeProgram(status=1, stderr="Error from server: OOM command not allowed")
-    outcome, _ = await go(process, "valkey_get")
-    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
-    assert "--maxmemory does not hold the keys" in outcome.detail
-    assert programs.reads == 0
