@@ -29,6 +29,8 @@ class FakeKernel:
         # Memory that programs take or give with every second, for ever.
         self.unrest_bytes = 0
         self._leaked_bytes = 0
+        # What every device that is on shows as in use.
+        self.used_kib = 0
         # Whether a new file finds no room, and how much room the disk says it has.
         self.disk_full = False
         self.free_disk_bytes = 1 << 40
@@ -92,7 +94,9 @@ class FakeKernel:
 
     def write_swaps(self, devices: Sequence[str]) -> None:
         """Switch exactly these devices on."""
-        lines = [f"{each}\tpartition\t{(self._sizes[each] - _PAGE_BYTES) // 1024}\t0\t-2\n" for each in devices]
+        lines = [
+            f"{each}\tpartition\t{(self._sizes[each] - _PAGE_BYTES) // 1024}\t{self.used_kib}\t-2\n" for each in devices
+        ]
         (self.proc / "swaps").write_text(_HEADER + "".join(lines))
 
     def write_meminfo(self) -> None:
@@ -104,6 +108,7 @@ class FakeKernel:
             ("MemTotal", self.total_bytes),
             ("MemFree", available - 20 * MIB),
             ("MemAvailable", available),
+            ("SwapTotal", mounted),
             ("SUnreclaim", 8 * MIB),
             ("VmallocUsed", 4 * MIB + kernel),
         )
@@ -119,7 +124,8 @@ class FakeKernel:
         match tuple(command):
             case ("mkswap", "-L", label, device):
                 head = self._heads[device]
-                head[1024:1036] = b"\1\0\0\0" + b"\xff" * 4 + b"\0" * 4
+                last_page = self.size_of(device) // _PAGE_BYTES - 1
+                head[1024:1036] = b"\1\0\0\0" + last_page.to_bytes(4, "little") + b"\0" * 4
                 head[1052 : 1052 + len(label)] = label.encode()
                 head[_PAGE_BYTES - 10 : _PAGE_BYTES] = b"SWAPSPACE2"
             case ("swapon", *_, device):

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ class FakeProgram:
     stays: bool = False
     # Files it writes, with their text.
     writes: Mapping[Path, str] = field(default_factory=dict)
+    # Returns the lines with which it answers a line that it is told.
+    answers: Callable[[str], Sequence[str]] = lambda line: ()
 
 
 class FakeFiles:
@@ -199,21 +201,28 @@ class FakeWorker:
         self._program = program
         self._lines = list(program.lines)
         self._told_to_end = asyncio.Event()
+        self._told = asyncio.Event()
         self.heard: list[str] = []
 
     async def line(self, *, timeout_s: float) -> str:
-        """Return the next line."""
+        """Return the next line; a program that stays says something only when it is told something."""
         await self._process.checkpoint()
+        while self._program.stays and not self._lines and not self._told_to_end.is_set():
+            self._told.clear()
+            await self._told.wait()
         return self._lines.pop(0) if self._lines else ""
 
     async def say(self, line: str) -> None:
         """Keep what was said."""
         await self._process.checkpoint()
         self.heard.append(line)
+        self._lines += self._program.answers(line)
+        self._told.set()
 
     def terminate(self) -> None:
         """End a program that stays."""
         self._told_to_end.set()
+        self._told.set()
 
     async def ended(self, *, timeout_s: float) -> Ended:
         """Let the program's time pass."""

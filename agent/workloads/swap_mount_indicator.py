@@ -127,13 +127,20 @@ class _Session:
                 await stack.enter_async_context(exercising(self._host, "watch", options))
                 for _ in range(self._order.readers)
             ]
-            async with asyncio.TaskGroup() as group:
-                listening = [group.create_task(self._listen(watcher)) for watcher in watchers]
-                for cycle in range(self._order.cycles):
-                    await self._cycle(load, cycle)
-                for watcher in watchers:
-                    await watcher.order(End())
-                await asyncio.wait(listening)
+            tasks = [asyncio.create_task(self._listen(watcher)) for watcher in watchers]
+            tasks.append(asyncio.create_task(self._cycles(load, watchers)))
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await run_to_end(asyncio.wait(tasks))
+
+    async def _cycles(self, load: Exerciser, watchers: list[Exerciser]) -> None:
+        for cycle in range(self._order.cycles):
+            await self._cycle(load, cycle)
+        for watcher in watchers:
+            await watcher.order(End())
 
     async def _listen(self, watcher: Exerciser) -> None:
         readings: list[SwapsSeen] = []
