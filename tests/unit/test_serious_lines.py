@@ -1,4 +1,4 @@
-"""Serious kernel-log lines: recorded once a boot, counted for the kernel that wrote them, and what a wave makes of it."""
+"""Serious kernel-log lines: recorded once a boot, counted for their kernel, and what a wave makes of them."""
 
 from dataclasses import replace
 
