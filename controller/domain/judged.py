@@ -1,9 +1,13 @@
 """The gate's answers as they are recorded."""
 
+from collections.abc import Mapping
+
 from controller.domain.events import JudgedCell
 from controller.gate.trial import TrialCell
 from controller.gate.verdict import CellVerdict
 
+# A sentence names so many hosts and counts the others.
+_NAMED = 5
 CRITICAL = "critical"
 TOLD = "told"
 
@@ -26,14 +30,20 @@ def judged_cell(cell: CellVerdict, role: str = CRITICAL) -> JudgedCell:
     )
 
 
-def told_cell(cell: TrialCell) -> JudgedCell:
-    """Return a cell of a trial that decides nothing here, as it is recorded; its numbers are percent for the worse."""
+def told_cell(cell: TrialCell, unfit: Mapping[str, str]) -> JudgedCell:
+    """Return a cell of a trial that decides nothing here, as it is recorded; its numbers are percent for the worse.
+
+    `unfit` are the hosts that were left out before anything was compared, and why.
+    """
+    left_out = "".join(f" Not qualified: {host}, {why}." for host, why in sorted(unfit.items())[:_NAMED])
+    if len(unfit) > _NAMED:
+        left_out += f" And {len(unfit) - _NAMED} more hosts."
     return JudgedCell(
         stratum=cell.stratum,
         metric=cell.metric,
         verdict=cell.verdict.name,
         claim="",
-        sentence=cell.sentence,
+        sentence=f"{cell.sentence}{left_out}",
         unit="%",
         hosts=cell.blocks,
         low=cell.low,

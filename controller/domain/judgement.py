@@ -7,7 +7,7 @@ from controller.domain.events import JudgedCell, WaveJudged
 from controller.domain.evidence import gate_plan, host_evidence
 from controller.domain.journey import Role
 from controller.domain.judged import judged_cell, told_cell
-from controller.domain.measured import measurements, trial_metrics
+from controller.domain.measured import measurements, trial_metrics, unfit_hosts
 from controller.domain.old_against_old import judge_old_against_old
 from controller.domain.rollout import Rollout
 from controller.gate.cells import Design
@@ -39,8 +39,17 @@ def _told(rollout: Rollout, treated: Sequence[Attempt]) -> Iterable[JudgedCell]:
     """Yield the performance metrics: before and after alone decides nothing, and each cell says so."""
     strata = sorted({attempt.stratum for attempt in treated})
     for metric in trial_metrics(rollout.policy.margins):
-        plan = TrialPlan(design=Design.BEFORE_AFTER, metrics=(metric,), strata=tuple(strata), runs=_FEWEST_TOLD_RUNS)
+        unfit = unfit_hosts(treated, metric.name)
+        plan = TrialPlan(
+            design=Design.BEFORE_AFTER,
+            metrics=(metric,),
+            strata=tuple(strata),
+            runs=_FEWEST_TOLD_RUNS,
+            quarantined=tuple(sorted(unfit)),
+        )
         decision = judge_trial(plan, measurements(treated, metric.name))
         for cell in decision.cells:
             if cell.metric == metric.name:
-                yield told_cell(cell)
+                yield told_cell(
+                    cell, {a.host: unfit[a.host] for a in treated if a.host in unfit and a.stratum == cell.stratum}
+                )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from controller.domain.attempt import Attempt, Run
 from controller.gate.evidence import Outcome
 from controller.gate.priors import PRIORS
+from controller.gate.qualification import unqualified
 from controller.gate.trial import Arm, Measurement, MetricRole, TrialMetric
 
 
@@ -20,6 +21,18 @@ def trial_metrics(margins: Mapping[str, float]) -> tuple[TrialMetric, ...]:
         )
         for name, margin in sorted(margins.items())
     )
+
+
+def unfit_hosts(attempts: Iterable[Attempt], metric: str) -> Mapping[str, str]:
+    """Return the hosts whose baseline scatters too much for the metric to be told on them: host -> why."""
+    prior, found = PRIORS[metric], {}
+    for attempt in attempts:
+        baseline = [run for run in attempt.runs_of(0) if run.workload == prior.workload]
+        newest = baseline[-1].command_id if baseline else ""
+        values = [run.values[metric] for run in baseline if run.command_id == newest and metric in run.values]
+        if why := unqualified(values, prior.cv):
+            found[attempt.host] = why
+    return found
 
 
 def measurements(

@@ -11,7 +11,7 @@ from controller.domain.attempt import Attempt
 from controller.domain.events import JudgedCell, WaveJudged
 from controller.domain.evidence import host_evidence
 from controller.domain.judged import TOLD, judged_cell, told_cell
-from controller.domain.measured import measurements, trial_metrics
+from controller.domain.measured import measurements, trial_metrics, unfit_hosts
 from controller.domain.rollout import Rollout
 from controller.gate.cells import ALPHA_REVERT, Design
 from controller.gate.claims import STEADY_CONFIDENCE, steady_cell
@@ -85,9 +85,10 @@ def _steady(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> Itera
 def _performance(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> Iterable[JudgedCell]:
     arms = sham_arms([attempt.host for attempt in members], rollout.salt)
     for metric in trial_metrics(rollout.policy.margins):
-        plan = TrialPlan(design=Design.TWO_ARMS, metrics=(metric,), strata=(stratum,))
+        unfit = unfit_hosts(members, metric.name)
+        plan = TrialPlan(design=Design.TWO_ARMS, metrics=(metric,), strata=(stratum,), quarantined=tuple(sorted(unfit)))
         decision = judge_trial(plan, measurements(members, metric.name, arms))
-        yield from (told_cell(cell) for cell in decision.cells if cell.metric == metric.name)
+        yield from (told_cell(cell, unfit) for cell in decision.cells if cell.metric == metric.name)
 
 
 def sham_arms(hosts: Sequence[str], salt: str) -> Mapping[str, Arm]:

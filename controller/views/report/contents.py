@@ -159,6 +159,15 @@ def _performance(report: Report) -> Iterator[Block]:
         ]
         titles = ("Metric", *sides, "Change", "CV, %", "Runs")
         yield Table(titles=titles, rows=tuple(rows), numbers=frozenset({1, 2, 3}))
+        unfit = tuple(
+            f"{host} for {one.metric}: {why}."
+            for one in report.performance
+            if one.stratum == stratum
+            for host, why in one.unqualified
+        )
+        if unfit:
+            yield Paragraph("Not qualified to be measured on, and left out where others are:")
+            yield Bullets(unfit)
 
 
 def _cv_text(cv: float | None) -> str:

@@ -76,6 +76,8 @@ class PerformanceResult:
     new_cv: float | None
     # Of the means, in percent; None when the old one is zero.
     change: float | None
+    # Hosts that are left out because their baseline scatters too much, and why; all are shown where none is fit.
+    unqualified: tuple[tuple[str, str], ...]
     # What was run, by name: "command", "server_command", "config", "built", …
     told: tuple[tuple[str, str], ...]
 

@@ -5,6 +5,7 @@ from statistics import mean, stdev
 
 from controller.domain.attempt import Attempt
 from controller.domain.journey import Role, Side
+from controller.domain.measured import unfit_hosts
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
 from controller.gate.priors import Role as MetricRole
@@ -34,14 +35,19 @@ def performance(
         for metric, prior in sorted(PRIORS.items()):
             if not prior.workload or prior.role is MetricRole.EXPLAIN or metric in METRICS:
                 continue
-            row = _row(stratum, metric, {host: runs[host] for host in hosts})
+            unfit = unfit_hosts((attempts[host] for host in hosts), metric)
+            row = _row(stratum, metric, {host: runs[host] for host in hosts}, unfit)
             if row is not None:
                 found.append(row)
     return tuple(found)
 
 
-def _row(stratum: str, metric: str, runs: Mapping[str, HostRuns]) -> PerformanceResult | None:
-    both = {host: own for host, own in runs.items() if own.values(Side.OLD, metric) and own.values(Side.NEW, metric)}
+def _row(stratum: str, metric: str, runs: Mapping[str, HostRuns], unfit: Mapping[str, str]) -> PerformanceResult | None:
+    measured = {
+        host: own for host, own in runs.items() if own.values(Side.OLD, metric) and own.values(Side.NEW, metric)
+    }
+    # Where no host is fit, what there is is shown, with the reason beside it.
+    both = {host: own for host, own in measured.items() if host not in unfit} or measured
     if not both:
         return None
     old = [value for own in both.values() for value in own.values(Side.OLD, metric)]
@@ -61,6 +67,7 @@ def _row(stratum: str, metric: str, runs: Mapping[str, HostRuns]) -> Performance
         old_cv=_cv(old),
         new_cv=_cv(new),
         change=100 * (mean(new) / mean(old) - 1) if mean(old) else None,
+        unqualified=tuple(sorted(unfit.items())),
         told=tuple((name, first.evidence[name]) for name in _TOLD if first.evidence.get(name)),
     )
 
