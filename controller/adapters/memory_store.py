@@ -8,6 +8,7 @@ from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement, Ledger
+from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
 
@@ -100,11 +101,14 @@ class MemoryStore:
 
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """See Store.ledger."""
-        wanted = sorted(set(strata))
-        return Ledger(
-            boots=tuple(boot for stratum in wanted for boot in self.disk.boots if boot.stratum == stratum),
-            judgements=tuple(one for stratum in wanted for one in self.disk.judgements if one.stratum == stratum),
-        )
+        boots: list[Boot] = []
+        judgements: list[Judgement] = []
+        for stratum in sorted(set(strata)):
+            own = [boot for boot in self.disk.boots if boot.stratum == stratum]
+            last = list(dict.fromkeys(boot.host for boot in reversed(own)))[: records.MOST_LEDGER_HOSTS]
+            boots += [boot for boot in own if boot.host in last][-records.MOST_LEDGER_ROWS :]
+            judgements += [one for one in self.disk.judgements if one.stratum == stratum][-records.MOST_LEDGER_ROWS :]
+        return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""

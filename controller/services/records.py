@@ -8,6 +8,11 @@ from controller.domain.events import Event
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement
 
+# A stratum's ledger is read for this many hosts that were measured last, and up to this many of their newest rows: 8
+# metrics over 4 boots. More would tell no more about the noise.
+MOST_LEDGER_HOSTS = 500
+MOST_LEDGER_ROWS = 16_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:

@@ -4,9 +4,6 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, St
 
 SCHEMA_VERSION = 1
 
-# A stratum's ledger is read up to this many of its newest rows: 10 metrics of 2000 hosts over 5 rollouts.
-MOST_ROWS = 100_000
-
 metadata = MetaData()
 
 # SQLite counts rows up by itself only for a column of type INTEGER.
