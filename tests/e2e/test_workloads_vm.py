@@ -30,7 +30,7 @@ WORKLOADS = {
     "bgsave": agent_pb2.RunWorkload(valkey_get=workloads_pb2.ValkeyGet(bgsave=True)),
     "stress": agent_pb2.RunWorkload(stress_ng=workloads_pb2.StressNg()),
 }
-EXPECTED = {"valkey": "valkey.get_rate", "bgsave": "valkey.get_rate_bgsave", "stress": "stress.bogo_rate"}
+EXPECTED = {"stress": "stress.bogo_rate", "valkey": "valkey.get_rate", "bgsave": "valkey.get_rate_bgsave"}
 
 
 @pytest.fixture
