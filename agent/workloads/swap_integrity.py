@@ -82,7 +82,7 @@ class SwapIntegrity:
 
     async def _check(self, step: StepReporter) -> Measurement:
         order, findings = self._order, IntegrityFindings()
-        before = read_memory(self._host)
+        before, counted_before = read_memory(self._host), self._rig.counters()
         for index, device in enumerate(self._devices):
             step(f"swapon {device}")
             await switch_swap_on(self._host, device, *self._options(index))
@@ -92,6 +92,7 @@ class SwapIntegrity:
             swapoff_s += await self._swapoff_under_load(findings, step, seed=order.seed + number)
         least_count = max(each for each in COUNT_STEPS if each <= order.sharers + 1)
         findings.judge(size_bytes=order.memory_bytes, least_count=least_count)
+        self._rig.check_swapped_in(self._rig.counters().since(counted_before), order.memory_bytes // 2)
         evidence = {**self._rig.evidence(), **findings.evidence()}
         step("counting slots that stay in use")
         used, leaked = await self._leaked()

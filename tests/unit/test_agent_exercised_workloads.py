@@ -281,6 +281,7 @@ async def test_a_child_that_dies_of_a_read_fails_the_run(kernel: FakeKernel) -> 
     ("change", "words"),
     [
         ({"scenario_swapped_bytes": 0}, "had only 0 bytes in swap, so it proves nothing"),
+        ({"swapped_pages": 10}, "0.8 MiB were swapped in"),
         ({"highest_count": 60}, "counted 60 times at most, and 129 were wanted"),
     ],
 )
