@@ -76,13 +76,6 @@ CELLS = (
         chunk=8,
     ),
     Cell(
-        name="anon_sweep_random",
-        arguments=("anon_sweep", "--preset", "small", "--pattern", "random"),
-        # The metric is the same; the order says which.
-        metrics=("anonymous_sweep.throughput", "anonymous_sweep.swapped_in"),
-        chunk=8,
-    ),
-    Cell(
         name="swap_fill",
         arguments=("swap_fill", "--preset", "small", "--settle-tolerance", "4M"),
         metrics=("swap_fill.cost", "swap_fill.static_cost", "swap_fill.dynamic_cost", "swapoff.time"),
