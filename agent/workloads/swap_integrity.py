@@ -86,6 +86,8 @@ class SwapIntegrity:
         for index, device in enumerate(self._devices):
             step(f"swapon {device}")
             await switch_swap_on(self._host, device, *self._options(index))
+        # A sweep must end the processes before it switches off: not all of their memory need fit.
+        self._rig.own()
         swapoff_s: list[float] = []
         for number in range(order.rounds):
             await self._scenarios(findings, step, seed=order.seed + number)
@@ -154,6 +156,7 @@ class SwapIntegrity:
                     # While this one is off, the load has to go to the next, which is only then used at all.
                     await self._until_used(self._devices[(index + 1) % len(self._devices)])
                 await switch_swap_on(self._host, device, *self._options(index))
+                self._rig.own()
             step("comparing everything")
             await exerciser.order(End())
             findings.hear(await exerciser.until(ScenarioDone, findings.hear))
