@@ -22,7 +22,8 @@ from controller.lab.images import prepare_guest
 from controller.lab.toolset import prepare_toolset
 from protos.kernroll.v1 import agent_pb2, common_pb2, workloads_pb2
 
-pytestmark = pytest.mark.vm
+# Ten minutes of an otherwise idle machine, so they are left out of `make test`.
+pytestmark = pytest.mark.e2e
 
 MIB = 1 << 20
 NVME = workloads_pb2.SwapSource(kind=workloads_pb2.SWAP_KIND_BLOCK_DEVICE, path="/dev/kernroll-swap")
@@ -41,14 +42,14 @@ def guests(tmp_path: Path) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def running(guests: Path, version: str) -> AsyncIterator[Controller]:
+async def running(guests: Path, version: str, architecture: str = "x86_64") -> AsyncIterator[Controller]:
     """Boot a guest with this kernel and yield its controller once the agent has joined."""
     cache = Cache.from_environment()
     prepared = Prepared(
         toolset=prepare_toolset(cache),
-        images={"x86_64": prepare_guest(cache, "x86_64")},
-        kernels={"x86_64": KernelStore(cache).resolve(DebianKernel(version=version), "x86_64")},
-        accelerators={"x86_64": "tcg"},
+        images={architecture: prepare_guest(cache, architecture)},
+        kernels={architecture: KernelStore(cache).resolve(DebianKernel(version=version), architecture)},
+        accelerators={architecture: "tcg"},
     )
     authority = Authority()
     enrollment, controller = Enrollment(authority), Controller()
@@ -56,7 +57,7 @@ async def running(guests: Path, version: str) -> AsyncIterator[Controller]:
         connection = Connection(
             agent_port=agent_port, enroll_port=enroll_port, join_token=authority.token(), channel="serial"
         )
-        guest = Guest(name="canary", architecture="x86_64", memory_mib=1536)
+        guest = Guest(name="canary", architecture=architecture, memory_mib=1536)
         directory = create_guest(cache, guests, guest, prepared, connection)
         await asyncio.to_thread(switch_on, [directory])
         await controller.until(lambda: controller.names, timeout_s=BOOT_S)
@@ -82,9 +83,11 @@ def values(run: common_pb2.WorkloadRun) -> dict[str, float]:
     return {sample.metric: sample.value for sample in run.samples}
 
 
-@pytest.mark.parametrize("version", ["7.0.13", "7.1.13"])
-async def test_every_byte_and_slot_comes_back_and_proc_swaps_is_right(guests: Path, version: str) -> None:
-    async with running(guests, version) as controller:
+@pytest.mark.parametrize(("version", "architecture"), [("7.0.13", "x86_64"), ("7.1.13", "x86_64"), ("7.1.13", "arm64")])
+async def test_every_byte_and_slot_comes_back_and_proc_swaps_is_right(
+    guests: Path, version: str, architecture: str
+) -> None:
+    async with running(guests, version, architecture) as controller:
         integrity = workloads_pb2.SwapIntegrity(swap=NVME, memory_bytes=24 * MIB)
         run = await measured(controller, "integrity", agent_pb2.RunWorkload(swap_integrity=integrity))
         found = values(run)
@@ -123,4 +126,4 @@ async def test_half_full_swap_costs_what_its_structures_add_up_to(guests: Path, 
         run = await measured(controller, "fill", agent_pb2.RunWorkload(swap_fill=fill))
         found = values(run)
         assert found["swap_fill.filled"] == pytest.approx(8192, rel=0.01)
-        assert found["swap_fill.cost"] == pytest.approx(cost, rel=0.15)
+        assert found["swap_fill.cost"] == pytest.approx(cost, rel=0.05)
