@@ -64,6 +64,8 @@ class Attempt:
     step: Step = Step.PENDING
     since: float = 0.0
     deadline: float | None = None
+    # When the measurement under way began; None outside one.
+    leg_since: float | None = None
     leg: int = 0
     tries: int = 0
     # Which of the leg's workloads is measured, from 0.
@@ -230,6 +232,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         step=event.step,
         since=event.at,
         deadline=event.deadline,
+        leg_since=_measuring_since(state, event),
         leg=event.leg,
         tries=event.tries,
         task=event.task,
@@ -259,6 +262,12 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.step is Step.REVERTING:
         changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, ran_at_revert=None)
     return changes
+
+
+def _measuring_since(state: Attempt, event: Moved) -> float | None:
+    if event.trigger in (Trigger.RETRY, Trigger.NEXT_TASK):
+        return state.leg_since
+    return event.at if event.step in (Step.BASELINE, Step.PROBATION) else None
 
 
 def _heard(state: Attempt, event: HostHeard) -> Attempt:

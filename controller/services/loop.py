@@ -121,8 +121,9 @@ class Engine:
         decisions = 0
         self.world.mark_due(self._now())
         while (key := self.world.take_dirty()) is not None:
-            # Most of what is looked at stays as it is: that takes no task and no turn.
-            if not self._lock.locked() and not self._advance(key).events:
+            # Most hosts that are looked at stay as they are: that takes no task and no turn. A rollout may judge a
+            # wave, which walks its hosts and is not done twice.
+            if key.host and not self._lock.locked() and not self._advance(key).events:
                 continue
             try:
                 decisions += await self._alone(lambda key=key: self._decide(key))  # type: ignore[misc]  # bound now
