@@ -1,5 +1,6 @@
 """The store port in memory, for tests and simulations: the same promises, and failures on request."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -106,7 +107,14 @@ class MemoryStore:
         for stratum in sorted(set(strata)):
             own = [boot for boot in self.disk.boots if boot.stratum == stratum]
             last = list(dict.fromkeys(boot.host for boot in reversed(own)))[: records.MOST_LEDGER_HOSTS]
-            boots += [boot for boot in own if boot.host in last][-records.MOST_LEDGER_ROWS :]
+            kept = [boot for boot in own if boot.host in last]
+            ages: Counter[tuple[str, str]] = Counter()
+            newest = []
+            for boot in reversed(kept):
+                ages[boot.host, boot.metric] += 1
+                if ages[boot.host, boot.metric] <= records.MOST_LEDGER_BOOTS:
+                    newest.append(boot)
+            boots += reversed(newest[: records.MOST_LEDGER_ROWS])
             judgements += [one for one in self.disk.judgements if one.stratum == stratum][-records.MOST_LEDGER_ROWS :]
         return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 

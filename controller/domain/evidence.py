@@ -28,7 +28,7 @@ def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
                 confidence=claim.confidence,
                 on_refuted=Action.REVERT if claim.on_refuted == "revert" else Action.HOLD,
                 extrapolate=claim.extrapolate,
-                sigma_host=tuple(sorted(claim.sigma_host.items())),
+                sigma_host=tuple(sorted(policy.sigma_host.get(claim.metric, {}).items())),
             )
             for claim in policy.claims
         ),

@@ -266,8 +266,8 @@ class Engine:
     def _boots(self, key: Key, events: tuple[Event, ...]) -> tuple[Boot, ...]:
         if not key.host:
             return ()
-        attempt = self.world.attempts[key.uid][key.host]
-        return tuple(boot for event in events for boot in learnt(attempt, event))
+        rollout, attempt = self.world.rollouts[key.uid], self.world.attempts[key.uid][key.host]
+        return tuple(boot for event in events for boot in learnt(rollout, attempt, event))
 
     def _judgements(self, key: Key, events: tuple[Event, ...]) -> tuple[Judgement, ...]:
         judged = [event for event in events if isinstance(event, WaveJudged)]

@@ -198,7 +198,8 @@ def boot_of(stratum: str, at: float) -> Boot:
         stratum=stratum,
         metric="swap_mount.cost",
         rollout="u",
-        release="7.0",
+        kernel="k",
+        order="o",
         boot_id=f"b{at}",
         at=at,
         value=0.1 + 0.2,
@@ -228,12 +229,12 @@ async def test_a_large_ledger_is_read_for_the_hosts_measured_last(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "MOST_LEDGER_HOSTS", 2)
+    monkeypatch.setattr(records, "MOST_LEDGER_BOOTS", 2)
     rows = [replace(boot_of("s", float(at)), host=host) for at, host in enumerate("abcabcb")]
     for number, row in enumerate(rows):
         await store.commit(commit(number, HostSilent(at=1.0), boots=(row,)))
-    # Both boots of a host stay together.
+    # Both boots of a host stay together, and of many the newest count.
     assert [(one.host, one.at) for one in (await store.ledger(["s"])).boots] == [
-        ("b", 1.0),
         ("c", 2.0),
         ("b", 4.0),
         ("c", 5.0),

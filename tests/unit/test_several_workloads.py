@@ -185,7 +185,7 @@ def test_both_workloads_teach_the_ledger() -> None:
     rows = []
     for key, event in story.log:
         if key.host:
-            rows += learnt(world.attempts[UID]["a"], event)
+            rows += learnt(story.rollout, world.attempts[UID]["a"], event)
         if key.host or type(event).__name__ not in ("RolloutPlanned", "RolloutStarted"):
             world.apply(key, event)
     assert {(row.metric, row.runs) for row in rows if "cost" in row.metric or "system" in row.metric} == {

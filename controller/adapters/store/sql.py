@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, event, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -247,7 +247,7 @@ async def _replace_effects(connection: AsyncConnection, stream: str, effects: tu
 
 
 def _of_hosts(stratum: str) -> ColumnElement[bool]:
-    """Pick the rows of the stratum's hosts that were measured last."""
+    """Pick, of the stratum's hosts that were measured last, every metric's newest boots."""
     table = tables.ledger_boots
     last = (
         select(table.c.host)
@@ -256,7 +256,9 @@ def _of_hosts(stratum: str) -> ColumnElement[bool]:
         .order_by(func.max(table.c.number).desc())
         .limit(records.MOST_LEDGER_HOSTS)
     )
-    return and_(table.c.stratum == stratum, table.c.host.in_(last))
+    age = func.row_number().over(partition_by=(table.c.host, table.c.metric), order_by=table.c.number.desc())
+    aged = select(table.c.number, age.label("age")).where(table.c.stratum == stratum, table.c.host.in_(last)).subquery()
+    return table.c.number.in_(select(aged.c.number).where(aged.c.age <= records.MOST_LEDGER_BOOTS))
 
 
 async def _newest(connection: AsyncConnection, table: Table, which: ColumnElement[bool]) -> list[dict[str, Any]]:
