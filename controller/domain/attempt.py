@@ -28,7 +28,7 @@ from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_B
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0
-# A kernel that shows more different serious lines has been condemned by fewer.
+# Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
 
 
@@ -101,7 +101,7 @@ class Attempt:
     silent_since: float | None = None
     runs: tuple[Run, ...] = ()
     fatal: FatalLogged | None = None
-    # Serious kernel-log lines, each once a boot, at most `MOST_FINDINGS`.
+    # Serious kernel-log lines, each once a boot, at most `MOST_FINDINGS` of a boot.
     findings: tuple[LogFinding, ...] = ()
     failure: Failure | None = None
 
@@ -220,7 +220,7 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             same_boot = state.fatal is not None and state.fatal.boot_id == event.boot_id
             return state if same_boot else replace(state, fatal=event)
         case SeriousLogged():
-            return replace(state, findings=(*state.findings, *event.findings)[:MOST_FINDINGS])
+            return replace(state, findings=(*state.findings, *event.findings))
         case _:
             assert_never(event)
 

@@ -83,6 +83,36 @@ def test_two_arms_that_differ_in_nothing_pass() -> None:
     ]
 
 
+@pytest.mark.parametrize("shift", [-30.0, 30.0])
+def test_a_cost_that_moved_to_either_side_is_a_mistake(shift: float) -> None:
+    class Moving(Timed):
+        def record(self, key: Key, event: Event) -> None:
+            if isinstance(event, RunReported) and event.boot_id.endswith("-2"):
+                event = replace(event, values={**event.values, COST: event.values[COST] + shift})
+            super().record(key, event)
+
+    spec = TEXT.replace("repetitions: 2", "repetitions: 4")
+    story = Moving([["a", "b"]], role=Role.CONTROL, aa=True, max_in_flight=50, spec=spec)
+    story.run()
+    (cell,) = (cell for cell in judged(story)[-1].cells if cell.metric == COST)
+    assert cell.verdict == "FAIL", cell.sentence
+
+
+def test_a_host_that_scatters_is_left_out_of_both_arms() -> None:
+    story = aa([HOSTS])
+    attempts = dict(story.attempts)
+    runs = tuple(
+        replace(run, values={**run.values, TIME: 1.0 + 5.0 * run.index**3}) if run.leg == 0 else run
+        for run in attempts["h00"].runs
+    )
+    attempts["h00"] = replace(attempts["h00"], runs=runs)
+    (cell,) = (cell for cell in judge_wave(story.rollout, attempts, 0.0).cells if cell.metric == TIME)
+    assert "Not qualified: h00" in cell.sentence
+    assert "h00 (" not in cell.sentence.partition("Not qualified")[0]
+    counts = ("11 treated hosts against 12 control hosts", "12 treated hosts against 11 control hosts")
+    assert any(count in cell.sentence for count in counts)
+
+
 def test_a_false_revert_is_told_counted_and_stops_nothing() -> None:
     arms = sham_arms(HOSTS, UID)
     slow = frozenset(host for host, arm in arms.items() if arm is Arm.TREATED)
