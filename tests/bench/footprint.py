@@ -7,6 +7,7 @@ Exit code 1 when a goal is missed.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -190,6 +191,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Measure, print, and compare with the goals."""
     options = parse()
+    # Whatever ends this, everything that it started is ended first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="kernroll-bench-") as name:
         world = World(Path(name), agent_python())
         if options.sweep:

@@ -17,6 +17,8 @@ ARGUMENTS = ("run", "anon_sweep", "--preset", "small", "--warmups", "1", "--runs
 # An agent has just started: its first seconds are not idle.
 _SETTLE_S = 5.0
 _COMMAND_TIMEOUT_S = 1800.0
+# A cancelled run switches its swap off, which reads everything back first.
+_CLEAN_UP_TIMEOUT_S = 300.0
 
 
 def measure(world: World, pairs: int) -> Iterator[tuple[list[float], list[float]]]:
@@ -42,10 +44,20 @@ def _side(world: World, *, connected: bool) -> list[float]:
 
 def _runs(python: str, state: Path) -> list[float]:
     command = (python, "-m", "agent.main", *ARGUMENTS, "--output", "json", "--state-dir", str(state))
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)
-    if ended.returncode:
-        raise SystemExit(f"kernroll-agent {' '.join(ARGUMENTS)}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}")
-    return throughputs(ended.stdout)
+    # A session of its own: Ctrl-C reaches it through us, so that it takes its swap down before its notes are removed.
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=_COMMAND_TIMEOUT_S)
+    except BaseException:
+        process.terminate()
+        process.communicate(timeout=_CLEAN_UP_TIMEOUT_S)
+        raise
+    found = [] if process.returncode else throughputs(stdout)
+    if len(found) != RUNS:
+        raise SystemExit(f"kernroll-agent {' '.join(ARGUMENTS)}\n{stdout[-2000:]}\n{stderr[-2000:]}")
+    return found
 
 
 def throughputs(document: str) -> list[float]:
