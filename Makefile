@@ -45,6 +45,10 @@ check: setup ## Style, types, import layers, size limits and links
 bench: setup ## The cost of one reconcile tick, small and large fleet
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
+.PHONY: bench-agent
+bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--sweep: does it move anon_sweep (as root): docs/install.md
+	@$(BIN)/python tests/bench/footprint.py --write docs/install.md $(ARGS)
+
 .PHONY: noise
 noise: setup ## How much every workload's figures scatter on this machine (as root; resumable): docs/workloads.md
 	@$(BIN)/python tests/bench/scatter.py --write docs/workloads.md $(ARGS)

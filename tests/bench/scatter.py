@@ -214,12 +214,12 @@ def measure(results: Path, *, wanted: int, lock: Path | None, only: Sequence[str
         took_s[cell.name] = time.monotonic() - begun
 
 
-def write(page: Path, text: str) -> None:
+def write(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the table between the page's two marks."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise SystemExit(f"{page} lacks the lines {BEGIN} and {END}")
+        raise SystemExit(f"{page} lacks the lines {marks[0]} and {marks[1]}")
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
