@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import grpc.aio
@@ -18,6 +19,7 @@ import structlog
 
 from agent.adapters import channel, credentials
 from agent.adapters.block import KernelBlockDevices
+from agent.adapters.boots import BootMarkFile, kept_logs
 from agent.adapters.cgroups import Cgroups
 from agent.adapters.command_journal import CommandJournal
 from agent.adapters.files import HostFiles
@@ -30,6 +32,8 @@ from agent.adapters.spool import ReportSpool
 from agent.adapters.workers import HostWorkers
 from agent.domain.backoff import pause_s
 from agent.domain.errors import EnrollmentError, RigError
+from agent.domain.previous_boot import BootMark, ended_badly, last_words, obituary
+from agent.domain.results import kernel_log_report_id
 from agent.executor import Executor
 from agent.exits import Exit
 from agent.locks import agent_lock, workload_lock
@@ -111,7 +115,35 @@ async def serve(settings: Settings, config: Path) -> None:
         if not settings.insecure and not await _enrolled(settings, config, stop):
             return
         async with _connector(settings) as connect:
-            await Resident(_parts(settings, connect)).serve(stop)
+            parts = _parts(settings, connect)
+            mark = _marked(parts.outbox, BootMarkFile(settings.state_dir / "boot.json"))
+            await Resident(parts).serve(stop)
+            _mark_stopped(BootMarkFile(settings.state_dir / "boot.json"), mark)
+
+
+def _marked(outbox: Outbox, file: BootMarkFile) -> BootMark:
+    """Report a former boot that ended without a shutdown, then mark this one; returns the mark."""
+    before, logs = file.load(), kept_logs()
+    if before is not None and ended_badly(before, outbox.boot_id):
+        words = obituary(last_words(logs, before.known))
+        log.warning("previous_boot_ended_badly", boot_id=before.boot_id, kept_lines=len(words.records) - 1)
+        report_id = kernel_log_report_id(outbox.host, before.boot_id, words)
+        outbox.report(report_id, "", words, boot_id=before.boot_id)
+    mark = BootMark(boot_id=outbox.boot_id, stopped=False, known=tuple(logs))
+    _save(file, mark)
+    return mark
+
+
+def _mark_stopped(file: BootMarkFile, mark: BootMark) -> None:
+    _save(file, replace(mark, stopped=True))
+
+
+def _save(file: BootMarkFile, mark: BootMark) -> None:
+    try:
+        file.save(mark)
+    except OSError as error:
+        # The next boot then knows less of this one.
+        log.error("boot_not_marked", error=str(error))
 
 
 def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Parts:

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.domain.exercises import Advanced, FillOptions, FillUp, Ready, Shrink, Usage
 from agent.domain.process_memory import parse_status
 from agent.exercisers.process import Orders, emit, run_exerciser
-from agent.exercisers.region import PAGE_BYTES, PAGEOUT, Region
+from agent.exercisers.region import PAGE_BYTES, Region
 
 _BLOCK_BYTES = 4 << 20
 # Chunks in a row that hardly went to swap before the kernel is taken to refuse more.
@@ -49,13 +49,13 @@ def _fill_up(regions: list[Region], target_bytes: int, options: FillOptions) -> 
         regions.append(region)
         for offset in range(0, missing, _BLOCK_BYTES):
             region.write(offset, block[: missing - offset])
-        region.advise(PAGEOUT)
+        region.page_out()
         before, swapped = swapped, _swapped_bytes()
         refusals = refusals + 1 if swapped - before < missing // 2 else 0
         if refusals:
-            # Pages on the processors' own lists cannot be taken at the first try.
+            # What could not go at the first try.
             for each in regions[-_REFUSALS:]:
-                each.advise(PAGEOUT)
+                each.page_out()
             swapped = _swapped_bytes()
         if refusals >= _REFUSALS:
             raise OSError(f"the kernel swaps no more out: {swapped >> 20} of {target_bytes >> 20} MiB are in swap")

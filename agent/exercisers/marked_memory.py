@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agent.domain.exercises import WrongPage
 from agent.domain.page_patterns import PagePatterns
-from agent.exercisers.region import PAGE_BYTES, PAGEOUT, Region
+from agent.exercisers.region import PAGE_BYTES, Region
 
 # A kernel that loses everything need not say so a million times.
 _MOST_TOLD = 200
@@ -81,10 +81,9 @@ class MarkedMemory:
                 )
 
     def push_out(self, first: int = 0, count: int | None = None) -> None:
-        """Ask the kernel to swap pages out; twice, because pages on the processors' own lists cannot go at once."""
+        """Have the kernel swap pages out."""
         pages = self.region.pages - first if count is None else count
-        for _ in range(2):
-            self.region.advise(PAGEOUT, first * PAGE_BYTES, pages * PAGE_BYTES)
+        self.region.page_out(first * PAGE_BYTES, pages * PAGE_BYTES)
 
     def corrupt(self, number: int, rng: random.Random) -> None:
         """Flip one bit of one page, as a faulty kernel would."""

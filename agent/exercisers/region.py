@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,10 @@ DONTNEED = 4
 FREE = 8
 HUGEPAGE = 14
 PAGEOUT = 21
+
+# Pages that are still being written stay for another look.
+_LOOKS = 3
+_SWAP_CACHED = re.compile(r"^SwapCached: +([0-9]+) kB$", re.MULTILINE)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -87,6 +92,22 @@ class Region:
         if _libc.madvise(self.address + offset, length, advice):
             raise _error(f"madvise {advice}")
 
+    def page_out(self, offset: int = 0, size: int | None = None) -> None:
+        """Have the kernel swap pages out of memory, as far as it can.
+
+        Written to a device that takes its time, pages stay in the swap cache, and a look at them would not reach the
+        device. Looked at once more, they are clean copies of what is in swap, which the next call drops at once.
+        """
+        length = self.size_bytes - offset if size is None else size
+        # Twice, because pages on the processors' own lists cannot go at once.
+        for _ in range(2):
+            self.advise(PAGEOUT, offset, length)
+        for _ in range(_LOOKS):
+            if _swap_cached_bytes() < length // 2:
+                return
+            self.view()[offset : offset + length : PAGE_BYTES].tobytes()
+            self.advise(PAGEOUT, offset, length)
+
     def move(self) -> None:
         """Have the kernel move the pages to another address."""
         target = _libc.mmap(None, self.size_bytes, 0, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE, -1, 0)
@@ -141,6 +162,11 @@ def punch_hole(descriptor: int, offset: int, size: int) -> None:
     """Free a part of a file in memory. Raises OSError."""
     if _libc.fallocate(descriptor, _FALLOC_FL_PUNCH_HOLE_KEEP_SIZE, offset, size):
         raise _error("fallocate")
+
+
+def _swap_cached_bytes() -> int:
+    found = _SWAP_CACHED.search(Path("/proc/meminfo").read_text())
+    return int(found[1]) * 1024 if found else 0
 
 
 def _error(call: str) -> OSError:

@@ -112,7 +112,9 @@ def huge(ground: Ground) -> Seen:
     size = huge_page_bytes()
     if not size or "[never]" in _HUGE_PAGES_PATH.read_text():
         raise Skipped("this kernel has no transparent huge pages, or they are switched off")
-    whole = max(1, ground.options.size_bytes // size)
+    whole = ground.options.size_bytes // size
+    if not whole:
+        raise Skipped(f"one huge page of this kernel has {size} bytes, more memory than was ordered")
     with Region(whole * size, align_bytes=size) as region:
         region.advise(HUGEPAGE)
         memory = ground.marked(region)

@@ -35,8 +35,18 @@ _ON_TOOLS = ("mkswap", "swapon", "swapoff")
 class Rig:
     """The rig of one command."""
 
-    def __init__(self, host: Host, *, swap: SwapSource, pressure: Pressure | None = None, needs: Needs) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        swap: SwapSource,
+        pressure: Pressure | None = None,
+        needs: Needs,
+        scratch: Path | None = None,
+    ) -> None:
+        """`scratch` is where the workload's own files go; None: where the host keeps such files."""
         self._host = host
+        self._scratch = scratch or host.scratch
         self._swap = swap
         self._pressure = pressure or Pressure()
         self._needs = needs
@@ -136,8 +146,8 @@ class Rig:
             swaps=parse_swaps((host.proc / "swaps").read_text()),
             swap_directory=str(directory),
             swap_directory_free_bytes=host.files.free_bytes(directory),
-            scratch=str(host.scratch),
-            scratch_free_bytes=host.files.free_bytes(host.scratch),
+            scratch=str(self._scratch),
+            scratch_free_bytes=host.files.free_bytes(self._scratch),
             no_limit=host.workers.can_limit(),
             running_as_root=host.is_root,
         )

@@ -87,6 +87,8 @@ class SwapFill:
         before = await self._look(exerciser, GoOn(), step)
         step("swapon")
         swapon_s = await switch_swap_on(self._host, device)
+        # A sweep must end the process that fills before it switches off: all of it would not fit into memory.
+        self._rig.own()
         mounted = await self._look(exerciser, GoOn(), step)
         step("filling")
         filled = await self._look(exerciser, FillUp(swapped_bytes=target_bytes), step)

@@ -82,16 +82,19 @@ class SwapIntegrity:
 
     async def _check(self, step: StepReporter) -> Measurement:
         order, findings = self._order, IntegrityFindings()
-        before = read_memory(self._host)
+        before, counted_before = read_memory(self._host), self._rig.counters()
         for index, device in enumerate(self._devices):
             step(f"swapon {device}")
             await switch_swap_on(self._host, device, *self._options(index))
+        # A sweep must end the processes before it switches off: not all of their memory need fit.
+        self._rig.own()
         swapoff_s: list[float] = []
         for number in range(order.rounds):
             await self._scenarios(findings, step, seed=order.seed + number)
             swapoff_s += await self._swapoff_under_load(findings, step, seed=order.seed + number)
         least_count = max(each for each in COUNT_STEPS if each <= order.sharers + 1)
         findings.judge(size_bytes=order.memory_bytes, least_count=least_count)
+        self._rig.check_swapped_in(self._rig.counters().since(counted_before), order.memory_bytes // 2)
         evidence = {**self._rig.evidence(), **findings.evidence()}
         step("counting slots that stay in use")
         used, leaked = await self._leaked()
@@ -153,6 +156,7 @@ class SwapIntegrity:
                     # While this one is off, the load has to go to the next, which is only then used at all.
                     await self._until_used(self._devices[(index + 1) % len(self._devices)])
                 await switch_swap_on(self._host, device, *self._options(index))
+                self._rig.own()
             step("comparing everything")
             await exerciser.order(End())
             findings.hear(await exerciser.until(ScenarioDone, findings.hear))

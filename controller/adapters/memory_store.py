@@ -1,5 +1,6 @@
 """The store port in memory, for tests and simulations: the same promises, and failures on request."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement, Ledger
+from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
 
@@ -100,11 +102,21 @@ class MemoryStore:
 
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """See Store.ledger."""
-        wanted = sorted(set(strata))
-        return Ledger(
-            boots=tuple(boot for stratum in wanted for boot in self.disk.boots if boot.stratum == stratum),
-            judgements=tuple(one for stratum in wanted for one in self.disk.judgements if one.stratum == stratum),
-        )
+        boots: list[Boot] = []
+        judgements: list[Judgement] = []
+        for stratum in sorted(set(strata)):
+            own = [boot for boot in self.disk.boots if boot.stratum == stratum]
+            last = list(dict.fromkeys(boot.host for boot in reversed(own)))[: records.MOST_LEDGER_HOSTS]
+            kept = [boot for boot in own if boot.host in last]
+            ages: Counter[tuple[str, str]] = Counter()
+            newest = []
+            for boot in reversed(kept):
+                ages[boot.host, boot.metric] += 1
+                if ages[boot.host, boot.metric] <= records.MOST_LEDGER_BOOTS:
+                    newest.append(boot)
+            boots += reversed(newest[: records.MOST_LEDGER_ROWS])
+            judgements += [one for one in self.disk.judgements if one.stratum == stratum][-records.MOST_LEDGER_ROWS :]
+        return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.views.models import LedgerView, PlannedCellView, PlannedDesignView
-from controller.views.quantities import count_text
+from controller.views.quantities import count_text, names_text
 
 
 def power_parts(planned: Sequence[PlannedCellView]) -> tuple[RenderableType, ...]:
@@ -22,16 +22,16 @@ def power_parts(planned: Sequence[PlannedCellView]) -> tuple[RenderableType, ...
         for design in cell.designs:
             table.add_row(*head, *cells(*_design(design, cell.hosts)))
             head = ("", "", "", "")
-    runs = min(cell.runs for cell in planned)
-    needed = planned[0].fewest_runs
-    few = f"; a block needs {needed}, so nothing can be judged on them" if runs < needed else ""
     told: list[RenderableType] = [
         Text.assemble(
-            ("Performance: ", "bold"),
-            f"what a margin takes, with {count_text(runs, 'run')} a boot{few}. Before and after alone decides nothing.",
+            ("Performance: ", "bold"), "what a margin takes. Before and after alone, without controls, decides nothing."
         ),
         table,
     ]
+    for runs in sorted({cell.runs for cell in planned if cell.runs < cell.fewest_runs}):
+        few = names_text(sorted({cell.metric for cell in planned if cell.runs == runs}))
+        needed = planned[0].fewest_runs
+        told.append(f"With {count_text(runs, 'run')} a boot nothing can be judged on {few}: a block needs {needed}.")
     told += [
         Text.assemble(("Suspended: ", "bold yellow"), f"{cell.stratum} {cell.metric}: {cell.suspended}.")
         for cell in planned

@@ -139,7 +139,9 @@ def _follow(
                 heard, unheard_since = heard + 1, None
                 sink.show(view)
                 if view.terminal or (settled_is_enough and settled(view)):
-                    return ExitCode.OK if view.state == wanted else ExitCode.UNSUCCESSFUL
+                    # An A/A rollout has nothing to promote.
+                    good = view.state == wanted or (wanted == "promoted" and view.state == "completed")
+                    return ExitCode.OK if good else ExitCode.UNSUCCESSFUL
 
 
 def passing(error: KernrollError) -> bool:

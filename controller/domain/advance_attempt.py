@@ -12,7 +12,7 @@ from controller.domain.effects import (
     RunWorkload,
     StageKernel,
 )
-from controller.domain.events import Event, HostSilent, Moved, WatchResumed
+from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
 from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
 from controller.domain.policy import Policy
 from controller.domain.rules import Fired, fired_trigger
@@ -58,8 +58,16 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         page_size_bytes=snapshot.host.page_size_bytes if starting and snapshot.host else 0,
     )
     events: tuple[Event, ...] = (moved,)
+    if starting and snapshot.host and snapshot.host.serious:
+        # What the old kernel wrote before its turn came: a new kernel that writes it too is no worse.
+        host = snapshot.host
+        known = tuple(
+            LogFinding(signature=signature, line=line, boot_id=host.boot_id)
+            for signature, line in sorted(host.serious.items())
+        )
+        events = (*events, SeriousLogged(at=now, report_id="", findings=known))
     if starting and snapshot.host and not snapshot.host.connected:
-        events = (moved, HostSilent(at=now))
+        events = (*events, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
 
 

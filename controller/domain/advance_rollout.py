@@ -74,6 +74,8 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     final = rollout.wave + 1 == len(rollout.waves)
     judged = judge_wave(rollout, snapshot.attempts, now)
     match judged.decision:
+        case "revert" if rollout.policy.on_stratum_failure == "hold":
+            return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
         case "revert":
             reverting = RevertStarted(at=now, reason=judged.sentence, by=CONTROLLER)
             return _events(judged, reverting)

@@ -28,7 +28,7 @@ from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_B
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0
-# A kernel that shows more different serious lines has been condemned by fewer.
+# Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
 
 
@@ -64,6 +64,8 @@ class Attempt:
     step: Step = Step.PENDING
     since: float = 0.0
     deadline: float | None = None
+    # When the measurement under way began; None outside one.
+    leg_since: float | None = None
     leg: int = 0
     tries: int = 0
     # Which of the leg's workloads is measured, from 0.
@@ -99,7 +101,7 @@ class Attempt:
     silent_since: float | None = None
     runs: tuple[Run, ...] = ()
     fatal: FatalLogged | None = None
-    # Serious kernel-log lines, each once a boot, at most `MOST_FINDINGS`.
+    # Serious kernel-log lines, each once a boot, at most `MOST_FINDINGS` of a boot.
     findings: tuple[LogFinding, ...] = ()
     failure: Failure | None = None
 
@@ -218,7 +220,7 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             same_boot = state.fatal is not None and state.fatal.boot_id == event.boot_id
             return state if same_boot else replace(state, fatal=event)
         case SeriousLogged():
-            return replace(state, findings=(*state.findings, *event.findings)[:MOST_FINDINGS])
+            return replace(state, findings=(*state.findings, *event.findings))
         case _:
             assert_never(event)
 
@@ -230,6 +232,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         step=event.step,
         since=event.at,
         deadline=event.deadline,
+        leg_since=_measuring_since(state, event),
         leg=event.leg,
         tries=event.tries,
         task=event.task,
@@ -259,6 +262,12 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.step is Step.REVERTING:
         changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, ran_at_revert=None)
     return changes
+
+
+def _measuring_since(state: Attempt, event: Moved) -> float | None:
+    if event.trigger in (Trigger.RETRY, Trigger.NEXT_TASK):
+        return state.leg_since
+    return event.at if event.step in (Step.BASELINE, Step.PROBATION) else None
 
 
 def _heard(state: Attempt, event: HostHeard) -> Attempt:

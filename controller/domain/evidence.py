@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from controller.domain.attempt import Attempt, Run
+from controller.domain.attempt import MOST_FINDINGS, Attempt, Run
 from controller.domain.events import FailureKind
 from controller.domain.journey import Side
 from controller.domain.rollout import Rollout
@@ -28,7 +28,7 @@ def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
                 confidence=claim.confidence,
                 on_refuted=Action.REVERT if claim.on_refuted == "revert" else Action.HOLD,
                 extrapolate=claim.extrapolate,
-                sigma_host=tuple(sorted(claim.sigma_host.items())),
+                sigma_host=tuple(sorted(policy.sigma_host.get(claim.metric, {}).items())),
             )
             for claim in policy.claims
         ),
@@ -62,6 +62,10 @@ def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
 
 def _findings(attempt: Attempt, side: Side) -> tuple[Finding, ...]:
     """Return the serious kernel-log lines under one kernel; fatal ones have ended the attempt before."""
+    boots = Counter(one.boot_id for one in attempt.findings if attempt.ran_on(one.boot_id) is Side.OLD)
+    if side is Side.NEW and max(boots.values(), default=0) >= MOST_FINDINGS:
+        # Nobody knows what else the old kernel wrote, so nothing is new.
+        return ()
     return tuple(
         Finding(
             severity=Severity.SERIOUS,

@@ -35,6 +35,8 @@ class Host:
     connected: bool = False
     # Seconds since the Unix epoch of the newest message; 0 when it was never heard.
     last_seen: float = 0.0
+    # Serious kernel-log lines of the present boot: signature -> line. An agent tells of each once.
+    serious: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stratum(self) -> str:

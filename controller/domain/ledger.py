@@ -1,43 +1,74 @@
 """What an event teaches about the noise of measurements, as rows of the gate's ledger."""
 
+import hashlib
+import json
 from collections import defaultdict
 from statistics import median
 
 from controller.domain.attempt import Attempt
 from controller.domain.events import Event, Moved, RunState
-from controller.domain.journey import Trigger
+from controller.domain.journey import Side, Trigger
+from controller.domain.policy import Task
+from controller.domain.rollout import Rollout
 from controller.gate.ledger import Boot
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
 
-# Moves that end a measurement with a result.
-_MEASURED = frozenset({Trigger.MEASURED, Trigger.NEXT_TASK, Trigger.NEXT_LEG})
 
+def learnt(rollout: Rollout, attempt: Attempt, event: Event) -> tuple[Boot, ...]:
+    """Return one row a metric when the event ends a leg's measurement; `attempt` is from before the event.
 
-def learnt(attempt: Attempt, event: Event) -> tuple[Boot, ...]:
-    """Return one row a metric when the event ends a measurement of this host; `attempt` is from before the event.
-
-    Baselines and measurements on a new kernel alike: a release tells them apart.
+    The baseline's rows come with staging, which tells what the old kernel is: a release may be built twice.
     """
-    if not isinstance(event, Moved) or event.trigger not in _MEASURED:
+    if not isinstance(event, Moved):
         return ()
+    old_kernel = attempt.old_kernel or (attempt.delivery.default_kernel if attempt.delivery is not None else "")
+    if event.trigger is Trigger.STAGED:
+        return _rows(rollout, attempt, 0, old_kernel)
+    if attempt.leg and event.trigger in (Trigger.MEASURED, Trigger.NEXT_LEG):
+        new_kernel = rollout.kernels[attempt.architecture].digest
+        return _rows(rollout, attempt, attempt.leg, old_kernel if attempt.side is Side.OLD else new_kernel)
+    return ()
+
+
+def _rows(rollout: Rollout, attempt: Attempt, leg: int, kernel: str) -> tuple[Boot, ...]:
+    tasks = {task.workload: task for task in rollout.policy.tasks}
+    runs = [run for run in attempt.runs_of(leg) if run.state is RunState.OK and run.boot_id == attempt.boot_id]
+    newest = {run.workload: run.command_id for run in runs}
     values: dict[str, list[float]] = defaultdict(list)
-    for run in attempt.runs_of(attempt.leg):
-        if run.command_id == attempt.command_id and run.state is RunState.OK and run.boot_id == attempt.boot_id:
-            for name, value in run.values.items():
-                if name in METRICS or name in PRIORS:
-                    values[name].append(value)
+    for run in runs:
+        if run.command_id != newest[run.workload]:
+            continue
+        for name, value in run.values.items():
+            if _workload_of(name) == run.workload:
+                values[name].append(value)
     return tuple(
         Boot(
             host=attempt.host,
             stratum=attempt.stratum,
             metric=name,
             rollout=attempt.uid,
-            release=attempt.release,
+            kernel=kernel,
+            order=order_digest(tasks[_workload_of(name)]),
             boot_id=attempt.boot_id,
-            at=event.at,
+            # Of the measurement's end, so that the legs of an attempt are in their order.
+            at=attempt.since,
             value=median(own),
             runs=len(own),
         )
         for name, own in sorted(values.items())
+        if kernel and _workload_of(name) in tasks
     )
+
+
+def _workload_of(metric: str) -> str:
+    """Return the workload that the metric belongs to; empty for what is recorded beside every workload."""
+    if metric in METRICS:
+        return METRICS[metric].workload
+    return PRIORS[metric].workload if metric in PRIORS else ""
+
+
+def order_digest(task: Task) -> str:
+    """Return what tells orders apart that measure different things: 16 hexadecimal digits."""
+    said = json.dumps([task.workload, task.preset, task.parameters], sort_keys=True, default=list)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]

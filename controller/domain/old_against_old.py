@@ -1,7 +1,7 @@
 """How an A/A rollout is judged: every host kept its kernel, so whatever the gate calls worse is a mistake of the gate.
 
-The hosts of a stratum are dealt by the rollout's salt into two arms that differ in nothing. Nothing here decides over
-the rollout; the ledger counts how often a cell failed, and what the hosts' changes were.
+The hosts of a stratum are dealt at random, by the rollout's id, into two arms that differ in nothing. Nothing here
+decides over the rollout; the ledger counts how often a cell failed, and what the hosts' changes were.
 """
 
 import hashlib
@@ -42,7 +42,10 @@ def judge_old_against_old(rollout: Rollout, attempts: Sequence[Attempt], now: fl
 
 
 def judgements(rollout: Rollout, event: WaveJudged) -> tuple[Judgement, ...]:
-    """Return what a judged A/A wave tells of the gate's own errors; undecided cells tell nothing."""
+    """Return what a judged A/A wave tells of the gate's own errors.
+
+    An undecided cell that had bounds was judged, too, and did not fail; one with too few hosts tells nothing.
+    """
     if not rollout.policy.aa:
         return ()
     return tuple(
@@ -55,8 +58,15 @@ def judgements(rollout: Rollout, event: WaveJudged) -> tuple[Judgement, ...]:
             failed=cell.verdict == Verdict.FAIL.name,
         )
         for cell in event.cells
-        if cell.role == TOLD and cell.verdict in _DECIDED
+        if cell.role == TOLD and _was_judged(cell)
     )
+
+
+def _was_judged(cell: JudgedCell) -> bool:
+    if cell.verdict in _DECIDED:
+        return True
+    # Bounds that meet are those of values that are all the same: no measurement.
+    return cell.low is not None and cell.high is not None and cell.low < cell.high
 
 
 def _survival(stratum: str, members: Sequence[Attempt]) -> CellVerdict:
@@ -79,11 +89,14 @@ def _steady(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> Itera
     repetitions = {task.workload: task.repetitions for task in rollout.policy.tasks}
     for name in sorted(measured & METRICS.keys()):
         metric = METRICS[name]
-        yield judged_cell(steady_cell(metric, stratum, evidence, repetitions.get(metric.workload, 1)), TOLD)
+        sigma_host = rollout.policy.sigma_host.get(name, {}).get(stratum, metric.sigma_host)
+        needed = repetitions.get(metric.workload, 1)
+        yield judged_cell(steady_cell(metric, stratum, evidence, repetitions=needed, sigma_host=sigma_host), TOLD)
 
 
 def _performance(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> Iterable[JudgedCell]:
-    arms = sham_arms([attempt.host for attempt in members], rollout.salt)
+    # Dealt anew in every rollout: the salt is the same for every rollout of a file.
+    arms = sham_arms([attempt.host for attempt in members], rollout.uid)
     for metric in trial_metrics(rollout.policy.margins):
         unfit = unfit_hosts(members, metric.name)
         plan = TrialPlan(design=Design.TWO_ARMS, metrics=(metric,), strata=(stratum,), quarantined=tuple(sorted(unfit)))
@@ -91,11 +104,11 @@ def _performance(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> 
         yield from (told_cell(cell, unfit) for cell in decision.cells if cell.metric == metric.name)
 
 
-def sham_arms(hosts: Sequence[str], salt: str) -> Mapping[str, Arm]:
-    """Deal hosts into two arms of the same size (an odd one is treated), by a hash over salt and name."""
+def sham_arms(hosts: Sequence[str], seed: str) -> Mapping[str, Arm]:
+    """Deal hosts into two arms of the same size (an odd one is treated), by a hash over seed and name."""
 
     def place(host: str) -> tuple[bytes, str]:
-        return hashlib.sha256(f"{salt}\0arm\0{host}".encode()).digest(), host
+        return hashlib.sha256(f"{seed}\0arm\0{host}".encode()).digest(), host
 
     ordered = sorted(hosts, key=place)
     return {host: Arm.CONTROL if index % 2 else Arm.TREATED for index, host in enumerate(ordered)}

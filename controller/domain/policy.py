@@ -24,8 +24,6 @@ class Claim:
     extrapolate: bool = True
     # "pause" or "revert".
     on_refuted: str = "pause"
-    # Stratum -> standard deviation of one host's saving, in the unit, where the ledger has seen enough hosts.
-    sigma_host: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +77,9 @@ class Policy:
     # Performance metric -> tolerable change for the worse, as a share.
     margins: Mapping[str, float] = field(default_factory=dict)
     suspended: tuple[SuspendedCell, ...] = ()
+    # Metric that can carry a claim -> stratum -> standard deviation of one host's saving, in the metric's unit, where
+    # the ledger has seen enough hosts.
+    sigma_host: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def policy_of(
@@ -117,7 +118,7 @@ def policy_of(
             for name, workload in spec.workloads.given.items()
         ),
         bake_s=bake_s,
-        claims=() if aa else _claims(spec, known, sorted(set(strata))),
+        claims=() if aa else _claims(spec),
         on_stratum_failure=spec.on_stratum_failure,
         aa=aa,
         margins=margins_of(spec),
@@ -125,10 +126,13 @@ def policy_of(
             SuspendedCell(stratum=stratum, metric=metric, why=why)
             for (stratum, metric), why in suspensions(known.judgements).items()
         ),
+        sigma_host={
+            name: found for name in sorted(METRICS) if (found := _learned_sigma_host(known, sorted(set(strata)), name))
+        },
     )
 
 
-def _claims(spec: RolloutSpec, ledger: Ledger, strata: Iterable[str]) -> tuple[Claim, ...]:
+def _claims(spec: RolloutSpec) -> tuple[Claim, ...]:
     return tuple(
         Claim(
             metric=claim.metric,
@@ -137,7 +141,6 @@ def _claims(spec: RolloutSpec, ledger: Ledger, strata: Iterable[str]) -> tuple[C
             confidence=claim.confidence,
             extrapolate=claim.extrapolate == "swap_size",
             on_refuted=claim.on_refuted,
-            sigma_host=_learned_sigma_host(ledger, strata, claim.metric),
         )
         for claim in spec.claims
     )

@@ -269,7 +269,8 @@ def _deadline(attempt: Attempt, now: float, what: str, kind: FailureKind | None 
         return None
     if kind is None:
         return Fired(Trigger.DEADLINE)
-    waited = attempt.deadline - attempt.since
+    # Repetitions and further workloads share their deadline with what came before them.
+    waited = attempt.deadline - (attempt.since if attempt.leg_since is None else attempt.leg_since)
     return Fired(Trigger.DEADLINE, Failure(kind=kind, sentence=f"{what} took longer than {waited:.0f} s"))
 
 

@@ -96,7 +96,10 @@ def parse_samples(lines: Iterable[str], file_name: str, plan: TrialPlan) -> Samp
     kept, repeated = merged(placed)
     known = {metric.name for metric in plan.metrics}
     return Samples(
-        measurements=tuple(measurement_of(one) for one in kept if one.metric in known),
+        # What a host or a kernel log shows counts whatever was measured beside it.
+        measurements=tuple(
+            measurement_of(one) for one in kept if one.metric in known or one.kernel_log or one.status == "lost"
+        ),
         remarks=tuple(_remarks(kept, known, repeated)),
     )
 

@@ -61,8 +61,14 @@ def contradictions(plan: TrialPlan, placed: Sequence[Placed]) -> list[Problem]:
 
 def merged(placed: Sequence[Placed]) -> tuple[list[SampleLine], int]:
     """Return the samples without repetitions, and how many lines repeated another."""
-    kept = {_identity(one.sample): one.sample for one in placed}
-    return list(kept.values()), len(placed) - len(kept)
+    kept: dict[Hashable, SampleLine] = {}
+    repeated = 0
+    for one in placed:
+        # The same run with another log of its boot is no repetition: every line of a log counts.
+        key = (_identity(one.sample), one.sample.kernel_log)
+        repeated += key in kept
+        kept[key] = one.sample
+    return list(kept.values()), repeated
 
 
 def _identity(sample: SampleLine) -> Hashable:

@@ -62,7 +62,7 @@ PositiveDuration = Annotated[
 ]
 Size = Annotated[
     int,
-    Field(ge=2**20),
+    Field(ge=2**20, le=2**63 - 1),
     BeforeValidator(size_bytes),
     WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["64GiB", "1TiB"]}),
 ]

@@ -12,11 +12,13 @@ from pydantic import Field, model_validator
 from controller.domain.spec_base import HostPath, Model, Text, exactly_one
 from controller.domain.spec_units import PositiveDuration, Size
 
-Preset = Literal["small", "series-x86-zswap", "series-arm64-zram"]
 Count = Annotated[int, Field(ge=1, le=2**32 - 1)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+# As exact as every number between programs is.
+Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Percentage = Annotated[int, Field(ge=1, le=100)]
 
+# The one preset whose device is the operator's to name.
+_WITHOUT_DEVICE: Final = "series-x86-zswap"
 # What says how often and how long, and not what.
 _RUNNING: Final = frozenset({"preset", "repetitions", "warmups", "timeout_s"})
 
@@ -45,6 +47,10 @@ class Swap(Model):
             raise ValueError("of kind block_device needs its path")
         if self.path is not None and self.kind not in (None, "block_device"):
             raise ValueError(f"of kind {self.kind} has no path; only block_device has one")
+        if self.kind in ("brd", "zram", "loop", "file") and self.size_bytes is None:
+            raise ValueError(f"of kind {self.kind} needs its size")
+        if not self.zswap and (self.zswap_compressor is not None or self.zswap_max_pool_percent is not None):
+            raise ValueError("has settings of zswap, so it needs zswap: true")
         return self
 
 
@@ -72,14 +78,14 @@ class Workload(Model):
 
 
 class _OfPreset(Workload):
-    """A workload with named values to start from."""
+    """A workload with a preset, named values to start from; each says which ones it has."""
 
-    preset: Preset | None = None
     swap: Swap | None = None
 
     @model_validator(mode="after")
     def _has_swap(self) -> Self:
-        if self.preset is None and (self.swap is None or self.swap.kind is None):
+        preset = getattr(self, "preset", None)
+        if (self.swap is None or self.swap.kind is None) and preset in (None, _WITHOUT_DEVICE):
             raise ValueError("needs a swap with its kind, or a preset that names one")
         return self
 
@@ -109,6 +115,10 @@ class SwapMount(Workload):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         exactly_one(self, "device", "swap")
+        if self.swap is not None and self.swap.kind in (None, "existing"):
+            raise ValueError("switches swap on and off, so its swap needs the kind of a device of its own")
+        if self.swap is not None and self.swap.zswap:
+            raise ValueError("keeps its device idle, so its swap takes no zswap")
         return self
 
     @property
@@ -124,6 +134,7 @@ class SwapMount(Workload):
 class SwapFill(_OfPreset):
     """Fill part of a swap device and read what its metadata costs, static and dynamic together."""
 
+    preset: Literal["small"] | None = None
     fill_percent: Percentage | None = None
     seed: Seed | None = None
 
@@ -131,6 +142,7 @@ class SwapFill(_OfPreset):
 class SwapIntegrity(_OfPreset):
     """Swap memory in every way there is and compare it byte for byte."""
 
+    preset: Literal["small"] | None = None
     pressure: Pressure | None = None
     memory_bytes: Size | None = Field(default=None, alias="memory")
     sharers: Count | None = None
@@ -143,6 +155,7 @@ class SwapIntegrity(_OfPreset):
 class SwapMountIndicator(_OfPreset):
     """Watch /proc/swaps while swap is switched on, switched off under load, and after a failed swapon."""
 
+    preset: Literal["small"] | None = None
     memory_bytes: Size | None = Field(default=None, alias="memory")
     readers: Count | None = None
     cycles: Count | None = None
@@ -151,13 +164,14 @@ class SwapMountIndicator(_OfPreset):
 class KernelBuild(_OfPreset):
     """Build a kernel while memory is short."""
 
+    preset: Literal["small", "series-x86-zswap", "series-arm64-zram"] | None = None
     pressure: Pressure | None = None
     # Directory or tarball on the hosts; else Debian's linux-source package.
     source: HostPath | None = None
     config: Literal["tinyconfig", "defconfig"] | None = None
     jobs: Count | None = None
     # Build only these, for example mm/swapfile.o; reported under names of their own.
-    objects: Annotated[tuple[Text, ...], Field(max_length=1000)] | None = None
+    objects: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
     directory: HostPath | None = None
     min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
 
@@ -165,6 +179,7 @@ class KernelBuild(_OfPreset):
 class ValkeyGet(_OfPreset):
     """Read at random from a key-value server whose data does not fit into memory."""
 
+    preset: Literal["small", "series-arm64-zram"] | None = None
     pressure: Pressure | None = None
     maxmemory_bytes: Size | None = Field(default=None, alias="maxmemory")
     keys: Count | None = None
@@ -181,6 +196,7 @@ class ValkeyGet(_OfPreset):
 class AnonSweep(_OfPreset):
     """Touch anonymous memory that does not fit."""
 
+    preset: Literal["small"] | None = None
     pressure: Pressure | None = None
     memory_bytes: Size | None = Field(default=None, alias="memory")
     processes: Count | None = None
@@ -193,11 +209,12 @@ class AnonSweep(_OfPreset):
 class StressNg(_OfPreset):
     """Soak under stress-ng's memory and swap stressors."""
 
+    preset: Literal["small"] | None = None
     pressure: Pressure | None = None
     vm_workers: Count | None = None
     vm_bytes: Size | None = Field(default=None, alias="vm_memory")
     swap_workers: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    duration_s: PositiveDuration | None = Field(default=None, alias="duration")
+    duration_s: Annotated[PositiveDuration, Field(ge=1)] | None = Field(default=None, alias="duration")
     seed: Seed | None = None
     min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
 

@@ -87,9 +87,16 @@ def host_savings(claim: ClaimPlan, hosts: Iterable[HostEvidence]) -> Mapping[str
     return found
 
 
-def steady_cell(metric: Metric, stratum: str, hosts: Sequence[HostEvidence], repetitions: int) -> CellVerdict:
-    """Judge old against old: by the declared errors no saving may be seen, on either side; `hosts` sorted by name."""
-    nothing = ClaimPlan(metric=metric.name, at_least=0.0, confidence=STEADY_CONFIDENCE)
+def steady_cell(
+    metric: Metric, stratum: str, hosts: Sequence[HostEvidence], *, repetitions: int, sigma_host: float
+) -> CellVerdict:
+    """Judge old against old: by the errors that claims are judged by, no saving may be seen, on either side.
+
+    `hosts` sorted by name; `sigma_host` in the metric's unit.
+    """
+    nothing = ClaimPlan(
+        metric=metric.name, at_least=0.0, confidence=STEADY_CONFIDENCE, sigma_host=((stratum, sigma_host),)
+    )
     measured = [_measure(metric, nothing, host) for host in hosts]
     benefit = _benefit(metric, nothing, stratum, [one.values for one in measured])
     problem = next((one.problem for one in measured if one.problem), "")

@@ -45,9 +45,13 @@ class DesignPower:
 
 
 def cell_noise(ledger: Ledger, stratum: str, prior: Prior, runs: int) -> CellNoise:
-    """Return the noise of a cell with `runs` measured runs a boot: from the ledger where it has enough hosts."""
-    own = cell_boots(ledger, stratum, prior.name)
-    old, new = log_changes(old_pairs(own)), log_changes(old_against_new(own))
+    """Return the noise of a cell with `runs` measured runs a boot: from the ledger where it has enough hosts.
+
+    Boots with more runs than these are steadier than the plan's will be, and teach nothing for it.
+    """
+    own = [boot for boot in cell_boots(ledger, stratum, prior.name) if boot.runs <= runs]
+    old = log_changes(old_pairs(own))
+    new = [log_changes(changes) for _, changes in sorted(old_against_new(own).items())]
     assumed = contrast_sigma(Design.TWO_ARMS, run_sd=prior.cv, runs=max(1, runs), boot_sd=BOOT_SHARE * prior.cv)
     return CellNoise(change=learn(old, assumed), host_kernel=learn_host_kernel(old, new, HOST_KERNEL_SD))
 

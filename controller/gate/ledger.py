@@ -14,6 +14,8 @@ from scipy.stats import binom, chi2
 
 # With fewer changes than this the prior stands.
 FEWEST_CHANGES: Final = 8
+# A difference of two variances is known badly: below so many hosts it does not lower what a plan assumes.
+FIRM_CHANGES: Final = 30
 # A plan takes the upper end of what σ can be, at this confidence: half of all plans on the plain estimate would be too
 # small.
 UPPER_CONFIDENCE: Final = 0.80
@@ -34,8 +36,10 @@ class Boot:
     metric: str
     # Of the rollout that measured it: unique for ever.
     rollout: str
-    # uname -r.
-    release: str
+    # The kernel's digest: a release may be built twice.
+    kernel: str
+    # Tells what was run: only equal orders are compared.
+    order: str
     boot_id: str
     # Seconds since the Unix epoch.
     at: float
@@ -77,14 +81,17 @@ class Noise:
 
 def old_against_old(boots: Iterable[Boot]) -> Mapping[str, tuple[float, float]]:
     """Return each host's newest two neighbouring boots under one kernel: host -> (earlier value, later value)."""
-    return dict(_newest(boots, lambda first, second: first.release == second.release))
+    pairs = _newest(boots, lambda first, second: first.kernel == second.kernel)
+    return {host: (first.value, second.value) for host, (first, second) in pairs}
 
 
-def old_against_new(boots: Iterable[Boot]) -> Mapping[str, tuple[float, float]]:
-    """Return each host's newest change of kernel within one rollout: host -> (value before, value after)."""
-    return dict(
-        _newest(boots, lambda first, second: first.release != second.release and first.rollout == second.rollout)
-    )
+def old_against_new(boots: Iterable[Boot]) -> Mapping[str, Mapping[str, tuple[float, float]]]:
+    """Return each host's newest change of kernel: rollout -> host -> (value before, value after)."""
+    found: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
+    changed = _newest(boots, lambda first, second: first.kernel != second.kernel and first.rollout == second.rollout)
+    for host, (first, second) in changed:
+        found[second.rollout][host] = first.value, second.value
+    return found
 
 
 def log_changes(pairs: Mapping[str, tuple[float, float]]) -> tuple[float, ...]:
@@ -115,14 +122,23 @@ def learn(changes: Sequence[float], prior: float) -> Noise:
     return Noise(sigma=sigma, hosts=count) if sigma > 0 else Noise(sigma=prior, hosts=0)
 
 
-def learn_host_kernel(old: Sequence[float], new: Sequence[float], prior: float) -> Noise:
-    """Return by how much a kernel's effect differs between hosts: what changes of kernel vary more than reboots do."""
+def learn_host_kernel(old: Sequence[float], new: Sequence[Sequence[float]], prior: float) -> Noise:
+    """Return by how much a kernel's effect differs between hosts: what changes of kernel vary more than reboots do.
+
+    `new` holds one sequence a rollout: what kernels do on the whole is no difference between hosts. At the upper end of
+    the chi-square interval, and never below the prior until `FIRM_CHANGES` hosts were seen.
+    """
     usable_old = [change for change in old if math.isfinite(change)]
-    usable_new = [change for change in new if math.isfinite(change)]
-    if min(len(usable_old), len(usable_new)) < FEWEST_CHANGES:
+    groups = [[change for change in group if math.isfinite(change)] for group in new]
+    groups = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups)
+    if len(usable_old) < FEWEST_CHANGES or freedom < FEWEST_CHANGES - 1:
         return Noise(sigma=prior, hosts=0)
-    excess = _deviation(usable_new) ** 2 - _deviation(usable_old) ** 2
-    return Noise(sigma=math.sqrt(max(0.0, excess)), hosts=len(usable_new))
+    squares = math.fsum(_deviation(group) ** 2 * (len(group) - 1) for group in groups)
+    highest = squares / float(chi2.ppf(1 - UPPER_CONFIDENCE, freedom))
+    sigma = math.sqrt(max(0.0, highest - _deviation(usable_old) ** 2))
+    hosts = sum(map(len, groups))
+    return Noise(sigma=sigma if hosts >= FIRM_CHANGES else max(sigma, prior), hosts=hosts)
 
 
 def suspended(false_reverts: int, judgements: int, alpha: float) -> str:
@@ -154,17 +170,20 @@ def suspensions(judgements: Iterable[Judgement]) -> Mapping[tuple[str, str], str
 _Wanted = Callable[[Boot, Boot], bool]
 
 
-def _newest(boots: Iterable[Boot], wanted: _Wanted) -> Iterator[tuple[str, tuple[float, float]]]:
-    by_host: dict[str, list[Boot]] = defaultdict(list)
+def _newest(boots: Iterable[Boot], wanted: _Wanted) -> Iterator[tuple[str, tuple[Boot, Boot]]]:
+    by_host: dict[tuple[str, str], list[Boot]] = defaultdict(list)
     for boot in boots:
-        by_host[boot.host].append(boot)
-    for host, own in sorted(by_host.items()):
+        by_host[boot.host, boot.order].append(boot)
+    newest: dict[str, tuple[Boot, Boot]] = {}
+    for (host, _), own in sorted(by_host.items()):
         ordered = sorted(own, key=lambda boot: (boot.at, boot.boot_id))
         for first, second in reversed(list(pairwise(ordered))):
             # Two measurements of one boot say nothing about what a boot changes.
             if first.boot_id != second.boot_id and wanted(first, second):
-                yield host, (first.value, second.value)
+                if host not in newest or newest[host][1].at < second.at:
+                    newest[host] = first, second
                 break
+    yield from sorted(newest.items())
 
 
 def _deviation(values: Sequence[float]) -> float:

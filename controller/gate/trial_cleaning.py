@@ -36,7 +36,12 @@ def cleaned(plan: TrialPlan, measurements: Iterable[Measurement]) -> Cleaned:
         usable = one.outcome is not Outcome.OK or _usable(one.value, positive=one.metric in ratios)
         if not usable:
             spoiled.add(one.host)
-        kept = one if usable else replace(one, outcome=Outcome.CANCELLED, value=None)
+        # Logs have been asked before; two of them do not make one run two.
+        kept = (
+            replace(one, kernel_log=())
+            if usable
+            else replace(one, outcome=Outcome.CANCELLED, value=None, kernel_log=())
+        )
         grouped[_run(one)].add(kept)
     contradicting = sorted({key for key, same in grouped.items() if len(same) > 1})
     runs = [

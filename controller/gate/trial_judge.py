@@ -26,7 +26,7 @@ from controller.gate.trial_cells import COMPLETION, claim_cell, completion_cell
 from controller.gate.trial_changes import change_cell, fail_by_holm, median_change
 from controller.gate.trial_cleaning import cleaned
 from controller.gate.trial_plans import critical_cells
-from controller.gate.trial_survival import SURVIVAL, survival_cell
+from controller.gate.trial_survival import SURVIVAL, survival_cells
 from controller.gate.verdict import Action, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)
@@ -50,18 +50,20 @@ class _Found:
 def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDecision:
     """Judge what was measured against the plan. The order of the measurements changes nothing."""
     quarantined = frozenset(plan.quarantined)
-    clean = cleaned(plan, measurements)
+    brought = tuple(measurements)
+    survival = survival_cells(plan, brought)
+    clean = cleaned(plan, brought)
     kept = [one for one in clean.runs if one.host not in quarantined]
     by_stratum: dict[str, list[Measurement]] = defaultdict(list)
     for one in kept:
         by_stratum[one.stratum].append(one)
-    strata = sorted({*plan.strata, *by_stratum})
+    strata = sorted({*plan.strata, *by_stratum, *survival})
     family = critical_cells(plan, len(strata))
     found = _Found(cells=[], family={}, effects=defaultdict(list))
     told: list[str] = []
     for stratum in strata:
         part = _stratum_cells(plan, stratum, by_stratum.get(stratum, []), family)
-        found.cells.extend(part.cells)
+        found.cells.extend(filter(None, (survival.get(stratum), *part.cells)))
         found.family.update(part.family)
         for name, effects in part.effects.items():
             found.effects[name] += effects
@@ -88,10 +90,7 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
     judged = [metric for metric in plan.metrics if metric.role is not MetricRole.EXPLAIN]
     old, new = run_counts(plan.design, [one for metric in judged for one in by_metric[metric.name]])
     completion = completion_cell(plan, stratum, old, new, plan.alpha_revert / critical_cells)
-    survival = survival_cell(plan, stratum, runs)
-    found = _Found(
-        cells=[completion] if survival is None else [survival, completion], family={}, effects=defaultdict(list)
-    )
+    found = _Found(cells=[completion], family={}, effects=defaultdict(list))
     for metric in sorted(judged, key=lambda metric: metric.name):
         own = by_metric.get(metric.name, [])
         if metric.claim is not None:

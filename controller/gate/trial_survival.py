@@ -1,7 +1,7 @@
 """What a trial shows beside its numbers: hosts that did not come back, and kernel logs, by the rules of `survival`."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,26 +14,33 @@ from controller.gate.trial_blocks import is_new
 SURVIVAL: Final = "survival"
 
 
-def survival_cell(plan: TrialPlan, stratum: str, runs: Sequence[Measurement]) -> TrialCell | None:
-    """Judge lost hosts and kernel-log lines on the new kernel; None when there are none, for logs may not be brought.
+def survival_cells(plan: TrialPlan, measurements: Iterable[Measurement]) -> dict[str, TrialCell]:
+    """Judge lost hosts and kernel-log lines on the new kernel: stratum -> cell, where there are any.
 
     FATAL on the first fatal line or lost host; a serious line that the old kernel does not write FAILs when a second
-    host or boot confirms it, and holds until then.
+    host or boot confirms it, and holds until then. Everything brought is asked: quarantined hosts, runs that are
+    missing, and runs of metrics that the plan does not name.
     """
-    hosts = sorted({one.host for one in runs})
-    ruling = log_ruling([_evidence(plan, stratum, host, [one for one in runs if one.host == host]) for host in hosts])
-    if ruling is None:
-        return None
-    verdict, told = ruling
-    return TrialCell(
-        stratum=stratum,
-        metric=SURVIVAL,
-        role=MetricRole.CRITICAL,
-        verdict=verdict,
-        unit="",
-        blocks=len(hosts),
-        sentence=f"{stratum} {SURVIVAL}: {told} {verdict.name}.",
-    )
+    strata: dict[str, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
+    for one in measurements:
+        if one.kernel_log or one.outcome is Outcome.LOST:
+            strata[one.stratum][one.host].append(one)
+    cells = {}
+    for stratum, hosts in sorted(strata.items()):
+        ruling = log_ruling([_evidence(plan, stratum, host, hosts[host]) for host in sorted(hosts)])
+        if ruling is None:
+            continue
+        verdict, told = ruling
+        cells[stratum] = TrialCell(
+            stratum=stratum,
+            metric=SURVIVAL,
+            role=MetricRole.CRITICAL,
+            verdict=verdict,
+            unit="",
+            blocks=len(hosts),
+            sentence=f"{stratum} {SURVIVAL}: {told} {verdict.name}.",
+        )
+    return cells
 
 
 def _evidence(plan: TrialPlan, stratum: str, host: str, runs: Sequence[Measurement]) -> HostEvidence:
@@ -50,7 +57,7 @@ def _evidence(plan: TrialPlan, stratum: str, host: str, runs: Sequence[Measureme
 def _findings(runs: Sequence[Measurement]) -> tuple[Finding, ...]:
     """Return what the logs show, each finding once a boot: every line of samples may bring the same log."""
     by_boot: dict[str, dict[str, Finding]] = defaultdict(dict)
-    for one in sorted(runs, key=lambda one: (one.boot, one.kernel_log)):
-        for finding in classify(one.kernel_log):
-            by_boot[one.boot].setdefault(finding.signature, replace(finding, boot_id=one.boot))
+    for boot, log in sorted({(one.boot, one.kernel_log) for one in runs}):
+        for finding in classify(log):
+            by_boot[boot].setdefault(finding.signature, replace(finding, boot_id=boot))
     return tuple(by_boot[boot][signature] for boot in sorted(by_boot) for signature in sorted(by_boot[boot]))

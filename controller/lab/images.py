@@ -74,16 +74,22 @@ def base_command_line(architecture: str, *, emulated: bool = True) -> str:
 
 
 def prepare_guest(
-    cache: Cache, architecture: str, progress: Progress = no_progress, packages: AptRoot | None = None
+    cache: Cache,
+    architecture: str,
+    progress: Progress = no_progress,
+    packages: AptRoot | None = None,
+    *,
+    workloads: bool = False,
 ) -> GuestImage:
-    """Return the base image of an architecture, built on first use.
+    """Return the base image of an architecture, built on first use; with the programs that `workloads` run, if asked.
 
     Once built it stays as it is until its recipe changes. Raises Permanent (disk full, missing tool) or Temporary
     (mirror or package index out of reach).
     """
+    wanted = (*rootfs.PACKAGES, *rootfs.WORKLOAD_PACKAGES) if workloads else rootfs.PACKAGES
     recipe = {
         "format": _FORMAT,
-        "packages": rootfs.PACKAGES,
+        "packages": wanted,
         "wheels": rootfs.wheel_requirements(),
         "init": (rootfs.GUEST_FILES / "kernroll-init").read_text(encoding="utf-8"),
         "root_bytes": _ROOT_BYTES,
@@ -94,7 +100,7 @@ def prepare_guest(
     def build(directory: Path) -> None:
         cache.require_room(_ROOM_BYTES, f"building the {architecture} guest image")
         with cache.scratch(f"tree-{name}") as scratch:
-            contents = _build_tree(cache, architecture, scratch, root, progress)
+            contents = _build_tree(cache, architecture, scratch, root, progress=progress, wanted=wanted)
             progress(f"writing the {architecture} image", 0, 0)
             _write_disk(scratch / "root", directory / "base.raw")
             digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
@@ -142,12 +148,14 @@ def guest_settings(*, hostname: str, network: bool) -> bytes:
     return f"hostname={hostname}\nnetwork={'user' if network else 'none'}\n".encode()
 
 
-def _build_tree(cache: Cache, architecture: str, scratch: Path, packages: AptRoot, progress: Progress) -> list[str]:
+def _build_tree(
+    cache: Cache, architecture: str, scratch: Path, packages: AptRoot, *, progress: Progress, wanted: tuple[str, ...]
+) -> list[str]:
     """Build the userland in scratch/root and return what went into it, one line each."""
     label = f"the {architecture} userland"
     tree = scratch / "root"
     merge_usr(tree)
-    archives = packages.closure(rootfs.PACKAGES, DEBIAN_ARCHITECTURES[architecture], progress)
+    archives = packages.closure(wanted, DEBIAN_ARCHITECTURES[architecture], progress)
     unpack(packages.fetch(archives, progress, label=label), tree, progress, label=label)
     wheels = rootfs.download_wheels(architecture, scratch / "wheels", progress)
     rootfs.install_wheels(wheels, tree)

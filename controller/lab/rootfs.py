@@ -24,6 +24,20 @@ PACKAGES = (
     "python3",
     "util-linux",
 )
+# What the workloads that measure programs of the distribution need beside that.
+WORKLOAD_PACKAGES = (
+    "bc",
+    "bison",
+    "flex",
+    "gcc",
+    "libc6-dev",
+    "make",
+    "stress-ng",
+    "tar",
+    "valkey-server",
+    "valkey-tools",
+    "xz-utils",
+)
 GUEST_FILES = Path(__file__).parent / "guest_files"
 WHEELS_FOLDER = "opt/kernroll/lib"
 

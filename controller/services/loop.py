@@ -121,8 +121,9 @@ class Engine:
         decisions = 0
         self.world.mark_due(self._now())
         while (key := self.world.take_dirty()) is not None:
-            # Most of what is looked at stays as it is: that takes no task and no turn.
-            if not self._lock.locked() and not self._advance(key).events:
+            # Most hosts that are looked at stay as they are: that takes no task and no turn. A rollout may judge a
+            # wave, which walks its hosts and is not done twice.
+            if key.host and not self._lock.locked() and not self._advance(key).events:
                 continue
             try:
                 decisions += await self._alone(lambda key=key: self._decide(key))  # type: ignore[misc]  # bound now
@@ -265,8 +266,8 @@ class Engine:
     def _boots(self, key: Key, events: tuple[Event, ...]) -> tuple[Boot, ...]:
         if not key.host:
             return ()
-        attempt = self.world.attempts[key.uid][key.host]
-        return tuple(boot for event in events for boot in learnt(attempt, event))
+        rollout, attempt = self.world.rollouts[key.uid], self.world.attempts[key.uid][key.host]
+        return tuple(boot for event in events for boot in learnt(rollout, attempt, event))
 
     def _judgements(self, key: Key, events: tuple[Event, ...]) -> tuple[Judgement, ...]:
         judged = [event for event in events if isinstance(event, WaveJudged)]

@@ -163,14 +163,15 @@ def _seed(spec: RolloutSpec, spec_yaml: str) -> str:
 
 
 def _long_measurements(spec: RolloutSpec) -> Iterator[str]:
-    """Tell when the workloads may together take longer than a kernel is on trial."""
+    """Tell when the workloads may together take longer than a measurement may."""
     allowed_s = sum(workload.timeout_s for workload in spec.workloads.given.values())
-    if len(spec.workloads.given) > 1 and allowed_s > spec.limits.probation_timeout_s:
-        yield (
-            f"The workloads may take {duration_text(allowed_s)} together and a kernel is on trial for "
-            f"{duration_text(spec.limits.probation_timeout_s)} (limits.probation_timeout): a host that needs longer is "
-            "returned to its old kernel."
-        )
+    told = f"The workloads may take {duration_text(allowed_s)} together, and a measurement under the"
+    if allowed_s > spec.limits.baseline_timeout_s:
+        limit = duration_text(spec.limits.baseline_timeout_s)
+        yield f"{told} old kernel {limit} (limits.baseline_timeout): a host that needs longer is left out."
+    if allowed_s > spec.limits.probation_timeout_s:
+        limit = duration_text(spec.limits.probation_timeout_s)
+        yield f"{told} new one {limit} (limits.probation_timeout): a host that needs longer is returned."
 
 
 def _already_there(world: World, plan: WavePlan, found: Mapping[str, Kernel]) -> list[str]:

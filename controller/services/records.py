@@ -8,6 +8,13 @@ from controller.domain.events import Event
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement
 
+# A stratum's ledger is read for this many hosts that were measured last, and of each metric for this many of their
+# newest boots: an A/A rollout and what followed it. More would tell no more about the noise.
+MOST_LEDGER_HOSTS = 500
+MOST_LEDGER_BOOTS = 6
+# Beyond this it is cut off whatever it is.
+MOST_LEDGER_ROWS = 100_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:

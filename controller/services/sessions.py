@@ -20,7 +20,7 @@ from controller.domain.events import (
 )
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
-from controller.gate.kernel_log import Severity, classify
+from controller.gate.kernel_log import Finding, Severity, classify
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
 from controller.services.world import Key
@@ -68,7 +68,10 @@ class Sessions:
         if older is not None:
             older.close("another session of this host has begun")
         now = self._clock.now()
-        heard = replace(host, connected=True, last_seen=now)
+        known = self._engine.world.hosts.get(host.name)
+        # A Hello says nothing of the log; within one boot what was heard of it stands.
+        serious = known.serious if known is not None and known.boot_id == host.boot_id else {}
+        heard = replace(host, connected=True, last_seen=now, serious=serious)
         await self._store.save_host(heard)
         if self._connected.get(session.host) is not session:
             # A newer session began meanwhile: what it says of the host is newer too.
@@ -159,16 +162,34 @@ class Sessions:
             await self._engine.effect_done(report.command_id)
 
     async def _kernel_log(self, host: str, report: LogReported) -> None:
+        found = classify(report.lines)
+        # With the host first: told again after a failure in between, it changes nothing there.
+        await self._remember_serious(host, report.boot_id, found)
         attempt = self._engine.world.active_attempt(host)
-        event = None if attempt is None else self._learnt_from_log(attempt, report)
+        event = None if attempt is None else self._learnt_from_log(attempt, report, found)
         if attempt is None or event is None:
             await self._engine.note_report(_own(host, report.report_id))
             return
         await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
 
-    def _learnt_from_log(self, attempt: Attempt, report: LogReported) -> FatalLogged | SeriousLogged | None:
+    async def _remember_serious(self, host: str, boot_id: str, found: Sequence[Finding]) -> None:
+        """Keep serious lines of the present boot with the host: a later rollout must know what its old kernel wrote."""
+        known = self._engine.world.hosts.get(host)
+        if known is None or known.boot_id != boot_id:
+            return
+        fresh = {one.signature: one.line for one in reversed(found) if one.severity is Severity.SERIOUS}
+        room = MOST_FINDINGS - len(known.serious)
+        added = {name: fresh[name] for name in sorted(fresh.keys() - known.serious.keys())[: max(0, room)]}
+        if not added:
+            return
+        after = replace(known, serious={**known.serious, **added})
+        await self._store.save_host(after)
+        self._engine.world.hosts[host] = after
+
+    def _learnt_from_log(
+        self, attempt: Attempt, report: LogReported, found: Sequence[Finding]
+    ) -> FatalLogged | SeriousLogged | None:
         """Return what the lines say that is worth recording: the first fatal one, else serious ones not seen yet."""
-        found = classify(report.lines)
         fatal = next((one for one in found if one.severity is Severity.FATAL), None)
         if fatal is not None:
             return FatalLogged(
@@ -184,10 +205,8 @@ class Sessions:
             for one in reversed(found)
             if one.severity is Severity.SERIOUS and one.signature not in known
         }
-        if not fresh or len(attempt.findings) >= MOST_FINDINGS:
-            return None
-        findings = tuple(fresh[signature] for signature in sorted(fresh))
-        return SeriousLogged(at=self._clock.now(), report_id=report.report_id, findings=findings)
+        findings = tuple(fresh[signature] for signature in sorted(fresh))[: max(0, MOST_FINDINGS - len(known))]
+        return SeriousLogged(at=self._clock.now(), report_id=report.report_id, findings=findings) if findings else None
 
     async def send(self, effect: AgentEffect) -> bool:
         """See Agents.send."""

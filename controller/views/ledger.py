@@ -16,6 +16,8 @@ def ledger_view(ledger: Ledger) -> LedgerView:
     """Return every cell of which something is known, by stratum and metric."""
     known = {(boot.stratum, boot.metric) for boot in ledger.boots}
     known |= {(one.stratum, one.metric) for one in ledger.judgements}
+    # A metric of another version has no noise that this one could tell.
+    known = {cell for cell in known if cell[1] in METRICS or cell[1] in PRIORS}
     why = suspensions(ledger.judgements)
     return LedgerView(
         cells=tuple(_cell(ledger, stratum, metric, why.get((stratum, metric), "")) for stratum, metric in sorted(known))

@@ -70,6 +70,17 @@ CELLS = (
         metrics=("valkey.get_rate_bgsave", "valkey.p50_bgsave", "valkey.p99_bgsave", "valkey.swapped_in_bgsave"),
     ),
     Cell(
+        name="anon_sweep",
+        arguments=("anon_sweep", "--preset", "small"),
+        metrics=("anonymous_sweep.throughput", "anonymous_sweep.populate", "anonymous_sweep.swapped_in"),
+        chunk=8,
+    ),
+    Cell(
+        name="swap_fill",
+        arguments=("swap_fill", "--preset", "small", "--settle-tolerance", "4M"),
+        metrics=("swap_fill.cost", "swap_fill.static_cost", "swap_fill.dynamic_cost", "swapoff.time"),
+    ),
+    Cell(
         name="stress_ng",
         arguments=("stress_ng", "--preset", "small"),
         metrics=("stress.bogo_rate", "stress.swap_bogo_rate", "stress.swapped_out"),

@@ -123,10 +123,10 @@ class Walk:
         stop = np.min([np.einsum("tex,e->tx", self.likelihood, costs[:, a]) for a in (PROMOTE, REVERT, OPEN)], axis=0)
         wait = np.einsum("tex,e->tx", self.likelihood, costs[:, TIME]) / MOMENTS
         value = stop.copy()
-        for left in range(1, LOOKS):
+        for _ in range(LOOKS - 1):
             later = value
             value = stop.copy()
-            for now in range(MOMENTS - 1 if left < LOOKS else 0):
+            for now in range(MOMENTS - 1):
                 for step in range(1, MOMENTS - now):
                     onward = self.kernels[step - 1] @ later[now + step] + step * wait[now]
                     np.minimum(value[now], onward, out=value[now])

@@ -114,7 +114,7 @@ def test_plan_prints_what_the_fleet_can_see(server: OperatorServer, capsys: Capt
     assert server.requests[0].aa
     out = " ".join(capsys.readouterr().out.split())
     assert "swap_mount.swapoff_time (guard)" in out
-    assert "with 3 runs a boot; a block needs 4" in out
+    assert "With 3 runs a boot nothing can be judged on swap_mount.swapoff_time: a block needs 4." in out
     assert "matched_pairs 32 pairs 3 hosts 9 nothing" in out
     cell.suspended, cell.noise_hosts = "5 of 10 old-vs-old judgements failed", 12
     cell.designs[0].detectable = 21.25

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from exercising import exercise, zram_swap
+from exercising import exercise, loop_swap, zram_swap
 
 from agent.domain.exercises import (
     Advanced,
@@ -182,3 +182,38 @@ def test_fill_says_when_the_kernel_takes_no_more() -> None:
     assert isinstance(events[-1], Failed)
     assert "the kernel swaps no more out" in events[-1].error
     assert "of 64 MiB" in events[-1].error
+
+
+def test_a_device_that_gives_back_other_bytes_is_found_out() -> None:
+    # What the kernel would do wrong is done to the file under the device: a byte of every page is changed while the
+    # pages are out.
+    with loop_swap(64 * MIB) as backing:
+        command = [sys.executable, "-m", "agent.exercisers.churn", options_text(ChurnOptions(size_bytes=16 * MIB))]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert isinstance(parse_event(process.stdout.readline()), Ready)
+            changed = 0
+            while changed < 1000:
+                changed += flip_bytes(backing)
+            process.stdin.write(as_line(End()))
+            process.stdin.close()
+            events = [parse_event(line) for line in process.stdout]
+    assert done(events)["churn"].wrong_pages > 0
+    wrong = [event for event in events if isinstance(event, WrongPage)]
+    assert {event.wrong_bytes for event in wrong} == {1}
+    assert all(event.expected[:2] != event.found[:2] for event in wrong)
+
+
+def flip_bytes(backing: Path) -> int:
+    """Change the same byte of every page that holds something, behind the header's; return how many."""
+    changed = 0
+    with backing.open("r+b") as file:
+        for offset in range(4096, backing.stat().st_size, 4096):
+            file.seek(offset + 100)
+            byte = file.read(1)
+            if byte != b"\0":
+                file.seek(offset + 100)
+                file.write(bytes([byte[0] ^ 0x10]))
+                changed += 1
+    return changed

@@ -27,6 +27,7 @@ from controller.domain.hosts import Host, SwapDevice
 from controller.domain.journey import Step, Trigger
 from controller.domain.policy import Task
 from controller.gate.ledger import Boot, Judgement, Ledger
+from controller.services import records
 from controller.services.ports import Store
 from controller.services.records import Commit, Enrolled, TokenGrant
 
@@ -197,7 +198,8 @@ def boot_of(stratum: str, at: float) -> Boot:
         stratum=stratum,
         metric="swap_mount.cost",
         rollout="u",
-        release="7.0",
+        kernel="k",
+        order="o",
         boot_id=f"b{at}",
         at=at,
         value=0.1 + 0.2,
@@ -221,6 +223,23 @@ async def test_the_ledger_is_written_with_its_events_or_not_at_all(store: Store,
     assert (await again.ledger(["arm64/vm", "arm64/vm", "nowhere"])).boots == (second,)
     assert await again.ledger([]) == Ledger()
     await again.close()
+
+
+async def test_a_large_ledger_is_read_for_the_hosts_measured_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MOST_LEDGER_HOSTS", 2)
+    monkeypatch.setattr(records, "MOST_LEDGER_BOOTS", 2)
+    rows = [replace(boot_of("s", float(at)), host=host) for at, host in enumerate("abcabcb")]
+    for number, row in enumerate(rows):
+        await store.commit(commit(number, HostSilent(at=1.0), boots=(row,)))
+    # Both boots of a host stay together, and of many the newest count.
+    assert [(one.host, one.at) for one in (await store.ledger(["s"])).boots] == [
+        ("c", 2.0),
+        ("b", 4.0),
+        ("c", 5.0),
+        ("b", 6.0),
+    ]
 
 
 async def test_hosts_are_kept_by_name(store: Store, reopen: Reopen) -> None:

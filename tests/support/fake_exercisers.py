@@ -103,6 +103,7 @@ class FakeExercisers:
         ]
 
     def _integrity(self) -> list[Event]:
+        self._kernel.count_swapping(20 * self.swapped_pages, 20 * self.swapped_pages)
         done = [
             ScenarioDone(
                 scenario=scenario,

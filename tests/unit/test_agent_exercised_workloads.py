@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from agent.adapters.fake_host import FakeProcess, ProcessKilled
 from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.exercises import ChildDied, WrongPage
+from agent.domain.leftovers import SwapOn, Workers
 from agent.domain.memory import MIB
 from agent.domain.orders import (
     AnonSweepOrder,
@@ -155,6 +156,23 @@ async def test_cancelled_at_any_checkpoint_everything_is_undone(tmp_path: Path, 
         assert process.noted() == ()
 
 
+@pytest.mark.parametrize("name", ["swap_fill", "swap_integrity", "swap_mount_indicator"])
+async def test_a_sweep_ends_processes_before_it_switches_their_swap_off(kernel: FakeKernel, name: str) -> None:
+    process = FakeProcess(kernel)
+    exercisers = FakeExercisers(process)
+    newest = set()
+
+    async def look(at: int) -> None:
+        if exercisers.filled_bytes or kernel.used_kib:
+            newest.add(type(process.noted()[-1].leftover))
+
+    process.on_checkpoint = look
+    await go(process, ORDERS[name])
+    # Around a swapon and a swapoff of its own the swap itself is the newest for a moment.
+    assert Workers in newest
+    assert newest <= {Workers, SwapOn}
+
+
 @pytest.mark.parametrize(
     ("name", "exerciser"),
     [
@@ -281,6 +299,7 @@ async def test_a_child_that_dies_of_a_read_fails_the_run(kernel: FakeKernel) -> 
     ("change", "words"),
     [
         ({"scenario_swapped_bytes": 0}, "had only 0 bytes in swap, so it proves nothing"),
+        ({"swapped_pages": 10}, "0.8 MiB were swapped in"),
         ({"highest_count": 60}, "counted 60 times at most, and 129 were wanted"),
     ],
 )

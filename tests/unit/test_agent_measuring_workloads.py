@@ -130,7 +130,9 @@ async def test_a_process_killed_for_memory_is_an_outcome_of_the_run(tmp_path: Pa
             oom_kills=int("get" in command), status=int("get" in command), stdout=CSV.format(test="SET")
         )
         process.programs["valkey-benchmark"] = programs.benchmark
-    programs.swapping = replace(programs.swapping, oom_kills=1)
+    if name == "stress_ng":
+        # One of its stressors is killed and replaced; the soak itself must be hit.
+        programs.swapping = replace(programs.swapping, status=-9, stderr="killed for memory")
     programs.build = replace(programs.build, oom_kills=1, status=2)
     outcome, recorder = await go(process, name)
     assert outcome.status is OutcomeStatus.DIED, outcome.detail
@@ -194,6 +196,14 @@ async def test_a_stressor_that_reads_back_wrong_memory_speaks_against_the_kernel
     outcome, recorder = await go(process, "stress_ng")
     assert outcome.status is OutcomeStatus.FAILED
     assert "detected 17 bit errors" in recorder.runs[0].error
+
+
+async def test_a_stressor_that_was_killed_and_replaced_is_counted(tmp_path: Path) -> None:
+    process, programs = prepared(tmp_path)
+    programs.swapping = replace(programs.swapping, oom_kills=3)
+    outcome, recorder = await go(process, "stress_ng")
+    assert outcome.status is OutcomeStatus.COMPLETED
+    assert values(recorder.runs[0])["stress.killed"] == (3.0, "count")
 
 
 async def test_swap_files_of_a_killed_stressor_are_switched_off(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,18 +31,20 @@ METRIC = "kernel_build.system_time"
 STRATUM = "arm64/vm"
 
 
-def boot(host: str, at: float, value: float, *, release: str = "7.0", rollout: str = "u1", boot_id: str = "") -> Boot:
-    return Boot(
+def boot(host: str, at: float, value: float, **other: object) -> Boot:
+    made = Boot(
         host=host,
         stratum=STRATUM,
         metric=METRIC,
-        rollout=rollout,
-        release=release,
-        boot_id=boot_id or f"{host}-{at}",
+        rollout="u1",
+        kernel="old",
+        order="o",
+        boot_id=f"{host}-{at}",
         at=at,
         value=value,
         runs=4,
     )
+    return replace(made, **other)  # type: ignore[arg-type]  # any field
 
 
 def judgement(at: int, *, failed: bool, metric: str = METRIC) -> Judgement:
@@ -60,7 +63,7 @@ def noisy(hosts: int, *, sd: float, host_kernel_sd: float = 0.0) -> Ledger:
         boots += [
             boot(name, 1.0, 60 * math.exp(first)),
             boot(name, 2.0, 60 * math.exp(second)),
-            boot(name, 3.0, 60 * math.exp(third + effect), release="7.1"),
+            boot(name, 3.0, 60 * math.exp(third + effect), kernel="new"),
         ]
     return Ledger(boots=tuple(boots))
 
@@ -70,18 +73,24 @@ def test_each_host_gives_its_newest_change_between_two_boots_of_one_kernel() -> 
         boot("a", 1.0, 50.0),
         boot("a", 2.0, 60.0),
         boot("a", 3.0, 66.0),
-        boot("a", 4.0, 30.0, release="7.1"),
+        boot("a", 4.0, 30.0, kernel="new"),
         # Measured twice under one boot: that says nothing of boots.
         boot("b", 1.0, 50.0, boot_id="same"),
         boot("b", 2.0, 70.0, boot_id="same"),
         # Another rollout may have measured the neighbour.
         boot("c", 1.0, 10.0, rollout="u0"),
         boot("c", 2.0, 11.0, rollout="u1"),
+        # Another order measures something else.
+        boot("d", 1.0, 10.0, order="other"),
+        boot("d", 2.0, 11.0),
     ]
     for order in itertools.islice(itertools.permutations(rows), 200):
         assert old_against_old(order) == {"a": (60.0, 66.0), "c": (10.0, 11.0)}
-    assert old_against_new(rows) == {"a": (66.0, 30.0)}
-    assert old_against_new([boot("a", 1.0, 2.0, rollout="u0"), boot("a", 2.0, 1.0, release="7.1")]) == {}
+    assert old_against_new(rows) == {"u1": {"a": (66.0, 30.0)}}
+    assert old_against_new([boot("a", 1.0, 2.0, rollout="u0"), boot("a", 2.0, 1.0, kernel="new")]) == {}
+    # Of several orders the newest pair counts.
+    again = [boot("d", 3.0, 7.0, order="other"), boot("d", 4.0, 8.0)]
+    assert old_against_old([*rows, *again])["d"] == (11.0, 8.0)
     assert log_changes({"a": (60.0, 66.0), "b": (0.0, 1.0)}) == (pytest.approx(math.log(1.1)),)
     assert differences({"a": (60.0, 66.0)}) == (6.0,)
 
@@ -96,13 +105,32 @@ def test_noise_comes_from_the_ledger_when_enough_hosts_were_seen() -> None:
     assert many.change.hosts == many.host_kernel.hosts == 400
     assert many.change.sigma == pytest.approx(0.02, rel=0.1)
     assert many.host_kernel.sigma == pytest.approx(0.03, rel=0.15)
+    # Steadier boots than the plan's would promise too little noise.
+    assert cell_noise(noisy(400, sd=0.02), STRATUM, prior, 3).change.hosts == 0
     # Another stratum has not been seen.
     assert cell_noise(noisy(400, sd=0.02), "x86_64/vm", prior, 4).change.hosts == 0
 
 
 def test_a_kernel_that_acts_alike_everywhere_adds_nothing_between_hosts() -> None:
-    wide, narrow = [0.1, -0.1] * 8, [0.01, -0.01] * 8
-    assert learn_host_kernel(wide, narrow, 0.5) == Noise(sigma=0.0, hosts=16)
+    wide, narrow = [0.1, -0.1] * 8, [0.01, -0.01] * 20
+    assert learn_host_kernel(wide, [narrow], 0.5) == Noise(sigma=0.0, hosts=40)
+    # A few hosts do not lower what is assumed, and too few say nothing.
+    assert learn_host_kernel(wide, [narrow[:10]], 0.5) == Noise(sigma=0.5, hosts=10)
+    assert learn_host_kernel(wide, [narrow[:6]], 0.5) == Noise(sigma=0.5, hosts=0)
+    # Two kernels that act differently, each alike on all hosts.
+    moved = [change + 0.4 for change in narrow]
+    assert learn_host_kernel(wide, [narrow, moved], 0.5) == Noise(sigma=0.0, hosts=80)
+
+
+def test_a_difference_between_hosts_is_seldom_taken_for_smaller_than_it_is() -> None:
+    print(f"seed {SEED}")
+    generator = np.random.default_rng(SEED)
+    found = []
+    for _ in range(400):
+        old = generator.normal(0, 0.02, 40)
+        new = generator.normal(0, np.hypot(0.02, 0.02), 40)
+        found.append(learn_host_kernel(old.tolist(), [new.tolist()], 0.005).sigma)
+    assert np.mean(np.array(found) < 0.02) < 0.3
 
 
 def test_a_cell_that_errs_too_often_is_suspended_until_its_newest_judgements_are_clean() -> None:

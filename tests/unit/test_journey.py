@@ -215,6 +215,16 @@ _SCENARIOS: dict[str, Faults] = {
 _REVERTED_IN = [step for step in Step if (step, Trigger.REVERT) in TRANSITIONS]
 
 
+def test_a_judged_failure_holds_where_the_spec_says_so() -> None:
+    spec = SPEC.replace("on_refuted: ON_REFUTED", "on_refuted: revert").replace(
+        "  limits:", "  on_stratum_failure: hold\n  limits:"
+    )
+    simulation = Simulation([["a"]], {"a": Faults(new_cost=800.0)}, spec=spec)
+    simulation.run()
+    assert simulation.rollout.state is State.PAUSED
+    assert "REFUTED" in simulation.rollout.reason
+
+
 def _taken_by_scenarios() -> set[tuple[Step, Trigger]]:
     taken: set[tuple[Step, Trigger]] = set()
     for faults in _SCENARIOS.values():

@@ -6,10 +6,10 @@ import pytest
 from engine_parts import TEXT, Parts, outcome, run
 from rollout_story import Story
 from simulated_fleet import UID, Simulation
-from simulated_host import OLD_RELEASE
+from simulated_host import OLD, OLD_RELEASE
 
 from controller.domain.errors import Conflict, InvalidInput
-from controller.domain.events import Event, RunReported, WaveJudged
+from controller.domain.events import DeliveryReported, Event, RunReported, WaveJudged
 from controller.domain.journey import Role
 from controller.domain.judgement import judge_wave
 from controller.domain.ledger import learnt
@@ -83,8 +83,38 @@ def test_two_arms_that_differ_in_nothing_pass() -> None:
     ]
 
 
+@pytest.mark.parametrize("shift", [-30.0, 30.0])
+def test_a_cost_that_moved_to_either_side_is_a_mistake(shift: float) -> None:
+    class Moving(Timed):
+        def record(self, key: Key, event: Event) -> None:
+            if isinstance(event, RunReported) and event.boot_id.endswith("-2"):
+                event = replace(event, values={**event.values, COST: event.values[COST] + shift})
+            super().record(key, event)
+
+    spec = TEXT.replace("repetitions: 2", "repetitions: 4")
+    story = Moving([["a", "b"]], role=Role.CONTROL, aa=True, max_in_flight=50, spec=spec)
+    story.run()
+    (cell,) = (cell for cell in judged(story)[-1].cells if cell.metric == COST)
+    assert cell.verdict == "FAIL", cell.sentence
+
+
+def test_a_host_that_scatters_is_left_out_of_both_arms() -> None:
+    story = aa([HOSTS])
+    attempts = dict(story.attempts)
+    runs = tuple(
+        replace(run, values={**run.values, TIME: 1.0 + 5.0 * run.index**3}) if run.leg == 0 else run
+        for run in attempts["h00"].runs
+    )
+    attempts["h00"] = replace(attempts["h00"], runs=runs)
+    (cell,) = (cell for cell in judge_wave(story.rollout, attempts, 0.0).cells if cell.metric == TIME)
+    assert "Not qualified: h00" in cell.sentence
+    assert "h00 (" not in cell.sentence.partition("Not qualified")[0]
+    counts = ("11 treated hosts against 12 control hosts", "12 treated hosts against 11 control hosts")
+    assert any(count in cell.sentence for count in counts)
+
+
 def test_a_false_revert_is_told_counted_and_stops_nothing() -> None:
-    arms = sham_arms(HOSTS, "s")
+    arms = sham_arms(HOSTS, UID)
     slow = frozenset(host for host, arm in arms.items() if arm is Arm.TREATED)
     unlucky = type("Unlucky", (Timed,), {"slow": slow})
     spec = TEXT.replace("repetitions: 2", "repetitions: 4")
@@ -124,17 +154,18 @@ def test_a_measurement_teaches_one_row_a_metric_and_boot() -> None:
     world = Timed([["a"]], role=Role.CONTROL, aa=True).world
     for key, event in story.log:
         if key.host:
-            rows += learnt(world.attempts[UID]["a"], event)
+            rows += learnt(story.rollout, world.attempts[UID]["a"], event)
         if key.host or type(event).__name__ not in ("RolloutPlanned", "RolloutStarted"):
             world.apply(key, event)
-    assert [(row.metric, row.boot_id, row.runs, row.release) for row in rows] == [
-        (COST, "a-boot-1", 4, OLD_RELEASE),
-        (TIME, "a-boot-1", 4, OLD_RELEASE),
-        ("swap_mount.swapon_time", "a-boot-1", 4, OLD_RELEASE),
-        (COST, "a-boot-2", 4, OLD_RELEASE),
-        (TIME, "a-boot-2", 4, OLD_RELEASE),
-        ("swap_mount.swapon_time", "a-boot-2", 4, OLD_RELEASE),
+    assert [(row.metric, row.boot_id, row.runs, row.kernel) for row in rows] == [
+        (COST, "a-boot-1", 4, OLD),
+        (TIME, "a-boot-1", 4, OLD),
+        ("swap_mount.swapon_time", "a-boot-1", 4, OLD),
+        (COST, "a-boot-2", 4, OLD),
+        (TIME, "a-boot-2", 4, OLD),
+        ("swap_mount.swapon_time", "a-boot-2", 4, OLD),
     ]
+    assert len({row.order for row in rows}) == 1
     # The warm-up is left out: the median of 819.1 … 819.4.
     assert rows[0].value == pytest.approx(819.25)
 
@@ -146,7 +177,8 @@ def taught(spread: float) -> Ledger:
             stratum="x86_64/vm",
             metric=COST,
             rollout="u0",
-            release=OLD_RELEASE,
+            kernel=OLD,
+            order="o",
             boot_id=f"{host}{at}",
             at=float(at),
             value=819.0 + (spread if (index + at) % 2 else 0.0),
@@ -165,13 +197,14 @@ def taught(spread: float) -> Ledger:
 def test_a_plan_takes_what_the_ledger_knows() -> None:
     spec = parse_spec(TEXT, "trial.yaml")
     policy = policy_of(spec, (60.0, 60.0), ledger=taught(0.5), strata=["x86_64/vm", "arm64/vm"])
-    (claim,) = policy.claims
-    assert list(claim.sigma_host) == ["x86_64/vm"]
-    assert 0.5 < claim.sigma_host["x86_64/vm"] < 1.0
+    assert list(policy.sigma_host[COST]) == ["x86_64/vm"]
+    assert 0.5 < policy.sigma_host[COST]["x86_64/vm"] < 1.0
     (cell,) = policy.suspended
     assert (cell.stratum, cell.metric) == ("x86_64/vm", COST)
-    assert policy_of(spec, (60.0, 60.0), aa=True, ledger=taught(0.5)).claims == ()
-    assert policy_of(spec, (60.0, 60.0)).claims[0].sigma_host == {}
+    # Old against old is judged by what claims are judged by, and claims nothing.
+    aa_policy = policy_of(spec, (60.0, 60.0), aa=True, ledger=taught(0.5), strata=["x86_64/vm"])
+    assert (aa_policy.claims, aa_policy.sigma_host) == ((), policy.sigma_host)
+    assert policy_of(spec, (60.0, 60.0)).sigma_host == {}
 
 
 def test_a_suspended_cell_decides_nothing_and_says_so() -> None:
@@ -188,8 +221,7 @@ def test_a_suspended_cell_decides_nothing_and_says_so() -> None:
 def test_a_narrower_ledger_narrows_the_interval() -> None:
     story = Story([["a"]])
     story.run()
-    (claim,) = story.rollout.policy.claims
-    policy = replace(story.rollout.policy, claims=(replace(claim, sigma_host={"x86_64/vm": 0.1}),))
+    policy = replace(story.rollout.policy, sigma_host={COST: {"x86_64/vm": 0.1}})
     then = {cell.metric: cell for cell in judged(story)[-1].cells}[COST]
     now = {cell.metric: cell for cell in judge_wave(replace(story.rollout, policy=policy), story.attempts, 0.0).cells}[
         COST
@@ -219,6 +251,12 @@ async def test_an_operator_runs_aa_and_the_next_plan_knows_more() -> None:
     for index in range(3):
         await parts.sessions.reported("a", run(attempt, index))
     await parts.sessions.reported("a", outcome(attempt))
+    await parts.engine.settle()
+    # What the old kernel is comes to light when the new one is staged.
+    assert (await parts.operations.ledger()).cells == ()
+    staging = parts.attempt(uid=uid)
+    staged = DeliveryReported(at=1.0, command_id=staging.command_id, default_kernel=OLD, running_kernel=OLD)
+    await parts.engine.observe(Key(uid, "a"), staged)
     await parts.engine.settle()
     known = await parts.operations.ledger()
     assert [(cell.metric, cell.boots, cell.hosts, cell.unit) for cell in known.cells] == [(COST, 1, 0, "MiB/TiB")]

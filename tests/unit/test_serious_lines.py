@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from engine_parts import UID, Parts, walked
+from engine_parts import STARTED, UID, Parts, planned, walked
 from rollout_story import Story
 
 from controller.domain.attempt import MOST_FINDINGS
-from controller.domain.events import LogFinding, SeriousLogged
+from controller.domain.events import LogFinding
 from controller.domain.evidence import host_evidence
 from controller.domain.journey import Side, Step
 from controller.domain.judgement import judge_wave
@@ -45,6 +45,24 @@ async def test_a_line_is_recorded_once_a_boot_and_belongs_to_its_kernel() -> Non
     assert parts.attempt().step is Step.PROBATION
 
 
+async def test_what_the_old_kernel_wrote_before_the_rollout_is_known() -> None:
+    parts = await Parts().start()
+    stream = await parts.connect()
+    await logged(parts, "early", 1, WARNING)
+    # An agent that comes back says nothing of it again.
+    await parts.sessions.disconnected(stream)
+    await parts.connect()
+    assert list(parts.disk.hosts["a"].serious.values()) == [WARNING]
+    await parts.engine.record(Key(UID), lambda: (planned(), STARTED))
+    await parts.engine.settle()
+    attempt = parts.attempt()
+    assert attempt.step is Step.BASELINE
+    assert [(one.boot_id, one.line) for one in attempt.findings] == [("a-boot-1", WARNING)]
+    # Under another boot it is another kernel's log.
+    await parts.connect(boot="2")
+    assert parts.disk.hosts["a"].serious == {}
+
+
 async def test_a_fatal_line_beside_a_serious_one_is_what_counts() -> None:
     parts = await walked(Step.PROBATION)
     await logged(parts, "k", 2, WARNING, OOPS)
@@ -76,11 +94,16 @@ def test_one_host_holds_a_second_one_reverts() -> None:
     assert wave("a", "b", old=True)[0] == "promote"
 
 
-def test_a_kernel_that_floods_its_log_is_remembered_up_to_a_limit() -> None:
-    story = Story([["a"]])
-    many = tuple(LogFinding(signature=f"w{i}", line="l", boot_id="b") for i in range(MOST_FINDINGS + 5))
-    story.world.apply(Key(UID, "a"), SeriousLogged(at=1.0, report_id="r", findings=many))
-    assert len(story.attempts["a"].findings) == MOST_FINDINGS
+async def test_a_boot_that_floods_its_log_is_remembered_up_to_a_limit_of_its_own() -> None:
+    parts = await walked(Step.PROBATION)
+    many = [f"WARNING: CPU: 0 PID: 7 at fs/file{i}.c:12 f{i}+0x1/0x2" for i in range(MOST_FINDINGS + 5)]
+    await logged(parts, "k1", 1, *many)
+    assert len(parts.attempt().findings) == MOST_FINDINGS
+    await logged(parts, "k2", 2, WARNING)
+    assert len(parts.attempt().findings) == MOST_FINDINGS + 1
+    # What else the old kernel would have written nobody knows: nothing is new then.
+    evidence = host_evidence(parts.engine.world.rollouts[UID], parts.attempt())
+    assert evidence.findings == ()
 
 
 @pytest.mark.parametrize("boots", [(), ("b1",)])

@@ -11,11 +11,12 @@ from simulated_host import NEW_RELEASE, Faults
 
 from agent.adapters.order_messages import order_of
 from agent.domain.orders import KernelBuildOrder, Order, SwapMountOrder, ValkeyGetOrder
+from agent.domain.presets import presets_of
 from controller.adapters.rpc.agent_messages import command_message
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain.effects import RunWorkload
 from controller.domain.errors import InvalidInput
-from controller.domain.events import CommandState, Event, RunReported, WaveJudged
+from controller.domain.events import CommandState, Event, Moved, RunReported, WaveJudged
 from controller.domain.evidence import host_evidence
 from controller.domain.journey import Step, Trigger
 from controller.domain.ledger import learnt
@@ -90,6 +91,16 @@ def test_a_file_says_what_is_ordered() -> None:
         ("    kernel_build: {jobs: 2}\n", "spec.workloads.kernel_build: needs a swap with its kind, or a preset"),
         ("    kernel_build: {preset: large}\n", "spec.workloads.kernel_build.preset: must be"),
         ("    swap_mount: {}\n", "spec.workloads.swap_mount: needs one of device or swap"),
+        ("    swap_mount: {swap: {size: 1TiB}}\n", "switches swap on and off, so its swap needs the kind"),
+        ("    swap_mount: {swap: {kind: existing}}\n", "switches swap on and off, so its swap needs the kind"),
+        ("    anon_sweep: {swap: {kind: brd}}\n", "spec.workloads.anon_sweep.swap: of kind brd needs its size"),
+        ("    anon_sweep: {preset: series-arm64-zram}\n", "anon_sweep.preset: must be small"),
+        ("    kernel_build: {preset: series-x86-zswap}\n", "needs a swap with its kind, or a preset"),
+        ("    kernel_build: {preset: small, objects: []}\n", "kernel_build.objects"),
+        ("    swap_fill: {preset: small, swap: {zswap_compressor: lz4}}\n", "so it needs zswap: true"),
+        ("    stress_ng: {preset: small, duration: 300ms}\n", "stress_ng.duration: must be at least 1"),
+        ("    anon_sweep: {preset: small, memory: 99999999PiB}\n", "anon_sweep.memory: must be at most"),
+        ("    swap_fill: {preset: small, seed: 9007199254740992}\n", "swap_fill.seed: must be at most"),
         ("    swap_fill: {swap: {kind: block_device}}\n", "of kind block_device needs its path"),
         ("    swap_fill: {swap: {kind: zram, path: /dev/x}}\n", "of kind zram has no path"),
         ("    swap_fill: {swap: {kind: block_device, path: x}}\n", "must be an absolute path on the hosts"),
@@ -121,6 +132,17 @@ def test_an_agent_understands_what_a_controller_orders() -> None:
     assert (valkey.bgsave, valkey.keys) == (True, 3_000_000)
     command = command_message(RunWorkload(command_id="c", host="h", task=task, timeout_s=7.0), 3).command
     assert (command.timeout_s, command.run_workload.repetitions, command.run_workload.warmups) == (7.0, 3, 0)
+
+
+def test_a_controller_knows_the_presets_that_agents_have() -> None:
+    for name, field in Workloads.model_fields.items():
+        (model,) = (kind for kind in get_args(field.annotation) if kind is not type(None))
+        allowed = set()
+        if "preset" in model.model_fields:
+            (literal,) = (k for k in get_args(model.model_fields["preset"].annotation) if k is not type(None))
+            allowed = set(get_args(literal))
+        # swap_mount's presets name a device, which a file does itself.
+        assert allowed == (set() if name == "swap_mount" else {str(one) for one in presets_of(name)}), name
 
 
 def test_every_kernel_runs_every_workload_in_turn() -> None:
@@ -156,6 +178,17 @@ def test_a_variant_is_judged_by_the_names_it_is_reported_under() -> None:
     ]
 
 
+def test_all_workloads_of_a_leg_share_its_time() -> None:
+    simulation = Simulation([["a"]], {"a": Faults(unanswered="new")}, spec=TWO)
+    simulation.run()
+    moves = [event for _, event in simulation.log if isinstance(event, Moved)]
+    first, second = (move for move in moves if move.step is Step.BASELINE)
+    assert (second.trigger, second.deadline) == (Trigger.NEXT_TASK, first.deadline)
+    late = next(move for move in moves if move.failure is not None)
+    assert late.failure is not None
+    assert "took longer than 200 s" in late.failure.sentence
+
+
 def test_only_the_workload_that_died_is_repeated() -> None:
     measured = [CommandState.COMPLETED, CommandState.DIED, CommandState.COMPLETED]
     simulation = Simulation([["a"]], {"a": Faults(measurements=measured)}, spec=TWO)
@@ -185,7 +218,7 @@ def test_both_workloads_teach_the_ledger() -> None:
     rows = []
     for key, event in story.log:
         if key.host:
-            rows += learnt(world.attempts[UID]["a"], event)
+            rows += learnt(story.rollout, world.attempts[UID]["a"], event)
         if key.host or type(event).__name__ not in ("RolloutPlanned", "RolloutStarted"):
             world.apply(key, event)
     assert {(row.metric, row.runs) for row in rows if "cost" in row.metric or "system" in row.metric} == {

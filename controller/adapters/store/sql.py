@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, delete, event, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,6 +20,7 @@ from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Permanent, Temporary
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement, Ledger
+from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
 
@@ -136,8 +137,9 @@ class SqlStore:
         judgements: list[Judgement] = []
         async with self._transaction() as connection:
             for stratum in sorted(set(strata)):
-                boots += [Boot(**row) for row in await _newest(connection, tables.ledger_boots, stratum)]
-                judgements += [Judgement(**row) for row in await _newest(connection, tables.ledger_judgements, stratum)]
+                boots += [Boot(**row) for row in await _newest(connection, tables.ledger_boots, _of_hosts(stratum))]
+                own = tables.ledger_judgements.c.stratum == stratum
+                judgements += [Judgement(**row) for row in await _newest(connection, tables.ledger_judgements, own)]
         return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 
     async def save_host(self, host: Host) -> None:
@@ -244,11 +246,26 @@ async def _replace_effects(connection: AsyncConnection, stream: str, effects: tu
         await connection.execute(insert(tables.effects), rows)
 
 
-async def _newest(connection: AsyncConnection, table: Table, stratum: str) -> list[dict[str, Any]]:
-    """Return a stratum's newest rows, oldest first, without their number."""
+def _of_hosts(stratum: str) -> ColumnElement[bool]:
+    """Pick, of the stratum's hosts that were measured last, every metric's newest boots."""
+    table = tables.ledger_boots
+    last = (
+        select(table.c.host)
+        .where(table.c.stratum == stratum)
+        .group_by(table.c.host)
+        .order_by(func.max(table.c.number).desc())
+        .limit(records.MOST_LEDGER_HOSTS)
+    )
+    age = func.row_number().over(partition_by=(table.c.host, table.c.metric), order_by=table.c.number.desc())
+    aged = select(table.c.number, age.label("age")).where(table.c.stratum == stratum, table.c.host.in_(last)).subquery()
+    return table.c.number.in_(select(aged.c.number).where(aged.c.age <= records.MOST_LEDGER_BOOTS))
+
+
+async def _newest(connection: AsyncConnection, table: Table, which: ColumnElement[bool]) -> list[dict[str, Any]]:
+    """Return the newest of these rows, oldest first, without their number."""
     columns = [column for column in table.c if column.name != "number"]
     rows = await connection.execute(
-        select(*columns).where(table.c.stratum == stratum).order_by(table.c.number.desc()).limit(tables.MOST_ROWS)
+        select(*columns).where(which).order_by(table.c.number.desc()).limit(records.MOST_LEDGER_ROWS)
     )
     return [dict(row._mapping) for row in reversed(rows.all())]
 

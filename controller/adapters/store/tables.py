@@ -2,10 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 1
-
-# A stratum's ledger is read up to this many of its newest rows: 10 metrics of 2000 hosts over 5 rollouts.
-MOST_ROWS = 100_000
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -48,7 +45,8 @@ ledger_boots = Table(
     Column("metric", String(255), nullable=False),
     Column("host", String(255), nullable=False),
     Column("rollout", String(64), nullable=False),
-    Column("release", String(255), nullable=False),
+    Column("kernel", String(64), nullable=False),
+    Column("order", String(64), nullable=False),
     Column("boot_id", String(64), nullable=False),
     Column("at", Float, nullable=False),
     Column("value", Float, nullable=False),
