@@ -198,6 +198,22 @@ async def test_a_stressor_that_reads_back_wrong_memory_speaks_against_the_kernel
     assert "detected 17 bit errors" in recorder.runs[0].error
 
 
+async def test_a_stressor_killed_in_its_bookkeeping_does_not_speak_against_the_kernel(tmp_path: Path) -> None:
+    process, _ = prepared(tmp_path)
+    stdout = (
+        "stress-ng: fail:  [15215] swap instance 0 corrupted bogo-ops counter, 94 vs 0\n"
+        "stress-ng: fail:  [15215] metrics-check: stressor metrics corrupted, data is compromised\n"
+    )
+    process.programs["stress-ng"] = FakeProgram(status=2, stdout=stdout, oom_kills=15)
+    outcome, _ = await go(process, "stress_ng")
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert "15 stressors were killed for memory in the middle of their counting" in outcome.detail
+    # The same words without a killed stressor are wrong memory.
+    process.programs["stress-ng"] = FakeProgram(status=2, stdout=stdout)
+    outcome, _ = await go(process, "stress_ng")
+    assert outcome.status is OutcomeStatus.FAILED
+
+
 async def test_a_stressor_that_was_killed_and_replaced_is_counted(tmp_path: Path) -> None:
     process, programs = prepared(tmp_path)
     programs.swapping = replace(programs.swapping, oom_kills=3)
