@@ -63,7 +63,7 @@ PRESETS: Mapping[Preset, Mapping[str, Values]] = {
             "pressure": {"memory_limit_bytes": 32 * MIB},
             "vm_workers": 1,
             "vm_bytes": 48 * MIB,
-            # Switching a swap file off brings back what is on it, at once, which such a limit has no room for.
+            # Under a limit the kernel kills swap stressors while they count, which makes a run invalid.
             "swap_workers": 0,
             "duration_s": 30.0,
         },

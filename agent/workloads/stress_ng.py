@@ -1,8 +1,7 @@
 """A soak under stress-ng: survival first, then bogo operations per second.
 
 The vm stressors write memory that does not fit and check it; the swap stressors switch small swap files of their own on
-and off meanwhile. What they swapped to such a file must come back when it is switched off, and under a limit the kernel
-may then kill a stressor instead: stress-ng starts another, and the run counts it.
+and off meanwhile. Under a memory limit the kernel may kill a stressor: stress-ng starts another, and the run counts it.
 """
 
 from agent.domain.errors import KernelWanting, RigError, WorkloadDied
