@@ -40,6 +40,7 @@ class FleetOptions:
     flavour: str
     # None takes the default.
     memory: int | None
+    with_tools: bool
     # None follows from the kernel.
     channel: Channel | None
     enroll_port: int
@@ -64,7 +65,11 @@ def bring_up(session: Session, fleet_dir: Path, options: FleetOptions) -> None:
         flavour = "" if options.flavour == "generic" else options.flavour
         with shown_progress() as progress:
             prepared = prepare(
-                cache, architectures(plan), lambda _: DebianKernel(version=options.kernel, flavour=flavour), progress
+                cache,
+                architectures(plan),
+                lambda _: DebianKernel(version=options.kernel, flavour=flavour),
+                progress,
+                workloads=options.with_tools,
             )
         port = int(session.address.rpartition(":")[2])
         channel = options.channel or natural_channel(prepared)

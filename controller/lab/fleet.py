@@ -61,17 +61,22 @@ def prepare(
     kernel: Callable[[str], KernelSource],
     progress: Progress,
     more_kernels: tuple[tuple[KernelSource, str], ...] = (),
+    *,
+    workloads: bool = False,
 ) -> Prepared:
     """Fetch and build everything the fleet needs, side by side; instant when the cache has it all.
 
-    `more_kernels` are fetched along with the rest, so that a rollout finds them ready. Raises the first error.
+    `more_kernels` are fetched along with the rest, so that a rollout finds them ready. With `workloads` the guests have
+    the programs that workloads run. Raises the first error.
     """
     store = KernelStore(cache)
     with ThreadPoolExecutor(max_workers=6, thread_name_prefix="prepare") as pool:
         tools = pool.submit(prepare_toolset, cache, progress)
         kernels = {name: pool.submit(store.resolve, kernel(name), name, progress) for name in architectures}
         others = [pool.submit(store.resolve, source, name, progress) for source, name in more_kernels]
-        images = {name: pool.submit(prepare_guest, cache, name, progress) for name in architectures}
+        images = {
+            name: pool.submit(prepare_guest, cache, name, progress, workloads=workloads) for name in architectures
+        }
         _raise_first([tools, *kernels.values(), *others, *images.values()])
     toolset = tools.result()
     found = {name: future.result() for name, future in kernels.items()}
