@@ -62,7 +62,8 @@ def host_details(host: HostView, now: float) -> Table:
         "Memory": bytes_text(facts.memory_bytes),
         "Page size": bytes_text(facts.page_size_bytes),
         "Swap": "; ".join(swap) or "none",
-        "Labels": ", ".join(f"{key}={value}" for key, value in facts.labels.items()) or "none",
+        "Labels": ", ".join(f"{key}={value}" for key, value in host.labels.items()) or "none",
+        "Quarantine": host.quarantine or "none",
         "Agent": facts.agent_version,
     }
     for title, value in rows.items():

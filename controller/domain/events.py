@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.domain.delivery import BootEnd
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
@@ -378,4 +379,4 @@ AttemptEvent = (
     | FatalLogged
     | SeriousLogged
 )
-Event = RolloutEvent | AttemptEvent
+Event = RolloutEvent | AttemptEvent | FleetEvent

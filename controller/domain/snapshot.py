@@ -1,11 +1,12 @@
 """What a decision may look at, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.domain.attempt import Attempt
 from controller.domain.effects import Effect
 from controller.domain.events import Event
+from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
 from controller.domain.rollout import Rollout, Tally
 
@@ -27,6 +28,8 @@ class RolloutSnapshot:
     rollout: Rollout
     tally: Tally
     attempts: Mapping[str, Attempt]
+    # What operators have decided about hosts and kernels; frozen, no rollout admits hosts.
+    fleet: Fleet = field(default_factory=Fleet)
 
 
 Snapshot = AttemptSnapshot | RolloutSnapshot

@@ -11,6 +11,7 @@ from controller.domain.events import AbortStarted, Event, RevertStarted, Rollout
 from controller.domain.journey import Step
 from controller.domain.policy import policy_of
 from controller.domain.rollout import FOLLOWING, Rollout, State
+from controller.services.fleet_operations import FleetOperations
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -41,11 +42,12 @@ class Operations:
         self._sessions = sessions
         self._kernels = kernels
         self._clock = clock
+        self.fleet = FleetOperations(engine, clock)
 
     def hosts(self, selector: str) -> tuple[HostView, ...]:
         """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
         world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name)) for name in sorted(world.hosts)]
+        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
         return select_hosts(views, selector)
 
     def host(self, name: str) -> HostView:
@@ -53,7 +55,7 @@ class Operations:
         world = self._engine.world
         if name not in world.hosts:
             raise NotFound(f"no host {name} has enrolled; `kernroll hosts list` shows those that have")
-        return host_view(world.hosts[name], world.active_attempt(name))
+        return host_view(world.hosts[name], world.active_attempt(name), world.fleet)
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""

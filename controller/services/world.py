@@ -14,29 +14,38 @@ from controller.domain.events import (
     RevertStarted,
     RolloutPlanned,
 )
+from controller.domain.fleet import Fleet, evolve_fleet
+from controller.domain.fleet_events import FleetEvent, FleetFrozen
 from controller.domain.hosts import Host
 from controller.domain.policy import Policy, policy_of
 from controller.domain.rollout import Rollout, Tally, evolve_rollout, planned_rollout, tally_moved
 from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.spec import parse_spec
-from controller.services.records import attempt_stream, rollout_stream
+from controller.services.records import FLEET_STREAM, attempt_stream, rollout_stream
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Names one aggregate: a rollout (host empty) or one host's attempt in it."""
+    """Names one aggregate: a rollout (host empty), one host's attempt in it, or the fleet (both empty)."""
 
-    uid: str
+    uid: str = ""
     host: str = ""
 
     @property
     def stream(self) -> str:
         """The aggregate's stream in the event log."""
+        if not self.uid:
+            return FLEET_STREAM
         return attempt_stream(self.uid, self.host) if self.host else rollout_stream(self.uid)
+
+
+FLEET = Key()
 
 
 def key_of_stream(stream: str) -> Key:
     """Return the aggregate a stream belongs to."""
+    if stream == FLEET_STREAM:
+        return FLEET
     kind, _, rest = stream.partition("/")
     uid, _, host = rest.partition("/")
     assert kind in ("rollout", "attempt"), stream
@@ -54,6 +63,7 @@ class World:
     attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
     # Host -> the rollout that holds it.
     active: dict[str, str] = field(default_factory=dict)
     # Grows whenever `active` changes, so that nobody has to compare a fleet to notice.
@@ -65,6 +75,11 @@ class World:
 
     def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
         """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+        if key == FLEET:
+            fleet = self.fleet
+            for event in events:
+                fleet = evolve_fleet(fleet, event)  # type: ignore[arg-type]  # streams keep the kinds apart
+            return
         if key.host:
             attempt = self.attempts[key.uid][key.host]
             for event in events:
@@ -80,7 +95,9 @@ class World:
 
     def apply(self, key: Key, event: Event) -> None:
         """Fold one event and mark what it makes worth looking at."""
-        if key.host:
+        if key == FLEET:
+            self._apply_fleet(event)  # type: ignore[arg-type]  # streams keep the kinds of event apart
+        elif key.host:
             self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
@@ -102,6 +119,22 @@ class World:
         self.attempts[event.uid] = attempts
         self.tallies[event.uid] = tally
         self.mark(Key(event.uid))
+        self._await_thaw(Key(event.uid))
+
+    def _apply_fleet(self, event: FleetEvent) -> None:
+        """Fold what operators decided; every rollout looks again at what it may do."""
+        self.fleet = evolve_fleet(self.fleet, event)
+        for uid, rollout in self.rollouts.items():
+            if not rollout.ended:
+                self.mark(Key(uid))
+                if isinstance(event, FleetFrozen):
+                    self._await_thaw(Key(uid))
+
+    def _await_thaw(self, key: Key) -> None:
+        """Look at the rollout again when the freeze ends by itself."""
+        if self.fleet.freeze is not None and self.fleet.freeze.until is not None:
+            self._pushed += 1
+            heapq.heappush(self.deadlines, (self.fleet.freeze.until, self._pushed, key))
 
     def _apply_rollout(self, key: Key, event: Event) -> None:
         before = self.rollouts[key.uid]
@@ -173,10 +206,14 @@ class World:
             return AttemptSnapshot(
                 attempt=self.attempts[key.uid][key.host], rollout=rollout, host=self.hosts.get(key.host)
             )
-        return RolloutSnapshot(rollout=rollout, tally=self.tallies[key.uid], attempts=self.attempts[key.uid])
+        return RolloutSnapshot(
+            rollout=rollout, tally=self.tallies[key.uid], attempts=self.attempts[key.uid], fleet=self.fleet
+        )
 
     def revision(self, key: Key) -> int:
         """Return how many events the aggregate's stream has; 0 for one that does not exist."""
+        if key == FLEET:
+            return self.fleet.revision
         if key.host:
             return self.attempts[key.uid][key.host].revision
         rollout = self.rollouts.get(key.uid)

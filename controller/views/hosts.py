@@ -4,12 +4,16 @@ from collections.abc import Iterable
 
 from controller.domain.attempt import Attempt
 from controller.domain.errors import InvalidInput
+from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
 from controller.views.models import Epoch, HostFactsView, HostView, SwapDeviceView
 
+_NO_DECISIONS = Fleet()
 
-def host_view(host: Host, attempt: Attempt | None = None) -> HostView:
+
+def host_view(host: Host, attempt: Attempt | None = None, fleet: Fleet = _NO_DECISIONS) -> HostView:
     """Return one host; `attempt` is its part in an active rollout, None when it is free."""
+    quarantine = fleet.quarantined.get(host.name)
     return HostView(
         name=host.name,
         stratum=host.stratum,
@@ -35,6 +39,8 @@ def host_view(host: Host, attempt: Attempt | None = None) -> HostView:
         ),
         rollout="" if attempt is None else attempt.rollout,
         step="" if attempt is None else attempt.step.value,
+        labels=dict(sorted(fleet.labels_of(host).items())),
+        quarantine="" if quarantine is None else f"by {quarantine.by}: {quarantine.remark}",
     )
 
 
@@ -69,4 +75,4 @@ def _value(view: HostView, key: str) -> str | None:
         "rollout": view.rollout,
         "step": view.step,
     }
-    return facts.get(key, view.facts.labels.get(key))
+    return facts.get(key, view.labels.get(key))

@@ -167,6 +167,10 @@ class HostView:
     # The active rollout that holds this host, and the host's step in it; empty when none does.
     rollout: str
     step: str
+    # As they hold: the agent's, under what inventories say, under what operators set by hand.
+    labels: Mapping[str, str]
+    # Why no rollout takes the host, for example "by olga: memory errors"; empty when one may.
+    quarantine: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
