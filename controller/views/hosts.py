@@ -29,13 +29,21 @@ def host_view(host: Host, attempt: Attempt | None = None, fleet: Fleet = _NO_DEC
             boot_id=host.boot_id,
             platform=host.platform,
             swap_devices=tuple(
-                SwapDeviceView(path=device.path, size_bytes=device.size_bytes, used_bytes=device.used_bytes)
+                SwapDeviceView(
+                    path=device.path,
+                    size_bytes=device.size_bytes,
+                    used_bytes=device.used_bytes,
+                    backend=device.backend,
+                )
                 for device in host.swap_devices
             ),
             labels=dict(sorted(host.labels.items())),
             agent_version=host.agent_version,
             kernel_command_line=host.kernel_command_line,
             cpu_count=host.cpu_count,
+            firmware=host.firmware,
+            boot_loader=host.boot_loader,
+            virtualization=host.virtualization,
         ),
         rollout="" if attempt is None else attempt.rollout,
         step="" if attempt is None else attempt.step.value,

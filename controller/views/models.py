@@ -131,6 +131,8 @@ class SwapDeviceView:
     path: str
     size_bytes: int
     used_bytes: int
+    # "zram", "nvme", "disk", "file", …; empty when the agent did not say.
+    backend: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,10 @@ class HostFactsView:
     agent_version: str
     kernel_command_line: str
     cpu_count: int
+    # Empty when the agent did not say.
+    firmware: str
+    boot_loader: str
+    virtualization: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
