@@ -17,7 +17,7 @@ from controller.domain.effects import (
 from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
 from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
 from controller.domain.policy import Policy
-from controller.domain.rules import Fired, fired_trigger
+from controller.domain.rules import Fired, boot_closed, fired_trigger
 from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 
 # How much longer the controller waits than the host's own boot deadline, so that the host's own account comes first.
@@ -33,8 +33,10 @@ def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
     fired = fired_trigger(snapshot, now)
     if fired is not None:
         return _move(snapshot, fired, now)
-    waits = snapshot.attempt.step is Step.DRAIN and snapshot.closed is not None
-    return Decision(wake_at=snapshot.closed.until) if waits and snapshot.closed else NOTHING
+    if snapshot.attempt.step is not Step.DRAIN:
+        return NOTHING
+    waits = boot_closed(snapshot, now)
+    return NOTHING if waits is None else Decision(wake_at=waits.until)
 
 
 def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:

@@ -2,6 +2,8 @@
 
 import math
 
+from controller.domain.boot_times import BootTimes
+from controller.domain.closures import Closed, closed
 from controller.domain.control_events import ApprovalAwaited, HostsRecalled, StratumHeld
 from controller.domain.events import (
     Event,
@@ -89,8 +91,7 @@ def _condemned(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
 
 def _others_left(rollout: Rollout, failed: set[str]) -> bool:
     """Whether some stratum can go on without those that failed and those that are held."""
-    strata = {planned.stratum for wave in rollout.waves for planned in wave}
-    return bool(strata - failed - set(rollout.held))
+    return bool(rollout.strata - failed - set(rollout.held))
 
 
 def _blame(failed: FailedHost) -> str:
@@ -185,8 +186,9 @@ def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
     """Let further hosts of the open waves start, as many as the disruption budget allows."""
     rollout = snapshot.rollout
     deadline = wave_deadline(rollout)
-    if snapshot.closed is not None:
-        times = [time for time in (snapshot.closed.until, deadline) if time is not None]
+    waits = _closed(snapshot, now)
+    if waits is not None:
+        times = [time for time in (waits.until, deadline) if time is not None]
         return Decision(wake_at=min(times, default=None))
     found = starts(snapshot)
     if not found.hosts:
@@ -194,11 +196,24 @@ def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
     return Decision(events=(HostsAdmitted(at=now, wave=rollout.wave, hosts=found.hosts),), wake_at=deadline)
 
 
-def why_waiting(snapshot: RolloutSnapshot) -> str:
+def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
+    """Return why no host may start now; the slowest stratum decides what must fit into a window."""
+    rollout = snapshot.rollout
+    if not snapshot.starts.waiting:
+        return None
+    needed_s = 0.0
+    if rollout.policy.windows:
+        known = ((snapshot.boots.get(stratum, BootTimes()), stratum) for stratum in rollout.strata)
+        needed_s = max(boots.expected_s(rollout.policy.boot_timeout_s, stratum) for boots, stratum in known)
+    return closed(snapshot.fleet, rollout.policy.windows, needed_s, now)
+
+
+def why_waiting(snapshot: RolloutSnapshot, now: float) -> str:
     """Return why the next host of a running rollout may not start now; empty when only a free slot is missing."""
     if snapshot.rollout.state is not State.RUNNING or not snapshot.starts.waiting:
         return ""
-    return snapshot.closed.why if snapshot.closed is not None else starts(snapshot).waits
+    waits = _closed(snapshot, now)
+    return starts(snapshot).waits if waits is None else waits.why
 
 
 def starts(snapshot: RolloutSnapshot) -> Next:

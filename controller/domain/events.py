@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from controller.domain.control_events import ControlEvent
 from controller.domain.delivery import BootEnd
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
@@ -386,4 +387,4 @@ AttemptEvent = (
     | FatalLogged
     | SeriousLogged
 )
-Event = RolloutEvent | AttemptEvent
+Event = RolloutEvent | AttemptEvent | FleetEvent

@@ -7,6 +7,7 @@ from typing import Any
 
 from controller.domain.performance import margins_of
 from controller.domain.spec import Limits, RolloutSpec
+from controller.domain.windows import Window
 from controller.gate.fleet_power import cell_boots
 from controller.gate.ledger import Ledger, differences, learn, old_against_old, suspensions
 from controller.gate.metrics import METRICS
@@ -124,6 +125,8 @@ class Policy:
     error_budget_hosts: int = 0
     error_budget_share: float = 0.0
     approval_timeout_s: float = 7 * 86_400.0
+    # When hosts may be taken down; empty: always.
+    windows: tuple[Window, ...] = ()
     # One entry per wave.
     waves: tuple[WavePolicy, ...] = ()
 
@@ -149,6 +152,7 @@ def policy_of(
         error_budget_hosts=limits.error_budget.hosts,
         error_budget_share=limits.error_budget.share,
         approval_timeout_s=limits.approval_timeout_s,
+        windows=spec.windows,
         waves=tuple(WavePolicy(max_duration_s=LONGEST_WAVE_S) for _ in bake_s) if waves is None else waves,
         stage_timeout_s=limits.stage_timeout_s,
         boot_timeout_s=limits.boot_timeout_s,

@@ -91,6 +91,8 @@ class Rollout:
     policy: Policy
     kernels: Mapping[str, Kernel]
     waves: tuple[tuple[PlannedHost, ...], ...]
+    # Of all hosts in the waves.
+    strata: frozenset[str]
     state: State = State.PLANNED
     # The open wave, since when, and how many hosts were admitted to it.
     wave: int = 0
@@ -164,6 +166,7 @@ def planned_rollout(event: RolloutPlanned, policy: Policy) -> Rollout:
         policy=policy,
         kernels=event.kernels,
         waves=event.waves,
+        strata=frozenset(planned.stratum for wave in event.waves for planned in wave),
         planned_at=event.at,
         revision=1,
     )

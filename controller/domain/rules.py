@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from controller.domain.attempt import RETRY_PAUSE_S, Attempt, died_runs, on_running_kernel, trial_failure
+from controller.domain.closures import Closed, closed
 from controller.domain.events import CommandState, Failure, FailureKind, RunState
 from controller.domain.journey import MUST_BE_HEARD, SERVING, Side, Step, Trigger
 from controller.domain.rollout import State
@@ -34,7 +35,8 @@ def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
     attempt, rollout = snapshot.attempt, snapshot.rollout
     held, back = attempt.stratum in rollout.held, _goes_back(snapshot)
     if attempt.step is Step.PENDING:
-        return Fired(Trigger.SKIP) if back or attempt.host in rollout.left_out else None
+        out = attempt.host in rollout.left_out or attempt.host in snapshot.fleet.quarantined
+        return Fired(Trigger.SKIP) if back or out else None
     if attempt.step in (Step.REVERTED, Step.SKIPPED):
         again = rollout.retries.get(attempt.host, 0) > attempt.round and not back and not rollout.ended
         return Fired(Trigger.AGAIN) if again else None
@@ -71,9 +73,16 @@ def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     return _measured(snapshot, now) or _deadline(attempt, now, "the baseline measurement")
 
 
-def _drain(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
+def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     # Measuring disturbs little; what follows takes the host down, so it waits for the next window.
-    return None if snapshot.closed is not None else Fired(Trigger.DRAINED)
+    return None if boot_closed(snapshot, now) is not None else Fired(Trigger.DRAINED)
+
+
+def boot_closed(snapshot: AttemptSnapshot, now: float) -> Closed | None:
+    """Return why the host may not be taken down now; None when it may."""
+    policy = snapshot.rollout.policy
+    needed_s = snapshot.boots.expected_s(policy.boot_timeout_s, snapshot.attempt.stratum)
+    return closed(snapshot.fleet, policy.windows, needed_s, now)
 
 
 def _stage(snapshot: AttemptSnapshot, now: float) -> Fired | None:

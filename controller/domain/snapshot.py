@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from controller.domain.attempt import Attempt
 from controller.domain.boot_times import BootTimes
-from controller.domain.closures import Closed
 from controller.domain.effects import Effect
 from controller.domain.events import Event
+from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
 from controller.domain.occupancy import Occupancy
 from controller.domain.rollout import Rollout
@@ -26,8 +26,8 @@ class AttemptSnapshot:
     # Whether its turn to start, or to be returned, has come.
     admitted: bool = False
     recalled: bool = False
-    # Why no host may begin to reboot now, and until when; None when they may.
-    closed: Closed | None = None
+    # What operators have decided about hosts and kernels.
+    fleet: Fleet = field(default_factory=Fleet)
     # How long boots of the stratum take.
     boots: BootTimes = field(default_factory=BootTimes)
 
@@ -45,8 +45,10 @@ class RolloutSnapshot:
     occupancy: Occupancy = field(default_factory=Occupancy)
     # Hosts that are to begin again and have not yet.
     retrying: int = 0
-    # As for a host; beside it the boot that must fit into what is left of a window.
-    closed: Closed | None = None
+    # Stratum -> how long its boots take.
+    boots: Mapping[str, BootTimes] = field(default_factory=dict)
+    # What operators have decided about hosts and kernels.
+    fleet: Fleet = field(default_factory=Fleet)
 
 
 Snapshot = AttemptSnapshot | RolloutSnapshot

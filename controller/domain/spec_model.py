@@ -25,6 +25,7 @@ from controller.domain.spec_units import (
     PositiveDuration,
     percent_share_or_zero,
 )
+from controller.domain.spec_windows import MaintenanceWindow
 from controller.domain.spec_workloads import Workloads
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS, Role
@@ -214,6 +215,8 @@ class Body(Model):
     controls: Controls = Controls()
     design: Design = "before_after"
     limits: Limits = Limits()
+    # When hosts may be taken down to change kernel. Empty: at any time.
+    windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
     on_stratum_failure: Literal["revert", "hold"] = "revert"
     # Decides which hosts go first. None: made when the rollout is planned, and printed.

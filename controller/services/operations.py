@@ -14,6 +14,7 @@ from controller.domain.policy import policy_of
 from controller.domain.rollout import Rollout
 from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.verbs import Request, Verb, decide_verb
+from controller.services.fleet_operations import FleetOperations
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -44,11 +45,12 @@ class Operations:
         self._sessions = sessions
         self._kernels = kernels
         self._clock = clock
+        self.fleet = FleetOperations(engine, clock)
 
     def hosts(self, selector: str) -> tuple[HostView, ...]:
         """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
         world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name)) for name in sorted(world.hosts)]
+        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
         return select_hosts(views, selector)
 
     def host(self, name: str) -> HostView:
@@ -56,7 +58,7 @@ class Operations:
         world = self._engine.world
         if name not in world.hosts:
             raise NotFound(f"no host {name} has enrolled; `kernroll hosts list` shows those that have")
-        return host_view(world.hosts[name], world.active_attempt(name))
+        return host_view(world.hosts[name], world.active_attempt(name), world.fleet)
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
@@ -139,7 +141,7 @@ class Operations:
     def explain(self, name: str) -> ExplanationView:
         """Say in one sentence why the rollout stands where it stands."""
         rollout = self._find(name)
-        return explain(rollout, self._attempts(rollout), name, why_waiting(self._snapshot(rollout)))
+        return explain(rollout, self._attempts(rollout), name, why_waiting(self._snapshot(rollout), self._clock.now()))
 
     async def report(self, name: str) -> ReportView:
         """Rebuild the before/after report from the event log."""
@@ -206,7 +208,8 @@ class Operations:
         return snapshot
 
     def _view(self, rollout: Rollout) -> RolloutView:
-        live, now, waits = self._sessions.live, self._clock.now(), why_waiting(self._snapshot(rollout))
+        live, now = self._sessions.live, self._clock.now()
+        waits = why_waiting(self._snapshot(rollout), now)
         view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits)
         return replace(view, revision=self._engine.changes)
 

@@ -23,6 +23,8 @@ from controller.domain.events import (
     RevertStarted,
     RolloutPlanned,
 )
+from controller.domain.fleet import Fleet, evolve_fleet
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.domain.occupancy import Occupancy
@@ -32,26 +34,35 @@ from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapsho
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
 from controller.domain.turns import Turns
-from controller.services.records import attempt_stream, rollout_stream
+from controller.services.records import FLEET_STREAM, attempt_stream, rollout_stream
 
 _MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
+# Steps that a freeze, a quarantine or a closed window can stop.
+_MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.DRAIN})
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Names one aggregate: a rollout (host empty) or one host's attempt in it."""
+    """Names one aggregate: a rollout (host empty), one host's attempt in it, or the fleet (both empty)."""
 
-    uid: str
+    uid: str = ""
     host: str = ""
 
     @property
     def stream(self) -> str:
         """The aggregate's stream in the event log."""
+        if not self.uid:
+            return FLEET_STREAM
         return attempt_stream(self.uid, self.host) if self.host else rollout_stream(self.uid)
+
+
+FLEET = Key()
 
 
 def key_of_stream(stream: str) -> Key:
     """Return the aggregate a stream belongs to."""
+    if stream == FLEET_STREAM:
+        return FLEET
     kind, _, rest = stream.partition("/")
     uid, _, host = rest.partition("/")
     assert kind in ("rollout", "attempt"), stream
@@ -69,6 +80,7 @@ class World:
     attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
     # Host -> the rollout that holds it.
     active: dict[str, str] = field(default_factory=dict)
     # Grows whenever `active` changes, so that nobody has to compare a fleet to notice.
@@ -105,10 +117,17 @@ class World:
             return False
         lost = attempt is not None and attempt.step is Step.LOST
         moving = attempt is not None and attempt.holds_slot and not lost
-        return self.occupancy.set(name, host.labels, moving=moving, away=lost or not host.connected)
+        # A host in quarantine is out of service already: nobody waits for it.
+        away = lost or (not host.connected and name not in self.fleet.quarantined)
+        return self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
 
     def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
         """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+        if key == FLEET:
+            fleet = self.fleet
+            for event in events:
+                fleet = evolve_fleet(fleet, event)  # type: ignore[arg-type]  # streams keep the kinds apart
+            return
         if key.host:
             attempt = self.attempts[key.uid][key.host]
             for event in events:
@@ -124,7 +143,9 @@ class World:
 
     def apply(self, key: Key, event: Event) -> None:
         """Fold one event and mark what it makes worth looking at."""
-        if key.host:
+        if key == FLEET:
+            self._apply_fleet(event)  # type: ignore[arg-type]  # streams keep the kinds of event apart
+        elif key.host:
             self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
@@ -150,6 +171,18 @@ class World:
         self.attempts[event.uid] = attempts
         self.tallies[event.uid] = tally
         self.mark(Key(event.uid))
+
+    def _apply_fleet(self, event: FleetEvent) -> None:
+        """Fold what operators decided; rollouts look again at what they may do. Walks the hosts they hold."""
+        self.fleet = evolve_fleet(self.fleet, event)
+        for host in self.hosts:
+            self._occupy(host)
+        for uid, rollout in self.rollouts.items():
+            if not rollout.ended:
+                self.mark(Key(uid))
+        for host, uid in self.active.items():
+            if self.attempts[uid][host].step in _MAY_BE_HELD_UP:
+                self.mark(Key(uid, host))
 
     def _apply_rollout(self, key: Key, event: Event) -> None:
         before = self.rollouts[key.uid]
@@ -214,7 +247,7 @@ class World:
     def _bounded(self, rollout: Rollout, name: str) -> tuple[str, ...]:
         """Return the host's values of the labels that the rollout's budget counts by."""
         host = self.hosts.get(name)
-        labels = {} if host is None else host.labels
+        labels = {} if host is None else self.fleet.labels_of(host)
         return tuple(labels.get(bound.key, "") for bound in rollout.policy.max_unavailable)
 
     def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
@@ -296,6 +329,7 @@ class World:
                 admitted=key.host in self.starts[key.uid].called,
                 recalled=key.host in self.returns[key.uid].called,
                 boots=self.boots.get(attempt.stratum, BootTimes()),
+                fleet=self.fleet,
             )
         return RolloutSnapshot(
             rollout=rollout,
@@ -305,10 +339,14 @@ class World:
             returns=self.returns[key.uid],
             occupancy=self.occupancy,
             retrying=len(self.retrying[key.uid]),
+            boots=self.boots,
+            fleet=self.fleet,
         )
 
     def revision(self, key: Key) -> int:
         """Return how many events the aggregate's stream has; 0 for one that does not exist."""
+        if key == FLEET:
+            return self.fleet.revision
         if key.host:
             return self.attempts[key.uid][key.host].revision
         rollout = self.rollouts.get(key.uid)

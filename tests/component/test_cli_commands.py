@@ -72,7 +72,9 @@ def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:
     for arguments in (["--output", "json", "hosts", "list"], ["hosts", "list", "--output", "json"]):
         assert run(arguments) == 0
         found = json.loads(capsys.readouterr().out)["hosts"]
-        assert set(found[0]) == {"name", "stratum", "connected", "last_seen", "facts", "rollout", "step"}
+        assert set(found[0]) == {
+            "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "quarantine"
+        }  # fmt: skip
         assert found[0]["facts"]["memory_bytes"] == 2**31
 
 

@@ -5,14 +5,19 @@ from dataclasses import replace
 import pytest
 from simulated_fleet import SPEC, UID, Faults, Simulation
 
+from controller.domain.advance_rollout import why_waiting
 from controller.domain.boot_times import FEWEST_BOOTS, BootTimes
 from controller.domain.events import CommandState, HostsAdmitted
+from controller.domain.fleet_events import FleetFrozen, HostQuarantined
 from controller.domain.journey import Step
-from controller.domain.occupancy import FLEET, HYPERVISOR, Occupancy
+from controller.domain.occupancy import FLEET as WHOLE_FLEET
+from controller.domain.occupancy import HYPERVISOR, Occupancy
 from controller.domain.policy import PlaceBound, WavePolicy
 from controller.domain.rollout import State
+from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.turns import Turns, next_turns
 from controller.domain.verbs import Verb
+from controller.services.world import FLEET, Key
 
 ZONES = SPEC.replace("  limits:\n", "  limits:\n    max_unavailable: {zone: 1, fleet: 3}\n").replace("IN_FLIGHT", "10")
 BROKEN_RIG = [CommandState.INFRASTRUCTURE] * 2
@@ -65,7 +70,7 @@ def test_a_way_back_does_not_wait_for_hosts_that_are_away() -> None:
 
 @pytest.mark.parametrize(("known", "allowed"), [(1, 1), (49, 1), (50, 1), (100, 2), (149, 2), (150, 3)])
 def test_a_share_is_rounded_down_and_is_at_least_one(known: int, allowed: int) -> None:
-    assert PlaceBound(key=FLEET, share=0.02).allowed(known) == allowed
+    assert PlaceBound(key=WHOLE_FLEET, share=0.02).allowed(known) == allowed
 
 
 def test_a_hypervisor_never_moves_with_a_guest_of_its_own() -> None:
@@ -179,3 +184,45 @@ def test_boots_of_a_rollout_are_learned() -> None:
     assert attempts["h0"].boot_timeout_s == 900.0
     assert attempts[names[-1]].boot_timeout_s == 60.0
     assert len(simulation.world.boots["x86_64/vm"].seconds) == len(names)
+
+
+NIGHTS = SPEC.replace("  claim:", '  windows: [{days: [thu], from: "01:00", to: "01:10", zone: UTC}]\n  claim:')
+
+
+def test_hosts_start_only_while_a_window_is_open_and_long_enough() -> None:
+    """The clock starts on Thursday, 1 January 1970, at 00:16:40."""
+    simulation = Simulation([["a"], ["b"]], spec=NIGHTS)
+    simulation.run(until=lambda: simulation.step("a") is Step.BASELINE)
+    assert simulation.now == 3600.0
+    simulation.run(until=lambda: simulation.step("b") is Step.BASELINE, horizon_s=8 * 86_400.0)
+    assert simulation.now < 3600.0 + 600.0, "the second wave begins within the same window"
+    simulation.run(horizon_s=8 * 86_400.0)
+    assert simulation.rollout.state is State.PROMOTED
+
+
+def test_a_host_that_is_measured_too_late_waits_for_the_next_window_before_it_is_touched() -> None:
+    late = NIGHTS.replace('to: "01:10"', 'to: "01:02"').replace("boot_timeout: 60s", "boot_timeout: 110s")
+    simulation = Simulation([["a"]], spec=late)
+    simulation.run(until=lambda: simulation.step("a") is Step.STAGE, horizon_s=8 * 86_400.0)
+    assert simulation.now == 3600.0 + 7 * 86_400.0
+    assert simulation.hosts["a"].boots == 1
+
+
+def test_a_frozen_fleet_starts_nothing_and_says_who_froze_it() -> None:
+    simulation = Simulation([["a"]])
+    simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada", remark="release week", until=5000.0))
+    simulation.settle()
+    snapshot = simulation.world.snapshot(Key(UID))
+    assert isinstance(snapshot, RolloutSnapshot)
+    assert why_waiting(snapshot, simulation.now) == "the fleet is frozen by ada: release week"
+    simulation.run(until=lambda: simulation.step("a") is Step.BASELINE)
+    assert simulation.now == 5000.0
+
+
+def test_a_host_that_is_quarantined_before_its_turn_is_left_out() -> None:
+    simulation = Simulation([["a"], ["b", "c"]])
+    simulation.record(FLEET, HostQuarantined(at=simulation.now, by="ada", host="b", remark="bad memory"))
+    simulation.run()
+    assert simulation.rollout.state is State.PROMOTED
+    assert (simulation.step("b"), simulation.step("c")) == (Step.SKIPPED, Step.DONE)
+    assert simulation.hosts["b"].boots == 1

@@ -121,6 +121,26 @@ Global___GetHostRequest: _TypeAlias = GetHostRequest  # noqa: Y015
 class Host(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     STRATUM_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
@@ -128,16 +148,24 @@ class Host(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     stratum: _builtins.str
     connected: _builtins.bool
     rollout: _builtins.str
     """The active rollout that holds this host; empty when none."""
     step: _builtins.str
+    quarantine: _builtins.str
+    """Why no rollout takes the host, for example "by olga: memory errors"; empty when one may."""
     @_builtins.property
     def last_seen(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def facts(self) -> _common_pb2.HostFacts: ...
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As they hold: the agent's, under what inventories say, under what operators set by hand."""
+
     def __init__(
         self,
         *,
@@ -148,10 +176,12 @@ class Host(_message.Message):
         facts: _common_pb2.HostFacts | None = ...,
         rollout: _builtins.str = ...,
         step: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        quarantine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "facts", b"facts", "last_seen", b"last_seen", "name", b"name", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
