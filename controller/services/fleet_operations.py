@@ -15,6 +15,7 @@ from controller.domain.fleet_events import (
     KernelCleared,
     KernelDenied,
 )
+from controller.services.host_search import condition
 from controller.services.loop import Engine
 from controller.services.ports import Clock
 from controller.services.world import FLEET
@@ -80,6 +81,8 @@ class FleetOperations:
         """Keep a kernel from hosts; raises InvalidInput."""
         _check_remark(reason, needed=True)
         _check_kernel(kernel)
+        if where:
+            condition(where, "where")
         return await self._recorded(
             lambda: KernelDenied(at=self._clock.now(), by=by, kernel=kernel, where=where, reason=reason)
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
-from controller.views.models import Epoch
+from controller.views.models import Epoch, HostView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,15 @@ class FleetView:
     missing: tuple[ExpectedHostView, ...]
     enrolled: int
     connected: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostsView:
+    """Hosts that an operator asked for."""
+
+    hosts: tuple[HostView, ...]
+    # Sentences about hosts that the expression cannot decide on.
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

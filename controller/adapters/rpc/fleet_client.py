@@ -5,8 +5,10 @@ from pathlib import Path
 
 from controller.adapters.rpc.messages import from_message, timestamp
 from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
-from controller.views.fleet import FleetView, HostLabelsView
+from controller.views.fleet import FleetView, HostLabelsView, HostsView
+from controller.views.models import HostView
 from protos.kernroll.v1 import fleet_pb2 as pb
+from protos.kernroll.v1 import operator_pb2
 from protos.kernroll.v1.fleet_pb2_grpc import FleetServiceStub
 
 
@@ -17,6 +19,11 @@ class FleetClient(OperatorClient):
         """See OperatorClient."""
         super().__init__(address, client_dir=client_dir, timeout_s=timeout_s)
         self._fleet_stub = FleetServiceStub(self._channel)
+
+    def find_hosts(self, selector: str, where: str) -> HostsView:
+        """Return the hosts that both select, and notes about others; raises InvalidInput for a bad expression."""
+        answer = self._call(self._stub.ListHosts, operator_pb2.ListHostsRequest(selector=selector, where=where))
+        return HostsView(tuple(from_message(host, HostView) for host in answer.hosts), tuple(answer.notes))
 
     def label_host(self, host: str, labels: Mapping[str, str], removed: Sequence[str]) -> HostLabelsView:
         """Set and take back labels; raises NotFound for a host or label that is not there."""
