@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controller.domain.control_events import ControlEvent
 from controller.domain.delivery import BootEnd
 from controller.domain.fleet_events import FleetEvent
 from controller.domain.journey import Role, Step, Trigger
@@ -125,11 +126,11 @@ class RolloutStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostsAdmitted:
-    """The first `count` hosts of the wave (in planned order) may start."""
+    """The turn of these hosts has come: they may start."""
 
     at: float
     wave: int
-    count: int
+    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +175,8 @@ class WaveOpened:
 class RolloutPaused:
     at: float
     reason: str
+    # The operator who asked; empty when the engine did.
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +212,8 @@ class RevertStarted:
     # The host and line that caused it; empty for an operator's request.
     host: str = ""
     line: str = ""
+    # Whether all hosts return at once, without regard to the disruption budget.
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +249,8 @@ class Moved:
     boot_id: str = ""
     release: str = ""
     page_size_bytes: int = 0
+    # On the way into ARM: what the host is told to allow a boot.
+    boot_timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,6 +373,7 @@ RolloutEvent = (
     | AbortStarted
     | RevertStarted
     | RolloutEnded
+    | ControlEvent
 )
 AttemptEvent = (
     Moved

@@ -198,10 +198,11 @@ async def test_what_contradicts_the_present_state_is_refused_and_not_recorded() 
 
 async def test_a_decision_makes_every_unfinished_rollout_look_again() -> None:
     found = await parts()
+    await found.operations.fleet.freeze("incident", found.clock.at + 60.0, "olga")
     await found.engine.record(Key(UID), lambda: (planned(), STARTED))
     await found.engine.settle()
     assert not found.engine.world.dirty
-    await found.operations.fleet.freeze("incident", found.clock.at + 60.0, "olga")
+    await found.operations.fleet.quarantine(next(iter(found.engine.world.hosts)), "bad memory", "olga")
     assert Key(UID) in found.engine.world.dirty
     await found.engine.settle()
     # And again when the freeze is over by itself.

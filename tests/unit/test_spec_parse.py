@@ -168,7 +168,7 @@ def test_the_schema_is_json_and_knows_the_fields() -> None:
     json.dumps(schema)
     assert schema["title"] == "kernroll Rollout"
     assert "boot_timeout" in schema["$defs"]["Limits"]["properties"]
-    assert schema["$defs"]["Limits"]["properties"]["boot_timeout"]["type"] == "string"
+    assert schema["$defs"]["Limits"]["properties"]["stage_timeout"]["type"] == "string"
     assert "additionalProperties" in schema and schema["additionalProperties"] is False
 
 

@@ -8,7 +8,9 @@ import grpc
 from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import operator_of
 from controller.adapters.rpc.messages import to_message
+from controller.adapters.rpc.verb_messages import VERBS
 from controller.domain.errors import KernrollError, Permanent
+from controller.domain.verbs import Request, Verb
 from controller.services.enrollment import Enrollment
 from controller.services.operations import Operations
 from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc
@@ -91,17 +93,30 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
     async def AbortRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
-
-        async def act(by: str) -> operator_pb2.Rollout:
-            return to_message(await self._operations.abort(request.name, by, request.remark), operator_pb2.Rollout)
-
-        return await self._answer(context, act)
+        return await self._control(request.name, context, verb=Verb.ABORT, remark=request.remark)
 
     async def RevertRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
+        return await self._control(request.name, context, verb=Verb.REVERT, remark=request.remark)
 
+    async def ControlRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+        if request.verb not in VERBS:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"verb {request.verb} is not known here")
+        return await self._control(
+            request.name,
+            context,
+            verb=VERBS[request.verb],
+            remark=request.remark,
+            hosts=tuple(request.hosts),
+            full=request.full,
+            skip=request.skip,
+            emergency=request.emergency,
+        )
+
+    async def _control(self, name: str, context: Any, **wanted: Any) -> operator_pb2.Rollout:
         async def act(by: str) -> operator_pb2.Rollout:
-            return to_message(await self._operations.revert(request.name, by, request.remark), operator_pb2.Rollout)
+            return to_message(await self._operations.control(name, Request(by=by, **wanted)), operator_pb2.Rollout)
 
         return await self._answer(context, act)
 
