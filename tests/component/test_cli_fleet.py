@@ -169,3 +169,38 @@ def test_a_table_of_very_many_hosts_is_aligned(capsys: Captured) -> None:
     output.show_rows(("NAME", "SIZE"), [(f"host-{number}", str(number)) for number in range(1000)], frozenset({"SIZE"}))
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], lines[1], lines[1000]) == ("NAME      SIZE", "host-0       0", "host-999   999")
+
+
+INVENTORY = {
+    "_meta": {"hostvars": {"a": {"zone": "z1"}, "b": {"hypervisor": "a"}, "later": {"rack": "r9"}}},
+    "all": {"children": ["ungrouped"]},
+}
+
+
+async def test_an_inventory_is_imported_and_shows_what_it_changes(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "site.json"
+    file.write_text(json.dumps(INVENTORY))
+    diff = ["+ a: zone=z1", "+ b: hypervisor=a", "+ later (not enrolled): rack=r9"]
+    told = ["site.json: 3 added, 0 changed, 0 removed, 0 unchanged.", "later is expected and has not enrolled."]
+    dry = await cli("hosts", "import", str(file), "--dry-run")
+    assert dry.splitlines() == [*diff, *told, "Nothing was changed: this was a dry run."]
+    assert cli.parts.disk.log == []
+    assert (await cli("hosts", "import", str(file))).splitlines() == [*diff, *told]
+    found = json.loads(await cli("hosts", "list", "--where", 'zone == "z1" || hypervisor == "a"', "-o", "json"))
+    assert [one["name"] for one in found["hosts"]] == ["a", "b"]
+    assert "Expected by an inventory and not enrolled: later." in await cli("fleet", "status")
+    # The same again changes nothing and leaves no record.
+    again = await cli("hosts", "import", str(file))
+    assert again.splitlines()[0] == "site.json: 0 added, 0 changed, 0 removed, 3 unchanged."
+    assert len(cli.parts.disk.log) == 1
+    refused = await cli("hosts", "import", str(file), "--name", "other", code=3)
+    assert "other: a is in the inventory site.json already" in refused
+    # A host that has not enrolled may be labelled and quarantined beforehand.
+    assert await cli("hosts", "label", "later", "tier=db") == "later: rack=r9, tier=db\n"
+    await cli("hosts", "quarantine", "later", "--remark", "not yet burnt in")
+
+
+async def test_an_inventory_without_hosts_is_refused(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "empty.json"
+    file.write_text('{"_meta": {"hostvars": {}}}')
+    assert "names no host" in await cli("hosts", "import", str(file), code=3)
