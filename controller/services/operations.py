@@ -10,7 +10,6 @@ from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.journey import Step
-from controller.domain.policy import policy_of
 from controller.domain.rollout import Rollout
 from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.verbs import Request, Verb, decide_verb
@@ -27,6 +26,7 @@ from controller.views.fleet import HostsView
 from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
 from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
+from controller.views.pace import pace_sentences
 from controller.views.plan import plan_view
 from controller.views.replay import ReplayView
 from controller.views.report import report
@@ -62,7 +62,10 @@ class Operations:
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
-        return _plan_view(await prepare(spec_yaml, file_name, self._known(), aa=aa))
+        prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
+        world = self._engine.world
+        labels = {name: world.fleet.labels_of(host) for name, host in world.hosts.items()}
+        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, self._clock.now()))
 
     async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
         """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""
@@ -72,7 +75,6 @@ class Operations:
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
         uid = secrets.token_hex(8)
-        bake_s = tuple(wave.bake_s for wave in prepared.plan.waves)
         planned = RolloutPlanned(
             at=now,
             uid=uid,
@@ -81,16 +83,9 @@ class Operations:
             salt=prepared.plan.seed,
             kernels=prepared.kernels,
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
-            bake_s=bake_s,
+            bake_s=tuple(wave.bake_s for wave in prepared.plan.waves),
             by=by,
-            policy=policy_of(
-                prepared.spec,
-                bake_s,
-                waves=tuple(wave.policy for wave in prepared.plan.waves),
-                aa=aa,
-                ledger=prepared.ledger,
-                strata=sorted(prepared.plan.strata),
-            ),
+            policy=prepared.policy,
         )
 
         def decide() -> tuple[Event, ...]:
@@ -214,7 +209,7 @@ class Operations:
         return replace(view, revision=self._engine.changes)
 
 
-def _plan_view(prepared: Prepared) -> PlanView:
+def _plan_view(prepared: Prepared, pace: tuple[str, ...]) -> PlanView:
     return plan_view(
         prepared.spec,
         prepared.plan,
@@ -222,5 +217,6 @@ def _plan_view(prepared: Prepared) -> PlanView:
         blockers=prepared.blockers,
         notes=prepared.notes,
         cells=planned_cells(prepared),
+        pace=pace,
         aa=prepared.aa,
     )

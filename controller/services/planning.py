@@ -12,6 +12,7 @@ from controller.domain.host_facts import Subject
 from controller.domain.journey import Role
 from controller.domain.kernels import Kernel
 from controller.domain.performance import margins_of, performance_metrics
+from controller.domain.policy import Policy, policy_of
 from controller.domain.selection import HostCandidate, WavePlan, plan_waves, selected
 from controller.domain.spec import Controls, KernelSource, RolloutSpec, parse_spec
 from controller.domain.targeting import (
@@ -53,6 +54,18 @@ class Prepared:
     ledger: Ledger
     # Old against old: every host keeps its kernel.
     aa: bool
+
+    @property
+    def policy(self) -> Policy:
+        """What the engine is to do with it."""
+        return policy_of(
+            self.spec,
+            tuple(wave.bake_s for wave in self.plan.waves),
+            waves=tuple(wave.policy for wave in self.plan.waves),
+            aa=self.aa,
+            ledger=self.ledger,
+            strata=sorted(self.plan.strata),
+        )
 
     @property
     def all_blockers(self) -> tuple[str, ...]:

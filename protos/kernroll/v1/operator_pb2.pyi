@@ -386,6 +386,7 @@ class Plan(_message.Message):
     HOST_COUNT_FIELD_NUMBER: _builtins.int
     AA_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
+    PACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seed: _builtins.str
     host_count: _builtins.int
@@ -404,6 +405,10 @@ class Plan(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedCell]: ...
+    @_builtins.property
+    def pace(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What bounds its speed, and how long it takes; one sentence each."""
+
     def __init__(
         self,
         *,
@@ -417,10 +422,11 @@ class Plan(_message.Message):
         host_count: _builtins.int = ...,
         aa: _builtins.bool = ...,
         cells: _abc.Iterable[Global___PlannedCell] | None = ...,
+        pace: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "claims", b"claims", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "claims", b"claims", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
