@@ -4,7 +4,9 @@ import math
 
 from controller.domain.boot_times import BootTimes
 from controller.domain.closures import Closed, closed
+from controller.domain.condemned import CONTROLLER
 from controller.domain.control_events import ApprovalAwaited, HostsRecalled, StratumHeld
+from controller.domain.denials import everywhere
 from controller.domain.events import (
     Event,
     FailureKind,
@@ -24,7 +26,6 @@ from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
 from controller.domain.tally import FailedHost, Tally
 from controller.domain.turns import Next, next_turns
 
-CONTROLLER = "controller"
 # What nothing else bounds.
 _NO_LIMIT = 2**31
 
@@ -226,6 +227,9 @@ def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
     rollout = snapshot.rollout
     if not snapshot.starts.waiting:
         return None
+    denied = "" if rollout.policy.aa else next(everywhere(snapshot.fleet.denials, rollout.kernels.values()), "")
+    if denied:
+        return Closed(why=denied.rstrip("."))
     needed_s = 0.0
     if rollout.policy.windows:
         known = ((snapshot.boots.get(stratum, BootTimes()), stratum) for stratum in rollout.strata)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from controller.domain.attempt import RETRY_PAUSE_S, Attempt, died_runs, on_running_kernel, trial_failure
 from controller.domain.closures import Closed, closed
+from controller.domain.denials import denial_of, denied, subject
 from controller.domain.events import CommandState, Failure, FailureKind, RunState
+from controller.domain.fleet import Denial
 from controller.domain.journey import MUST_BE_HEARD, SERVING, Side, Step, Trigger
 from controller.domain.rollout import State
 from controller.domain.snapshot import AttemptSnapshot
@@ -35,7 +37,10 @@ def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
     attempt, rollout = snapshot.attempt, snapshot.rollout
     held, back = attempt.stratum in rollout.held, _goes_back(snapshot)
     if attempt.step is Step.PENDING:
+        rule = _denial(snapshot)
         out = attempt.host in rollout.left_out or attempt.host in snapshot.fleet.quarantined
+        # Denied on every host, the kernel may yet be allowed; denied on this one, it goes on without it.
+        out = out or (rule is not None and bool(rule.where))
         return Fired(Trigger.SKIP) if back or out else None
     if attempt.step in (Step.REVERTED, Step.SKIPPED):
         again = rollout.retries.get(attempt.host, 0) > attempt.round and not back and not rollout.ended
@@ -80,7 +85,9 @@ def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 def boot_closed(snapshot: AttemptSnapshot, now: float) -> Closed | None:
     """Return why the host may not be taken down now; None when it may."""
-    policy = snapshot.rollout.policy
+    policy, rule = snapshot.rollout.policy, _denial(snapshot)
+    if rule is not None:
+        return Closed(why=denied(rule, snapshot.rollout.kernels[snapshot.attempt.architecture]))
     needed_s = snapshot.boots.expected_s(policy.boot_timeout_s, snapshot.attempt.stratum)
     return closed(snapshot.fleet, policy.windows, needed_s, now)
 
@@ -249,6 +256,18 @@ _RULES: dict[Step, _Rule] = {
 
 
 # --- what rules ask ---
+
+
+def _denial(snapshot: AttemptSnapshot) -> Denial | None:
+    """Return the rule that keeps the rollout's kernel from the host; None when it may have it, or keeps its own."""
+    fleet, host, attempt = snapshot.fleet, snapshot.host, snapshot.attempt
+    kernel = snapshot.rollout.kernels.get(attempt.architecture)
+    if not fleet.denials or host is None or kernel is None or snapshot.rollout.policy.aa:
+        return None
+    if Side.NEW not in attempt.legs:
+        return None
+    asked = subject(host, fleet, rollout=snapshot.rollout.name, step=attempt.step.value)
+    return denial_of(fleet.denials, kernel, asked)
 
 
 def _goes_back(snapshot: AttemptSnapshot) -> bool:

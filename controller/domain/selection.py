@@ -31,6 +31,10 @@ class HostCandidate:
     kernel_release: str
     # The active rollout that holds this host; empty when none does.
     rollout: str = ""
+    # Whether the spec's expression selects it; the other conditions are looked at here.
+    selected: bool = True
+    # Why it is left out although it is selected; empty when it is not.
+    barred: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +69,7 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
     repeated plan burns the same ones.
     """
     seed = spec.salt or salt
-    named = frozenset(spec.selector.hosts)
-    chosen = [host for host in hosts if (not named or host.name in named) and _matches(spec.selector, host)]
+    chosen = [host for host in selected(spec, hosts) if not host.barred]
     strata: dict[str, list[HostCandidate]] = defaultdict(list)
     for host in chosen:
         strata[stratum_of(spec, host)].append(host)
@@ -79,6 +82,14 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
         notes=(*_kernel_notes(spec, chosen), *_label_notes(spec, chosen), *notes),
         seed=seed,
     )
+
+
+def selected(spec: RolloutSpec, hosts: Iterable[HostCandidate]) -> list[HostCandidate]:
+    """Return the hosts that the spec means, those that are left out all the same among them."""
+    named = frozenset(spec.selector.hosts)
+    return [
+        host for host in hosts if host.selected and (not named or host.name in named) and _matches(spec.selector, host)
+    ]
 
 
 def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
@@ -158,6 +169,8 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
         yield f"{_list(duplicates)} {_are(len(duplicates))} listed twice."
     if not hosts:
         yield "No host is enrolled."
+    elif not chosen and selected(spec, hosts):
+        yield "Every host that the selector matches is left out."
     elif not chosen:
         yield f"The selector matches none of the {len(known)} enrolled hosts.{_selector_hint(spec.selector, hosts)}"
     for architecture in sorted({host.architecture for host in chosen} - set(spec.kernels)):

@@ -71,6 +71,8 @@ class RolloutSpec:
     salt: str | None
     # When hosts may be taken down; empty for any time.
     windows: tuple[Window, ...] = ()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -121,4 +123,5 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
+        allow_downgrade=body.allow_downgrade,
     )

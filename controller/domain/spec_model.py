@@ -18,6 +18,7 @@ from controller.domain.spec_base import (
     matching,
     one_line,
 )
+from controller.domain.spec_expressions import Where
 from controller.domain.spec_units import (
     CountOrShare,
     Duration,
@@ -89,6 +90,8 @@ class Selector(Model):
     match: Mapping[LabelKey, OneOrMore] = Field(default_factory=dict)
     # Only these hosts. Empty: no restriction by name.
     hosts: tuple[HostName, ...] = ()
+    # An expression over hosts, as `kernroll hosts list --where` takes it. None: no restriction.
+    where: Where | None = None
 
 
 class Strata(Model):
@@ -225,6 +228,8 @@ class Body(Model):
     drill: Drill | None = None
     design: Design = "before_after"
     limits: Limits = Limits()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
     # When hosts may be taken down to change kernel. Empty: at any time.
     windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.

@@ -14,6 +14,7 @@ from controller.domain.rollout import Rollout
 from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.verbs import Request, Verb, decide_verb
 from controller.services.fleet_operations import FleetOperations
+from controller.services.host_search import find_hosts
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -21,7 +22,8 @@ from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.world import Key
 from controller.views.explain import explain
-from controller.views.hosts import host_view, select_hosts
+from controller.views.fleet import HostsView
+from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
 from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
 from controller.views.pace import pace_sentences
@@ -47,11 +49,9 @@ class Operations:
         self._clock = clock
         self.fleet = FleetOperations(engine, clock)
 
-    def hosts(self, selector: str) -> tuple[HostView, ...]:
-        """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
-        world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
-        return select_hosts(views, selector)
+    def hosts(self, selector: str, where: str = "") -> HostsView:
+        """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
+        return find_hosts(self._engine.world, selector, where)
 
     def host(self, name: str) -> HostView:
         """Return one host; raises NotFound."""
