@@ -101,7 +101,8 @@ class Watch:
             yield Breach(rule=Rule.RETRIES, sentence=f"{after.host} is measured for the {after.tries + 1}. time")
 
     def _may_start(self, rollout: Rollout, attempt: Attempt) -> Iterator[Breach]:
-        if rollout.state is not State.RUNNING or not rollout.admits(attempt):
+        in_turn = (attempt.wave, attempt.position) < (rollout.wave, rollout.admitted)
+        if rollout.state is not State.RUNNING or not in_turn:
             where = f"wave {rollout.wave + 1}, {rollout.admitted} admitted, {rollout.state}"
             yield Breach(rule=Rule.TURN, sentence=f"{attempt.host} of wave {attempt.wave + 1} starts in {where}")
         if self.slots > rollout.policy.max_in_flight:
@@ -181,6 +182,8 @@ def _all_done(rollout: Rollout, last_wave: int, attempts: Mapping[str, Attempt])
             attempt = attempts[planned.host]
             if attempt.step is not Step.DONE or attempt.failure is not None:
                 yield Breach(rule=Rule.EVIDENCE, sentence=f"{attempt.host} is {attempt.step} in a wave that passed")
+            if attempt.silent_since is not None:
+                yield Breach(rule=Rule.EVIDENCE, sentence=f"{attempt.host} is not heard in a wave that passed")
             needed = sum(task.repetitions for task in tasks)
             for leg, side in enumerate(attempt.legs):
                 good = sum(run.state is RunState.OK for run in attempt.runs_of(leg))

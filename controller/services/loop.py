@@ -246,7 +246,7 @@ class Engine:
             boots=self._boots(key, events),
             judgements=self._judgements(key, events),
         )
-        self.world.rehearse(key, events)
+        rehearsed = self.world.rehearse(key, events)
         try:
             if not await self._store.commit(commit):
                 return False
@@ -254,8 +254,8 @@ class Engine:
             self._lost = error
             self._wake.set()
             raise
-        for event in events:
-            self.world.apply(key, event)
+        for event, after in zip(events, rehearsed, strict=True):
+            self.world.apply(key, event, after)
             _log.info("recorded", stream=key.stream, kind=type(event).__name__, what=_brief(event))
         if effects is not None:
             self._replace(key.stream, effects)

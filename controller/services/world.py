@@ -63,13 +63,18 @@ class World:
     deadlines: list[tuple[float, int, Key]] = field(default_factory=list)
     _pushed: int = 0
 
-    def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
-        """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+    def rehearse(self, key: Key, events: tuple[Event, ...]) -> tuple[Attempt | Rollout, ...]:
+        """Return the aggregate after each event, and change nothing.
+
+        Raises what the events are at odds with, before they are in the log for ever.
+        """
+        after: list[Attempt | Rollout] = []
         if key.host:
             attempt = self.attempts[key.uid][key.host]
             for event in events:
                 attempt = evolve(attempt, event)  # type: ignore[arg-type]  # streams keep the two kinds apart
-            return
+                after.append(attempt)
+            return tuple(after)
         rollout = self.rollouts.get(key.uid)
         for event in events:
             if rollout is None:
@@ -77,11 +82,14 @@ class World:
                 rollout = planned_rollout(event, _policy(event))
             else:
                 rollout = evolve_rollout(rollout, event)  # type: ignore[arg-type]  # as above
+            after.append(rollout)
+        return tuple(after)
 
-    def apply(self, key: Key, event: Event) -> None:
-        """Fold one event and mark what it makes worth looking at."""
+    def apply(self, key: Key, event: Event, rehearsed: Attempt | Rollout | None = None) -> None:
+        """Fold one event and mark what it makes worth looking at; `rehearsed` is what it was found to lead to."""
         if key.host:
-            self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
+            assert not isinstance(rehearsed, Rollout), "a host's event leads to a host"
+            self._apply_attempt(key, event, rehearsed)  # type: ignore[arg-type]  # streams keep the kinds apart
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
         else:
@@ -123,9 +131,9 @@ class World:
                         del self.active[host]
                 self.active_version += 1
 
-    def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
+    def _apply_attempt(self, key: Key, event: AttemptEvent, rehearsed: Attempt | None) -> None:
         before = self.attempts[key.uid][key.host]
-        after = evolve(before, event)
+        after = evolve(before, event) if rehearsed is None else rehearsed
         self.attempts[key.uid][key.host] = after
         counted = (before.step, before.failure, before.unheard) != (after.step, after.failure, after.unheard)
         if counted:

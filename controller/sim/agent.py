@@ -66,6 +66,8 @@ class Agent:
             self._universe.later(self._fate.oopses_after_s, self._logs, number, OOPS_LINE)
         if new and self._fate.warns_after_s is not None:
             self._universe.later(self._fate.warns_after_s, self._logs, number, WARNING_LINE)
+        if new and self._fate.hangs_after_s is not None:
+            self._universe.later(self._fate.hangs_after_s, self._hang, number)
         self._redials = 0
         self._universe.later(_FIRST_DIAL_S, self._dial, number)
 
@@ -75,6 +77,11 @@ class Agent:
         if self._session is not None:
             self._session.cut()
             self._session = None
+
+    def _hang(self, boot: int) -> None:
+        """The kernel schedules nothing any more; the machine stays on."""
+        if boot == self._boot:
+            self.stopped()
 
     def _interrupted(self, active: _Active) -> None:
         """Tell of the command that the machine's end cut off."""

@@ -43,6 +43,7 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.hangs_at_boot", 0.10, "{share: 4 %}"),
     ("new_kernel.boots_slowly", 0.15, "{share: 10 %, takes: 225s}"),
     ("new_kernel.dies_later", 0.12, "{share: 5 %, after: 20m}"),
+    ("new_kernel.hangs_later", 0.12, "{share: 5 %, after: 20m}"),
     ("new_kernel.oopses_later", 0.12, "{share: 5 %, after: 20m}"),
     ("new_kernel.warns_later", 0.10, "{share: 5 %, after: 10m}"),
     ("new_kernel.kills_workloads", 0.10, "{share: 5 %}"),

@@ -20,6 +20,7 @@ class Fate:
     # None: as long as any other boot.
     boot_takes_s: float | None = None
     dies_after_s: float | None = None
+    hangs_after_s: float | None = None
     oopses_after_s: float | None = None
     warns_after_s: float | None = None
     kills_workloads: bool = False
@@ -57,6 +58,7 @@ def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
         hangs_at_boot=hit(kernel.hangs_at_boot, "hangs_at_boot"),
         boot_takes_s=slow.takes_s if slow and hit(slow, "boots_slowly") else None,
         dies_after_s=after_s(kernel.dies_later, "dies_later"),
+        hangs_after_s=after_s(kernel.hangs_later, "hangs_later"),
         oopses_after_s=after_s(kernel.oopses_later, "oopses_later"),
         warns_after_s=after_s(kernel.warns_later, "warns_later"),
         kills_workloads=hit(kernel.kills_workloads, "kills_workloads"),

@@ -46,6 +46,8 @@ class NewKernel(Model):
     hangs_at_boot: HostFault | None = None
     boots_slowly: SlowBoot | None = None
     dies_later: LateFault | None = None
+    # It runs on and does nothing any more.
+    hangs_later: LateFault | None = None
     # A line in its log that condemns it, hours after the boot.
     oopses_later: LateFault | None = None
     # A line that is serious and not fatal.

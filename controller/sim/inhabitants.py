@@ -28,6 +28,7 @@ _BROKEN: Final = (
     "resets_at_boot",
     "hangs_at_boot",
     "dies_after_s",
+    "hangs_after_s",
     "oopses_after_s",
     "kills_workloads",
 )
@@ -112,6 +113,15 @@ class Inhabitants:
         machine = self.machines[name]
         status = machine.status()
         return machine.old.digest, status.default, status.running or "", status.armed or ""
+
+    def ending(self) -> dict[str, tuple[str, str, str, int]]:
+        """Return where every host is in the end: its step, its default kernel, what runs, how often it booted."""
+        attempts = self._world.witness.seen.attempts[self._world.uid]
+        found = {}
+        for name, machine in self.machines.items():
+            step = attempts[name].step.value if name in attempts else ""
+            found[name] = (step, machine.state.default, machine.running, machine.number)
+        return found
 
     def outcome(self, duration_s: float) -> SimulationView:
         """Return what the run came to."""

@@ -43,6 +43,9 @@ class Observer(Protocol):
     def effect(self, process: "ControllerProcess", what: str) -> bool:
         """Return False when this process dies here."""
 
+    def acknowledges(self, host: str, report_id: str) -> None:
+        """A report is about to be called durable."""
+
     def lost(self, process: "ControllerProcess", error: BaseException) -> None:
         """The process ended by itself."""
 
@@ -118,7 +121,7 @@ class ControllerProcess:
         self.alive = True
         self.epoch = 0
         self._universe = universe
-        self._observer = observer
+        self.observer = observer
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._context = Context()
         self._context.run(OWNER.set, self)
@@ -153,7 +156,7 @@ class ControllerProcess:
             return
         error = task.exception()
         if error is not None and not isinstance(error, KernrollError):
-            self._observer.lost(self, error)
+            self.observer.lost(self, error)
 
     def must_live(self) -> None:
         """Raise asyncio.CancelledError in whatever a dead process still tries."""
@@ -180,7 +183,7 @@ class ControllerProcess:
     def effect(self, what: str) -> None:
         """See Gate."""
         self.must_live()
-        if not self._observer.effect(self, what):
+        if not self.observer.effect(self, what):
             self.die()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -200,10 +203,10 @@ class ControllerProcess:
             await self.engine.run()
         except Conflict as error:
             # Another controller leads now. The process ends, as the composition root has it end.
-            self._observer.lost(self, error)
+            self.observer.lost(self, error)
             self.kill()
         except Exception as error:
-            self._observer.lost(self, error)
+            self.observer.lost(self, error)
             self.kill()
 
     # --- the world speaks ---
@@ -284,6 +287,7 @@ class _Served:
         if isinstance(report, CommandReported):
             report = replace(report, at=self._process.clock.now())
         await sessions.reported(self._stream.host, report)
+        self._process.observer.acknowledges(self._stream.host, report.report_id)
         self._session.down(Acknowledged(report_id=report.report_id))
 
     async def _send(self, effect: AgentEffect) -> None:

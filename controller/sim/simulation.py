@@ -18,7 +18,7 @@ from controller.sim.delivery import SimulatedDelivery
 from controller.sim.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.inhabitants import Inhabitants
 from controller.sim.measures import Measures
-from controller.sim.operators import operate
+from controller.sim.operators import BY, operate
 from controller.sim.process import ControllerProcess, SkewedClock
 from controller.sim.universe import Universe
 from controller.sim.witness import Witness
@@ -100,6 +100,10 @@ class Simulation:
             if process is self.leader:
                 self.leader = None
         return dies
+
+    def acknowledges(self, host: str, report_id: str) -> None:
+        """See Observer."""
+        self.witness.acknowledged(host, report_id)
 
     def lost(self, process: ControllerProcess, error: BaseException) -> None:
         """See Observer."""
@@ -211,14 +215,8 @@ class Simulation:
         self._start_process()
         self.fleet.switch_on()
         await self._until_connected()
-        leader = self.leader
-        assert leader is not None, "nothing kills a controller before the rollout starts"
-        self._started_at = self.universe.now()
-        await leader.spawn(leader.operations.start(self.case.spec_yaml, self.case.file_name, "simulated operator"))
-        assert self.uid, "a rollout that was started is in the log"
+        await self._start_rollout()
         self._strikes = list(strikes_of(self.case.faults, self.case.seed, self.expected_commits()))
-        for strike in self._strikes:
-            assert strike.at_commit > 0
         horizon_s = self.case.horizon_s or self._horizon_s()
         try:
             async with asyncio.timeout(horizon_s):
@@ -233,6 +231,17 @@ class Simulation:
             process.kill()
         await asyncio.sleep(0)
         return self.fleet.outcome(duration_s)
+
+    async def _start_rollout(self) -> None:
+        """Ask for the rollout. A controller that dies over it leaves it in the log, or the operator asks again."""
+        self._started_at = self.universe.now()
+        leader = self.leader
+        assert leader is not None, "nothing kills a controller before the rollout starts"
+        asked = leader.spawn(leader.operations.start(self.case.spec_yaml, self.case.file_name, BY))
+        await asyncio.wait({asked})
+        if not asked.cancelled():
+            asked.result()
+        assert self.uid, "a controller can only die once the rollout is in the log"
 
     async def _until_connected(self) -> None:
         deadline_s = self.universe.loop.time() + _CONNECT_S

@@ -122,7 +122,7 @@ class Witness:
     # --- what the machines do ---
 
     def acknowledged(self, host: str, report_id: str) -> None:
-        """An agent was told that a run or an outcome is durable."""
+        """An agent is told, or was told, that a report is durable."""
         if f"{host}/{report_id}" not in self._logged and f"{host}/{report_id}" not in self.disk.reports:
             self.breach(Rule.ACKNOWLEDGED, f"{host} forgets {report_id}, which is not in the log")
 

@@ -3,29 +3,16 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from sim_cases import EXAMPLES, HEAD, case
 
 from controller.domain.errors import InvalidInput
-from controller.domain.spec import parse_spec
-from controller.sim.case import Case
 from controller.sim.drawn import drawn_case
-from controller.sim.faults import Faults, parse_faults
+from controller.sim.faults import parse_faults
 from controller.sim.operators import VERBS
 from controller.sim.run import simulate
 from controller.views.simulation import SimulationView
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
-PHASE3 = EXAMPLES / "rollout-swap-table-phase3.yaml"
-HEAD = "apiVersion: kernroll/v1\nkind: Faults\nmetadata: {name: trial}\nspec:\n"
-
-
-def case(faults: str = "", *, hosts: int = 6, seed: str = "1", then: str = "") -> Case:
-    text = PHASE3.read_text()
-    given = parse_faults(HEAD + faults, "faults.yaml", VERBS) if faults else Faults()
-    spec = parse_spec(text, "rollout.yaml")
-    return Case(seed=seed, hosts=hosts, spec_yaml=text, file_name="rollout.yaml", spec=spec, faults=given, then=then)
 
 
 def unbroken(faults: str = "", *, hosts: int = 6, seed: str = "1", then: str = "") -> SimulationView:
