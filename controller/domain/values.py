@@ -19,9 +19,9 @@ def replace(value: _T, /, **changes: Any) -> _T:
 
     Raises TypeError for a field that it does not have.
     """
-    kind: type[_T] = type(value)
+    kind: Any = type(value)
     read, setters, by_name = _plan(kind)
-    copy = object.__new__(kind)
+    copy: _T = object.__new__(kind)
     for write, found in zip(setters, read(value), strict=True):
         write(copy, found)
     try:

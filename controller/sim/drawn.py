@@ -26,7 +26,9 @@ spec:
   controls: {{per_stratum: {controls}}}
   on_stratum_failure: {on_failure}
   limits:
-    max_in_flight: {in_flight}
+    {budget}
+    error_budget: {error_budget}
+    approval_timeout: 2h
     boot_timeout: 4m
     probation_timeout: 15m
     baseline_timeout: 15m
@@ -64,10 +66,22 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("controller.clock_jumps", 0.08, "{per_rollout: 0.5, by: 10m}"),
 )
 _VERB_IS_USED: Final = 0.12
+_BUDGETS: Final = (
+    "max_in_flight: 1",
+    "max_in_flight: 2",
+    "max_in_flight: 5",
+    "max_in_flight: 15",
+    "max_unavailable: {zone: 1}",
+    "max_unavailable: {zone: 2, fleet: 5}",
+    "max_unavailable: {rack: 1, fleet: 30 %}",
+    "max_unavailable: {zone: 50 %}",
+)
 _WAVES: Final = (
     "{per_stratum: 1, bake: BAKE}, {rest: true, bake: BAKE}",
     "{per_stratum: 1, bake: BAKE}, {percent: 30, bake: BAKE}, {rest: true, bake: BAKE}",
     "{per_stratum: 2, bake: BAKE}, {percent: 50, bake: BAKE}",
+    "{per_stratum: 1, bake: BAKE, max_duration: 3h}, {rest: true, bake: BAKE, approvals: 1}",
+    "{per_stratum: 1, bake: BAKE, approvals: 1}, {percent: 60, bake: BAKE, approvals: 2}, {rest: true, bake: BAKE}",
     "{rest: true, bake: BAKE}",
 )
 
@@ -97,7 +111,7 @@ def drawn_case(number: int, hosts: int) -> Case:
         file_name=FILE_NAME,
         spec=parse_spec(text, FILE_NAME),
         faults=_faults(draw),
-        then=draw.one_of("then", "", "revert", "abort"),
+        then=draw.one_of("then", "", "revert", "abort", "resume", "promote", "retry"),
     )
 
 
@@ -112,7 +126,8 @@ def _spec_text(draw: _Draw) -> str:
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
         controls=draw.one_of("controls", 0, 0, 0, 1),
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),
-        in_flight=draw.one_of("in_flight", 1, 2, 5, 15),
+        budget=draw.one_of("budget", *_BUDGETS),
+        error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),
         rig_retries=draw.one_of("rig_retries", 0, 1, 3),
         died_retries=draw.one_of("died_retries", 0, 1),
     )
@@ -131,15 +146,17 @@ def _faults_text(draw: _Draw) -> str:
             parts.setdefault(part, []).append(f"    {name}: {text}")
     for verb in VERBS:
         if draw.happens(_VERB_IS_USED, "operator", verb):
-            parts.setdefault("operator", []).append(f"    {verb}: {{per_rollout: 1}}")
+            often = draw.one_of(f"operator {verb} often", 1, 1, 4)
+            parts.setdefault("operator", []).append(f"    {verb}: {{per_rollout: {often}}}")
     return "\n".join(("apiVersion: kernroll/v1", "kind: Faults", "metadata: {name: drawn}", *_body(draw, parts))) + "\n"
 
 
 def _body(draw: _Draw, parts: dict[str, list[str]]) -> Iterator[str]:
     yield "spec:"
     yield "  fleet:"
-    yield "    - {architecture: x86_64, platform: vm, share: 60 %}"
-    yield "    - {architecture: arm64, platform: metal, share: 40 %}"
+    spread = draw.one_of("spread", "", ", spread: {zone: 3, rack: 7}", ", spread: {zone: 5, rack: 4}")
+    yield f"    - {{architecture: x86_64, platform: vm, share: 60 %{spread}}}"
+    yield f"    - {{architecture: arm64, platform: metal, share: 40 %{spread}}}"
     for part, lines in parts.items():
         yield f"  {part}:"
         yield from lines

@@ -35,6 +35,8 @@ class Group(Model):
     platform: Platform = "vm"
     share: Percent
     labels: Mapping[LabelKey, Text] = Field(default_factory=dict)
+    # Label -> over how many values the group's hosts are spread evenly: {zone: 3} makes zone-1, zone-2 and zone-3.
+    spread: Mapping[LabelKey, Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=dict)
 
 
 class NewKernel(Model):

@@ -25,7 +25,7 @@ def groups_of(spec: RolloutSpec, given: Sequence[Group]) -> tuple[Group, ...]:
     platforms = spec.selector.match.get("platform", ("vm",))
     names = [name for name in sorted(spec.kernels) if not allowed or name in allowed]
     return tuple(
-        Group.model_construct(architecture=name, platform=platforms[0], share=1 / len(names), labels={})
+        Group.model_construct(architecture=name, platform=platforms[0], share=1 / len(names), labels={}, spread={})
         for name in names
     )
 
@@ -37,6 +37,7 @@ def hosts_of(spec: RolloutSpec, groups: Sequence[Group], count: int) -> tuple[Ho
     for number, group in enumerate(_spread(groups, count)):
         labels = {key: values[0] for key, values in spec.selector.match.items() if key not in _FACTS}
         labels |= {key: f"{key}-{number % 3}" for key in spec.strata.labels if key not in labels}
+        labels |= {key: f"{key}-{number % values + 1}" for key, values in group.spread.items()}
         labels |= group.labels
         hosts.append(
             Host(

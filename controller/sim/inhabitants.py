@@ -41,7 +41,8 @@ class Inhabitants:
         self._world = world
         case, universe = world.case, world.universe
         limits: Limits = case.spec.limits
-        boot_s = min(_USUAL_BOOT_S, _SHARE_OF_TIMEOUT * limits.boot_timeout_s)
+        # Without a timeout of the spec's own the engine's default is long.
+        boot_s = min(_USUAL_BOOT_S, _SHARE_OF_TIMEOUT * (limits.boot_timeout_s or 10 * _USUAL_BOOT_S))
         self.stage_s = min(_USUAL_STAGE_S, _SHARE_OF_TIMEOUT * limits.stage_timeout_s)
         self.strata = by_stratum(facts)
         self.fates: dict[str, Fate] = {}

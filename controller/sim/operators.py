@@ -1,34 +1,40 @@
-"""An operator in the simulated world: every verb of the controller, found by its signature, used at bad moments."""
+"""An operator in the simulated world: every verb there is, with whatever options, at moments nobody would choose."""
 
-import inspect
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from controller.services.operations import Operations
+from controller.domain.verbs import Request, Verb
+from controller.sim.universe import chance
 
 BY: Final = "simulated operator"
-_COMMON: Final = ("self", "name", "by", "remark")
+_PERSONS: Final = ("ada", "grace", "linus")
+_REMARK: Final = "simulated"
+
+# Verb by name, as fault files write it. A verb that operators are given can be used there at once.
+VERBS: Final = {verb.value: verb for verb in Verb}
 
 
-def _verbs() -> Mapping[str, Any]:
-    """Return every mutation that an operator has: those that take a rollout, a name to answer for it, and a remark."""
-    return {
-        name: method
-        for name, method in sorted(vars(Operations).items())
-        if inspect.iscoroutinefunction(method)
-        and tuple(inspect.signature(method).parameters)[:4] == _COMMON
-        and all(one.default is not inspect.Parameter.empty for one in _optional(method))
-    }
+def drawn_request(name: str, seed: str, number: int, hosts: Sequence[str]) -> Request:
+    """Return how a verb is used the `number`th time: who asks, with which options, about which hosts."""
+
+    def happens(share: float, *names: object) -> bool:
+        return chance(seed, "operator", name, number, *names) < share
+
+    verb = VERBS[name]
+    some = tuple(host for host in hosts if happens(2 / len(hosts), host))
+    full = verb is Verb.PROMOTE and happens(0.3, "full")
+    return Request(
+        verb=verb,
+        by=_PERSONS[int(len(_PERSONS) * chance(seed, "operator", name, number, "by"))],
+        remark=_REMARK,
+        hosts=some if verb is Verb.SKIP or (verb is Verb.RETRY and happens(0.5, "hosts")) else (),
+        full=full,
+        skip=verb is Verb.PROMOTE and not full and happens(0.4, "skip"),
+        emergency=verb is Verb.REVERT and happens(0.2, "emergency"),
+    )
 
 
-def _optional(method: Any) -> list[inspect.Parameter]:
-    return list(inspect.signature(method).parameters.values())[4:]
-
-
-# Verb -> the method of Operations. A verb that is added there can be used in a fault file at once.
-VERBS: Final = _verbs()
-
-
-async def operate(operations: Operations, verb: str, rollout: str) -> None:
-    """Use a verb; raises Conflict when the rollout's state does not allow it."""
-    await VERBS[verb](operations, rollout, BY, "simulated")
+def plain_request(name: str) -> Request:
+    """Return how an operator uses a verb on a rollout that has paused: past what held it, on record."""
+    verb = VERBS[name]
+    return Request(verb=verb, by=BY, remark=_REMARK, skip=verb is Verb.PROMOTE)

@@ -6,11 +6,12 @@ from typing import Final
 
 from controller.adapters.memory_store import Disk
 from controller.domain.delivery import DeliveryStatus
-from controller.domain.errors import Conflict, KernrollError, Temporary
+from controller.domain.errors import Conflict, KernrollError, Permanent, Temporary
 from controller.domain.events import Event, Moved, RolloutPaused
 from controller.domain.invariants import Rule
 from controller.domain.journey import LEGS, Role, Step
 from controller.domain.rollout import State
+from controller.domain.verbs import Request
 from controller.services.records import Commit
 from controller.sim.case import Case
 from controller.sim.chaos import Kind, Moment, Strike, strikes_of
@@ -18,7 +19,7 @@ from controller.sim.delivery import SimulatedDelivery
 from controller.sim.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.inhabitants import Inhabitants
 from controller.sim.measures import Measures
-from controller.sim.operators import BY, operate
+from controller.sim.operators import BY, drawn_request, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock
 from controller.sim.universe import Universe
 from controller.sim.witness import Witness
@@ -43,10 +44,11 @@ class Simulation:
         self.case = case
         self.universe = Universe(case.seed)
         self.disk = Disk()
-        self.witness = Witness(self.disk, now=self.universe.now, on_breach=self._stop)
+        facts = hosts_of(case.spec, groups_of(case.spec, case.faults.fleet), case.hosts)
+        places = {host.name: host.labels for host in facts}
+        self.witness = Witness(self.disk, places=places, on_breach=self._stop)
         self.witness.on_event = self._recorded
         self.kernels = SimulatedKernels()
-        facts = hosts_of(case.spec, groups_of(case.spec, case.faults.fleet), case.hosts)
         self.measures = Measures(case.spec, case.faults.effects, case.seed)
         self.fleet = Inhabitants(self, facts)
         self.leader: ControllerProcess | None = None
@@ -60,6 +62,8 @@ class Simulation:
         # Where the leader dies next; None: nowhere.
         self._dies: Moment | None = None
         self._away_s = 0.0
+        # How often operators have asked for something.
+        self._asked = 0
         self._over = asyncio.Event()
         self._started_at = 0.0
         self._quiet_at: float | None = None
@@ -141,7 +145,9 @@ class Simulation:
                     self.leader.clock.ahead_s += strike.lasts_s
                     self.universe.later(_RESTART_S, self.leader.engine.wake)
             case Kind.OPERATOR:
-                self.universe.later(0.0, self.ask, strike.verb)
+                self._asked += 1
+                request = drawn_request(strike.verb, self.case.seed, self._asked, tuple(self.fleet.machines))
+                self.universe.later(0.0, self.ask, request)
 
     def _store_works(self) -> None:
         self.disk.failure = None
@@ -151,24 +157,25 @@ class Simulation:
         self._start_process()
         self.universe.later(overlap_s + _RESTART_S, old.kill)
 
-    def ask(self, verb: str) -> None:
+    def ask(self, request: Request) -> None:
         """Let the operator use a verb as soon as a controller answers."""
         if self._over.is_set():
             return
         if self.leader is None:
-            self.universe.later(_RESTART_S, self.ask, verb)
+            self.universe.later(_RESTART_S, self.ask, request)
             return
-        self.leader.spawn(self._operate(self.leader, verb))
+        self.leader.spawn(self._operate(self.leader, request))
 
-    async def _operate(self, process: ControllerProcess, verb: str) -> None:
+    async def _operate(self, process: ControllerProcess, request: Request) -> None:
         try:
-            await operate(process.operations, verb, self.case.spec.name)
-        except Conflict:
-            self._count(f"operator {verb} refused")
+            await process.operations.control(self.case.spec.name, request)
+        except Permanent:
+            self._count(f"operator {request.verb.value} refused")
+            self.universe.later(_RESTART_S, self._paused)
         except Temporary:
-            self.universe.later(_RESTART_S, self.ask, verb)
+            self.universe.later(_RESTART_S, self.ask, request)
         else:
-            self._count(f"operator {verb}")
+            self._count(f"operator {request.verb.value}")
 
     # --- controllers ---
 
@@ -255,17 +262,13 @@ class Simulation:
         return self.case.hosts * (_EVENTS_PER_HOST + len(LEGS[Role.TREATED]) * runs)
 
     def _horizon_s(self) -> float:
-        """Return a time after which nobody can say that it still goes on: every wait at its longest, twice."""
+        """Return a time after which nobody can say that it still goes on: every wait at its longest."""
         policy = self.witness.seen.rollouts[self.uid].policy
-        tries = 2 + policy.infrastructure_retries + policy.died_retries
-        journey_s = (
-            policy.baseline_timeout_s * tries
-            + 3 * policy.stage_timeout_s
-            + 4 * (policy.boot_timeout_s + policy.probation_timeout_s)
-            + 2 * policy.revert_timeout_s
-        )
-        in_turn = 1 + self.case.hosts / policy.max_in_flight
-        return 2 * (sum(policy.bake_s) + in_turn * journey_s) + _DAY_S
+        waves_s = sum(wave.max_duration_s for wave in policy.waves) + sum(policy.bake_s)
+        approvals_s = policy.approval_timeout_s * sum(wave.approvals > 0 for wave in policy.waves)
+        # Whatever is under way when a wave's time is over finishes its journey, and returns one host at a time.
+        back_s = policy.baseline_timeout_s + policy.probation_timeout_s + self.case.hosts * policy.revert_timeout_s
+        return waves_s + approvals_s + back_s + _DAY_S
 
     def _recorded(self, uid: str, host: str, event: Event) -> None:
         """See one event that was just written."""
@@ -289,11 +292,12 @@ class Simulation:
         attempts = self.witness.seen.attempts[self.uid].values()
         if self.witness.seen.rollouts[self.uid].state is not State.PAUSED:
             return
-        if any(attempt.in_flight for attempt in attempts):
+        held = self.witness.seen.rollouts[self.uid].held
+        if any(one.in_flight or (one.stratum in held and one.step is Step.DONE) for one in attempts):
             return
         if self.case.then and not self._then_done:
             self._then_done = True
-            self.ask(self.case.then)
+            self.ask(plain_request(self.case.then))
             return
         self._quiet_at = self.universe.now()
         self._stop()

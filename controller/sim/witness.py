@@ -1,6 +1,6 @@
 """Sees everything that happens in a simulated world and tells what must never happen."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -22,7 +22,7 @@ from controller.domain.invariants import Breach, Rule, Watch
 from controller.domain.journey import IN_FLIGHT, Step
 from controller.domain.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
 from controller.services.records import Commit
-from controller.services.world import World, key_of_stream
+from controller.services.world import FLEET, World, key_of_stream
 
 # How much later than its deadline a host may be moved: the engine looks at every deadline as it comes.
 _SLACK_S = 60.0
@@ -42,13 +42,14 @@ class Seen:
 class Witness:
     """Folds the log for itself, compares it with what the machines do, and keeps every breach."""
 
-    def __init__(self, disk: Disk, *, now: Callable[[], float], on_breach: Callable[[], None]) -> None:
+    def __init__(self, disk: Disk, *, places: Mapping[str, Mapping[str, str]], on_breach: Callable[[], None]) -> None:
         self.disk = disk
         self.seen = Seen()
         self.breaches: list[Breach] = []
         self.events = 0
         self.reboots = 0
-        self._now = now
+        # Host -> its labels.
+        self._places = places
         self._on_breach = on_breach
         # Command id -> the effect that was committed under it.
         self._intents: dict[str, Effect] = {}
@@ -56,8 +57,8 @@ class Witness:
         self._logged: set[str] = set()
         # (host, command id) -> boots it has caused.
         self._caused: dict[tuple[str, str], int] = {}
-        # (host, leg) -> the reboot command of that leg.
-        self._legs: dict[tuple[str, str, int], str] = {}
+        # Host, round and leg, as commands name them -> the reboot command.
+        self._legs: dict[str, str] = {}
         # Who wants to know of every event.
         self.on_event: Callable[[str, str, Event], None] = lambda _uid, _host, _event: None
 
@@ -81,6 +82,9 @@ class Witness:
             if not commit.events:
                 continue
             key = key_of_stream(commit.stream)
+            if key == FLEET:
+                self.events += len(commit.events)
+                continue
             for event in commit.events:
                 self.events += 1
                 self._fold(key.uid, key.host, event)
@@ -107,7 +111,7 @@ class Witness:
     def _planned(self, uid: str, event: RolloutPlanned) -> None:
         assert event.policy is not None, "a simulated rollout carries its policy"
         self.seen.rollouts[uid] = planned_rollout(event, event.policy)
-        self.seen.watches[uid] = Watch()
+        self.seen.watches[uid] = Watch(self._places)
         self.seen.attempts[uid] = {
             planned.host: planned_attempt(planned, rollout=event.name, uid=uid, wave=wave, position=position)
             for wave, hosts in enumerate(event.waves)
@@ -145,11 +149,11 @@ class Witness:
             self._once_a_leg(host, record.command_id)
 
     def _once_a_leg(self, host: str, command_id: str) -> None:
-        uid, _, rest = command_id.partition("/")
-        leg = int(rest.rpartition("/")[2].partition(".")[0])
-        first = self._legs.setdefault((uid, host, leg), command_id)
+        # What stands before the step and its number: the round, where it is not the first, and the leg.
+        leg = command_id.rsplit(".", 2)[0]
+        first = self._legs.setdefault(leg, command_id)
         if first != command_id:
-            self.breach(Rule.INTENT, f"{host} is rebooted for leg {leg} by {command_id} and by {first}")
+            self.breach(Rule.INTENT, f"{host} is rebooted for one leg by {command_id} and by {first}")
 
     def _kernel_is_listed(self, host: str, record: BootStarted, original: str) -> None:
         if record.kernel == original:
