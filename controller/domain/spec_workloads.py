@@ -137,6 +137,8 @@ class SwapFill(_OfPreset):
     preset: Literal["small"] | None = None
     fill_percent: Percentage | None = None
     seed: Seed | None = None
+    # Memory that changes by less in a second has settled; some machines never become quieter.
+    settle_tolerance_bytes: Size | None = Field(default=None, alias="settle_tolerance")
 
 
 class SwapIntegrity(_OfPreset):
@@ -174,6 +176,8 @@ class KernelBuild(_OfPreset):
     objects: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
     directory: HostPath | None = None
     min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
+    # Where what the objects need is prepared and kept; else it is prepared on each kernel anew.
+    prepared_directory: HostPath | None = None
 
 
 class ValkeyGet(_OfPreset):
