@@ -137,8 +137,6 @@ class SwapFill(_OfPreset):
     preset: Literal["small"] | None = None
     fill_percent: Percentage | None = None
     seed: Seed | None = None
-    # Memory that changes by less in a second has settled; some machines never become quieter.
-    settle_tolerance_bytes: Size | None = Field(default=None, alias="settle_tolerance")
 
 
 class SwapIntegrity(_OfPreset):

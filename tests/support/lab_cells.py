@@ -67,7 +67,7 @@ CELLS = (
     Cell(
         name="swap_fill",
         workload="swap_fill",
-        parameters={"preset": "small", "settle_tolerance": "2MiB"},
+        parameters={"preset": "small"},
         metrics=("swap_fill.cost", "swapoff.time"),
     ),
     Cell(
