@@ -21,6 +21,7 @@ from controller.adapters.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels.asynchronous import StoredKernels
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService
+from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Permanent
@@ -32,7 +33,7 @@ from controller.services.ports import Clock, Store
 from controller.services.sessions import Sessions
 from controller.services.watching import Watcher
 from controller.settings import Settings
-from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, operator_pb2, operator_pb2_grpc
+from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, fleet_pb2_grpc, operator_pb2, operator_pb2_grpc
 
 _log = structlog.get_logger("controller")
 
@@ -142,6 +143,7 @@ async def listen(
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(
         OperatorService(operations, enrollment, plaintext=plaintext), main
     )
+    fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetService(operations.fleet, plaintext=plaintext), main)
     agent_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(enrollment), enrolling)
     checks = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, main)
@@ -149,6 +151,7 @@ async def listen(
     names = (
         agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
         operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
+        fleet_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
         health.SERVICE_NAME,
         reflection.SERVICE_NAME,
     )

@@ -6,6 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from agent.adapters.order_messages import order_of
 from agent.domain import commands, facts, results, session
 from agent.domain.errors import InvalidOrder
+from agent.domain.machine import backend_of
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 _PLATFORMS = {
@@ -96,13 +97,21 @@ def facts_to_message(host: facts.HostFacts) -> common_pb2.HostFacts:
         boot_id=host.boot_id,
         platform=_PLATFORMS[host.platform],
         swap_devices=[
-            common_pb2.SwapDevice(path=area.path, size_bytes=area.size_bytes, used_bytes=area.used_bytes)
+            common_pb2.SwapDevice(
+                path=area.path,
+                size_bytes=area.size_bytes,
+                used_bytes=area.used_bytes,
+                backend=backend_of(area.path, area.kind),
+            )
             for area in host.swap_areas
         ],
         labels=host.labels,
         agent_version=host.agent_version,
         kernel_command_line=host.kernel_command_line,
         cpu_count=host.cpu_count,
+        firmware=host.firmware,
+        boot_loader=host.boot_loader,
+        virtualization=host.virtualization,
     )
 
 

@@ -21,6 +21,8 @@ class SwapArea:
     path: str
     size_bytes: int
     used_bytes: int
+    # The second column: "partition", which is any block device, or "file".
+    kind: str = "partition"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,10 @@ class HostFacts:
     agent_version: str
     kernel_command_line: str
     cpu_count: int
+    # Empty where the kernel does not show it; agent.domain.machine has the words.
+    firmware: str = ""
+    boot_loader: str = ""
+    virtualization: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,5 +106,6 @@ def parse_swaps(text: str) -> tuple[SwapArea, ...]:
         fields = line.rsplit(maxsplit=4)
         if len(fields) == 5:
             path = fields[0].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-            areas.append(SwapArea(path=path, size_bytes=int(fields[2]) * 1024, used_bytes=int(fields[3]) * 1024))
+            size, used = int(fields[2]) * 1024, int(fields[3]) * 1024
+            areas.append(SwapArea(path=path, size_bytes=size, used_bytes=used, kind=fields[1]))
     return tuple(areas)

@@ -19,7 +19,8 @@ from controller.domain.errors import KernrollError
 # Group -> (module, attribute, what `kernroll --help` says), so that help imports none of them.
 GROUPS: dict[str, tuple[str, str, str]] = {
     "rollout": ("controller.cli.rollout", "rollout", "Plan, start, watch, end and report rollouts."),
-    "hosts": ("controller.cli.hosts", "hosts", "List and show enrolled hosts."),
+    "hosts": ("controller.cli.hosts", "hosts", "List, label and quarantine hosts; deny them kernels."),
+    "fleet": ("controller.cli.fleet", "fleet", "Freeze and thaw the whole fleet; what holds for it."),
     "gate": ("controller.cli.gate", "gate", "Judge measurements from anywhere; replay a rollout's judgement."),
     "spec": ("controller.cli.spec", "spec", "Check rollout files; print their JSON Schema."),
     "controller": ("controller.cli.controller", "controller", "Run a controller; make join tokens."),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from controller.cli.output import cells, plain_table
-from controller.views.models import HostView
+from controller.views.models import HostView, SwapDeviceView
 from controller.views.quantities import bytes_text, duration_text, time_text
 
 
@@ -47,7 +47,7 @@ def host_details(host: HostView, now: float) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    swap = [f"{d.path} {bytes_text(d.size_bytes)}, {bytes_text(d.used_bytes)} used" for d in facts.swap_devices]
+    swap = [_swap_text(device) for device in facts.swap_devices]
     rows = {
         "Host": host.name,
         "Stratum": host.stratum,
@@ -62,9 +62,18 @@ def host_details(host: HostView, now: float) -> Table:
         "Memory": bytes_text(facts.memory_bytes),
         "Page size": bytes_text(facts.page_size_bytes),
         "Swap": "; ".join(swap) or "none",
-        "Labels": ", ".join(f"{key}={value}" for key, value in facts.labels.items()) or "none",
+        "Firmware": facts.firmware,
+        "Boot loader": facts.boot_loader,
+        "Virtualization": facts.virtualization,
+        "Labels": ", ".join(f"{key}={value}" for key, value in host.labels.items()) or "none",
+        "Quarantine": host.quarantine or "none",
         "Agent": facts.agent_version,
     }
     for title, value in rows.items():
         table.add_row(title, *cells(value))
     return table
+
+
+def _swap_text(device: SwapDeviceView) -> str:
+    backend = f", {device.backend}" if device.backend else ""
+    return f"{device.path}{backend} {bytes_text(device.size_bytes)}, {bytes_text(device.used_bytes)} used"

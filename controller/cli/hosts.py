@@ -1,13 +1,14 @@
-"""`kernroll hosts`: the enrolled hosts."""
+"""`kernroll hosts`: the enrolled hosts, and what operators decide about them."""
 
 import click
 
+from controller.cli.host_verbs import VERBS
 from controller.cli.session import HOST_NAME, Session, calls, examples
 
 
 @click.group()
 def hosts() -> None:
-    """List and show enrolled hosts."""
+    """List, label and quarantine hosts; deny them kernels."""
 
 
 @hosts.command(
@@ -60,3 +61,7 @@ def show_host(session: Session, name: str) -> None:
         output.show_json(host)
     else:
         output.show(host_details(host, session.now()))
+
+
+for _verb in VERBS:
+    hosts.add_command(_verb)

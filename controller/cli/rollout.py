@@ -1,13 +1,13 @@
-"""`kernroll rollout`: plan, start, watch, end, explain and report rollouts."""
+"""`kernroll rollout`: plan, start, watch, explain and report rollouts."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
+from controller.cli import control
 from controller.cli.exit_codes import ExitCode
-from controller.cli.session import DURATION, ROLLOUT_FILE, ROLLOUT_NAME, Session, calls, examples, read_spec
+from controller.cli.following import follow, show_rollout, watch_options
+from controller.cli.session import ROLLOUT_FILE, ROLLOUT_NAME, Session, calls, examples, read_spec
 from controller.domain.errors import Conflict, NotFound, Permanent
 from controller.views.models import RolloutView
 
@@ -17,30 +17,11 @@ _AA_HELP = "Old against old: every host keeps its kernel and only reboots."
 
 @click.group()
 def rollout() -> None:
-    """Plan, start, watch, end and report rollouts."""
+    """Plan, start, watch, steer, end and report rollouts."""
 
 
-def watch_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of everything that can stay and watch."""
-    for option in (
-        click.option(
-            "--timeout",
-            type=DURATION,
-            default="7d",
-            show_default=True,
-            help="With --watch: leave with code 8 after this.",
-        ),
-        click.option(
-            "--until",
-            type=click.Choice(["settled", "ended"]),
-            default="settled",
-            show_default=True,
-            help="With --watch: whether a paused rollout in which no host moves counts as an end.",
-        ),
-        click.option("-w", "--watch", is_flag=True, help="Stay and show every change until the end."),
-    ):
-        command = option(command)
-    return command
+for _verb in control.COMMANDS:
+    rollout.add_command(_verb)
 
 
 @rollout.command(
@@ -104,8 +85,8 @@ def start(
         started = client.start_rollout(text, name, aa=aa)
     if watch:
         wanted = "completed" if aa else "promoted"
-        ctx.exit(_watch(session, started.name, until=until, timeout_s=timeout, wanted=wanted))
-    _show(session, started)
+        ctx.exit(follow(session, started.name, until=until, timeout_s=timeout, wanted=wanted))
+    show_rollout(session, started)
 
 
 @rollout.command("list", epilog=examples("kernroll rollout list --output json"))
@@ -147,55 +128,13 @@ def status(
     With --watch the code is 0 for a promoted rollout and 7 for one that ended otherwise.
     """
     if watch:
-        ctx.exit(_watch(session, name or _newest(session).name, until=until, timeout_s=timeout, wanted="promoted"))
+        ctx.exit(follow(session, name or _newest(session).name, until=until, timeout_s=timeout, wanted="promoted"))
     if name is None:
-        _show(session, _newest(session))
+        show_rollout(session, _newest(session))
         return
     with session.client() as client:
         found = client.get_rollout(name)
-    _show(session, found)
-
-
-@rollout.command(
-    "abort",
-    short_help="Start nothing new and bring hosts in flight back.",
-    epilog=examples("kernroll rollout abort swap-table-phase3 --remark 'wrong kernel'"),
-)
-@click.argument("name", type=ROLLOUT_NAME)
-@click.option("--remark", default="", help="Recorded with who asked.")
-@watch_options
-@calls
-@click.pass_context
-def abort(
-    ctx: click.Context, session: Session, /, *, name: str, remark: str, watch: bool, until: str, timeout: float
-) -> None:
-    """Start nothing new, bring hosts in flight back, and leave finished hosts on the new kernel."""
-    with session.client() as client:
-        aborted = client.abort_rollout(name, remark)
-    if watch:
-        ctx.exit(_watch(session, name, until=until, timeout_s=timeout, wanted="aborted"))
-    _show(session, aborted)
-
-
-@rollout.command(
-    "revert",
-    short_help="Return every touched host to its former kernel.",
-    epilog=examples("kernroll rollout revert swap-table-phase3 --watch"),
-)
-@click.argument("name", type=ROLLOUT_NAME)
-@click.option("--remark", default="", help="Recorded with who asked.")
-@watch_options
-@calls
-@click.pass_context
-def revert(
-    ctx: click.Context, session: Session, /, *, name: str, remark: str, watch: bool, until: str, timeout: float
-) -> None:
-    """Return every touched host to its former kernel, finished hosts too."""
-    with session.client() as client:
-        reverting = client.revert_rollout(name, remark)
-    if watch:
-        ctx.exit(_watch(session, name, until=until, timeout_s=timeout, wanted="reverted"))
-    _show(session, reverting)
+    show_rollout(session, found)
 
 
 @rollout.command(
@@ -265,28 +204,12 @@ def report(session: Session, /, *, name: str, form: str | None, write: Path | No
     click.echo(f"{write}: {chosen} report of {name}", err=True)
 
 
-def _show(session: Session, found: RolloutView) -> None:
-    from controller.cli import output
-    from controller.cli.rollout_tables import status_parts
-
-    if session.output == "json":
-        output.show_json(found)
-    else:
-        output.show(*status_parts(found, session.now(), max_hosts=None, width=output.console().width))
-
-
 def _newest(session: Session) -> RolloutView:
     with session.client() as client:
         found = client.list_rollouts()
     if not found:
         raise NotFound("there is no rollout yet; start one with `kernroll rollout start FILE`")
     return max(found, key=lambda one: (not one.terminal, one.started_at or 0.0, one.name))
-
-
-def _watch(session: Session, name: str, *, until: str, timeout_s: float, wanted: str) -> int:
-    from controller.cli.watch import watch
-
-    return watch(session, name, settled_is_enough=until == "settled", timeout_s=timeout_s, wanted=wanted)
 
 
 def _plot(session: Session, name: str, path: Path) -> None:

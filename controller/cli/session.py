@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 from controller.domain.errors import InvalidInput, KernrollError
 
 if TYPE_CHECKING:
-    from controller.adapters.rpc.operator_client import OperatorClient
+    from controller.adapters.rpc.fleet_client import FleetClient
 
 SPEC_MAX_BYTES = 1 << 20
 # Nobody waits longer for the Tab key.
@@ -41,12 +41,13 @@ class Session:
     output: str
     now: Callable[[], float]
 
-    def client(self, timeout_s: float | None = None) -> "OperatorClient":
-        """Return a client of the controller; nothing is connected yet. `timeout_s` is that of a short call."""
-        from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
+    def client(self, timeout_s: float | None = None) -> "FleetClient":
+        """Return a client for all calls; nothing is connected yet. `timeout_s` is that of a short call."""
+        from controller.adapters.rpc.fleet_client import FleetClient
+        from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S
 
         client_dir = None if self.insecure else self.client_dir or default_client_dir()
-        return OperatorClient(self.address, client_dir=client_dir, timeout_s=timeout_s or CALL_TIMEOUT_S)
+        return FleetClient(self.address, client_dir=client_dir, timeout_s=timeout_s or CALL_TIMEOUT_S)
 
 
 def default_client_dir() -> Path:
@@ -127,7 +128,7 @@ class Known(click.ParamType[str]):
 
     name = "name"
 
-    def __init__(self, names: "Callable[[OperatorClient], Iterable[str]]") -> None:
+    def __init__(self, names: "Callable[[FleetClient], Iterable[str]]") -> None:
         self._names = names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,5 +1,7 @@
 """What a host's move records and asks of the world: `rules` says when, this module says what."""
 
+from dataclasses import replace
+
 from controller.domain.attempt import Attempt, command_id
 from controller.domain.effects import (
     AcknowledgeBoot,
@@ -15,7 +17,7 @@ from controller.domain.effects import (
 from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
 from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
 from controller.domain.policy import Policy
-from controller.domain.rules import Fired, fired_trigger
+from controller.domain.rules import Fired, boot_closed, fired_trigger
 from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 
 # How much longer the controller waits than the host's own boot deadline, so that the host's own account comes first.
@@ -29,7 +31,12 @@ _SAME_LEG = frozenset({Trigger.RETRY, Trigger.NEXT_TASK})
 def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
     """Return the host's next move, or nothing. Same snapshot and time, same answer."""
     fired = fired_trigger(snapshot, now)
-    return NOTHING if fired is None else _move(snapshot, fired, now)
+    if fired is not None:
+        return _move(snapshot, fired, now)
+    if snapshot.attempt.step is not Step.DRAIN:
+        return NOTHING
+    waits = boot_closed(snapshot, now)
+    return NOTHING if waits is None else Decision(wake_at=waits.until)
 
 
 def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
@@ -39,6 +46,10 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     tries = _tries(attempt, fired, target)
     task = _task(attempt, fired)
     name = command_id(attempt, target, leg, tries, task)
+    if target is Step.ARM:
+        allowed_s = snapshot.boots.timeout_s(snapshot.rollout.policy.boot_timeout_s, attempt.stratum)
+        attempt = replace(attempt, boot_timeout_s=allowed_s)
+        snapshot = replace(snapshot, attempt=attempt)
     effects = _entry_effects(snapshot, target, leg, (name, task))
     waits = any(effect.command_id == name for effect in effects)
     starting = fired.trigger is Trigger.START and snapshot.host is not None
@@ -53,6 +64,7 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         task=task,
         command_id=name if waits else "",
         failure=fired.failure,
+        boot_timeout_s=attempt.boot_timeout_s if target is Step.ARM else 0.0,
         boot_id=snapshot.host.boot_id if starting and snapshot.host else "",
         release=snapshot.host.kernel_release if starting and snapshot.host else "",
         page_size_bytes=snapshot.host.page_size_bytes if starting and snapshot.host else 0,
@@ -103,7 +115,7 @@ def _cancellation(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
 
 
 def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> float | None:
-    policy = snapshot.rollout.policy
+    attempt, policy = snapshot.attempt, snapshot.rollout.policy
     if target in ENDED or target in (Step.PENDING, Step.DRAIN, Step.UNCORDON):
         return None
     waits = {
@@ -111,10 +123,10 @@ def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> floa
         Step.STAGE: policy.stage_timeout_s,
         Step.ARM: policy.stage_timeout_s,
         Step.REBOOT: policy.stage_timeout_s,
-        Step.VERIFY: policy.boot_timeout_s + _GRACE_S,
+        Step.VERIFY: attempt.boot_timeout_s + _GRACE_S,
         Step.PROBATION: policy.probation_timeout_s,
         Step.BLESS: _BLESS_TIMEOUT_S,
-        Step.FALLBACK: policy.boot_timeout_s + _GRACE_S,
+        Step.FALLBACK: attempt.boot_timeout_s + _GRACE_S,
         Step.REVERTING: policy.revert_timeout_s,
     }
     if target is Step.BAKE:
@@ -151,7 +163,7 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
                     command_id=name,
                     host=host,
                     kernel=old if attempt.legs[leg] is Side.OLD else kernel,
-                    boot_timeout_s=policy.boot_timeout_s,
+                    boot_timeout_s=attempt.boot_timeout_s,
                     probation_timeout_s=policy.probation_timeout_s + _BLESS_TIMEOUT_S + _GRACE_S,
                 ),
             )

@@ -1,22 +1,31 @@
-"""What a rollout does next: admit hosts, judge a finished wave, promote, pause, or bring every host back."""
+"""What a rollout does next: admit hosts, judge a finished wave, promote, pause, or bring hosts back."""
 
+import math
+
+from controller.domain.boot_times import BootTimes
+from controller.domain.closures import Closed, closed
+from controller.domain.control_events import ApprovalAwaited, HostsRecalled, StratumHeld
 from controller.domain.events import (
     Event,
-    Failure,
     HostsAdmitted,
     RevertStarted,
     RolloutCompleted,
     RolloutEnded,
     RolloutPaused,
     RolloutPromoted,
+    WaveJudged,
     WaveOpened,
 )
 from controller.domain.journey import HOLDS_SLOT, Step
-from controller.domain.judgement import judge_wave
-from controller.domain.rollout import Rollout, State, Tally
+from controller.domain.judgement import failed_strata, judge_wave
+from controller.domain.rollout import Rollout, State
 from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
+from controller.domain.tally import FailedHost, Tally
+from controller.domain.turns import Next, next_turns
 
 CONTROLLER = "controller"
+# What nothing else bounds.
+_NO_LIMIT = 2**31
 
 
 def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
@@ -24,83 +33,225 @@ def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
     rollout, tally = snapshot.rollout, snapshot.tally
     match rollout.state:
         case State.RUNNING:
-            return _react_to_failures(rollout, tally, now) or _finish_wave(snapshot, now) or _admit(rollout, tally, now)
+            return (
+                _react_to_failures(rollout, tally, now)
+                or _recall(snapshot, now)
+                or _finish_wave(snapshot, now)
+                or _await_approval(rollout, now)
+                or _overdue(rollout, now)
+                or _admit(snapshot, now)
+            )
         case State.PAUSED:
             # Hosts in flight go on while paused, so a kernel can still be condemned.
-            return _react_to_failures(rollout, tally, now) or NOTHING
+            return _condemned(rollout, tally, now) or _recall(snapshot, now) or NOTHING
+        case State.AWAITING_APPROVAL:
+            return _condemned(rollout, tally, now) or _recall(snapshot, now) or _unapproved(rollout, now)
         case State.ABORTING:
-            return _condemned(rollout, tally, now) or _finish_abort(snapshot, now)
+            return _condemned(rollout, tally, now) or _recall(snapshot, now) or _finish_abort(snapshot, now)
         case State.REVERTING:
-            return _finish_revert(snapshot, now)
+            return _recall(snapshot, now) or _finish_revert(snapshot, now)
         case _:
             return NOTHING
 
 
+# --- failures ---
+
+
 def _react_to_failures(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
-    """Revert on the first failure that condemns the kernel; pause on the first that does not."""
+    """Revert on the first failure that condemns the kernel; pause when more rigs fail than the error budget allows."""
     condemned = _condemned(rollout, tally, now)
-    if condemned is not None or rollout.state is State.PAUSED or not tally.failures:
+    if condemned is not None or tally.broken <= _tolerated(rollout):
         return condemned
-    host, failure, _ = tally.failures[0]
-    return _events(RolloutPaused(at=now, reason=f"{_blame(host, failure)}; this does not speak against the kernel"))
+    newest = [one for one in tally.failures if not one.condemns and one.at > rollout.excused_at]
+    blame = _blame(newest[0]) if newest else "rigs failed"
+    more = f" and {tally.broken - 1} more" if tally.broken > 1 else ""
+    return _events(RolloutPaused(at=now, reason=f"{blame}{more}; this does not speak against the kernel"))
+
+
+def _tolerated(rollout: Rollout) -> int:
+    """Return how many rigs may fail before the rollout pauses."""
+    policy = rollout.policy
+    open_hosts = sum(len(wave) for wave in rollout.waves[: rollout.wave + 1])
+    # 1e-9 forgives binary fractions.
+    return max(policy.error_budget_hosts, math.floor(policy.error_budget_share * open_hosts + 1e-9))
 
 
 def _condemned(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
-    for host, failure, condemns in tally.failures:
-        if not condemns:
-            continue
-        reason = _blame(host, failure)
-        if rollout.policy.on_stratum_failure == "hold":
-            # Paused is held already, and an abort that the operator asked for goes on.
-            return _events(RolloutPaused(at=now, reason=reason)) if rollout.state is State.RUNNING else None
-        return _events(RevertStarted(at=now, reason=reason, by=CONTROLLER, host=host, line=failure.line))
-    return None
+    """React to the first failure that speaks against the kernel, in a stratum that is not held for it already."""
+    failed = next((one for one in tally.failures if one.condemns), None)
+    if failed is None:
+        return None
+    reason, line = _blame(failed), failed.failure.line
+    if rollout.policy.on_stratum_failure == "hold":
+        held = StratumHeld(at=now, stratum=failed.stratum, reason=reason, host=failed.host, line=line)
+        if _others_left(rollout, {failed.stratum}) or rollout.state is State.ABORTING:
+            return _events(held)
+    return _events(RevertStarted(at=now, reason=reason, by=CONTROLLER, host=failed.host, line=line))
 
 
-def _blame(host: str, failure: Failure) -> str:
-    line = f": “{failure.line}”" if failure.line else ""
-    return f"{host}: {failure.sentence}{line}"
+def _others_left(rollout: Rollout, failed: set[str]) -> bool:
+    """Whether some stratum can go on without those that failed and those that are held."""
+    return bool(rollout.strata - failed - set(rollout.held))
+
+
+def _blame(failed: FailedHost) -> str:
+    line = f": “{failed.failure.line}”" if failed.failure.line else ""
+    return f"{failed.host}: {failed.failure.sentence}{line}"
+
+
+# --- waves ---
 
 
 def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
-    """Judge the open wave once all its hosts are done, and open the next or end the rollout."""
+    """Judge the open wave once all its hosts have ended, and open the next or end the rollout."""
     rollout, tally = snapshot.rollout, snapshot.tally
-    size = len(rollout.waves[rollout.wave])
-    if tally.count(rollout.wave, Step.DONE) < size:
+    moving_back = snapshot.returns.waiting or snapshot.returns.called
+    if tally.open_hosts(rollout.wave) or snapshot.retrying or moving_back:
         return None
     # Nothing is concluded while a finished host is away: it speaks again, or its silence condemns the kernel.
-    if tally.unheard:
+    if tally.unheard or not rollout.approved:
         return None
-    final = rollout.wave + 1 == len(rollout.waves)
+    if rollout.passed:
+        return _events(_go_on(rollout, _override_text(rollout), now))
     judged = judge_wave(rollout, snapshot.attempts, now)
     match judged.decision:
-        case "revert" if rollout.policy.on_stratum_failure == "hold":
-            return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
         case "revert":
-            reverting = RevertStarted(at=now, reason=judged.sentence, by=CONTROLLER)
-            return _events(judged, reverting)
+            return _events(judged, *_failed(rollout, judged, now))
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
-        case _ if final and rollout.policy.aa:
-            return _events(judged, RolloutCompleted(at=now, reason=judged.sentence))
-        case _ if final:
-            return _events(judged, RolloutPromoted(at=now, reason=judged.sentence))
         case _:
-            return _events(judged, WaveOpened(at=now, wave=rollout.wave + 1))
+            return _events(judged, _go_on(rollout, judged.sentence, now))
 
 
-def _admit(rollout: Rollout, tally: Tally, now: float) -> Decision:
-    """Let further hosts of the open wave start, as many as the disruption budget allows.
+def _failed(rollout: Rollout, judged: WaveJudged, now: float) -> tuple[Event, ...]:
+    """Return what follows a wave that failed: the whole rollout goes back, or the strata that failed do."""
+    failed = failed_strata(rollout, judged)
+    if rollout.policy.on_stratum_failure == "hold" and failed and _others_left(rollout, set(failed)):
+        return tuple(StratumHeld(at=now, stratum=stratum, reason=why) for stratum, why in failed.items())
+    return (RevertStarted(at=now, reason=judged.sentence, by=CONTROLLER),)
 
-    Hosts that were admitted and have not started yet hold a slot as well: they are about to.
-    """
-    size = len(rollout.waves[rollout.wave])
-    about_to_start = rollout.admitted - (size - tally.count(rollout.wave, Step.PENDING))
-    free = rollout.policy.max_in_flight - tally.slots - about_to_start
-    count = min(size, rollout.admitted + max(0, free))
-    if count == rollout.admitted:
-        return NOTHING
-    return _events(HostsAdmitted(at=now, wave=rollout.wave, count=count))
+
+def _go_on(rollout: Rollout, reason: str, now: float) -> Event:
+    if rollout.wave + 1 < len(rollout.waves):
+        return WaveOpened(at=now, wave=rollout.wave + 1)
+    held = "".join(f" {stratum} was held back: {why}." for stratum, why in sorted(rollout.held.items()))
+    if rollout.policy.aa:
+        return RolloutCompleted(at=now, reason=f"{reason}{held}")
+    return RolloutPromoted(at=now, reason=f"{reason}{held}")
+
+
+def _override_text(rollout: Rollout) -> str:
+    """Return what let the wave pass, from the record."""
+    overridden = next((one for one in rollout.overridden if one.wave == rollout.wave), None)
+    if overridden is None:
+        return rollout.judged[-1].sentence
+    return f"{overridden.by} went on although the gate held wave {rollout.wave + 1}: {overridden.remark}"
+
+
+def _await_approval(rollout: Rollout, now: float) -> Decision | None:
+    if rollout.approved:
+        return None
+    deadline = now + rollout.policy.approval_timeout_s
+    return _events(ApprovalAwaited(at=now, wave=rollout.wave, deadline=deadline))
+
+
+def _unapproved(rollout: Rollout, now: float) -> Decision:
+    deadline = rollout.approval_deadline
+    if deadline is None or now < deadline:
+        return Decision(wake_at=deadline)
+    needed = rollout.policy.waves[rollout.wave].approvals
+    got = len({given.by for given in rollout.approvals})
+    reason = f"wave {rollout.wave + 1} had {got} of {needed} approvals when the time for them was over"
+    return _events(RolloutPaused(at=now, reason=reason))
+
+
+def wave_deadline(rollout: Rollout) -> float | None:
+    """Return when the open wave must have ended; None where the plan said nothing."""
+    waves = rollout.policy.waves
+    return rollout.wave_since + waves[rollout.wave].max_duration_s if waves else None
+
+
+def _overdue(rollout: Rollout, now: float) -> Decision | None:
+    deadline = wave_deadline(rollout)
+    if deadline is None or now < deadline:
+        return None
+    reason = f"wave {rollout.wave + 1} has not ended within its max_duration"
+    return _events(RolloutPaused(at=now, reason=reason))
+
+
+# --- turns ---
+
+
+def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
+    """Let further hosts of the open waves start, as many as the disruption budget allows."""
+    rollout = snapshot.rollout
+    deadline = wave_deadline(rollout)
+    waits = _closed(snapshot, now)
+    if waits is not None:
+        times = [time for time in (waits.until, deadline) if time is not None]
+        return Decision(wake_at=min(times, default=None))
+    found = starts(snapshot)
+    if not found.hosts:
+        return Decision(wake_at=deadline)
+    return Decision(events=(HostsAdmitted(at=now, wave=rollout.wave, hosts=found.hosts),), wake_at=deadline)
+
+
+def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
+    """Return why no host may start now; the slowest stratum decides what must fit into a window."""
+    rollout = snapshot.rollout
+    if not snapshot.starts.waiting:
+        return None
+    needed_s = 0.0
+    if rollout.policy.windows:
+        known = ((snapshot.boots.get(stratum, BootTimes()), stratum) for stratum in rollout.strata)
+        needed_s = max(boots.expected_s(rollout.policy.boot_timeout_s, stratum) for boots, stratum in known)
+    return closed(snapshot.fleet, rollout.policy.windows, needed_s, now)
+
+
+def why_waiting(snapshot: RolloutSnapshot, now: float) -> str:
+    """Return why the next host of a running rollout may not start now; empty when only a free slot is missing."""
+    if snapshot.rollout.state is not State.RUNNING or not snapshot.starts.waiting:
+        return ""
+    waits = _closed(snapshot, now)
+    return starts(snapshot).waits if waits is None else waits.why
+
+
+def starts(snapshot: RolloutSnapshot) -> Next:
+    """Return which hosts may start now, and why the next one waits."""
+    rollout = snapshot.rollout
+    # Hosts that were admitted and have not started yet hold a slot as well: they are about to.
+    return next_turns(
+        snapshot.starts,
+        snapshot.occupancy,
+        rollout.policy.max_unavailable,
+        last_wave=rollout.wave,
+        count=_free(rollout, snapshot.tally.slots + len(snapshot.starts.called)),
+    )
+
+
+def _recall(snapshot: RolloutSnapshot, now: float) -> Decision | None:
+    """Let further finished hosts return, within the budget: hosts that are away or lost must not stand in the way."""
+    rollout, tally = snapshot.rollout, snapshot.tally
+    if rollout.emergency or not snapshot.returns.waiting:
+        return None
+    moving = tally.slots - tally.count_all(Step.LOST) + len(snapshot.returns.called)
+    found = next_turns(
+        snapshot.returns,
+        snapshot.occupancy,
+        rollout.policy.max_unavailable,
+        last_wave=len(rollout.waves),
+        count=_free(rollout, moving),
+        foreign=False,
+    )
+    return _events(HostsRecalled(at=now, hosts=found.hosts)) if found.hosts else None
+
+
+def _free(rollout: Rollout, moving: int) -> int:
+    limit = rollout.policy.max_in_flight
+    return _NO_LIMIT if limit is None else max(0, limit - moving)
+
+
+# --- ends ---
 
 
 def _finish_abort(snapshot: RolloutSnapshot, now: float) -> Decision:
@@ -124,7 +275,9 @@ def _settled(snapshot: RolloutSnapshot, *, done_may_stay: bool) -> bool:
     tally = snapshot.tally
     if tally.count_all(Step.PENDING) or tally.in_flight:
         return False
-    return done_may_stay or not tally.count_all(Step.DONE)
+    if done_may_stay:
+        return not snapshot.returns.waiting and not snapshot.returns.called
+    return not tally.count_all(Step.DONE)
 
 
 def _lost(snapshot: RolloutSnapshot) -> tuple[str, ...]:
@@ -138,7 +291,12 @@ def _events(*events: Event) -> Decision:
 
 
 def holds_budget(rollout: Rollout, tally: Tally) -> bool:
-    """Invariant: a running rollout never holds more slots than its budget has."""
+    """Invariant: a running rollout never admits more hosts than its budget has.
+
+    A finished host that fails takes a slot unasked, so those on their way back do not count here.
+    """
     started = sum(tally.count_all(step) for step in HOLDS_SLOT)
     assert started == tally.slots, "the tally's slots disagree with its steps"
-    return rollout.state is not State.RUNNING or tally.slots <= rollout.policy.max_in_flight
+    limit = rollout.policy.max_in_flight
+    unasked = tally.count_all(Step.REVERTING, Step.FALLBACK, Step.LOST)
+    return rollout.state is not State.RUNNING or limit is None or tally.slots - unasked <= limit

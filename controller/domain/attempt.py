@@ -70,6 +70,8 @@ class Attempt:
     tries: int = 0
     # Which of the leg's workloads is measured, from 0.
     task: int = 0
+    # How often the host has begun its journey anew.
+    round: int = 0
     # How often the host was being returned to its old kernel.
     reverts: int = 0
     # What ran when the newest revert was carried out (from then on the old kernel is the default and nothing is
@@ -104,6 +106,9 @@ class Attempt:
     # Serious kernel-log lines, each once a boot, at most `MOST_FINDINGS` of a boot.
     findings: tuple[LogFinding, ...] = ()
     failure: Failure | None = None
+    failed_at: float = 0.0
+    # Allowed from the start of a boot to a healthy agent, as told to the host when the kernel was armed.
+    boot_timeout_s: float = 0.0
 
     @property
     def legs(self) -> tuple[Side, ...]:
@@ -189,7 +194,8 @@ def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, 
 def command_id(attempt: Attempt, step: Step, leg: int, tries: int, task: int = 0) -> str:
     """Name a step's command: the same decision always has the same name, whoever makes it and however often."""
     of_task = f"{step}-{task + 1}" if task else str(step)
-    return f"{attempt.uid}/{attempt.host}/{leg}.{of_task}.{tries}"
+    of_round = f"r{attempt.round + 1}." if attempt.round else ""
+    return f"{attempt.uid}/{attempt.host}/{of_round}{leg}.{of_task}.{tries}"
 
 
 def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
@@ -227,6 +233,8 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
 
 def _moved(state: Attempt, event: Moved) -> Attempt:
     """Apply a decision: the answers of the step that was left are forgotten."""
+    if event.trigger is Trigger.AGAIN:
+        return _anew(state, event)
     changes = replace(
         state,
         step=event.step,
@@ -240,6 +248,8 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         command=None,
         delivery=None,
         failure=event.failure or state.failure,
+        failed_at=state.failed_at if event.failure is None else event.at,
+        boot_timeout_s=event.boot_timeout_s or state.boot_timeout_s,
     )
     if event.trigger is Trigger.START:
         return replace(
@@ -262,6 +272,23 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.step is Step.REVERTING:
         changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, ran_at_revert=None)
     return changes
+
+
+def _anew(state: Attempt, event: Moved) -> Attempt:
+    """Return the attempt as it was planned: what the earlier rounds measured counts no more."""
+    return Attempt(
+        rollout=state.rollout,
+        uid=state.uid,
+        host=state.host,
+        stratum=state.stratum,
+        architecture=state.architecture,
+        role=state.role,
+        wave=state.wave,
+        position=state.position,
+        since=event.at,
+        round=state.round + 1,
+        revision=state.revision,
+    )
 
 
 def _measuring_since(state: Attempt, event: Moved) -> float | None:
@@ -303,7 +330,8 @@ def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
     guessed = failure is not None and failure.kind in (FailureKind.HANG, FailureKind.WRONG_KERNEL)
     if state.trial is None and (state.step is Step.FALLBACK or (guessed and state.step is Step.REVERTING)):
         failure = on_running_kernel(state, trial_failure(event))
-    return replace(state, trial=event, failure=failure)
+    failed_at = state.failed_at if failure == state.failure else event.at
+    return replace(state, trial=event, failure=failure, failed_at=failed_at)
 
 
 def trial_failure(event: TrialEnded) -> Failure:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controller.domain.control_events import ControlEvent
 from controller.domain.delivery import BootEnd
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
@@ -124,11 +126,11 @@ class RolloutStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostsAdmitted:
-    """The first `count` hosts of the wave (in planned order) may start."""
+    """The turn of these hosts has come: they may start."""
 
     at: float
     wave: int
-    count: int
+    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,8 @@ class WaveOpened:
 class RolloutPaused:
     at: float
     reason: str
+    # The operator who asked; empty when the engine did.
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +212,8 @@ class RevertStarted:
     # The host and line that caused it; empty for an operator's request.
     host: str = ""
     line: str = ""
+    # Whether all hosts return at once, without regard to the disruption budget.
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +249,8 @@ class Moved:
     boot_id: str = ""
     release: str = ""
     page_size_bytes: int = 0
+    # On the way into ARM: what the host is told to allow a boot.
+    boot_timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +373,7 @@ RolloutEvent = (
     | AbortStarted
     | RevertStarted
     | RolloutEnded
+    | ControlEvent
 )
 AttemptEvent = (
     Moved
@@ -378,4 +387,4 @@ AttemptEvent = (
     | FatalLogged
     | SeriousLogged
 )
-Event = RolloutEvent | AttemptEvent
+Event = RolloutEvent | AttemptEvent | FleetEvent

@@ -11,6 +11,8 @@ class SwapDevice:
     path: str
     size_bytes: int
     used_bytes: int
+    # "zram", "nvme", "disk", "file", …; empty when the agent did not say.
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,10 @@ class Host:
     last_seen: float = 0.0
     # Serious kernel-log lines of the present boot: signature -> line. An agent tells of each once.
     serious: Mapping[str, str] = field(default_factory=dict)
+    # "uefi", "bios" or "devicetree"; "grub", "u-boot", …; "none", "kvm", …: empty when the agent did not say.
+    firmware: str = ""
+    boot_loader: str = ""
+    virtualization: str = ""
 
     @property
     def stratum(self) -> str:

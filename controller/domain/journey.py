@@ -49,6 +49,7 @@ class Trigger(StrEnum):
     SILENT = "silent"  # not heard for longer than allowed
     REVERT = "revert"  # the rollout returns this host
     RETURNED = "returned"  # heard again, on the old kernel
+    AGAIN = "again"  # an operator sends the host on its way once more
 
 
 class Role(StrEnum):
@@ -119,9 +120,9 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.DONE: dict(_AFTER_BLESSING),
     Step.FALLBACK: {Trigger.RETURNED: Step.REVERTED, Trigger.DEADLINE: Step.REVERTING},
     Step.REVERTING: {Trigger.RETURNED: Step.REVERTED, Trigger.FAIL: Step.LOST, Trigger.DEADLINE: Step.LOST},
-    Step.REVERTED: {},
+    Step.REVERTED: {Trigger.AGAIN: Step.PENDING},
     Step.LOST: {Trigger.RETURNED: Step.REVERTED, Trigger.REVERT: Step.REVERTING},
-    Step.SKIPPED: {},
+    Step.SKIPPED: {Trigger.AGAIN: Step.PENDING},
 }
 
 # (step, trigger) -> next step. A pair that is not listed is a bug of ours and raises.
@@ -134,6 +135,8 @@ ENDED = frozenset({Step.DONE, Step.REVERTED, Step.LOST, Step.SKIPPED})
 IN_FLIGHT = frozenset(Step) - ENDED - {Step.PENDING}
 # Steps that hold a slot of the disruption budget. A lost host keeps its slot: nobody knows what it does.
 HOLDS_SLOT = (IN_FLIGHT - {Step.BAKE}) | {Step.LOST}
+# Steps in which a host serves on the new kernel: its return takes it down, and waits for its turn.
+SERVING = frozenset({Step.BAKE, Step.DONE})
 # Steps in which the kernel under test runs un-blessed: the host itself falls back.
 ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.PROBATION, Step.BLESS})
 # Steps in which a host that is not heard counts as failing.

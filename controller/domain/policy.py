@@ -1,11 +1,13 @@
 """The numbers of a spec that decide steps: resolved, in seconds, without the document around them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.domain.performance import margins_of
-from controller.domain.spec import RolloutSpec
+from controller.domain.spec import Limits, RolloutSpec
+from controller.domain.windows import Window
 from controller.gate.fleet_power import cell_boots
 from controller.gate.ledger import Ledger, differences, learn, old_against_old, suspensions
 from controller.gate.metrics import METRICS
@@ -51,12 +53,50 @@ class SuspendedCell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceBound:
+    """How many hosts of one place may be unavailable at the same time."""
+
+    # "fleet", or a label whose every value is a place.
+    key: str
+    # Exactly one of the two; the share is rounded down and is at least one host.
+    count: int | None = None
+    share: float | None = None
+
+    def allowed(self, known: int) -> int:
+        """Return the number for a place of `known` hosts."""
+        if self.count is not None:
+            return self.count
+        assert self.share is not None, "a bound has a count or a share"
+        # 1e-9 forgives binary fractions.
+        return max(1, math.floor(self.share * known + 1e-9))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WavePolicy:
+    """What holds for one wave beside its soak time."""
+
+    max_duration_s: float
+    # Persons who must approve it.
+    approvals: int = 0
+
+
+# A wave whose plan said nothing.
+LONGEST_WAVE_S = 30 * 86_400.0
+_FLEET = "fleet"
+# What holds where the operator bounds nothing.
+_CAUTIOUS_FLEET = PlaceBound(key=_FLEET, share=0.02)
+_ONE_A_ZONE = PlaceBound(key="zone", count=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What the engine may do, how long it waits, and what it does when a verdict is in."""
 
-    max_in_flight: int
+    # None: only `max_unavailable` bounds it.
+    max_in_flight: int | None
     stage_timeout_s: float
-    boot_timeout_s: float
+    # None: by platform, then learned.
+    boot_timeout_s: float | None
     probation_timeout_s: float
     baseline_timeout_s: float
     silence_timeout_s: float
@@ -80,24 +120,40 @@ class Policy:
     # Metric that can carry a claim -> stratum -> standard deviation of one host's saving, in the metric's unit, where
     # the ledger has seen enough hosts.
     sigma_host: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    max_unavailable: tuple[PlaceBound, ...] = ()
+    # Hosts whose rig may fail before the rollout pauses: so many, or the share of the open waves, whatever is more.
+    error_budget_hosts: int = 0
+    error_budget_share: float = 0.0
+    approval_timeout_s: float = 7 * 86_400.0
+    # When hosts may be taken down; empty: always.
+    windows: tuple[Window, ...] = ()
+    # One entry per wave.
+    waves: tuple[WavePolicy, ...] = ()
 
 
 def policy_of(
     spec: RolloutSpec,
     bake_s: tuple[float, ...],
     *,
+    waves: tuple[WavePolicy, ...] | None = None,
     aa: bool = False,
     ledger: Ledger | None = None,
     strata: Iterable[str] = (),
 ) -> Policy:
     """Return the policy that a checked spec describes, with what the ledger knows of the strata.
 
-    `bake_s` has one entry per planned wave. With `aa` nothing is claimed, because nothing changes.
+    `bake_s` and `waves` have one entry per planned wave. With `aa` nothing is claimed, because nothing changes.
     """
     limits = spec.limits
     known = ledger or Ledger()
     return Policy(
         max_in_flight=limits.max_in_flight,
+        max_unavailable=_bounds(limits),
+        error_budget_hosts=limits.error_budget.hosts,
+        error_budget_share=limits.error_budget.share,
+        approval_timeout_s=limits.approval_timeout_s,
+        windows=spec.windows,
+        waves=tuple(WavePolicy(max_duration_s=LONGEST_WAVE_S) for _ in bake_s) if waves is None else waves,
         stage_timeout_s=limits.stage_timeout_s,
         boot_timeout_s=limits.boot_timeout_s,
         probation_timeout_s=limits.probation_timeout_s,
@@ -130,6 +186,20 @@ def policy_of(
             name: found for name in sorted(METRICS) if (found := _learned_sigma_host(known, sorted(set(strata)), name))
         },
     )
+
+
+def _bounds(limits: Limits) -> tuple[PlaceBound, ...]:
+    """Return the disruption budget: as given, and a cautious one where nothing else bounds the fleet."""
+    given = limits.max_unavailable
+    bounds = [] if given is not None else [_ONE_A_ZONE]
+    for key, value in (given or {}).items():
+        if isinstance(value, int):
+            bounds.append(PlaceBound(key=key, count=value))
+        else:
+            bounds.append(PlaceBound(key=key, share=value))
+    if limits.max_in_flight is None and _FLEET not in (given or {}):
+        bounds.insert(0, _CAUTIOUS_FLEET)
+    return tuple(bounds)
 
 
 def _claims(spec: RolloutSpec) -> tuple[Claim, ...]:

@@ -1,14 +1,25 @@
-"""A rollout: its states as a table, its own events, and the tally kept of its hosts."""
+"""A rollout: its states as a table, and how each of its events changes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
-from controller.domain.attempt import Attempt
+from controller.domain.control_events import (
+    ApprovalAwaited,
+    ApprovalGiven,
+    ControlEvent,
+    GateOverridden,
+    HostsLeftOut,
+    HostsRecalled,
+    HostsRetried,
+    RestOpened,
+    RevertHastened,
+    RolloutResumed,
+    StratumHeld,
+)
 from controller.domain.events import (
     AbortStarted,
-    Failure,
     HostsAdmitted,
     PlannedHost,
     RevertStarted,
@@ -22,7 +33,6 @@ from controller.domain.events import (
     WaveJudged,
     WaveOpened,
 )
-from controller.domain.journey import Step
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
 
@@ -32,7 +42,8 @@ class State(StrEnum):
 
     PLANNED = "planned"
     RUNNING = "running"
-    PAUSED = "paused"  # admits no host; hosts in flight finish their journey
+    PAUSED = "paused"  # admits no host; hosts in flight finish their journey; a person decides what comes next
+    AWAITING_APPROVAL = "awaiting_approval"  # the open wave begins when enough persons have approved it
     PROMOTED = "promoted"
     COMPLETED = "completed"  # an A/A rollout has measured every host; no kernel was changed
     ABORTING = "aborting"
@@ -42,15 +53,23 @@ class State(StrEnum):
     REVERT_INCOMPLETE = "revert_incomplete"  # some hosts did not come back; they are listed
 
 
-_MOST_FAILURES = 100
-
 ENDED_STATES = frozenset({State.PROMOTED, State.COMPLETED, State.ABORTED, State.REVERTED, State.REVERT_INCOMPLETE})
 
 # state -> the states that may follow.
 FOLLOWING: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.RUNNING, State.ABORTED}),
-    State.RUNNING: frozenset({State.PAUSED, State.PROMOTED, State.COMPLETED, State.ABORTING, State.REVERTING}),
+    State.RUNNING: frozenset(
+        {
+            State.PAUSED,
+            State.AWAITING_APPROVAL,
+            State.PROMOTED,
+            State.COMPLETED,
+            State.ABORTING,
+            State.REVERTING,
+        }
+    ),
     State.PAUSED: frozenset({State.RUNNING, State.ABORTING, State.REVERTING}),
+    State.AWAITING_APPROVAL: frozenset({State.RUNNING, State.PAUSED, State.ABORTING, State.REVERTING}),
     State.ABORTING: frozenset({State.ABORTED, State.REVERTING, State.REVERT_INCOMPLETE}),
     State.REVERTING: frozenset({State.REVERTED, State.REVERT_INCOMPLETE}),
     State.PROMOTED: frozenset({State.REVERTING}),
@@ -72,10 +91,15 @@ class Rollout:
     policy: Policy
     kernels: Mapping[str, Kernel]
     waves: tuple[tuple[PlannedHost, ...], ...]
+    # Of all hosts in the waves.
+    strata: frozenset[str]
     state: State = State.PLANNED
-    # The open wave, and how many of its hosts may have started.
+    # The open wave, since when, and how many hosts were admitted to it.
     wave: int = 0
+    wave_since: float = 0.0
     admitted: int = 0
+    # Whether all waves were opened at once.
+    rest_opened: bool = False
     judged: tuple[WaveJudged, ...] = ()
     reason: str = ""
     # The host and line that caused a revert; empty when an operator asked.
@@ -84,6 +108,20 @@ class Rollout:
     lost: tuple[str, ...] = ()
     # When the newest revert was asked for; None when there was none.
     revert_asked_at: float | None = None
+    # Whether hosts return without regard to the disruption budget.
+    emergency: bool = False
+    # Rigs that failed until then are forgiven: their hosts are left out of their waves.
+    excused_at: float = 0.0
+    # Host -> how often it was to begin again.
+    retries: Mapping[str, int] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    # Stratum -> why its hosts return while the others go on.
+    held: Mapping[str, str] = field(default_factory=dict)
+    # Who approved the open wave, and until when approvals are awaited.
+    approvals: tuple[ApprovalGiven, ...] = ()
+    approval_deadline: float | None = None
+    # Waves that an operator let pass although the gate held them.
+    overridden: tuple[GateOverridden, ...] = ()
     planned_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
@@ -99,9 +137,23 @@ class Rollout:
         """Hosts in all waves."""
         return sum(len(wave) for wave in self.waves)
 
-    def admits(self, attempt: Attempt) -> bool:
-        """Whether the attempt's turn has come."""
-        return attempt.wave < self.wave or (attempt.wave == self.wave and attempt.position < self.admitted)
+    @property
+    def approved(self) -> bool:
+        """Whether the open wave has the approvals that it needs."""
+        needed = self.policy.waves[self.wave].approvals if self.policy.waves else 0
+        return len({given.by for given in self.approvals}) >= needed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the open wave was judged and may be left: by the gate, or by an operator who said why."""
+        judged = bool(self.judged) and self.judged[-1].wave == self.wave and self.judged[-1].decision == "promote"
+        return judged or any(one.wave == self.wave for one in self.overridden)
+
+    @property
+    def held_wave(self) -> bool:
+        """Whether the gate held the open wave, and nobody has gone on in spite of it."""
+        judged = bool(self.judged) and self.judged[-1].wave == self.wave and self.judged[-1].decision == "hold"
+        return judged and not self.passed
 
 
 def planned_rollout(event: RolloutPlanned, policy: Policy) -> Rollout:
@@ -114,6 +166,7 @@ def planned_rollout(event: RolloutPlanned, policy: Policy) -> Rollout:
         policy=policy,
         kernels=event.kernels,
         waves=event.waves,
+        strata=frozenset(planned.stratum for wave in event.waves for planned in wave),
         planned_at=event.at,
         revision=1,
     )
@@ -126,13 +179,13 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
         case RolloutPlanned():
             raise AssertionError(f"rollout {rollout.name} is planned already")
         case RolloutStarted():
-            return replace(_to(state, State.RUNNING), started_at=event.at)
+            return replace(_to(state, State.RUNNING), started_at=event.at, wave_since=event.at)
         case HostsAdmitted():
-            return replace(state, admitted=event.count)
+            return replace(state, admitted=state.admitted + len(event.hosts))
         case WaveJudged():
             return replace(state, judged=(*state.judged, event))
         case WaveOpened():
-            return replace(state, wave=event.wave, admitted=0)
+            return replace(state, wave=event.wave, wave_since=event.at, admitted=0, approvals=())
         case RolloutPaused():
             return replace(_to(state, State.PAUSED), reason=event.reason)
         case RolloutPromoted():
@@ -143,9 +196,50 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
             return replace(_to(state, State.ABORTING), reason=event.reason)
         case RevertStarted():
             changed = replace(_to(state, State.REVERTING), reason=event.reason, ended_at=None)
-            return replace(changed, cause_host=event.host, cause_line=event.line, revert_asked_at=event.at)
+            return replace(
+                changed,
+                cause_host=event.host,
+                cause_line=event.line,
+                revert_asked_at=event.at,
+                emergency=event.emergency,
+            )
         case RolloutEnded():
             return replace(_to(state, State(event.state)), lost=event.lost, ended_at=event.at)
+        case _:
+            return _controlled(state, event)
+
+
+def _controlled(rollout: Rollout, event: ControlEvent) -> Rollout:
+    """Return the rollout after an operator's decision or one about pace; its revision is counted already."""
+    match event:
+        case RolloutResumed():
+            running = _to(rollout, State.RUNNING)
+            return replace(running, reason="", excused_at=event.at, wave_since=event.at)
+        case ApprovalAwaited():
+            return replace(_to(rollout, State.AWAITING_APPROVAL), approval_deadline=event.deadline)
+        case ApprovalGiven():
+            given = replace(rollout, approvals=(*rollout.approvals, event))
+            if given.state is not State.AWAITING_APPROVAL or not given.approved:
+                return given
+            return replace(_to(given, State.RUNNING), approval_deadline=None, wave_since=event.at)
+        case GateOverridden():
+            running = rollout if rollout.state is State.RUNNING else _to(rollout, State.RUNNING)
+            return replace(running, reason="", overridden=(*rollout.overridden, event))
+        case RestOpened():
+            running = rollout if rollout.state is State.RUNNING else _to(rollout, State.RUNNING)
+            last = len(rollout.waves) - 1
+            return replace(running, reason="", rest_opened=True, wave=last, wave_since=event.at, approval_deadline=None)
+        case HostsRecalled():
+            return rollout
+        case HostsRetried():
+            counts = {host: rollout.retries.get(host, 0) + 1 for host in event.hosts}
+            return replace(rollout, retries={**rollout.retries, **counts})
+        case HostsLeftOut():
+            return replace(rollout, left_out=rollout.left_out | set(event.hosts))
+        case StratumHeld():
+            return replace(rollout, held={**rollout.held, event.stratum: event.reason})
+        case RevertHastened():
+            return replace(rollout, emergency=True)
         case _:
             assert_never(event)
 
@@ -153,61 +247,3 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
 def _to(rollout: Rollout, state: State) -> Rollout:
     assert state in FOLLOWING[rollout.state], f"{rollout.name}: {rollout.state} cannot become {state}"
     return replace(rollout, state=state)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Counts over a rollout's hosts, kept up to date move by move so that no decision walks the fleet."""
-
-    # (wave, step) -> hosts there.
-    hosts: Mapping[tuple[int, Step], int] = field(default_factory=dict)
-    in_flight: int = 0
-    # Hosts that count against the disruption budget.
-    slots: int = 0
-    ended: int = 0
-    # Hosts that are done and not heard now.
-    unheard: int = 0
-    # Failures that condemn the kernel first, each kind in the order it was learnt, at most 100:
-    # (host, failure, condemns the kernel).
-    failures: tuple[tuple[str, Failure, bool], ...] = ()
-
-    def count(self, wave: int, *steps: Step) -> int:
-        """Return how many hosts of the wave stand in one of the steps."""
-        return sum(self.hosts.get((wave, step), 0) for step in steps)
-
-    def count_all(self, *steps: Step) -> int:
-        """Return how many hosts of all waves stand in one of the steps."""
-        return sum(number for (_, step), number in self.hosts.items() if step in steps)
-
-
-def tally_moved(tally: Tally, before: Attempt | None, after: Attempt) -> Tally:
-    """Return the tally after one host changed; costs the same whatever the size of the fleet."""
-    hosts = tally.hosts
-    if before is None or before.step is not after.step:
-        counts = dict(hosts)
-        if before is not None:
-            counts[before.wave, before.step] -= 1
-        counts[after.wave, after.step] = counts.get((after.wave, after.step), 0) + 1
-        hosts = counts
-    failures = tally.failures
-    failed_before = None if before is None else before.failure
-    if after.failure is not None and after.failure != failed_before:
-        failures = _with_failure(failures, (after.host, after.failure, after.condemned))
-    return Tally(
-        hosts=hosts,
-        in_flight=tally.in_flight + after.in_flight - (before is not None and before.in_flight),
-        slots=tally.slots + after.holds_slot - (before is not None and before.holds_slot),
-        ended=tally.ended + after.ended - (before is not None and before.ended),
-        unheard=tally.unheard + after.unheard - (before is not None and before.unheard),
-        failures=failures,
-    )
-
-
-def _with_failure(
-    failures: tuple[tuple[str, Failure, bool], ...], failure: tuple[str, Failure, bool]
-) -> tuple[tuple[str, Failure, bool], ...]:
-    """Return the list with a host's newest failure. However many rigs break, one that condemns is never left out."""
-    others = [entry for entry in failures if entry[0] != failure[0]]
-    condemning = [entry for entry in (*others, failure) if entry[2]]
-    forgiven = [entry for entry in (*others, failure) if not entry[2]]
-    return (*condemning, *forgiven)[:_MOST_FAILURES]

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from controller.domain.attempt import RETRY_PAUSE_S, Attempt, died_runs, on_running_kernel, trial_failure
+from controller.domain.closures import Closed, closed
 from controller.domain.events import CommandState, Failure, FailureKind, RunState
-from controller.domain.journey import MUST_BE_HEARD, Side, Step, Trigger
+from controller.domain.journey import MUST_BE_HEARD, SERVING, Side, Step, Trigger
 from controller.domain.rollout import State
 from controller.domain.snapshot import AttemptSnapshot
 
@@ -31,27 +32,33 @@ def fired_trigger(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
     """What the rollout asks of this host, before anything the host itself shows."""
-    attempt, state = snapshot.attempt, snapshot.rollout.state
-    ending = state in (State.REVERTING, State.ABORTING)
+    attempt, rollout = snapshot.attempt, snapshot.rollout
+    held, back = attempt.stratum in rollout.held, _goes_back(snapshot)
     if attempt.step is Step.PENDING:
-        return Fired(Trigger.SKIP) if ending else None
-    if attempt.step in (Step.FALLBACK, Step.REVERTING):
+        out = attempt.host in rollout.left_out or attempt.host in snapshot.fleet.quarantined
+        return Fired(Trigger.SKIP) if back or out else None
+    if attempt.step in (Step.REVERTED, Step.SKIPPED):
+        again = rollout.retries.get(attempt.host, 0) > attempt.round and not back and not rollout.ended
+        return Fired(Trigger.AGAIN) if again else None
+    if attempt.step in (Step.FALLBACK, Step.REVERTING) or not back:
         return None
-    if ending and attempt.in_flight:
+    if attempt.step in SERVING:
+        # It works on the kernel it has made its default: it waits for its turn, so that the fleet stays up. An abort
+        # leaves finished hosts where they are.
+        stays = attempt.step is Step.DONE and rollout.state is not State.REVERTING and not held
+        turn = snapshot.recalled or rollout.emergency
+        return Fired(Trigger.REVERT) if turn and not stays else None
+    if attempt.in_flight:
         return Fired(Trigger.REVERT)
-    if state is not State.REVERTING:
-        return None
     # A host that was lost before this revert was asked for gets another try; one lost since then had it.
-    asked_at = snapshot.rollout.revert_asked_at
+    asked_at = rollout.revert_asked_at if rollout.state is State.REVERTING else None
     lost_before = attempt.step is Step.LOST and asked_at is not None and attempt.since < asked_at
-    return Fired(Trigger.REVERT) if lost_before or attempt.step is Step.DONE else None
+    return Fired(Trigger.REVERT) if lost_before else None
 
 
 def _pending(snapshot: AttemptSnapshot, _now: float) -> Fired | None:
-    rollout = snapshot.rollout
-    if rollout.state is State.RUNNING and snapshot.host is not None and rollout.admits(snapshot.attempt):
-        return Fired(Trigger.START)
-    return None
+    running = snapshot.rollout.state is State.RUNNING
+    return Fired(Trigger.START) if running and snapshot.admitted and snapshot.host is not None else None
 
 
 def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -66,8 +73,16 @@ def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     return _measured(snapshot, now) or _deadline(attempt, now, "the baseline measurement")
 
 
-def _drain(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
-    return Fired(Trigger.DRAINED)
+def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    # Measuring disturbs little; what follows takes the host down, so it waits for the next window.
+    return None if boot_closed(snapshot, now) is not None else Fired(Trigger.DRAINED)
+
+
+def boot_closed(snapshot: AttemptSnapshot, now: float) -> Closed | None:
+    """Return why the host may not be taken down now; None when it may."""
+    policy = snapshot.rollout.policy
+    needed_s = snapshot.boots.expected_s(policy.boot_timeout_s, snapshot.attempt.stratum)
+    return closed(snapshot.fleet, policy.windows, needed_s, now)
 
 
 def _stage(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -156,7 +171,7 @@ def _uncordon(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 def _bake(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     attempt = snapshot.attempt
     trouble = _blessed_trouble(snapshot, now)
-    over = attempt.deadline is not None and attempt.deadline <= now
+    over = attempt.deadline is not None and attempt.deadline <= now and not _goes_back(snapshot)
     # A soak time that ends in silence is not over well: the host speaks first, or its silence lasts too long.
     return trouble or (Fired(Trigger.BAKED) if over and attempt.silent_since is None else None)
 
@@ -216,6 +231,12 @@ _RULES: dict[Step, _Rule] = {
 
 
 # --- what rules ask ---
+
+
+def _goes_back(snapshot: AttemptSnapshot) -> bool:
+    """Whether the rollout, or the host's stratum, is on its way back."""
+    ending = snapshot.rollout.state in (State.REVERTING, State.ABORTING)
+    return ending or snapshot.attempt.stratum in snapshot.rollout.held
 
 
 def _silent(snapshot: AttemptSnapshot, now: float) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
+from controller.domain.policy import WavePolicy
 from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector
 
 # A message names this many hosts and counts the others.
@@ -40,6 +41,7 @@ class WaveHosts:
     number: int
     hosts: tuple[PlannedHost, ...]
     bake_s: float
+    policy: WavePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,8 @@ def _waves(
         if not planned and controls:
             members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]
         if members:
-            planned.append(WaveHosts(number=len(planned) + 1, hosts=tuple(members), bake_s=wave.bake_s))
+            policy = WavePolicy(max_duration_s=wave.max_duration_s, approvals=wave.approvals)
+            planned.append(WaveHosts(number=len(planned) + 1, hosts=tuple(members), bake_s=wave.bake_s, policy=policy))
     skipped = len(spec.waves) - len(planned)
     if planned and skipped:
         notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {_are(skipped)} left out.")

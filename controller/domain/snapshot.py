@@ -1,13 +1,18 @@
 """What a decision may look at, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.domain.attempt import Attempt
+from controller.domain.boot_times import BootTimes
 from controller.domain.effects import Effect
 from controller.domain.events import Event
+from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
-from controller.domain.rollout import Rollout, Tally
+from controller.domain.occupancy import Occupancy
+from controller.domain.rollout import Rollout
+from controller.domain.tally import Tally
+from controller.domain.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,13 @@ class AttemptSnapshot:
     rollout: Rollout
     # None when the controller has never heard of the host.
     host: Host | None
+    # Whether its turn to start, or to be returned, has come.
+    admitted: bool = False
+    recalled: bool = False
+    # What operators have decided about hosts and kernels.
+    fleet: Fleet = field(default_factory=Fleet)
+    # How long boots of the stratum take.
+    boots: BootTimes = field(default_factory=BootTimes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,16 @@ class RolloutSnapshot:
     rollout: Rollout
     tally: Tally
     attempts: Mapping[str, Attempt]
+    # Hosts that wait to start, and finished hosts that wait to be returned.
+    starts: Turns = field(default_factory=Turns)
+    returns: Turns = field(default_factory=Turns)
+    occupancy: Occupancy = field(default_factory=Occupancy)
+    # Hosts that are to begin again and have not yet.
+    retrying: int = 0
+    # Stratum -> how long its boots take.
+    boots: Mapping[str, BootTimes] = field(default_factory=dict)
+    # What operators have decided about hosts and kernels.
+    fleet: Fleet = field(default_factory=Fleet)
 
 
 Snapshot = AttemptSnapshot | RolloutSnapshot
@@ -39,6 +61,8 @@ class Decision:
     events: tuple[Event, ...] = ()
     # Replace whatever this host's earlier decisions still had outstanding.
     effects: tuple[Effect, ...] = ()
+    # When to ask again although nothing has changed by then; None when no such moment is known.
+    wake_at: float | None = None
 
 
 NOTHING = Decision()

@@ -24,6 +24,7 @@ from controller.domain.spec_model import (
 )
 from controller.domain.spec_workloads import Device, SwapMount, Workloads
 from controller.domain.spec_yaml import Problem, field_name, read_document, refuse
+from controller.domain.windows import Window
 
 __all__ = [
     "Architecture",
@@ -65,6 +66,8 @@ class RolloutSpec:
     limits: Limits
     on_stratum_failure: Literal["revert", "hold"]
     salt: str | None
+    # When hosts may be taken down; empty for any time.
+    windows: tuple[Window, ...] = ()
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -113,4 +116,5 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         limits=body.limits,
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
+        windows=tuple(one.window for one in body.windows),
     )

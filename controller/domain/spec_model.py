@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from controller.domain.spec_base import (
     AbsolutePath,
@@ -18,7 +18,14 @@ from controller.domain.spec_base import (
     matching,
     one_line,
 )
-from controller.domain.spec_units import Duration, Percent, PositiveDuration
+from controller.domain.spec_units import (
+    CountOrShare,
+    Duration,
+    Percent,
+    PositiveDuration,
+    percent_share_or_zero,
+)
+from controller.domain.spec_windows import MaintenanceWindow
 from controller.domain.spec_workloads import Workloads
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS, Role
@@ -102,6 +109,10 @@ class Wave(Model):
     rest: Literal[True] | None = None
     # How long the wave's hosts run the new kernel under observation before the wave is judged.
     bake_s: Duration = Field(default=86_400.0, alias="bake")
+    # From its opening to its verdict, baking included; a wave that takes longer pauses the rollout.
+    max_duration_s: PositiveDuration = Field(default=30 * 86_400.0, alias="max_duration")
+    # Persons who must approve before the wave begins.
+    approvals: Annotated[int, Field(ge=0, le=10)] = 0
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -130,13 +141,33 @@ class Controls(Model):
     per_stratum: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
+class ErrorBudget(Model):
+    """Hosts whose rig may fail before the rollout pauses: so many, or this share of the open waves, whatever is more.
+
+    A failure that speaks against the kernel has no budget.
+    """
+
+    hosts: Annotated[int, Field(ge=0, le=100_000)] = 1
+    share: Annotated[float, BeforeValidator(percent_share_or_zero, json_schema_input_type=str)] = 0.05
+
+
 class Limits(Model):
     """Every wait of the rollout. A host that exceeds one fails with that limit's name."""
 
-    # Hosts between drain and bless at the same time: the only ones that can be down or on an unblessed kernel.
-    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 4
-    # From the cold boot to a healthy agent under the new kernel.
-    boot_timeout_s: PositiveDuration = Field(default=900.0, alias="boot_timeout")
+    # Hosts of this rollout between their first measurement and their blessing at the same time: the only ones that can
+    # be down or on an unblessed kernel. None: only `max_unavailable` bounds them.
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    # "fleet" or a label (zone, rack, cluster, …) -> hosts of one such place that may be unavailable at the same time,
+    # as a number or a share of its hosts ("2 %", rounded down, at least 1). Hosts that are away for other reasons and
+    # those of other rollouts count. None: one a zone. Where neither `fleet` nor `max_in_flight` is given, 2 % of the
+    # fleet.
+    max_unavailable: Mapping[LabelKey, CountOrShare] | None = None
+    error_budget: ErrorBudget = ErrorBudget()
+    # How long approvals may be awaited before the rollout pauses.
+    approval_timeout_s: PositiveDuration = Field(default=7 * 86_400.0, alias="approval_timeout")
+    # From the cold boot to a healthy agent under the new kernel. None: 15 minutes for virtual machines and 45 for
+    # others, and once 20 boots of the stratum are known twice the slowest percent of them.
+    boot_timeout_s: PositiveDuration | None = Field(default=None, alias="boot_timeout")
     # From the healthy agent to the blessing.
     probation_timeout_s: PositiveDuration = Field(default=1800.0, alias="probation_timeout")
     # All workloads on the old kernel.
@@ -184,6 +215,8 @@ class Body(Model):
     controls: Controls = Controls()
     design: Design = "before_after"
     limits: Limits = Limits()
+    # When hosts may be taken down to change kernel. Empty: at any time.
+    windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
     on_stratum_failure: Literal["revert", "hold"] = "revert"
     # Decides which hosts go first. None: made when the rollout is planned, and printed.

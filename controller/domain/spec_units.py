@@ -12,6 +12,7 @@ _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 _DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|TiB|PiB)")
 MAX_DURATION_S: Final = 90 * 86_400.0
+MAX_HOSTS: Final = 100_000
 # A margin beyond this is none.
 MAX_PERCENT: Final = 100.0
 
@@ -49,6 +50,26 @@ def percent_share(value: Any) -> float:
     return share
 
 
+def percent_share_or_zero(value: Any) -> float:
+    """Return "5 %" as 0.05 and "0 %" as 0; raises ValueError for anything else."""
+    if isinstance(value, str) and value.replace(" ", "") == "0%":
+        return 0.0
+    if not isinstance(value, str):
+        raise ValueError('must be a percentage such as "5 %"')
+    return percent_share(value)
+
+
+def count_or_share(value: Any) -> int | float:
+    """Return a number of hosts as it is, and "2 %" as 0.02; raises ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_HOSTS:
+            raise ValueError(f'must be at least 1 and at most {MAX_HOSTS}, or a percentage such as "2 %"')
+        return value
+    if not isinstance(value, str):
+        raise ValueError('must be a number of hosts or a percentage such as "2 %"')
+    return percent_share(value)
+
+
 Duration = Annotated[
     float,
     BeforeValidator(duration_s),
@@ -69,4 +90,9 @@ Size = Annotated[
 Percent = Annotated[
     float,
     BeforeValidator(percent_share, json_schema_input_type=str | float),
+]
+# A whole number is a count; a float is a share.
+CountOrShare = Annotated[
+    int | float,
+    BeforeValidator(count_or_share, json_schema_input_type=int | str),
 ]

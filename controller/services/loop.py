@@ -199,7 +199,9 @@ class Engine:
         elif not key.host and key.uid in self._stuck:
             return Decision(events=(RolloutPaused(at=self._now(), reason=self._stuck[key.uid]),))
         try:
-            return advance(self.world.snapshot(key), self._now())
+            decision = advance(self.world.snapshot(key), self._now())
+            self.world.wake(key, decision.wake_at)
+            return decision
         except Exception as error:
             _log.exception("cannot_decide", stream=key.stream)
             if running:

@@ -5,12 +5,16 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
+from controller.domain.advance_rollout import why_waiting
 from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
-from controller.domain.events import AbortStarted, Event, RevertStarted, RolloutPlanned, RolloutStarted
+from controller.domain.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.journey import Step
 from controller.domain.policy import policy_of
-from controller.domain.rollout import FOLLOWING, Rollout, State
+from controller.domain.rollout import Rollout
+from controller.domain.snapshot import RolloutSnapshot
+from controller.domain.verbs import Request, Verb, decide_verb
+from controller.services.fleet_operations import FleetOperations
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -41,11 +45,12 @@ class Operations:
         self._sessions = sessions
         self._kernels = kernels
         self._clock = clock
+        self.fleet = FleetOperations(engine, clock)
 
     def hosts(self, selector: str) -> tuple[HostView, ...]:
         """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
         world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name)) for name in sorted(world.hosts)]
+        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
         return select_hosts(views, selector)
 
     def host(self, name: str) -> HostView:
@@ -53,7 +58,7 @@ class Operations:
         world = self._engine.world
         if name not in world.hosts:
             raise NotFound(f"no host {name} has enrolled; `kernroll hosts list` shows those that have")
-        return host_view(world.hosts[name], world.active_attempt(name))
+        return host_view(world.hosts[name], world.active_attempt(name), world.fleet)
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
@@ -78,7 +83,14 @@ class Operations:
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
             bake_s=bake_s,
             by=by,
-            policy=policy_of(prepared.spec, bake_s, aa=aa, ledger=prepared.ledger, strata=sorted(prepared.plan.strata)),
+            policy=policy_of(
+                prepared.spec,
+                bake_s,
+                waves=tuple(wave.policy for wave in prepared.plan.waves),
+                aa=aa,
+                ledger=prepared.ledger,
+                strata=sorted(prepared.plan.strata),
+            ),
         )
 
         def decide() -> tuple[Event, ...]:
@@ -108,38 +120,28 @@ class Operations:
             view = self.rollout(name)
             yield view
 
-    async def abort(self, name: str, by: str, remark: str) -> RolloutView:
-        """Start nothing new, bring hosts in flight back, leave finished ones."""
+    async def control(self, name: str, request: Request) -> RolloutView:
+        """Do what an operator asks; raises Conflict with the reason when the rollout's state does not allow it."""
         uid = self._find(name).uid
-        reason = f"aborted by {by}" + (f": {remark}" if remark else "")
 
         def decide() -> tuple[Event, ...]:
-            self._check(uid, State.ABORTING)
-            return (AbortStarted(at=self._clock.now(), reason=reason, by=by),)
-
-        await self._engine.record(Key(uid), decide)
-        return self.rollout(name)
-
-    async def revert(self, name: str, by: str, remark: str) -> RolloutView:
-        """Bring every touched host back to its former kernel, finished ones too."""
-        uid = self._find(name).uid
-        reason = f"reverted by {by}" + (f": {remark}" if remark else "")
-
-        def decide() -> tuple[Event, ...]:
-            self._check(uid, State.REVERTING)
-            self._check_free(uid)
-            return (RevertStarted(at=self._clock.now(), reason=reason, by=by),)
+            world = self._engine.world
+            events = decide_verb(world.rollouts[uid], world.attempts[uid], request, self._clock.now())
+            if any(isinstance(event, RevertStarted) for event in events):
+                self._check_free(uid)
+            return events
 
         decide()
-        # Nobody told an ended rollout what its hosts did since: it must know their present boots before it acts.
-        await self._sessions.catch_up(uid)
+        if request.verb is Verb.REVERT:
+            # Nobody told an ended rollout what its hosts did since: it must know their present boots before it acts.
+            await self._sessions.catch_up(uid)
         await self._engine.record(Key(uid), decide)
         return self.rollout(name)
 
     def explain(self, name: str) -> ExplanationView:
         """Say in one sentence why the rollout stands where it stands."""
         rollout = self._find(name)
-        return explain(rollout, self._attempts(rollout), name)
+        return explain(rollout, self._attempts(rollout), name, why_waiting(self._snapshot(rollout), self._clock.now()))
 
     async def report(self, name: str) -> ReportView:
         """Rebuild the before/after report from the event log."""
@@ -168,15 +170,6 @@ class Operations:
         if rollout is None:
             raise NotFound(f"there is no rollout {name}; `kernroll rollout list` shows those there are")
         return rollout
-
-    def _check(self, uid: str, target: State) -> None:
-        rollout = self._engine.world.rollouts[uid]
-        if target not in FOLLOWING[rollout.state]:
-            verb = "aborted" if target is State.ABORTING else "reverted"
-            more = (
-                "; `kernroll rollout revert` returns its hosts" if State.REVERTING in FOLLOWING[rollout.state] else ""
-            )
-            raise Conflict(f"{rollout.name} is {rollout.state.value} already and cannot be {verb}{more}")
 
     def _check_unclaimed(self, planned: RolloutPlanned) -> None:
         """Refuse a name or a host that another start took while this one was being prepared."""
@@ -209,8 +202,15 @@ class Operations:
     def _attempts(self, rollout: Rollout) -> Mapping[str, Attempt]:
         return self._engine.world.attempts[rollout.uid]
 
+    def _snapshot(self, rollout: Rollout) -> RolloutSnapshot:
+        snapshot = self._engine.world.snapshot(Key(rollout.uid))
+        assert isinstance(snapshot, RolloutSnapshot), "a key without a host names a rollout"
+        return snapshot
+
     def _view(self, rollout: Rollout) -> RolloutView:
-        view = rollout_view(rollout, self._attempts(rollout), self._sessions.live, self._clock.now())
+        live, now = self._sessions.live, self._clock.now()
+        waits = why_waiting(self._snapshot(rollout), now)
+        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits)
         return replace(view, revision=self._engine.changes)
 
 

@@ -22,7 +22,7 @@ class Logged:
 
     # Counts up over the whole log.
     number: int
-    # "rollout/UID" or "attempt/UID/HOST".
+    # "rollout/UID", "attempt/UID/HOST" or "fleet".
     stream: str
     # Counts from 1 within the stream.
     revision: int
@@ -75,6 +75,10 @@ class Enrolled:
     key_digest: str
     serial: str
     not_after: float
+
+
+# The stream of what operators decide about the fleet as a whole.
+FLEET_STREAM = "fleet"
 
 
 def rollout_stream(uid: str) -> str:

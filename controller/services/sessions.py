@@ -76,7 +76,7 @@ class Sessions:
         if self._connected.get(session.host) is not session:
             # A newer session began meanwhile: what it says of the host is newer too.
             return
-        self._engine.world.hosts[host.name] = heard
+        self._engine.world.see(heard)
         attempt = self._engine.world.active_attempt(host.name)
         if attempt is not None and _is_news(attempt, host):
             event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
@@ -96,7 +96,7 @@ class Sessions:
         known = self._engine.world.hosts.get(session.host)
         now = self._clock.now()
         if known is not None:
-            self._engine.world.hosts[session.host] = replace(known, connected=False, last_seen=now)
+            self._engine.world.see(replace(known, connected=False, last_seen=now))
         await self._engine.touch()
         _log.info("disconnected", host=session.host)
         while not self.is_connected(session.host):

@@ -6,6 +6,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from controller.domain.attempt import Attempt, evolve, planned_attempt
+from controller.domain.boot_times import BootTimes
+from controller.domain.control_events import (
+    HostsLeftOut,
+    HostsRecalled,
+    HostsRetried,
+    RevertHastened,
+    RolloutResumed,
+    StratumHeld,
+)
 from controller.domain.events import (
     AbortStarted,
     AttemptEvent,
@@ -14,29 +23,46 @@ from controller.domain.events import (
     RevertStarted,
     RolloutPlanned,
 )
+from controller.domain.fleet import Fleet, evolve_fleet
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.hosts import Host
+from controller.domain.journey import Step
+from controller.domain.occupancy import Occupancy
 from controller.domain.policy import Policy, policy_of
-from controller.domain.rollout import Rollout, Tally, evolve_rollout, planned_rollout, tally_moved
+from controller.domain.rollout import Rollout, State, evolve_rollout, planned_rollout
 from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.spec import parse_spec
-from controller.services.records import attempt_stream, rollout_stream
+from controller.domain.tally import Tally, tallied, tally_moved
+from controller.domain.turns import Turns
+from controller.services.records import FLEET_STREAM, attempt_stream, rollout_stream
+
+_MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
+# Steps that a freeze, a quarantine or a closed window can stop.
+_MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.DRAIN})
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Names one aggregate: a rollout (host empty) or one host's attempt in it."""
+    """Names one aggregate: a rollout (host empty), one host's attempt in it, or the fleet (both empty)."""
 
-    uid: str
+    uid: str = ""
     host: str = ""
 
     @property
     def stream(self) -> str:
         """The aggregate's stream in the event log."""
+        if not self.uid:
+            return FLEET_STREAM
         return attempt_stream(self.uid, self.host) if self.host else rollout_stream(self.uid)
+
+
+FLEET = Key()
 
 
 def key_of_stream(stream: str) -> Key:
     """Return the aggregate a stream belongs to."""
+    if stream == FLEET_STREAM:
+        return FLEET
     kind, _, rest = stream.partition("/")
     uid, _, host = rest.partition("/")
     assert kind in ("rollout", "attempt"), stream
@@ -54,6 +80,7 @@ class World:
     attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
     # Host -> the rollout that holds it.
     active: dict[str, str] = field(default_factory=dict)
     # Grows whenever `active` changes, so that nobody has to compare a fleet to notice.
@@ -62,9 +89,45 @@ class World:
     dirty: dict[Key, None] = field(default_factory=dict)
     deadlines: list[tuple[float, int, Key]] = field(default_factory=list)
     _pushed: int = 0
+    # The newest moment noted for an aggregate by `wake`.
+    _woken: dict[Key, float] = field(default_factory=dict)
+    # Rollout -> hosts that wait to start, and finished hosts that wait to be returned.
+    starts: dict[str, Turns] = field(default_factory=dict)
+    returns: dict[str, Turns] = field(default_factory=dict)
+    # Rollout -> hosts that are to begin again and have not yet.
+    retrying: dict[str, set[str]] = field(default_factory=dict)
+    # One set of books for all rollouts.
+    occupancy: Occupancy = field(default_factory=Occupancy)
+    # Stratum -> how long its boots take.
+    boots: dict[str, BootTimes] = field(default_factory=dict)
+
+    def see(self, host: Host) -> None:
+        """Remember what a host says of itself, and whether it is there."""
+        self.hosts[host.name] = host
+        if self._occupy(host.name):
+            # Room for some, or for fewer.
+            for uid, rollout in self.rollouts.items():
+                if not rollout.ended:
+                    self.mark(Key(uid))
+
+    def _occupy(self, name: str) -> bool:
+        """Keep the books of the disruption budget; return whether room has changed."""
+        host, attempt = self.hosts.get(name), self.active_attempt(name)
+        if host is None:
+            return False
+        lost = attempt is not None and attempt.step is Step.LOST
+        moving = attempt is not None and attempt.holds_slot and not lost
+        # A host in quarantine is out of service already: nobody waits for it.
+        away = lost or (not host.connected and name not in self.fleet.quarantined)
+        return self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
 
     def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
         """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+        if key == FLEET:
+            fleet = self.fleet
+            for event in events:
+                fleet = evolve_fleet(fleet, event)  # type: ignore[arg-type]  # streams keep the kinds apart
+            return
         if key.host:
             attempt = self.attempts[key.uid][key.host]
             for event in events:
@@ -80,7 +143,9 @@ class World:
 
     def apply(self, key: Key, event: Event) -> None:
         """Fold one event and mark what it makes worth looking at."""
-        if key.host:
+        if key == FLEET:
+            self._apply_fleet(event)  # type: ignore[arg-type]  # streams keep the kinds of event apart
+        elif key.host:
             self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
@@ -91,17 +156,33 @@ class World:
         rollout = planned_rollout(event, _policy(event))
         attempts: dict[str, Attempt] = {}
         tally = Tally()
+        self.starts[event.uid] = starts = Turns()
+        self.returns[event.uid] = Turns()
+        self.retrying[event.uid] = set()
         for wave, hosts in enumerate(event.waves):
             for position, planned in enumerate(hosts):
                 attempt = planned_attempt(planned, rollout=event.name, uid=event.uid, wave=wave, position=position)
                 attempts[planned.host] = attempt
-                tally = tally_moved(tally, None, attempt)
+                tally = tally_moved(tally, None, attempt, rollout)
                 self.active[planned.host] = event.uid
+                starts.add(planned.host, wave, self._bounded(rollout, planned.host), position)
         self.rollouts[event.uid] = rollout
         self.active_version += 1
         self.attempts[event.uid] = attempts
         self.tallies[event.uid] = tally
         self.mark(Key(event.uid))
+
+    def _apply_fleet(self, event: FleetEvent) -> None:
+        """Fold what operators decided; rollouts look again at what they may do. Walks the hosts they hold."""
+        self.fleet = evolve_fleet(self.fleet, event)
+        for host in self.hosts:
+            self._occupy(host)
+        for uid, rollout in self.rollouts.items():
+            if not rollout.ended:
+                self.mark(Key(uid))
+        for host, uid in self.active.items():
+            if self.attempts[uid][host].step in _MAY_BE_HELD_UP:
+                self.mark(Key(uid, host))
 
     def _apply_rollout(self, key: Key, event: Event) -> None:
         before = self.rollouts[key.uid]
@@ -110,34 +191,104 @@ class World:
         self.mark(key)
         match event:
             case HostsAdmitted():
-                for planned in after.waves[event.wave][before.admitted : event.count]:
-                    self.mark(Key(key.uid, planned.host))
+                self.starts[key.uid].call(event.hosts)
+                self._mark_hosts(key.uid, event.hosts)
+            case HostsRecalled():
+                self.returns[key.uid].call(event.hosts)
+                self._mark_hosts(key.uid, event.hosts)
+            case HostsRetried():
+                again = {host for host in event.hosts if self.attempts[key.uid][host].step in _MAY_BEGIN_AGAIN}
+                self.retrying[key.uid] |= again
+                self._mark_hosts(key.uid, event.hosts)
+            case HostsLeftOut():
+                self._mark_hosts(key.uid, event.hosts)
             case RevertStarted() | AbortStarted():
                 for host in self.attempts[key.uid]:
                     self.active[host] = key.uid
-                    self.mark(Key(key.uid, host))
+                    self._occupy(host)
                 self.active_version += 1
+                self._turn_back(after, self.attempts[key.uid].values())
+            case StratumHeld():
+                self._recount(after)
+                self._turn_back(after, [a for a in self.attempts[key.uid].values() if a.stratum == event.stratum])
+            case RevertHastened():
+                self._mark_hosts(key.uid, self.attempts[key.uid])
+            case RolloutResumed():
+                self._recount(after)
             case _ if after.ended:
                 for host in self.attempts[key.uid]:
                     if self.active.get(host) == key.uid:
                         del self.active[host]
+                        self._occupy(host)
                 self.active_version += 1
 
+    def _mark_hosts(self, uid: str, hosts: Iterable[str]) -> None:
+        for host in hosts:
+            self.mark(Key(uid, host))
+
+    def _recount(self, rollout: Rollout) -> None:
+        """Count again what was counted as a failure before. Walks the hosts: only a person or a failure asks for it."""
+        self.tallies[rollout.uid] = tallied(rollout, self.attempts[rollout.uid].values())
+
+    def _turn_back(self, rollout: Rollout, attempts: Iterable[Attempt]) -> None:
+        """Let hosts that serve on the new kernel wait for their way back, and look at all of them."""
+        leaving_done = rollout.state is State.ABORTING
+        for attempt in attempts:
+            self.retrying[rollout.uid].discard(attempt.host)
+            if attempt.step is Step.BAKE or (attempt.step is Step.DONE and not leaving_done):
+                self._wait_to_return(rollout, attempt)
+            self.mark(Key(rollout.uid, attempt.host))
+
+    def _wait_to_return(self, rollout: Rollout, attempt: Attempt) -> None:
+        turns = self.returns[rollout.uid]
+        if not turns.waits(attempt.host) and attempt.host not in turns.called:
+            turns.add(attempt.host, attempt.wave, self._bounded(rollout, attempt.host), attempt.position)
+
+    def _bounded(self, rollout: Rollout, name: str) -> tuple[str, ...]:
+        """Return the host's values of the labels that the rollout's budget counts by."""
+        host = self.hosts.get(name)
+        labels = {} if host is None else self.fleet.labels_of(host)
+        return tuple(labels.get(bound.key, "") for bound in rollout.policy.max_unavailable)
+
     def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
-        before = self.attempts[key.uid][key.host]
+        rollout, before = self.rollouts[key.uid], self.attempts[key.uid][key.host]
         after = evolve(before, event)
         self.attempts[key.uid][key.host] = after
         counted = (before.step, before.failure, before.unheard) != (after.step, after.failure, after.unheard)
         if counted:
-            self.tallies[key.uid] = tally_moved(self.tallies[key.uid], before, after)
+            self.tallies[key.uid] = tally_moved(self.tallies[key.uid], before, after, rollout)
             self.mark(Key(key.uid))
+        if before.step is not after.step:
+            self._stepped(rollout, before, after)
         self.mark(key)
-        silence_s = self.rollouts[key.uid].policy.silence_timeout_s
+        silence_s = rollout.policy.silence_timeout_s
         known = before.wake_times(silence_s)
         for wake in after.wake_times(silence_s):
             if wake not in known:
-                self._pushed += 1
-                heapq.heappush(self.deadlines, (wake, self._pushed, key))
+                self._push(wake, key)
+
+    def _stepped(self, rollout: Rollout, before: Attempt, after: Attempt) -> None:
+        """Keep turns, books and boot times after a host has moved."""
+        host = after.host
+        self.starts[rollout.uid].leave(host)
+        self.returns[rollout.uid].leave(host)
+        if after.step is Step.PENDING:
+            self.retrying[rollout.uid].discard(host)
+            self.starts[rollout.uid].add(host, after.wave, self._bounded(rollout, host), after.position)
+        if before.step is Step.VERIFY and after.step is Step.PROBATION:
+            boots = self.boots.get(after.stratum, BootTimes())
+            self.boots[after.stratum] = boots.with_boot(after.since - before.since)
+        self._occupy(host)
+
+    def wake(self, key: Key, at: float | None) -> None:
+        """Look at this aggregate again at this moment; the same moment is noted once."""
+        if at is not None and self._woken.get(key) != at:
+            self._woken[key] = at
+            self._push(at, key)
+
+    def _push(self, at: float, key: Key) -> None:
+        self._pushed += 1
+        heapq.heappush(self.deadlines, (at, self._pushed, key))
 
     def mark(self, key: Key) -> None:
         """Look at this aggregate again."""
@@ -170,13 +321,32 @@ class World:
         """Return what a decision about this aggregate may look at; shares structure, copies nothing."""
         rollout = self.rollouts[key.uid]
         if key.host:
+            attempt = self.attempts[key.uid][key.host]
             return AttemptSnapshot(
-                attempt=self.attempts[key.uid][key.host], rollout=rollout, host=self.hosts.get(key.host)
+                attempt=attempt,
+                rollout=rollout,
+                host=self.hosts.get(key.host),
+                admitted=key.host in self.starts[key.uid].called,
+                recalled=key.host in self.returns[key.uid].called,
+                boots=self.boots.get(attempt.stratum, BootTimes()),
+                fleet=self.fleet,
             )
-        return RolloutSnapshot(rollout=rollout, tally=self.tallies[key.uid], attempts=self.attempts[key.uid])
+        return RolloutSnapshot(
+            rollout=rollout,
+            tally=self.tallies[key.uid],
+            attempts=self.attempts[key.uid],
+            starts=self.starts[key.uid],
+            returns=self.returns[key.uid],
+            occupancy=self.occupancy,
+            retrying=len(self.retrying[key.uid]),
+            boots=self.boots,
+            fleet=self.fleet,
+        )
 
     def revision(self, key: Key) -> int:
         """Return how many events the aggregate's stream has; 0 for one that does not exist."""
+        if key == FLEET:
+            return self.fleet.revision
         if key.host:
             return self.attempts[key.uid][key.host].revision
         rollout = self.rollouts.get(key.uid)
@@ -213,7 +383,9 @@ def _parsed(spec_yaml: str, name: str, bake_s: tuple[float, ...]) -> Policy:
 
 def folded(events: Iterable[tuple[str, Event]], hosts: Mapping[str, Host]) -> World:
     """Return the world that a log describes; every unfinished aggregate is dirty."""
-    world = World(hosts=dict(hosts))
+    world = World()
+    for host in hosts.values():
+        world.see(host)
     for stream, event in events:
         world.apply(key_of_stream(stream), event)
     return world

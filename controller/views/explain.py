@@ -15,12 +15,15 @@ from controller.views.waiting import blocking_reason, reason_text
 _LOG_KINDS = frozenset({FailureKind.FATAL_LOG, FailureKind.INFRASTRUCTURE})
 
 
-def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str) -> ExplanationView:
-    """Return why the rollout, called `name` by whoever asks, is in its state. `attempts` are its hosts by name."""
+def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits: str = "") -> ExplanationView:
+    """Return why the rollout, called `name` by whoever asks, is in its state. `attempts` are its hosts by name.
+
+    `waits` says why the next host may not start, where there is a reason.
+    """
     hosts = tuple(attempts[host] for host in sorted(attempts))
     failed = _failed(rollout, hosts)
     return ExplanationView(
-        sentence=_sentence(rollout, hosts, failed),
+        sentence=_sentence(rollout, hosts, failed, waits),
         evidence=(
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
@@ -37,14 +40,18 @@ def _failed(rollout: Rollout, hosts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     return tuple(sorted(failed, key=lambda a: (a.host != rollout.cause_host, not a.condemned, a.host)))
 
 
-def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt]) -> str:
+def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt], waits: str) -> str:
     cause = failed[0] if failed else None
     match rollout.state:
-        case State.PLANNED | State.RUNNING:
-            waits = blocking_reason(rollout, hosts)
-            return f"{rollout.name} is {rollout.state}: {waits}." if rollout.state is State.RUNNING else _stop(waits)
+        case State.PLANNED:
+            return _stop(blocking_reason(rollout, hosts))
+        case State.RUNNING | State.AWAITING_APPROVAL:
+            return (
+                f"{rollout.name} is {rollout.state.value.replace('_', ' ')}: {blocking_reason(rollout, hosts, waits)}."
+            )
         case State.PAUSED:
-            why = _signal(rollout, cause) if cause is not None and not rollout.judged else reason_text(rollout.reason)
+            failed_host = cause is not None and rollout.reason.startswith(f"{cause.host}:")
+            why = _signal(rollout, cause) if failed_host else reason_text(rollout.reason)
             return _stop(f"{rollout.name} is paused because {why}")
         case State.PROMOTED:
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
@@ -132,14 +139,23 @@ def _ways_out(rollout: Rollout, name: str) -> list[str]:
     """Say how a pause ends, because it does not end by itself and holds its hosts until then."""
     if rollout.state is not State.PAUSED:
         return []
+    if rollout.held_wave:
+        on = f"`kernroll rollout promote {name} --skip --remark WHY` goes on although the gate held the wave"
+    elif "does not speak against the kernel" in rollout.reason:
+        on = f"`kernroll rollout retry {name}` tries the hosts that failed again, `kernroll rollout resume {name}` "
+        on += "goes on without them"
+    else:
+        on = f"`kernroll rollout resume {name}` goes on"
     return [
-        f"It holds its hosts until it is ended: `kernroll rollout abort {name}` leaves finished hosts on the new "
-        f"kernel, `kernroll rollout revert {name}` returns them."
+        f"It waits for a person: {on}, `kernroll rollout abort {name}` leaves finished hosts on the new kernel, "
+        f"`kernroll rollout revert {name}` returns them."
     ]
 
 
 def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str:
     match rollout.state:
+        case State.AWAITING_APPROVAL:
+            return f"kernroll rollout approve {name}"
         case State.PLANNED | State.RUNNING | State.ABORTING | State.REVERTING:
             return f"kernroll rollout status {name} --watch"
         case State.PROMOTED:

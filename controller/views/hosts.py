@@ -4,12 +4,16 @@ from collections.abc import Iterable
 
 from controller.domain.attempt import Attempt
 from controller.domain.errors import InvalidInput
+from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
 from controller.views.models import Epoch, HostFactsView, HostView, SwapDeviceView
 
+_NO_DECISIONS = Fleet()
 
-def host_view(host: Host, attempt: Attempt | None = None) -> HostView:
+
+def host_view(host: Host, attempt: Attempt | None = None, fleet: Fleet = _NO_DECISIONS) -> HostView:
     """Return one host; `attempt` is its part in an active rollout, None when it is free."""
+    quarantine = fleet.quarantined.get(host.name)
     return HostView(
         name=host.name,
         stratum=host.stratum,
@@ -25,16 +29,26 @@ def host_view(host: Host, attempt: Attempt | None = None) -> HostView:
             boot_id=host.boot_id,
             platform=host.platform,
             swap_devices=tuple(
-                SwapDeviceView(path=device.path, size_bytes=device.size_bytes, used_bytes=device.used_bytes)
+                SwapDeviceView(
+                    path=device.path,
+                    size_bytes=device.size_bytes,
+                    used_bytes=device.used_bytes,
+                    backend=device.backend,
+                )
                 for device in host.swap_devices
             ),
             labels=dict(sorted(host.labels.items())),
             agent_version=host.agent_version,
             kernel_command_line=host.kernel_command_line,
             cpu_count=host.cpu_count,
+            firmware=host.firmware,
+            boot_loader=host.boot_loader,
+            virtualization=host.virtualization,
         ),
         rollout="" if attempt is None else attempt.rollout,
         step="" if attempt is None else attempt.step.value,
+        labels=dict(sorted(fleet.labels_of(host).items())),
+        quarantine="" if quarantine is None else f"by {quarantine.by}: {quarantine.remark}",
     )
 
 
@@ -69,4 +83,4 @@ def _value(view: HostView, key: str) -> str | None:
         "rollout": view.rollout,
         "step": view.step,
     }
-    return facts.get(key, view.facts.labels.get(key))
+    return facts.get(key, view.labels.get(key))

@@ -131,6 +131,8 @@ class SwapDeviceView:
     path: str
     size_bytes: int
     used_bytes: int
+    # "zram", "nvme", "disk", "file", …; empty when the agent did not say.
+    backend: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,10 @@ class HostFactsView:
     agent_version: str
     kernel_command_line: str
     cpu_count: int
+    # Empty when the agent did not say.
+    firmware: str
+    boot_loader: str
+    virtualization: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +173,10 @@ class HostView:
     # The active rollout that holds this host, and the host's step in it; empty when none does.
     rollout: str
     step: str
+    # As they hold: the agent's, under what inventories say, under what operators set by hand.
+    labels: Mapping[str, str]
+    # Why no rollout takes the host, for example "by olga: memory errors"; empty when one may.
+    quarantine: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

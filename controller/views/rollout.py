@@ -26,9 +26,17 @@ _MEASURING = frozenset({Step.BASELINE, Step.PROBATION})
 
 
 def rollout_view(
-    rollout: Rollout, attempts: Mapping[str, Attempt], live: Mapping[str, LiveProgress], now: float
+    rollout: Rollout,
+    attempts: Mapping[str, Attempt],
+    live: Mapping[str, LiveProgress],
+    now: float,
+    *,
+    waits: str = "",
 ) -> RolloutView:
-    """Return the rollout as it stands at `now`. `attempts` and `live` are keyed by host; absent hosts are pending."""
+    """Return the rollout as it stands at `now`. `attempts` and `live` are keyed by host; absent hosts are pending.
+
+    `waits` says why the next host may not start, where there is a reason.
+    """
     hosts = tuple(attempts[name] for name in sorted(attempts))
     deadline_name, deadline = next_deadline(rollout, hosts)
     return RolloutView(
@@ -44,7 +52,7 @@ def rollout_view(
             )
             for number, planned in enumerate(rollout.waves)
         ),
-        blocking_reason=blocking_reason(rollout, hosts),
+        blocking_reason=blocking_reason(rollout, hosts, waits),
         next_deadline_name=deadline_name,
         next_deadline=None if deadline is None else Epoch(deadline),
         verdicts=verdict_views(rollout),

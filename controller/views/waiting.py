@@ -61,13 +61,18 @@ def reason_text(reason: str) -> str:
     return reason
 
 
-def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
-    """Return the one thing the rollout waits for or ended with. `attempts` are its hosts by name."""
+def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt], waits: str = "") -> str:
+    """Return the one thing the rollout waits for or ended with. `attempts` are its hosts by name.
+
+    `waits` says why the next host may not start, where the engine knows a reason.
+    """
     match rollout.state:
         case State.PLANNED:
             return "planned, and not started yet"
         case State.RUNNING:
-            return _running(rollout, attempts)
+            return _running(rollout, attempts, waits)
+        case State.AWAITING_APPROVAL:
+            return _approval(rollout)
         case State.PAUSED:
             flying = _slowest([a for a in attempts if a.in_flight])
             return _joined("paused", rollout.reason, flying)
@@ -86,8 +91,15 @@ def _joined(word: str, reason: str, more: str) -> str:
     return f"{text}; {more}" if more else text
 
 
-def _running(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
-    wave = [attempt for attempt in attempts if attempt.wave == rollout.wave]
+def _approval(rollout: Rollout) -> str:
+    needed = rollout.policy.waves[rollout.wave].approvals
+    given = names_text(sorted(one.by for one in rollout.approvals)) if rollout.approvals else "nobody yet"
+    of = "1 approval" if needed == 1 else f"{needed} approvals"
+    return f"wave {rollout.wave + 1} of {len(rollout.waves)} awaits {of}; approved by {given}"
+
+
+def _running(rollout: Rollout, attempts: Sequence[Attempt], waits: str) -> str:
+    wave = [attempt for attempt in attempts if attempt.wave == rollout.wave or rollout.rest_opened]
     silent = [a.host for a in wave if a.silent_since is not None and a.step in MUST_BE_HEARD]
     if silent:
         return f"{names_text(silent)} {'is' if len(silent) == 1 else 'are'} not heard"
@@ -98,11 +110,14 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt]) -> str:
     if flying:
         return _slowest(flying)
     pending = [a.host for a in wave if a.step is Step.PENDING]
+    if pending and waits:
+        return waits
     if pending and not rollout.admitted:
         return f"{where} is about to begin"
     if pending:
         verb = "waits" if len(pending) == 1 else "wait"
-        return f"{names_text(pending)} {verb} for a free slot of the {rollout.policy.max_in_flight} in flight"
+        limit = rollout.policy.max_in_flight
+        return f"{names_text(pending)} {verb} for a free slot" + (f" of the {limit} in flight" if limit else "")
     return f"{where} is about to be judged"
 
 
@@ -120,6 +135,8 @@ def next_deadline(rollout: Rollout, attempts: Sequence[Attempt]) -> tuple[str, f
     """Return what happens next by itself and when, in seconds since the epoch; ("", None) when nothing does."""
     if rollout.ended:
         return "", None
+    if rollout.state is State.AWAITING_APPROVAL:
+        return "without approval the rollout pauses", rollout.approval_deadline
     silence_s = rollout.policy.silence_timeout_s
     due = [(time, a) for a in attempts if a.in_flight and (time := a.wake_at(silence_s)) is not None]
     if not due:

@@ -16,6 +16,8 @@ from agent_controller import Authority, Controller, Enrollment, pem, serving_tls
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from lab_cells import MEMORY_MIB
+from lab_measurement import Failed
 
 from controller.adapters.cache import Cache
 from controller.adapters.hypervisor.processes import stop_vm
@@ -28,16 +30,11 @@ from controller.lab.toolset import Toolset, prepare_toolset
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 HOST = "guest"
-MEMORY_MIB = 1536
 # The guest's own work is measured, so the agent speaks seldom.
 _HEARTBEAT_S = 10.0
 _BOOT_S = 240.0
 # What the agent itself may need to end a command and report it.
 _GRACE_S = 90.0
-
-
-class Failed(Exception):
-    """A guest did not boot, or a command ended without a result; says which and why."""
 
 
 class KeptAuthority(Authority):
@@ -90,9 +87,10 @@ class Lab:
     """Boots guests one after the other in a folder of its own."""
 
     def __init__(self, folder: Path, parts: Parts) -> None:
-        self._folder = folder
+        # The supervisor stands elsewhere.
+        self._folder = folder.resolve()
         self._parts = parts
-        self._authority = KeptAuthority(folder / "authority")
+        self._authority = KeptAuthority(self._folder / "authority")
 
     def stop_leftovers(self) -> None:
         """Switch off and remove what is there; nothing of it runs afterwards, however the last command ended."""

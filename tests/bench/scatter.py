@@ -23,6 +23,7 @@ from typing import Any
 # The guests' controller is the tests' own.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+import lab_cells
 import lab_scatter
 from finished_command import finished
 from noise_table import HEADINGS, RULES, Row, write
@@ -184,7 +185,7 @@ def measure(results: Path, *, wanted: int, lock: Path | None, only: Sequence[str
 
 def main() -> None:
     """Measure what is missing, then print or write the tables."""
-    local, guests = [cell.name for cell in CELLS], [cell.name for cell in lab_scatter.CELLS]
+    local, guests = [cell.name for cell in CELLS], [cell.name for cell in lab_cells.CELLS]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--where", choices=("machine", "lab", "both"), default="both", help="measure only there")
     parser.add_argument("--results", type=Path, default=Path("build/noise"), help="where the commands' JSON is kept")
@@ -193,8 +194,8 @@ def main() -> None:
     parser.add_argument(
         "--architectures",
         nargs="+",
-        default=lab_scatter.ARCHITECTURES,
-        choices=lab_scatter.ARCHITECTURES,
+        default=lab_cells.ARCHITECTURES,
+        choices=lab_cells.ARCHITECTURES,
         help="these guests",
     )
     parser.add_argument("--lock", type=Path, help="hold this lock around every command on this machine")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -71,7 +72,9 @@ def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:
     for arguments in (["--output", "json", "hosts", "list"], ["hosts", "list", "--output", "json"]):
         assert run(arguments) == 0
         found = json.loads(capsys.readouterr().out)["hosts"]
-        assert set(found[0]) == {"name", "stratum", "connected", "last_seen", "facts", "rollout", "step"}
+        assert set(found[0]) == {
+            "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "quarantine"
+        }  # fmt: skip
         assert found[0]["facts"]["memory_bytes"] == 2**31
 
 
@@ -159,11 +162,35 @@ def test_list_tells_what_each_waits_for(server: OperatorServer, capsys: Captured
     assert "a boots the kernel on trial" in out
 
 
-def test_abort_and_revert_pass_the_remark(server: OperatorServer, capsys: Captured) -> None:
-    server.answers["AbortRollout"] = server.answers["RevertRollout"] = rollout(Step.VERIFY)
-    assert run(["rollout", "abort", "trial", "--remark", "wrong kernel"]) == 0
-    assert run(["rollout", "revert", "trial"]) == 0
-    assert [(request.name, request.remark) for request in server.requests] == [("trial", "wrong kernel"), ("trial", "")]
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        (["pause", "trial", "--remark", "incident"], {"verb": pb.ROLLOUT_VERB_PAUSE, "remark": "incident"}),
+        (["resume", "trial"], {"verb": pb.ROLLOUT_VERB_RESUME}),
+        (["promote", "trial"], {"verb": pb.ROLLOUT_VERB_PROMOTE}),
+        (
+            ["promote", "trial", "--skip", "--remark", "seen"],
+            {"verb": pb.ROLLOUT_VERB_PROMOTE, "skip": True, "remark": "seen"},
+        ),
+        (
+            ["promote", "trial", "--full", "--remark", "fix"],
+            {"verb": pb.ROLLOUT_VERB_PROMOTE, "full": True, "remark": "fix"},
+        ),
+        (["approve", "trial", "--remark", "well"], {"verb": pb.ROLLOUT_VERB_APPROVE, "remark": "well"}),
+        (["retry", "trial", "a", "b"], {"verb": pb.ROLLOUT_VERB_RETRY, "hosts": ["a", "b"]}),
+        (["skip", "trial", "a"], {"verb": pb.ROLLOUT_VERB_SKIP, "hosts": ["a"]}),
+        (["abort", "trial", "--remark", "wrong kernel"], {"verb": pb.ROLLOUT_VERB_ABORT, "remark": "wrong kernel"}),
+        (["revert", "trial"], {"verb": pb.ROLLOUT_VERB_REVERT}),
+        (["revert", "trial", "--emergency"], {"verb": pb.ROLLOUT_VERB_REVERT, "emergency": True}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_verbs_pass_what_was_asked(
+    server: OperatorServer, capsys: Captured, arguments: list[str], sent: dict[str, Any]
+) -> None:
+    server.answers["ControlRollout"] = rollout(Step.VERIFY)
+    assert run(["rollout", *arguments]) == 0
+    assert server.requests == [pb.ControlRolloutRequest(name="trial", **sent)]
     assert "trial is" in capsys.readouterr().out
 
 

@@ -85,7 +85,7 @@ def test_a_revert_ends_with_its_own_code(server: OperatorServer, capsys: Capture
 
 def test_a_revert_that_was_asked_for_is_a_success(server: OperatorServer) -> None:
     script = messages(Faults(trial_end=BootEnd.PANIC))
-    server.answers["RevertRollout"] = script[0]
+    server.answers["ControlRollout"] = script[0]
     server.watches = [script]
     assert run(["rollout", "revert", "trial", "--watch"]) == 0
 

@@ -31,7 +31,15 @@ from controller.services.loop import Engine
 from controller.services.operations import Operations
 from controller.services.sessions import Sessions
 from controller.settings import Settings
-from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2, operator_pb2, operator_pb2_grpc
+from protos.kernroll.v1 import (
+    agent_pb2,
+    agent_pb2_grpc,
+    common_pb2,
+    fleet_pb2,
+    fleet_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
+)
 
 DEADLINE_S = 20.0
 FACTS = common_pb2.HostFacts(architecture="arm64", kernel_release="7.0.13", boot_id="boot-1", page_size_bytes=4096)
@@ -271,6 +279,7 @@ async def test_who_is_not_known_does_not_get_in(controller: Controller, tmp_path
 async def test_an_agent_may_not_make_operators_calls(controller: Controller) -> None:
     async with controller.channel(controller.agent("h1")) as channel:
         stub = operator_pb2_grpc.OperatorServiceStub(channel)
+        fleet = fleet_pb2_grpc.FleetServiceStub(channel)
         name = operator_pb2.GetRolloutRequest(name="r")
         calls = (
             stub.ListHosts(operator_pb2.ListHostsRequest()),
@@ -278,11 +287,20 @@ async def test_an_agent_may_not_make_operators_calls(controller: Controller) -> 
             stub.RevertRollout(operator_pb2.ActOnRolloutRequest(name="r")),
             stub.CreateJoinToken(operator_pb2.CreateJoinTokenRequest()),
             stub.WatchRollout(name).read(),
+            fleet.LabelHost(fleet_pb2.LabelHostRequest(host="h1", labels={"zone": "a"})),
+            fleet.QuarantineHost(fleet_pb2.ActOnHostRequest(name="h1", remark="x")),
+            fleet.ReleaseHost(fleet_pb2.ActOnHostRequest(name="h1")),
+            fleet.DenyKernel(fleet_pb2.DenyKernelRequest(kernel="7.1", reason="x")),
+            fleet.AllowKernel(fleet_pb2.AllowKernelRequest(kernel="7.1")),
+            fleet.FreezeFleet(fleet_pb2.FreezeFleetRequest(remark="x")),
+            fleet.ThawFleet(fleet_pb2.ThawFleetRequest()),
+            fleet.GetFleet(fleet_pb2.GetFleetRequest()),
         )
         for call in calls:
             code, details = await failure(call)
             assert code is grpc.StatusCode.PERMISSION_DENIED
             assert "needs an operator's certificate" in details
+    assert controller.store.disk.log == []
 
 
 async def test_operators_errors_have_codes_and_sentences(controller: Controller) -> None:
@@ -348,5 +366,6 @@ async def test_health_and_reflection_answer(controller: Controller) -> None:
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         listed = {service.name for service in (await call.read()).list_services_response.service}
-        assert {"kernroll.v1.AgentService", "kernroll.v1.OperatorService", "grpc.health.v1.Health"} <= listed
+        ours = {"kernroll.v1.AgentService", "kernroll.v1.OperatorService", "kernroll.v1.FleetService"}
+        assert {*ours, "grpc.health.v1.Health"} <= listed
         call.cancel()

@@ -4,6 +4,7 @@ import pytest
 from real_fleet import NEW, OLD, RealFleet, spec
 
 from controller.domain.delivery import BootCause, BootEnd
+from controller.domain.verbs import Verb
 
 pytestmark = pytest.mark.e2e
 
@@ -12,7 +13,7 @@ def test_abort_during_probation_brings_the_host_back(fleet: RealFleet) -> None:
     fleet.start(spec(repetitions=3))
     fleet.steps_to("probation")
     with fleet.client() as client:
-        client.abort_rollout("trial", "enough seen")
+        client.control_rollout("trial", Verb.ABORT, "enough seen")
     ended = fleet.ended()
     assert ended.state == "aborted", ended.blocking_reason
     fleet.returns(OLD)
@@ -32,7 +33,7 @@ def test_revert_after_the_promotion_returns_finished_hosts(fleet: RealFleet) -> 
     assert fleet.ended().state == "promoted"
     assert fleet.release().startswith(f"{NEW}+")
     with fleet.client() as client:
-        client.revert_rollout("trial", "a change of mind")
+        client.control_rollout("trial", Verb.REVERT, "a change of mind")
     ended = fleet.ended()
     assert ended.state == "reverted", ended.blocking_reason
     fleet.returns(OLD)

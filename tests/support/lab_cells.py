@@ -15,6 +15,7 @@ ARCHITECTURES = ("x86_64", "arm64")
 PAIR = ("6.18.15", "7.3.4")
 # The very kernels before and after the series; their modules are gone from the mirror.
 SERIES = ("7.0.13", "7.1.13")
+MEMORY_MIB = 1536
 BOOTS = 3
 RUNS, WARMUPS = 2, 1
 COMMAND_TIMEOUT_S = 600.0
@@ -48,8 +49,14 @@ class Cell:
         )
 
 
-_BUILD = {"preset": "small", "objects": ("kernel/fork.o",), "prepared_directory": "/var/lib/kernroll-prepared"}
-_VALKEY = {"preset": "small", "requests": 60000}
+_BUILD = {
+    "preset": "small",
+    "objects": ("kernel/ksysfs.o",),
+    "jobs": 1,
+    "pressure": {"memory_limit": "40MiB"},
+    "prepared_directory": "/var/lib/kernroll-prepared",
+}
+_VALKEY = {"preset": "small", "keys": 60000, "requests": 40000, "pressure": {"memory_limit": "40MiB"}}
 CELLS = (
     Cell(
         name="swap_mount",
@@ -85,7 +92,7 @@ CELLS = (
     Cell(
         name="anon_sweep",
         workload="anon_sweep",
-        parameters={"preset": "small"},
+        parameters={"preset": "small", "memory": "48MiB", "pressure": {"memory_limit": "24MiB"}},
         metrics=("anonymous_sweep.throughput", "anonymous_sweep.swapped_in"),
     ),
     Cell(

@@ -102,7 +102,7 @@ class RestartingFleet(Simulation):
         host = self.hosts[name]
         if self.away_until is not None or host.silenced or not self.machines[name].up:
             return
-        self.world.hosts[name] = self._host(name)
+        self.world.see(self._host(name))
         self.world.mark_host(name)
         self._learn(name, HostHeard(at=self.now, boot_id=host.boot_id, release=host.release))
 

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, Faults, SimulatedHost
 
@@ -42,9 +42,10 @@ from controller.domain.events import (
 from controller.domain.hosts import Host
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
-from controller.domain.policy import policy_of
-from controller.domain.rollout import Rollout
+from controller.domain.policy import WavePolicy, policy_of
+from controller.domain.rollout import Rollout, State
 from controller.domain.spec import parse_spec
+from controller.domain.verbs import Request, Verb, decide_verb
 from controller.services.world import Key, World
 
 UID = "u1"
@@ -71,6 +72,7 @@ spec:
     heartbeat_timeout: 20s
     revert_timeout: 90s
     infrastructure_retries: 1
+    error_budget: {hosts: 0, share: 0 %}
 """
 
 
@@ -87,6 +89,9 @@ class Simulation:
         on_refuted: str = "pause",
         spec: str = SPEC,
         aa: bool = False,
+        strata: dict[str, str] | None = None,
+        labels: dict[str, dict[str, str]] | None = None,
+        wave_policies: tuple[WavePolicy, ...] | None = None,
     ) -> None:
         self.now = 1000.0
         self.world = World()
@@ -96,12 +101,16 @@ class Simulation:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         given = faults or {}
+        self.labels = labels or {}
         names = [name for wave in waves for name in wave]
         self.hosts = {name: SimulatedHost(name=name, faults=given.get(name, Faults())) for name in names}
         for name in names:
-            self.world.hosts[name] = self._host(name)
+            self.world.see(self._host(name))
         planned = tuple(
-            tuple(PlannedHost(host=name, stratum="x86_64/vm", architecture="x86_64", role=role) for name in wave)
+            tuple(
+                PlannedHost(host=name, stratum=(strata or {}).get(name, "x86_64/vm"), architecture="x86_64", role=role)
+                for name in wave
+            )
             for wave in waves
         )
         text = spec.replace("IN_FLIGHT", str(max_in_flight)).replace("ON_REFUTED", on_refuted)
@@ -118,7 +127,9 @@ class Simulation:
                 waves=planned,
                 bake_s=(60.0,) * len(waves),
                 by="test",
-                policy=policy_of(parse_spec(text, "trial"), (60.0,) * len(waves), aa=True) if aa else None,
+                policy=policy_of(parse_spec(text, "trial"), (60.0,) * len(waves), waves=wave_policies, aa=aa)
+                if aa or wave_policies
+                else None,
             ),
         )
         self.record(Key(UID), RolloutStarted(at=self.now, by="test"))
@@ -136,6 +147,7 @@ class Simulation:
             kernel_version="#1",
             boot_id=host.boot_id,
             connected=True,
+            labels=self.labels.get(name, {}),
             last_seen=self.now,
         )
 
@@ -169,6 +181,12 @@ class Simulation:
                     self.record(Key(UID, name), HostHeard(at=self.now, boot_id=host.boot_id, release=host.release))
         self.record(Key(UID), RevertStarted(at=self.now, reason="go back", by="test"))
 
+    def ask(self, verb: Verb, by: str = "test", remark: str = "", **options: Any) -> None:
+        """An operator asks; raises what the verb raises."""
+        request = Request(verb=verb, by=by, remark=remark, **options)
+        for event in decide_verb(self.rollout, self.world.attempts[UID], request, self.now):
+            self.record(Key(UID), event)
+
     def run(self, *, until: Callable[[], bool] = lambda: False, horizon_s: float = 5000.0) -> None:
         """Go on until the condition holds or nothing happens any more; more than `horizon_s` of it is a failure."""
         end = self.now + horizon_s
@@ -177,7 +195,8 @@ class Simulation:
             if until():
                 return
             following = [at for at in (self._next_agenda(), self.world.next_deadline()) if at is not None]
-            if not following:
+            resting = self.rollout.ended or self.rollout.state in (State.PAUSED, State.AWAITING_APPROVAL)
+            if not following or (resting and min(following) >= end):
                 return
             self.now = max(self.now, min(following))
             assert self.now < end, f"still busy after {horizon_s} s: {self.rollout.state} {self.rollout.reason}"
@@ -192,6 +211,7 @@ class Simulation:
         self.world.mark_due(self.now)
         while (key := self.world.take_dirty()) is not None:
             decision = advance(self.world.snapshot(key), self.now)
+            self.world.wake(key, decision.wake_at)
             for event in decision.events:
                 self.record(key, event)
             if decision.events and key.host:

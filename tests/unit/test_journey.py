@@ -17,9 +17,13 @@ from controller.domain.events import (
     TrialEnded,
 )
 from controller.domain.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
-from controller.domain.rollout import State, Tally, tally_moved
+from controller.domain.rollout import State
+from controller.domain.tally import Tally, tally_moved
+from controller.domain.verbs import Verb
 from controller.services.world import Key
 
+HOLD = SPEC + "  on_stratum_failure: hold\n"
+TWO_STRATA = {"a": "x86_64/metal", "b": "x86_64/vm"}
 _BAD = (CommandState.DIED, CommandState.FAILED)
 
 
@@ -215,16 +219,6 @@ _SCENARIOS: dict[str, Faults] = {
 _REVERTED_IN = [step for step in Step if (step, Trigger.REVERT) in TRANSITIONS]
 
 
-def test_a_judged_failure_holds_where_the_spec_says_so() -> None:
-    spec = SPEC.replace("on_refuted: ON_REFUTED", "on_refuted: revert").replace(
-        "  limits:", "  on_stratum_failure: hold\n  limits:"
-    )
-    simulation = Simulation([["a"]], {"a": Faults(new_cost=800.0)}, spec=spec)
-    simulation.run()
-    assert simulation.rollout.state is State.PAUSED
-    assert "REFUTED" in simulation.rollout.reason
-
-
 def _taken_by_scenarios() -> set[tuple[Step, Trigger]]:
     taken: set[tuple[Step, Trigger]] = set()
     for faults in _SCENARIOS.values():
@@ -291,9 +285,10 @@ def _taken_by_messages() -> set[tuple[Step, Trigger]]:
         simulation.record(Key(UID, "a"), message)
         simulation.run()
         taken |= simulation.taken
-    # A rollout that is held does not end while a host is lost.
-    hold = SPEC + "  on_stratum_failure: hold\n"
-    lost = Simulation([["a"]], {"a": Faults(trial_end=BootEnd.PANIC, never_returns=True)}, spec=hold)
+    # The other stratum goes on while a host is lost.
+    lost = Simulation(
+        [["a", "b"], ["c"]], {"a": Faults(trial_end=BootEnd.PANIC, never_returns=True)}, spec=HOLD, strata=TWO_STRATA
+    )
     lost.run(until=lambda: lost.step("a") is Step.LOST)
     heard = HostHeard(at=lost.now, boot_id="late", release="7.0.13-old")
     lost.tell(1.0, "a", lambda: heard)
@@ -304,17 +299,18 @@ def _taken_by_messages() -> set[tuple[Step, Trigger]]:
     command = arm.hosts["a"].trial_command
     arm.tell(0.0, "a", lambda: TrialEnded(at=arm.now, command_id=command, end=BootEnd.RESET, line=""))
     arm.run()
-    return taken | arm.taken
-
-
-def test_an_abort_goes_on_although_failures_are_only_held() -> None:
-    hold = SPEC + "  on_stratum_failure: hold\n"
-    simulation = Simulation([["a"]], {"a": Faults(trial_end=BootEnd.PANIC)}, spec=hold)
-    simulation.run(until=lambda: simulation.rollout.state is State.PAUSED)
-    simulation.abort()
-    simulation.run()
-    assert simulation.rollout.state is State.ABORTED
-    assert simulation.hosts["a"].running == OLD
+    taken |= arm.taken
+    for measurements in (
+        [CommandState.INFRASTRUCTURE] * 2,
+        [CommandState.COMPLETED, *[CommandState.INFRASTRUCTURE] * 2],
+    ):
+        again = one(Faults(measurements=measurements))
+        assert again.rollout.state is State.PAUSED
+        again.ask(Verb.RETRY)
+        again.run()
+        assert again.rollout.state is State.PROMOTED
+        taken |= again.taken
+    return taken
 
 
 def test_a_host_that_answers_under_the_wrong_kernel_is_disarmed() -> None:
@@ -362,7 +358,7 @@ def test_a_control_host_that_fails_speaks_against_nobody() -> None:
 
 
 def test_failures_that_condemn_are_never_crowded_out() -> None:
-    tally = Tally()
+    rollout, tally = one(run=False).rollout, Tally()
     attempts = [
         planned_attempt(
             PlannedHost(host=f"h{n}", stratum="s", architecture="x86_64"), rollout="r", uid=UID, wave=0, position=n
@@ -371,10 +367,12 @@ def test_failures_that_condemn_are_never_crowded_out() -> None:
     ]
     for attempt in attempts:
         kind = FailureKind.PANIC if attempt is attempts[-1] else FailureKind.INFRASTRUCTURE
-        tally = tally_moved(tally, None, attempt)
-        tally = tally_moved(tally, attempt, replace(attempt, failure=Failure(kind=kind, sentence="it broke")))
+        failed = replace(attempt, failure=Failure(kind=kind, sentence="it broke"), failed_at=1.0)
+        tally = tally_moved(tally, None, attempt, rollout)
+        tally = tally_moved(tally, attempt, failed, rollout)
     assert len(tally.failures) == 100
-    assert tally.failures[0][::2] == ("h149", True)
+    assert tally.broken == 149
+    assert (tally.failures[0].host, tally.failures[0].condemns) == ("h149", True)
 
 
 def lost_and_asked_again() -> Simulation:

@@ -12,6 +12,7 @@ from controller.domain.errors import Permanent, Temporary
 from controller.domain.events import DeliveryReported, FailureKind, TrialEnded
 from controller.domain.journey import Step
 from controller.domain.rollout import State
+from controller.domain.verbs import Request, Verb
 from controller.services.perform import Performer
 from controller.services.sessions import AgentStream
 from controller.services.watching import Watcher
@@ -122,7 +123,7 @@ async def test_what_is_superseded_is_dropped(at: Performing) -> None:
     at.delivery.failures["arm"] = [AGAIN] * 1000
     at.go()
     await reached(lambda: len(at.delivery.calls) >= 2)
-    await at.parts.operations.abort("trial", "me", "")
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
     await at.parts.engine.settle()
     await at.idle()
     verbs = [verb for verb, _ in at.delivery.calls]
@@ -209,7 +210,7 @@ async def test_a_host_that_is_rebooting_is_not_taken_for_returned() -> None:
     delivery.present = status(running="new-digest")
     performer = Performer(parts.engine, parts.sessions, delivery, parts.kernels, parts.clock, pause_s=0.0)
     parts.engine.on_effects = performer.submit
-    await parts.operations.revert("trial", "me", "")
+    await parts.operations.control("trial", Request(verb=Verb.REVERT, by="me"))
     await parts.engine.settle()
     await reached(lambda: parts.attempt().delivery is not None)
     await parts.engine.settle()

@@ -4,31 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from spec_texts import BODY, HEAD, refusal
 
 from controller.domain.errors import InvalidInput
 from controller.domain.spec import parse_spec, spec_json_schema
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("rollout-*.yaml"))
-
-HEAD = """\
-apiVersion: kernroll/v1
-kind: Rollout
-metadata:
-  name: test
-"""
-BODY = """\
-spec:
-  kernels:
-    x86_64: {debian: {version: "7.1.13"}}
-  workloads:
-    swap_mount: {device: {brd_size: 1TiB}}
-"""
-
-
-def refusal(text: str) -> list[str]:
-    with pytest.raises(InvalidInput) as caught:
-        parse_spec(text, "rollout.yaml")
-    return str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -187,7 +168,7 @@ def test_the_schema_is_json_and_knows_the_fields() -> None:
     json.dumps(schema)
     assert schema["title"] == "kernroll Rollout"
     assert "boot_timeout" in schema["$defs"]["Limits"]["properties"]
-    assert schema["$defs"]["Limits"]["properties"]["boot_timeout"]["type"] == "string"
+    assert schema["$defs"]["Limits"]["properties"]["stage_timeout"]["type"] == "string"
     assert "additionalProperties" in schema and schema["additionalProperties"] is False
 
 

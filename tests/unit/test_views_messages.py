@@ -35,7 +35,7 @@ HOST = Host(
     kernel_version="#1 SMP",
     boot_id="b",
     labels={"zone": "a"},
-    swap_devices=(SwapDevice(path="/dev/vda2", size_bytes=2**40, used_bytes=1),),
+    swap_devices=(SwapDevice(path="/dev/vda2", size_bytes=2**40, used_bytes=1, backend="disk"),),
     connected=True,
     last_seen=1_772_366_405.25,
 )
@@ -147,7 +147,8 @@ def test_timestamps_keep_the_microsecond(seconds: float) -> None:
 def test_json_writes_times_for_programs() -> None:
     data = view_data(host_view(HOST))
     assert data["last_seen"] == "2026-03-01T12:00:05.250Z"
-    assert data["facts"]["swap_devices"] == [{"path": "/dev/vda2", "size_bytes": 2**40, "used_bytes": 1}]
+    device = {"path": "/dev/vda2", "size_bytes": 2**40, "used_bytes": 1, "backend": "disk"}
+    assert data["facts"]["swap_devices"] == [device]
     assert data["facts"]["labels"] == {"zone": "a"}
 
 

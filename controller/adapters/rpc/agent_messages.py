@@ -34,15 +34,16 @@ _COMMAND_STATES: Mapping[int, CommandState] = {
     agent_pb2.CommandOutcome.STATUS_REFUSED: CommandState.REFUSED,
 }
 _LONGEST_FACT = 128
+_NEEDED_FACTS = ("architecture", "boot_id", "kernel_release")
 _MOST_LABELS = 256
 
 
 def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
     """Return the host a Hello describes; raises InvalidInput when it leaves out what strata are made of."""
     check_host_name(name)
-    for field in ("architecture", "boot_id", "kernel_release"):
+    for field in (*_NEEDED_FACTS, "firmware", "boot_loader", "virtualization"):
         value = getattr(facts, field)
-        if not value:
+        if not value and field in _NEEDED_FACTS:
             raise InvalidInput(f"{name}: the Hello says nothing in facts.{field}")
         if len(value) > _LONGEST_FACT or not value.isprintable():
             raise InvalidInput(f"{name}: facts.{field} must be one line of at most {_LONGEST_FACT} characters")
@@ -61,10 +62,18 @@ def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
         agent_version=facts.agent_version,
         kernel_command_line=facts.kernel_command_line,
         swap_devices=tuple(
-            SwapDevice(path=device.path, size_bytes=device.size_bytes, used_bytes=device.used_bytes)
+            SwapDevice(
+                path=device.path,
+                size_bytes=device.size_bytes,
+                used_bytes=device.used_bytes,
+                backend=device.backend,
+            )
             for device in facts.swap_devices
         ),
         labels=dict(facts.labels),
+        firmware=facts.firmware,
+        boot_loader=facts.boot_loader,
+        virtualization=facts.virtualization,
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any, Self
 import grpc
 
 from controller.adapters.rpc.messages import from_message
+from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.domain.verbs import Verb
 from controller.views.models import (
     ExplanationView,
     HostView,
@@ -143,15 +145,13 @@ class OperatorClient:
             finally:
                 call.cancel()
 
-    def abort_rollout(self, name: str, remark: str = "") -> RolloutView:
-        """Start nothing new, bring hosts in flight back, leave finished hosts; raises NotFound or Conflict."""
-        request = pb.ActOnRolloutRequest(name=name, remark=remark)
-        return from_message(self._call(self._stub.AbortRollout, request), RolloutView)
+    def control_rollout(self, name: str, verb: Verb, remark: str = "", **options: Any) -> RolloutView:
+        """Ask a verb of a rollout, with the fields of ControlRolloutRequest as options.
 
-    def revert_rollout(self, name: str, remark: str = "") -> RolloutView:
-        """Return every touched host to its former kernel; raises NotFound or Conflict."""
-        request = pb.ActOnRolloutRequest(name=name, remark=remark)
-        return from_message(self._call(self._stub.RevertRollout, request), RolloutView)
+        Raises NotFound, InvalidInput, or Conflict with what its state allows instead.
+        """
+        request = pb.ControlRolloutRequest(name=name, verb=NUMBERS[verb], remark=remark, **options)
+        return from_message(self._call(self._stub.ControlRollout, request), RolloutView)
 
     def explain_rollout(self, name: str) -> ExplanationView:
         """Return why the rollout is in its state; raises NotFound."""

@@ -1,26 +1,21 @@
 """The operators' service: each call checks who asks, does it, and translates errors into gRPC's codes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
+from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import operator_of
 from controller.adapters.rpc.messages import to_message
-from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.adapters.rpc.verb_messages import VERBS
+from controller.domain.errors import KernrollError, Permanent
+from controller.domain.verbs import Request, Verb
 from controller.services.enrollment import Enrollment
 from controller.services.operations import Operations
 from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc
 
 T = TypeVar("T")
-
-_CODES: tuple[tuple[type[KernrollError], grpc.StatusCode], ...] = (
-    (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
-    (NotFound, grpc.StatusCode.NOT_FOUND),
-    (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
-    (Temporary, grpc.StatusCode.UNAVAILABLE),
-    (Permanent, grpc.StatusCode.FAILED_PRECONDITION),
-)
 
 
 class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
@@ -93,21 +88,34 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             async for view in self._operations.watch(request.name):
                 yield to_message(view, operator_pb2.Rollout)
         except KernrollError as error:
-            await _abort(context, error)
+            await abort(context, error)
 
     async def AbortRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
-
-        async def act(by: str) -> operator_pb2.Rollout:
-            return to_message(await self._operations.abort(request.name, by, request.remark), operator_pb2.Rollout)
-
-        return await self._answer(context, act)
+        return await self._control(request.name, context, verb=Verb.ABORT, remark=request.remark)
 
     async def RevertRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
+        return await self._control(request.name, context, verb=Verb.REVERT, remark=request.remark)
 
+    async def ControlRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+        if request.verb not in VERBS:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"verb {request.verb} is not known here")
+        return await self._control(
+            request.name,
+            context,
+            verb=VERBS[request.verb],
+            remark=request.remark,
+            hosts=tuple(request.hosts),
+            full=request.full,
+            skip=request.skip,
+            emergency=request.emergency,
+        )
+
+    async def _control(self, name: str, context: Any, **wanted: Any) -> operator_pb2.Rollout:
         async def act(by: str) -> operator_pb2.Rollout:
-            return to_message(await self._operations.revert(request.name, by, request.remark), operator_pb2.Rollout)
+            return to_message(await self._operations.control(name, Request(by=by, **wanted)), operator_pb2.Rollout)
 
         return await self._answer(context, act)
 
@@ -155,17 +163,4 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
     async def _answer(self, context: Any, act: Callable[[str], Awaitable[T]]) -> T:
         """Check who asks, act, and abort the call with a sentence when it cannot be done."""
-        try:
-            by = operator_of(context, plaintext=self._plaintext)
-        except Permanent as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-        try:
-            return await act(by)
-        except KernrollError as error:
-            await _abort(context, error)
-
-
-async def _abort(context: Any, error: KernrollError) -> NoReturn:
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.UNKNOWN)
-    await context.abort(code, str(error))
-    raise AssertionError("abort returned") from error
+        return await answer(context, act, plaintext=self._plaintext)

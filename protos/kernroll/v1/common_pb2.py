@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/kernroll/v1/common.proto\x12\x0bkernroll.v1\"\xa5\x03\n\tHostFacts\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x17\n\x0fpage_size_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\x12\x16\n\x0ekernel_release\x18\x05 \x01(\t\x12\x16\n\x0ekernel_version\x18\x06 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\'\n\x08platform\x18\x08 \x01(\x0e\x32\x15.kernroll.v1.Platform\x12-\n\x0cswap_devices\x18\t \x03(\x0b\x32\x17.kernroll.v1.SwapDevice\x12\x32\n\x06labels\x18\n \x03(\x0b\x32\".kernroll.v1.HostFacts.LabelsEntry\x12\x15\n\ragent_version\x18\x0b \x01(\t\x12\x1b\n\x13kernel_command_line\x18\x0c \x01(\t\x12\x11\n\tcpu_count\x18\r \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\nSwapDevice\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\"5\n\x06Sample\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\"\xb2\x02\n\x0bWorkloadRun\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0e\n\x06warmup\x18\x03 \x01(\x08\x12&\n\x06status\x18\x04 \x01(\x0e\x32\x16.kernroll.v1.RunStatus\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12$\n\x07samples\x18\x06 \x03(\x0b\x32\x13.kernroll.v1.Sample\x12\x38\n\x08\x65vidence\x18\x07 \x03(\x0b\x32&.kernroll.v1.WorkloadRun.EvidenceEntry\x12\x12\n\nduration_s\x18\x08 \x01(\x01\x12\x16\n\x0ekernel_release\x18\t \x01(\t\x1a/\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x0fKernelLogRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x14\n\x0cmonotonic_us\x18\x02 \x01(\x04\x12\r\n\x05level\x18\x03 \x01(\r\x12\x0c\n\x04text\x18\x04 \x01(\t*`\n\x08Platform\x12\x18\n\x14PLATFORM_UNSPECIFIED\x10\x00\x12\x12\n\x0ePLATFORM_METAL\x10\x01\x12\x0f\n\x0bPLATFORM_VM\x10\x02\x12\x15\n\x11PLATFORM_EMULATED\x10\x03*\xb9\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rRUN_STATUS_OK\x10\x01\x12\x15\n\x11RUN_STATUS_FAILED\x10\x02\x12\x13\n\x0fRUN_STATUS_DIED\x10\x03\x12\x18\n\x14RUN_STATUS_CANCELLED\x10\x04\x12\x18\n\x14RUN_STATUS_TIMED_OUT\x10\x05\x12\x1d\n\x19RUN_STATUS_INFRASTRUCTURE\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/kernroll/v1/common.proto\x12\x0bkernroll.v1\"\xe4\x03\n\tHostFacts\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x17\n\x0fpage_size_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\x12\x16\n\x0ekernel_release\x18\x05 \x01(\t\x12\x16\n\x0ekernel_version\x18\x06 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\'\n\x08platform\x18\x08 \x01(\x0e\x32\x15.kernroll.v1.Platform\x12-\n\x0cswap_devices\x18\t \x03(\x0b\x32\x17.kernroll.v1.SwapDevice\x12\x32\n\x06labels\x18\n \x03(\x0b\x32\".kernroll.v1.HostFacts.LabelsEntry\x12\x15\n\ragent_version\x18\x0b \x01(\t\x12\x1b\n\x13kernel_command_line\x18\x0c \x01(\t\x12\x11\n\tcpu_count\x18\r \x01(\r\x12\x10\n\x08\x66irmware\x18\x0e \x01(\t\x12\x13\n\x0b\x62oot_loader\x18\x0f \x01(\t\x12\x16\n\x0evirtualization\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\nSwapDevice\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\"5\n\x06Sample\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\"\xb2\x02\n\x0bWorkloadRun\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0e\n\x06warmup\x18\x03 \x01(\x08\x12&\n\x06status\x18\x04 \x01(\x0e\x32\x16.kernroll.v1.RunStatus\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12$\n\x07samples\x18\x06 \x03(\x0b\x32\x13.kernroll.v1.Sample\x12\x38\n\x08\x65vidence\x18\x07 \x03(\x0b\x32&.kernroll.v1.WorkloadRun.EvidenceEntry\x12\x12\n\nduration_s\x18\x08 \x01(\x01\x12\x16\n\x0ekernel_release\x18\t \x01(\t\x1a/\n\rEvidenceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x0fKernelLogRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x14\n\x0cmonotonic_us\x18\x02 \x01(\x04\x12\r\n\x05level\x18\x03 \x01(\r\x12\x0c\n\x04text\x18\x04 \x01(\t*`\n\x08Platform\x12\x18\n\x14PLATFORM_UNSPECIFIED\x10\x00\x12\x12\n\x0ePLATFORM_METAL\x10\x01\x12\x0f\n\x0bPLATFORM_VM\x10\x02\x12\x15\n\x11PLATFORM_EMULATED\x10\x03*\xb9\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rRUN_STATUS_OK\x10\x01\x12\x15\n\x11RUN_STATUS_FAILED\x10\x02\x12\x13\n\x0fRUN_STATUS_DIED\x10\x03\x12\x18\n\x14RUN_STATUS_CANCELLED\x10\x04\x12\x18\n\x14RUN_STATUS_TIMED_OUT\x10\x05\x12\x1d\n\x19RUN_STATUS_INFRASTRUCTURE\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +35,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOSTFACTS_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_WORKLOADRUN_EVIDENCEENTRY']._loaded_options = None
   _globals['_WORKLOADRUN_EVIDENCEENTRY']._serialized_options = b'8\001'
-  _globals['_PLATFORM']._serialized_start=992
-  _globals['_PLATFORM']._serialized_end=1088
-  _globals['_RUNSTATUS']._serialized_start=1091
-  _globals['_RUNSTATUS']._serialized_end=1276
+  _globals['_PLATFORM']._serialized_start=1072
+  _globals['_PLATFORM']._serialized_end=1168
+  _globals['_RUNSTATUS']._serialized_start=1171
+  _globals['_RUNSTATUS']._serialized_end=1356
   _globals['_HOSTFACTS']._serialized_start=49
-  _globals['_HOSTFACTS']._serialized_end=470
-  _globals['_HOSTFACTS_LABELSENTRY']._serialized_start=425
-  _globals['_HOSTFACTS_LABELSENTRY']._serialized_end=470
-  _globals['_SWAPDEVICE']._serialized_start=472
-  _globals['_SWAPDEVICE']._serialized_end=538
-  _globals['_SAMPLE']._serialized_start=540
-  _globals['_SAMPLE']._serialized_end=593
-  _globals['_WORKLOADRUN']._serialized_start=596
-  _globals['_WORKLOADRUN']._serialized_end=902
-  _globals['_WORKLOADRUN_EVIDENCEENTRY']._serialized_start=855
-  _globals['_WORKLOADRUN_EVIDENCEENTRY']._serialized_end=902
-  _globals['_KERNELLOGRECORD']._serialized_start=904
-  _globals['_KERNELLOGRECORD']._serialized_end=990
+  _globals['_HOSTFACTS']._serialized_end=533
+  _globals['_HOSTFACTS_LABELSENTRY']._serialized_start=488
+  _globals['_HOSTFACTS_LABELSENTRY']._serialized_end=533
+  _globals['_SWAPDEVICE']._serialized_start=535
+  _globals['_SWAPDEVICE']._serialized_end=618
+  _globals['_SAMPLE']._serialized_start=620
+  _globals['_SAMPLE']._serialized_end=673
+  _globals['_WORKLOADRUN']._serialized_start=676
+  _globals['_WORKLOADRUN']._serialized_end=982
+  _globals['_WORKLOADRUN_EVIDENCEENTRY']._serialized_start=935
+  _globals['_WORKLOADRUN_EVIDENCEENTRY']._serialized_end=982
+  _globals['_KERNELLOGRECORD']._serialized_start=984
+  _globals['_KERNELLOGRECORD']._serialized_end=1070
 # @@protoc_insertion_point(module_scope)

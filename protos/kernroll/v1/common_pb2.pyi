@@ -115,6 +115,9 @@ class HostFacts(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     KERNEL_COMMAND_LINE_FIELD_NUMBER: _builtins.int
     CPU_COUNT_FIELD_NUMBER: _builtins.int
+    FIRMWARE_FIELD_NUMBER: _builtins.int
+    BOOT_LOADER_FIELD_NUMBER: _builtins.int
+    VIRTUALIZATION_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     architecture: _builtins.str
     """"x86_64" or "arm64"; other machines report uname's own word."""
@@ -131,6 +134,14 @@ class HostFacts(_message.Message):
     kernel_command_line: _builtins.str
     """The kernel's command line as booted."""
     cpu_count: _builtins.int
+    firmware: _builtins.str
+    """The agent's words for what the kernel shows; empty where it shows nothing, or the agent is older.
+    "uefi", "bios" or "devicetree".
+    """
+    boot_loader: _builtins.str
+    """"grub", "systemd-boot", "u-boot", "qemu", …"""
+    virtualization: _builtins.str
+    """What runs the machine: "none", "kvm", "qemu", "xen", "vmware", "microsoft", …"""
     @_builtins.property
     def swap_devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___SwapDevice]: ...
     @_builtins.property
@@ -151,10 +162,13 @@ class HostFacts(_message.Message):
         agent_version: _builtins.str = ...,
         kernel_command_line: _builtins.str = ...,
         cpu_count: _builtins.int = ...,
+        firmware: _builtins.str = ...,
+        boot_loader: _builtins.str = ...,
+        virtualization: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "architecture", b"architecture", "boot_id", b"boot_id", "cpu_count", b"cpu_count", "hostname", b"hostname", "kernel_command_line", b"kernel_command_line", "kernel_release", b"kernel_release", "kernel_version", b"kernel_version", "labels", b"labels", "memory_bytes", b"memory_bytes", "page_size_bytes", b"page_size_bytes", "platform", b"platform", "swap_devices", b"swap_devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "architecture", b"architecture", "boot_id", b"boot_id", "boot_loader", b"boot_loader", "cpu_count", b"cpu_count", "firmware", b"firmware", "hostname", b"hostname", "kernel_command_line", b"kernel_command_line", "kernel_release", b"kernel_release", "kernel_version", b"kernel_version", "labels", b"labels", "memory_bytes", b"memory_bytes", "page_size_bytes", b"page_size_bytes", "platform", b"platform", "swap_devices", b"swap_devices", "virtualization", b"virtualization"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,19 +181,23 @@ class SwapDevice(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     USED_BYTES_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     size_bytes: _builtins.int
     used_bytes: _builtins.int
+    backend: _builtins.str
+    """"zram", "brd", "nvme", "disk", "file", "loop", "dm", …; empty from an older agent."""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         used_bytes: _builtins.int = ...,
+        backend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "size_bytes", b"size_bytes", "used_bytes", b"used_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "path", b"path", "size_bytes", b"size_bytes", "used_bytes", b"used_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

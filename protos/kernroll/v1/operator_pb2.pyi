@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from protos.kernroll.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,43 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RolloutVerb:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutVerbEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutVerb.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_VERB_UNSPECIFIED: _RolloutVerb.ValueType  # 0
+    ROLLOUT_VERB_PAUSE: _RolloutVerb.ValueType  # 1
+    """Admits no further host; hosts in flight finish."""
+    ROLLOUT_VERB_RESUME: _RolloutVerb.ValueType  # 2
+    ROLLOUT_VERB_PROMOTE: _RolloutVerb.ValueType  # 3
+    """Goes on to the next wave: past an approval, past a held wave (skip), or all waves at once (full)."""
+    ROLLOUT_VERB_APPROVE: _RolloutVerb.ValueType  # 4
+    ROLLOUT_VERB_RETRY: _RolloutVerb.ValueType  # 5
+    """Sends hosts whose rig failed on their way again."""
+    ROLLOUT_VERB_SKIP: _RolloutVerb.ValueType  # 6
+    """Leaves hosts out whose turn has not come."""
+    ROLLOUT_VERB_ABORT: _RolloutVerb.ValueType  # 7
+    ROLLOUT_VERB_REVERT: _RolloutVerb.ValueType  # 8
+
+class RolloutVerb(_RolloutVerb, metaclass=_RolloutVerbEnumTypeWrapper): ...
+
+ROLLOUT_VERB_UNSPECIFIED: RolloutVerb.ValueType  # 0
+ROLLOUT_VERB_PAUSE: RolloutVerb.ValueType  # 1
+"""Admits no further host; hosts in flight finish."""
+ROLLOUT_VERB_RESUME: RolloutVerb.ValueType  # 2
+ROLLOUT_VERB_PROMOTE: RolloutVerb.ValueType  # 3
+"""Goes on to the next wave: past an approval, past a held wave (skip), or all waves at once (full)."""
+ROLLOUT_VERB_APPROVE: RolloutVerb.ValueType  # 4
+ROLLOUT_VERB_RETRY: RolloutVerb.ValueType  # 5
+"""Sends hosts whose rig failed on their way again."""
+ROLLOUT_VERB_SKIP: RolloutVerb.ValueType  # 6
+"""Leaves hosts out whose turn has not come."""
+ROLLOUT_VERB_ABORT: RolloutVerb.ValueType  # 7
+ROLLOUT_VERB_REVERT: RolloutVerb.ValueType  # 8
+Global___RolloutVerb: _TypeAlias = RolloutVerb  # noqa: Y015
 
 @_typing.final
 class ListHostsRequest(_message.Message):
@@ -83,6 +121,26 @@ Global___GetHostRequest: _TypeAlias = GetHostRequest  # noqa: Y015
 class Host(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     STRATUM_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
@@ -90,16 +148,24 @@ class Host(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     stratum: _builtins.str
     connected: _builtins.bool
     rollout: _builtins.str
     """The active rollout that holds this host; empty when none."""
     step: _builtins.str
+    quarantine: _builtins.str
+    """Why no rollout takes the host, for example "by olga: memory errors"; empty when one may."""
     @_builtins.property
     def last_seen(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def facts(self) -> _common_pb2.HostFacts: ...
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As they hold: the agent's, under what inventories say, under what operators set by hand."""
+
     def __init__(
         self,
         *,
@@ -110,10 +176,12 @@ class Host(_message.Message):
         facts: _common_pb2.HostFacts | None = ...,
         rollout: _builtins.str = ...,
         step: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        quarantine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "facts", b"facts", "last_seen", b"last_seen", "name", b"name", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +316,49 @@ class ActOnRolloutRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ActOnRolloutRequest: _TypeAlias = ActOnRolloutRequest  # noqa: Y015
+
+@_typing.final
+class ControlRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERB_FIELD_NUMBER: _builtins.int
+    REMARK_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    EMERGENCY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    verb: Global___RolloutVerb.ValueType
+    remark: _builtins.str
+    """Recorded with the operator's identity."""
+    full: _builtins.bool
+    """Of promote."""
+    skip: _builtins.bool
+    emergency: _builtins.bool
+    """Of revert: without regard to the disruption budget."""
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of retry and skip; without hosts retry means all whose rig failed."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verb: Global___RolloutVerb.ValueType = ...,
+        remark: _builtins.str = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        full: _builtins.bool = ...,
+        skip: _builtins.bool = ...,
+        emergency: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emergency", b"emergency", "full", b"full", "hosts", b"hosts", "name", b"name", "remark", b"remark", "skip", b"skip", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlRolloutRequest: _TypeAlias = ControlRolloutRequest  # noqa: Y015
 
 @_typing.final
 class Plan(_message.Message):
@@ -504,7 +615,7 @@ class Rollout(_message.Message):
     KERNELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
-    """draft, planned, running, paused, promoted, completed (an A/A rollout), aborting, aborted, reverting, reverted, revert_incomplete."""
+    """draft, planned, running, paused, awaiting_approval, promoted, completed (an A/A rollout), aborting, aborted, reverting, reverted, revert_incomplete."""
     blocking_reason: _builtins.str
     """The one thing the rollout waits for or ended with, as a sentence."""
     next_deadline_name: _builtins.str

@@ -79,6 +79,11 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
                 _registered_method=True)
+        self.ControlRollout = channel.unary_unary(
+                '/kernroll.v1.OperatorService/ControlRollout',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
+                _registered_method=True)
         self.ExplainRollout = channel.unary_unary(
                 '/kernroll.v1.OperatorService/ExplainRollout',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
@@ -169,6 +174,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ControlRollout(self, request, context):
+        """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainRollout(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -247,6 +259,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
             'RevertRollout': grpc.unary_unary_rpc_method_handler(
                     servicer.RevertRollout,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
+            ),
+            'ControlRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControlRollout,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
             ),
             'ExplainRollout': grpc.unary_unary_rpc_method_handler(
@@ -517,6 +534,33 @@ class OperatorService:
             target,
             '/kernroll.v1.OperatorService/RevertRollout',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ControlRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.OperatorService/ControlRollout',
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
             options,
             channel_credentials,

@@ -46,6 +46,8 @@ class OperatorServiceStub:
     """Starts nothing new, brings hosts in flight back, leaves finished hosts."""
     RevertRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]
     """Also returns finished hosts to their former kernel."""
+    ControlRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]
+    """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
     ExplainRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]
     ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]
     ReplayGate: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]
@@ -72,6 +74,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Starts nothing new, brings hosts in flight back, leaves finished hosts."""
     RevertRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """Also returns finished hosts to their former kernel."""
+    ControlRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
+    """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
     ExplainRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]  # type: ignore[assignment]
     ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
     ReplayGate: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]  # type: ignore[assignment]
@@ -149,6 +153,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
         """Also returns finished hosts to their former kernel."""
+
+    @_abc_1.abstractmethod
+    def ControlRollout(
+        self,
+        request: _operator_pb2.ControlRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
+        """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
 
     @_abc_1.abstractmethod
     def ExplainRollout(

@@ -1,0 +1,120 @@
+"""What a machine is made of, told from what its kernel shows: firmware, boot loader, hypervisor, swap devices.
+
+An empty text means that the kernel does not show it. Nothing here decides a stratum.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.domain.facts import Platform, PlatformHints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootHints:
+    """What the kernel shows that bears on how the machine was booted."""
+
+    # /sys/firmware/efi exists.
+    efi: bool = False
+    # /sys/firmware/devicetree exists.
+    device_tree: bool = False
+    # The architecture by the project's name.
+    architecture: str = ""
+    # The EFI variable LoaderInfo, for example "systemd-boot 257" or "GRUB 2.12".
+    loader_info: str = ""
+    # /proc/sys/kernel/bootloader_type, x86_64 only: the loader's number, then its version in the lower four bits.
+    loader_type: str = ""
+    # /proc/device-tree/chosen/u-boot,version exists.
+    u_boot: bool = False
+    # The kernel's command line.
+    command_line: str = ""
+
+
+# Documentation/arch/x86/boot.rst, type_of_loader.
+_X86_LOADERS: Mapping[int, str] = {
+    0x0: "lilo",
+    0x1: "loadlin",
+    0x2: "efi-stub",
+    0x3: "syslinux",
+    0x4: "ipxe",
+    0x5: "elilo",
+    0x7: "grub",
+    0x8: "u-boot",
+    0x9: "xen",
+    0xA: "gujin",
+    0xB: "qemu",
+    0xC: "arcturus",
+    0xD: "kexec",
+}
+_VENDORS: Mapping[str, str] = {
+    "amazon ec2": "amazon",
+    "google": "google",
+    "microsoft": "microsoft",
+    "vmware": "vmware",
+    "xen": "xen",
+    "innotek": "oracle",
+    "parallels": "parallels",
+    "qemu": "qemu",
+}
+
+
+def firmware_of(hints: BootHints) -> str:
+    """Return "uefi", "bios" or "devicetree"."""
+    if hints.efi:
+        return "uefi"
+    if hints.architecture == "x86_64":
+        return "bios"
+    return "devicetree" if hints.device_tree else ""
+
+
+def boot_loader_of(hints: BootHints) -> str:
+    """Return what loaded the kernel, for example "grub", "systemd-boot", "u-boot" or "qemu"."""
+    if hints.loader_info:
+        return hints.loader_info.split()[0].lower()
+    if hints.architecture == "x86_64" and hints.loader_type.isdigit() and int(hints.loader_type):
+        return _X86_LOADERS.get(int(hints.loader_type) >> 4, "")
+    if hints.u_boot:
+        return "u-boot"
+    # Only GRUB tells the kernel where it lay, where there is no number for the loader.
+    return "grub" if "BOOT_IMAGE=" in hints.command_line else ""
+
+
+def virtualization_of(hints: PlatformHints, platform: Platform) -> str:
+    """Return what runs the machine, in systemd's words: "none", "kvm", "qemu", "xen", "vmware", "microsoft", …"""
+    if platform is Platform.METAL:
+        return "none"
+    if hints.hypervisor_type:
+        return hints.hypervisor_type
+    if "QEMU TCG" in hints.cpuinfo:
+        return "qemu"
+    if "kvm-clock" in hints.clocksources:
+        return "kvm"
+    if "hyperv_clocksource" in hints.clocksources:
+        return "microsoft"
+    vendor = hints.dmi_vendor.lower()
+    named = next((name for part, name in _VENDORS.items() if part in vendor), "")
+    return named or ("qemu" if "linux,dummy-virt" in hints.device_tree else "")
+
+
+_BACKENDS = (
+    (re.compile(r"/dev/zram\d+"), "zram"),
+    (re.compile(r"/dev/ram\d+"), "brd"),
+    (re.compile(r"/dev/nvme\d+n\d+(p\d+)?"), "nvme"),
+    (re.compile(r"/dev/pmem\d+\w*"), "pmem"),
+    (re.compile(r"/dev/loop\d+(p\d+)?"), "loop"),
+    (re.compile(r"/dev/(dm-\d+|mapper/.+)"), "dm"),
+    (re.compile(r"/dev/md\d+\w*"), "md"),
+    (re.compile(r"/dev/nbd\d+(p\d+)?"), "nbd"),
+    (re.compile(r"/dev/mmcblk\d+(p\d+)?"), "mmc"),
+    (re.compile(r"/dev/(sd|vd|xvd|hd)[a-z]+\d*"), "disk"),
+)
+
+
+def backend_of(path: str, kind: str) -> str:
+    """Return what a line of /proc/swaps swaps to, for example "zram"; `kind` is its second column.
+
+    A device of no known name is "block".
+    """
+    if kind == "file":
+        return "file"
+    return next((name for pattern, name in _BACKENDS if pattern.fullmatch(path)), "block")

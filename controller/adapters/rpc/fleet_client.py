@@ -1,0 +1,57 @@
+"""Operators' calls about hosts and kernels as a whole."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from controller.adapters.rpc.messages import from_message, timestamp
+from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
+from controller.views.fleet import FleetView, HostLabelsView
+from protos.kernroll.v1 import fleet_pb2 as pb
+from protos.kernroll.v1.fleet_pb2_grpc import FleetServiceStub
+
+
+class FleetClient(OperatorClient):
+    """Calls one controller; use as a context manager. Every method raises KernrollError only."""
+
+    def __init__(self, address: str, *, client_dir: Path | None, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """See OperatorClient."""
+        super().__init__(address, client_dir=client_dir, timeout_s=timeout_s)
+        self._fleet_stub = FleetServiceStub(self._channel)
+
+    def label_host(self, host: str, labels: Mapping[str, str], removed: Sequence[str]) -> HostLabelsView:
+        """Set and take back labels; raises NotFound for a host or label that is not there."""
+        request = pb.LabelHostRequest(host=host, labels=labels, removed=removed)
+        return from_message(self._call(self._fleet_stub.LabelHost, request), HostLabelsView)
+
+    def quarantine_host(self, name: str, remark: str) -> FleetView:
+        """Leave a host out of rollouts; raises NotFound, or Conflict when it is already."""
+        request = pb.ActOnHostRequest(name=name, remark=remark)
+        return from_message(self._call(self._fleet_stub.QuarantineHost, request), FleetView)
+
+    def release_host(self, name: str, remark: str) -> FleetView:
+        """End a quarantine; raises Conflict when there is none."""
+        request = pb.ActOnHostRequest(name=name, remark=remark)
+        return from_message(self._call(self._fleet_stub.ReleaseHost, request), FleetView)
+
+    def deny_kernel(self, kernel: str, *, where: str, reason: str) -> FleetView:
+        """Keep a kernel from hosts; raises InvalidInput for a bad expression."""
+        request = pb.DenyKernelRequest(kernel=kernel, where=where, reason=reason)
+        return from_message(self._call(self._fleet_stub.DenyKernel, request), FleetView)
+
+    def allow_kernel(self, kernel: str, *, where: str | None, remark: str) -> FleetView:
+        """Take back the rules about a kernel, or the one with this expression; raises NotFound."""
+        request = pb.AllowKernelRequest(kernel=kernel, where=where, remark=remark)
+        return from_message(self._call(self._fleet_stub.AllowKernel, request), FleetView)
+
+    def freeze_fleet(self, remark: str, until: float | None) -> FleetView:
+        """Let no rollout admit hosts, until then or until somebody thaws it."""
+        request = pb.FreezeFleetRequest(remark=remark, until=None if until is None else timestamp(until))
+        return from_message(self._call(self._fleet_stub.FreezeFleet, request), FleetView)
+
+    def thaw_fleet(self, remark: str) -> FleetView:
+        """End a freeze; raises Conflict when there is none."""
+        return from_message(self._call(self._fleet_stub.ThawFleet, pb.ThawFleetRequest(remark=remark)), FleetView)
+
+    def get_fleet(self) -> FleetView:
+        """Return what operators have decided."""
+        return from_message(self._call(self._fleet_stub.GetFleet, pb.GetFleetRequest()), FleetView)

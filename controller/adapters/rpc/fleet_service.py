@@ -1,0 +1,88 @@
+"""The operators' calls about hosts and kernels as a whole."""
+
+from typing import Any
+
+from controller.adapters.rpc.answering import answer
+from controller.adapters.rpc.messages import epoch, to_message
+from controller.services.fleet_operations import FleetOperations
+from controller.views.fleet import FleetView
+from protos.kernroll.v1 import fleet_pb2, fleet_pb2_grpc
+
+
+class FleetService(fleet_pb2_grpc.FleetServiceServicer):
+    """See fleet.proto."""
+
+    def __init__(self, operations: FleetOperations, *, plaintext: bool) -> None:
+        self._operations = operations
+        self._plaintext = plaintext
+
+    async def LabelHost(self, request: Any, context: Any) -> fleet_pb2.HostLabels:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.HostLabels:
+            labels = await self._operations.label(request.host, dict(request.labels), tuple(request.removed), by)
+            return to_message(labels, fleet_pb2.HostLabels)
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def QuarantineHost(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            return _message(await self._operations.quarantine(request.name, request.remark, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def ReleaseHost(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            return _message(await self._operations.release(request.name, request.remark, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def DenyKernel(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            return _message(await self._operations.deny(request.kernel, request.where, request.reason, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def AllowKernel(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            where = request.where if request.HasField("where") else None
+            return _message(await self._operations.allow(request.kernel, where, request.remark, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def FreezeFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            until = epoch(request.until) if request.HasField("until") else None
+            return _message(await self._operations.freeze(request.remark, until, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def ThawFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            return _message(await self._operations.thaw(request.remark, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+    async def GetFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(_by: str) -> fleet_pb2.Fleet:
+            return _message(self._operations.fleet())
+
+        return await answer(context, act, plaintext=self._plaintext)
+
+
+def _message(view: FleetView) -> fleet_pb2.Fleet:
+    return to_message(view, fleet_pb2.Fleet)

@@ -1,0 +1,49 @@
+"""How the fleet's freeze, quarantines and denied kernels look on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from controller.cli.output import cells, plain_table
+from controller.views.fleet import DenialView, FleetView
+from controller.views.quantities import count_text, names_text, time_text
+
+_DIGEST_CHARACTERS = 12
+
+
+def fleet_parts(fleet: FleetView) -> list[RenderableType]:
+    """Return everything that holds now."""
+    parts: list[RenderableType] = [f"{count_text(fleet.enrolled, 'host')} enrolled, {fleet.connected} connected."]
+    freeze = fleet.freeze
+    if freeze is None:
+        parts.append("Not frozen: rollouts admit hosts.")
+    else:
+        end = "until it is thawed" if freeze.until is None else f"until {time_text(freeze.until)}"
+        parts.append(f"FROZEN {end}, by {freeze.by} since {time_text(freeze.at)}: {freeze.remark}")
+    if fleet.quarantined:
+        table = plain_table("QUARANTINED", "SINCE", "BY", "REMARK")
+        for one in fleet.quarantined:
+            table.add_row(*cells(one.host, time_text(one.at), one.by, one.remark))
+        parts += ["", table]
+    if fleet.denials:
+        parts += ["", denials_table(fleet.denials)]
+    if fleet.missing:
+        names = names_text([one.host for one in fleet.missing])
+        parts += ["", f"Expected by an inventory and not enrolled: {names}."]
+    return parts
+
+
+def denials_table(denials: Sequence[DenialView]) -> Table:
+    """Return one line per rule; a whole digest is shortened to what identifies it."""
+    table = plain_table("DENIED KERNEL", "ON", "SINCE", "BY", "REASON")
+    for one in denials:
+        where = one.where or "all hosts"
+        table.add_row(*cells(short_kernel(one.kernel), where, time_text(one.at), one.by, one.reason))
+    return table
+
+
+def short_kernel(kernel: str) -> str:
+    """Return a digest's beginning; anything else as it is."""
+    digest = len(kernel) == 64 and all(digit in "0123456789abcdef" for digit in kernel)
+    return kernel[:_DIGEST_CHARACTERS] if digest else kernel

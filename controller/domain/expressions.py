@@ -1,0 +1,194 @@
+"""Expressions over hosts, in the Common Expression Language: `arch == "arm64" && swap_total >= TiB(1)`.
+
+The library checks names and types before anything is evaluated. There are no loops, so that evaluating takes time in
+proportion to the expression's length.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+# It ships types without the marker that says so.
+from cel_expr_python import cel  # type: ignore[import-untyped]
+
+from controller.domain.releases import compared
+
+MAX_CHARACTERS: Final = 1000
+_TEXT, _NUMBER, _TRUTH = cel.Type.STRING, cel.Type.INT, cel.Type.BOOL
+# What an expression may ask of a host: name, type, and a sentence for people.
+FACTS: Final[Mapping[str, tuple[Any, str]]] = {
+    "host": (_TEXT, "the host's name"),
+    "arch": (_TEXT, '"x86_64" or "arm64"'),
+    "platform": (_TEXT, '"metal", "vm", "emulated" or "unknown"'),
+    "stratum": (_TEXT, 'architecture and platform, "arm64/vm"'),
+    "kernel_release": (_TEXT, "`uname -r`"),
+    "kernel_version": (_TEXT, "`uname -v`"),
+    "command_line": (_TEXT, "the kernel's, as booted"),
+    "agent_version": (_TEXT, "of kernroll-agent"),
+    "page_size": (_NUMBER, "bytes"),
+    "memory": (_NUMBER, "bytes"),
+    "cpu_count": (_NUMBER, "processors that are online"),
+    "swap_total": (_NUMBER, "bytes over all swap devices"),
+    "swap_backends": (cel.Type.List(_TEXT), 'what they are, each once: "zram", "nvme", "disk", "file", …'),
+    "firmware": (_TEXT, '"uefi", "bios" or "devicetree"'),
+    "boot_loader": (_TEXT, '"grub", "systemd-boot", "u-boot", "qemu", …'),
+    "virtualization": (_TEXT, '"none", "kvm", "qemu", "xen", "vmware", "microsoft", …'),
+    "zone": (_TEXT, 'the label of that name, "" without one; so are rack, cluster and hypervisor'),
+    "rack": (_TEXT, ""),
+    "cluster": (_TEXT, ""),
+    "hypervisor": (_TEXT, "the host that runs this one"),
+    "labels": (cel.Type.Map(_TEXT, _TEXT), 'all labels: labels.tier == "db", has(labels.tier), labels["a/b"]'),
+    "connected": (_TRUTH, "whether its agent is connected now"),
+    "quarantined": (_TRUTH, "whether an operator quarantined it"),
+    "rollout": (_TEXT, 'the active rollout that holds it, "" when none does'),
+    "step": (_TEXT, "the host's step in it"),
+}
+_SIZES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+# Loops over lists; what they are for here, `in` does as well.
+_NO_LOOPS: Final = "stdlib:\n  exclude_macros: [all, exists, exists_one, filter, map]\n"
+
+_FIRST_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
+_OVERLOAD: Final = re.compile(r"found no matching overload for '([^']*)' applied to '\(?([^')]*)\)?'")
+_UNEXPECTED: Final = re.compile(r"Syntax error: (?:extraneous|mismatched) input '(.*?)' expecting ")
+_UNREADABLE: Final = re.compile(r"Syntax error: token recognition error at: '(.*)'")
+_NO_KEY: Final = re.compile(r'Key not found in map : "(.*)"')
+_NO_VALUE: Final = re.compile(r'No value with name "(.*?)"')
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be used; the text names the place, counted from 1."""
+
+    def __init__(self, text: str, *, line: int, column: int) -> None:
+        place = f"column {column}" if line == 1 else f"line {line}, column {column}"
+        super().__init__(f"{place}: {text}")
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Neither yes nor no: the host does not tell what the expression asks for."""
+
+    # A sentence without a subject and full stop, for example "has no label zone".
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression."""
+
+    text: str
+    _program: Any
+
+    def decide(self, facts: Mapping[str, Any]) -> bool | Undecided:
+        """Return whether a host with these facts matches."""
+        value = self._program.eval(data=facts)
+        decided = value.value()
+        return decided if isinstance(decided, bool) else Undecided(_why(str(decided)))
+
+
+@lru_cache(maxsize=256)
+def expression(text: str) -> Expression:
+    """Return the checked expression; raises ExpressionError."""
+    if len(text) > MAX_CHARACTERS:
+        raise ExpressionError(f"is longer than {MAX_CHARACTERS} characters", line=1, column=MAX_CHARACTERS + 1)
+    if not text.strip():
+        raise ExpressionError("is empty", line=1, column=1)
+    try:
+        program = _environment().compile(text)
+    # It raises nothing more particular.
+    except RuntimeError as error:
+        raise _explained(str(error), text) from error
+    if program.return_type() != _TRUTH:
+        kind = _kinds(program.return_type().name())
+        raise ExpressionError(f"is {kind} and not a condition; compare it with something", line=1, column=1)
+    return Expression(text, program)
+
+
+def checked(text: str) -> str:
+    """Return an expression as it is written; raises ValueError with the place of what is wrong in it."""
+    expression(text)
+    return text
+
+
+def pointed(text: str, error: ExpressionError) -> str:
+    """Return an error with the expression's line under it and a mark where it is wrong."""
+    lines = text.splitlines() or [""]
+    line = lines[min(error.line, len(lines)) - 1]
+    return f"{error}\n  {line}\n  {' ' * (error.column - 1)}^"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    sizes = [
+        cel.FunctionDecl(name, [cel.Overload(f"{name}_int", _NUMBER, [_NUMBER], impl=_times(size))])
+        for name, size in _SIZES.items()
+    ]
+    compare = cel.Overload("compare_releases", _NUMBER, [_TEXT, _TEXT], impl=_compared)
+    return cel.NewEnv(
+        config=cel.NewEnvConfigFromYaml(_NO_LOOPS),
+        variables={name: kind for name, (kind, _) in FACTS.items()},
+        functions=[*sizes, cel.FunctionDecl("compare_releases", [compare])],
+    )
+
+
+def _times(size: int) -> Any:
+    return lambda count: count * size
+
+
+def _compared(one: str, other: str) -> int:
+    found = compared(one, other)
+    if found is None:
+        raise ValueError(f"{one} and {other} cannot be compared")
+    return found
+
+
+def _explained(said: str, text: str) -> ExpressionError:
+    """Return what the library found first, in our words where its own are those of a compiler."""
+    match = _FIRST_ERROR.search(said)
+    if match is None:
+        return ExpressionError(" ".join(said.split()), line=1, column=1)
+    line, column, words = int(match[1]), int(match[2]), match[3]
+    if found := _UNDECLARED.match(words):
+        words = _unknown(found[1])
+        # A call is said to be wrong at its bracket.
+        column -= len(found[1]) if text.splitlines()[line - 1][column - 1 : column] == "(" else 0
+    elif found := _OVERLOAD.match(words):
+        sign = found[1].strip("_")
+        operands = " and ".join(_kinds(kind) for kind in found[2].split(", "))
+        words = f"{sign} does not go with {operands}"
+    elif (found := _UNREADABLE.match(words)) and found[1].startswith("="):
+        words = 'a comparison is written with two signs: arch == "arm64"'
+    elif found := _UNREADABLE.match(words):
+        words = f"{found[1].strip()!r} is not understood"
+    elif found := _UNEXPECTED.match(words):
+        words = "ends too early" if found[1] == "<EOF>" else f"{found[1]} is not expected here"
+        column = min(column, len(text) + 1)
+    return ExpressionError(words, line=line, column=column)
+
+
+def _unknown(name: str) -> str:
+    known = [*FACTS, *_SIZES, "has", "size", "compare_releases"]
+    other = {"architecture": "arch", "page_size_bytes": "page_size", "memory_bytes": "memory", "cpus": "cpu_count"}
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = other.get(name, close[0] if close else "")
+    others = f"a label is written labels.{name}; `kernroll hosts facts` lists facts"
+    hint = f"did you mean {meant}?" if meant else others
+    return f"{name} is no fact of a host; {hint}"
+
+
+def _kinds(kind: str) -> str:
+    words = {"string": "a text", "int": "a number", "double": "a fraction", "bool": "a condition", "uint": "a number"}
+    return words.get(kind.lower(), f"a {kind.lower().partition('<')[0]}")
+
+
+def _why(said: str) -> str:
+    if found := _NO_KEY.search(said):
+        return f"has no label {found[1]}"
+    if found := _NO_VALUE.search(said):
+        return f"does not tell its {found[1]}"
+    return f"cannot be decided on: {' '.join(said.split())}"

@@ -1,0 +1,177 @@
+"""What operators decide about hosts and kernels, whatever rollouts there are: one event each, with who decided."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from controller.domain.errors import Conflict, InvalidInput, NotFound
+from controller.domain.fleet import Fleet
+from controller.domain.fleet_events import (
+    FleetEvent,
+    FleetFrozen,
+    FleetThawed,
+    HostLabelled,
+    HostQuarantined,
+    HostReleased,
+    KernelCleared,
+    KernelDenied,
+)
+from controller.services.loop import Engine
+from controller.services.ports import Clock
+from controller.services.world import FLEET
+from controller.views.fleet import FleetView, HostLabelsView, fleet_view
+
+_LABEL_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
+_LONGEST_VALUE = 256
+_LONGEST_REMARK = 1000
+
+
+class FleetOperations:
+    """The verbs of `kernroll fleet` and those of `kernroll hosts` that change something."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def fleet(self) -> FleetView:
+        """Return what holds now."""
+        return fleet_view(self._fleet, self._engine.world.hosts, self._clock.now())
+
+    async def label(self, host: str, labels: Mapping[str, str], removed: Sequence[str], by: str) -> HostLabelsView:
+        """Set labels of a host by hand, and take labels set by hand back; raises NotFound or InvalidInput."""
+        for key, value in labels.items():
+            check_label(key, value)
+        if not labels and not removed:
+            raise InvalidInput("no label is given: write KEY=VALUE to set one, KEY- to take one back")
+
+        def decide() -> FleetEvent:
+            self._check_known(host)
+            by_hand = self._fleet.labels.get(host, {})
+            if strange := sorted(set(removed) - set(by_hand)):
+                raise NotFound(f"{host} has no label {strange[0]} that was set by hand; {_those(by_hand)}")
+            return HostLabelled(at=self._clock.now(), by=by, host=host, labels=dict(labels), removed=tuple(removed))
+
+        await self._record(decide)
+        return self._labels(host)
+
+    async def quarantine(self, host: str, remark: str, by: str) -> FleetView:
+        """Leave a host out of rollouts; raises NotFound, or Conflict when it is quarantined already."""
+        _check_remark(remark, needed=True)
+
+        def decide() -> FleetEvent:
+            self._check_known(host)
+            if known := self._fleet.quarantined.get(host):
+                raise Conflict(f"{host} is quarantined already, by {known.by}: {known.remark}")
+            return HostQuarantined(at=self._clock.now(), by=by, host=host, remark=remark)
+
+        return await self._recorded(decide)
+
+    async def release(self, host: str, remark: str, by: str) -> FleetView:
+        """End a quarantine; raises Conflict when there is none."""
+        _check_remark(remark)
+
+        def decide() -> FleetEvent:
+            if host not in self._fleet.quarantined:
+                raise Conflict(f"{host} is not quarantined; `kernroll fleet status` lists the hosts that are")
+            return HostReleased(at=self._clock.now(), by=by, host=host, remark=remark)
+
+        return await self._recorded(decide)
+
+    async def deny(self, kernel: str, where: str, reason: str, by: str) -> FleetView:
+        """Keep a kernel from hosts; raises InvalidInput."""
+        _check_remark(reason, needed=True)
+        _check_kernel(kernel)
+        return await self._recorded(
+            lambda: KernelDenied(at=self._clock.now(), by=by, kernel=kernel, where=where, reason=reason)
+        )
+
+    async def allow(self, kernel: str, where: str | None, remark: str, by: str) -> FleetView:
+        """Take back the rules about a kernel, or the one with this expression; raises NotFound."""
+        _check_remark(remark)
+
+        def decide() -> FleetEvent:
+            mine = [one for one in self._fleet.denials if one.kernel == kernel]
+            if not mine:
+                raise NotFound(f"no rule denies {kernel}; `kernroll hosts denied` lists the rules as they are written")
+            if where is not None and where not in [one.where for one in mine]:
+                raise NotFound(f"no rule denies {kernel} with that expression; `kernroll hosts denied` lists them")
+            return KernelCleared(at=self._clock.now(), by=by, kernel=kernel, where=where, remark=remark)
+
+        return await self._recorded(decide)
+
+    async def freeze(self, remark: str, until: float | None, by: str) -> FleetView:
+        """Let no rollout admit hosts; raises InvalidInput for a time that has passed."""
+        _check_remark(remark, needed=True)
+
+        def decide() -> FleetEvent:
+            now = self._clock.now()
+            if until is not None and until <= now:
+                raise InvalidInput("the freeze would end before it begins: its end must be ahead")
+            return FleetFrozen(at=now, by=by, remark=remark, until=until)
+
+        return await self._recorded(decide)
+
+    async def thaw(self, remark: str, by: str) -> FleetView:
+        """End a freeze; raises Conflict when there is none."""
+        _check_remark(remark)
+
+        def decide() -> FleetEvent:
+            now = self._clock.now()
+            if self._fleet.frozen(now) is None:
+                raise Conflict("the fleet is not frozen")
+            return FleetThawed(at=now, by=by, remark=remark)
+
+        return await self._recorded(decide)
+
+    @property
+    def _fleet(self) -> Fleet:
+        return self._engine.world.fleet
+
+    def _labels(self, host: str) -> HostLabelsView:
+        known = self._engine.world.hosts.get(host)
+        if known is not None:
+            labels = self._fleet.labels_of(known)
+        else:
+            labels = {**self._fleet.expected[host].labels, **self._fleet.labels.get(host, {})}
+        return HostLabelsView(host, dict(sorted(labels.items())))
+
+    def _check_known(self, host: str) -> None:
+        if host not in self._engine.world.hosts and host not in self._fleet.expected:
+            raise NotFound(
+                f"no host {host} has enrolled and no inventory names it; `kernroll hosts list` shows those that have"
+            )
+
+    async def _record(self, decide: Callable[[], FleetEvent]) -> None:
+        await self._engine.record(FLEET, lambda: (decide(),))
+
+    async def _recorded(self, decide: Callable[[], FleetEvent]) -> FleetView:
+        await self._record(decide)
+        return self.fleet()
+
+
+def check_label(key: str, value: str) -> None:
+    """Raise InvalidInput for what cannot be a label."""
+    if not _LABEL_KEY.fullmatch(key):
+        raise InvalidInput(f"label {key!r}: a name has letters, digits and inner -, _, . or /, 253 at most")
+    if len(value) > _LONGEST_VALUE or not value.isprintable():
+        raise InvalidInput(f"label {key}: a value is one line of at most {_LONGEST_VALUE} printable characters")
+
+
+def _check_remark(remark: str, *, needed: bool = False) -> None:
+    if needed and not remark.strip():
+        raise InvalidInput("the remark is empty: say why, for those who will read it later")
+    if len(remark) > _LONGEST_REMARK or not remark.isprintable():
+        raise InvalidInput(f"the remark must be one line of at most {_LONGEST_REMARK} printable characters")
+
+
+def _check_kernel(kernel: str) -> None:
+    if not kernel or len(kernel) > 128 or not kernel.isprintable() or " " in kernel:
+        raise InvalidInput(
+            f"kernel {kernel!r}: must be a digest, 12 digits or more of one, a version, or a pattern over `uname -r`"
+        )
+    if not kernel.strip("*?"):
+        raise InvalidInput(f"kernel {kernel!r}: would deny every kernel; `kernroll fleet freeze` stops all rollouts")
+
+
+def _those(by_hand: Mapping[str, str]) -> str:
+    listed = ", ".join(sorted(by_hand))
+    return f"those that were: {listed}" if listed else "none was"

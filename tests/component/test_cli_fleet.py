@@ -1,0 +1,134 @@
+"""`kernroll fleet` and the changing verbs of `kernroll hosts` against a real controller on the loopback interface."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from engine_parts import Parts
+from structlog.testing import capture_logs
+
+from controller.adapters.certificates import open_authority
+from controller.adapters.clock import SystemClock
+from controller.cli.app import run
+from controller.main import listen
+from controller.services.enrollment import Enrollment
+from controller.settings import Settings
+
+Captured = pytest.CaptureFixture[str]
+
+
+@dataclass(slots=True)
+class Cli:
+    """The command line as an operator uses it."""
+
+    address: str
+    capsys: Captured
+    parts: Parts
+
+    async def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Run a command; return what it printed, on standard error when it failed."""
+        whole = ["--insecure", "--controller", self.address, *arguments]
+        assert await asyncio.to_thread(run, whole) == code, self.capsys.readouterr()
+        printed = self.capsys.readouterr()
+        return printed.err if code else printed.out
+
+
+@pytest.fixture
+async def cli(tmp_path: Path, capsys: Captured) -> AsyncIterator[Cli]:
+    # The controller's log would be printed among the commands' output.
+    with capture_logs():
+        async for one in serving(tmp_path, capsys):
+            yield one
+
+
+async def serving(tmp_path: Path, capsys: Captured) -> AsyncIterator[Cli]:
+    parts = await Parts().start()
+    authority = open_authority(tmp_path / "authority", SystemClock().now())
+    address = f"127.0.0.1:{_free_port()}"
+    settings = Settings(
+        state_dir=tmp_path, listen=address, enroll_listen=f"127.0.0.1:{_free_port()}", insecure_plaintext=True
+    )
+    enrollment = Enrollment(parts.store, authority, parts.clock)
+    servers = await listen(settings, authority, parts.clock, 1, (parts.sessions, parts.operations, enrollment))
+    for name in ("a", "b"):
+        await parts.connect(name)
+    yield Cli(address, capsys, parts)
+    for server in servers:
+        await server.stop(None)
+    await parts.engine.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+async def test_freeze_status_thaw(cli: Cli) -> None:
+    assert (await cli("fleet", "status")).splitlines() == [
+        "2 hosts enrolled, 2 connected.",
+        "Not frozen: rollouts admit hosts.",
+    ]
+    shown = await cli("fleet", "freeze", "--remark", "incident 4711")
+    assert (
+        shown.splitlines()[1] == "FROZEN until it is thawed, by operator since 1970-01-01 00:16:40 UTC: incident 4711"
+    )
+    assert json.loads(await cli("fleet", "status", "-o", "json"))["freeze"]["remark"] == "incident 4711"
+    await cli("fleet", "thaw", "--remark", "over")
+    assert "the fleet is not frozen" in await cli("fleet", "thaw", code=6)
+
+
+async def test_a_freeze_ends_at_its_time(cli: Cli) -> None:
+    shown = await cli("fleet", "freeze", "--remark", "close", "--until", "2027-01-04T08:00+01:00")
+    assert "FROZEN until 2027-01-04 07:00:00 UTC, by operator" in shown
+    cli.parts.clock.at = 1_799_046_000.0
+    assert "Not frozen" in await cli("fleet", "status")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--until", "2027-01-04T08:00"), "does not say in which offset from UTC; write 2027-01-04T08:00+01:00"),
+        (("--until", "tomorrow"), "'tomorrow' is not a time such as 2027-01-04T08:00+01:00"),
+        (("--until", "2027-01-04T08:00Z", "--for", "3h"), "give one of them"),
+        (("--until", "1970-01-01T00:00Z"), "its end must be ahead"),
+    ],
+)
+async def test_a_senseless_end_is_refused(cli: Cli, options: tuple[str, ...], said: str) -> None:
+    assert said in await cli("fleet", "freeze", "--remark", "x", *options, code=3)
+
+
+async def test_labels_are_set_and_taken_back(cli: Cli) -> None:
+    assert await cli("hosts", "label", "a", "zone=b", "rack=r12") == "a: rack=r12, zone=b\n"
+    assert await cli("hosts", "label", "a", "rack-") == "a: zone=b\n"
+    assert "Labels" in (shown := await cli("hosts", "show", "a"))
+    assert "zone=b" in shown
+    assert "'rack' is neither KEY=VALUE nor KEY-" in await cli("hosts", "label", "a", "rack", code=3)
+    assert "set and taken back at the same time" in await cli("hosts", "label", "a", "zone=c", "zone-", code=3)
+    assert "no host z has enrolled" in await cli("hosts", "label", "z", "zone=c", code=5)
+
+
+async def test_quarantine_and_release(cli: Cli) -> None:
+    shown = await cli("hosts", "quarantine", "a", "--remark", "memory errors")
+    assert "memory errors" in shown
+    assert "by operator: memory errors" in await cli("hosts", "show", "a")
+    assert "quarantined already" in await cli("hosts", "quarantine", "a", "--remark", "again", code=6)
+    assert "QUARANTINED" not in await cli("hosts", "release", "a")
+
+
+async def test_kernels_are_denied_and_allowed(cli: Cli) -> None:
+    digest = "3f9a0c6d21be" + "0" * 52
+    await cli("hosts", "deny", digest, "--remark", "built without the fix")
+    await cli("hosts", "deny", "7.1.*", "--where", 'arch == "arm64"', "--remark", "hangs")
+    lines = (await cli("hosts", "denied")).splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["3f9a0c6d21be", "all"], ["7.1.*", "arch"]]
+    assert json.loads(await cli("hosts", "denied", "-o", "json"))["denials"][0]["kernel"] == digest
+    await cli("hosts", "allow", digest, "--remark", "rebuilt")
+    await cli("hosts", "allow", "7.1.*", "--remark", "fixed")
+    assert await cli("hosts", "denied") == "No kernel is denied.\n"
+    assert "no rule denies 7.1.*" in await cli("hosts", "allow", "7.1.*", "--remark", "x", code=5)
