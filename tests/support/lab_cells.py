@@ -56,7 +56,7 @@ _BUILD = {
     "pressure": {"memory_limit": "40MiB"},
     "prepared_directory": "/var/lib/kernroll-prepared",
 }
-_VALKEY = {"preset": "small", "keys": 60000, "requests": 40000, "pressure": {"memory_limit": "40MiB"}}
+_VALKEY = {"preset": "small", "keys": 40000, "requests": 30000, "pressure": {"memory_limit": "28MiB"}}
 CELLS = (
     Cell(
         name="swap_mount",
@@ -74,7 +74,7 @@ CELLS = (
     Cell(
         name="swap_fill",
         workload="swap_fill",
-        parameters={"preset": "small"},
+        parameters={"swap": {"kind": "zram", "size": "4GiB"}},
         metrics=("swap_fill.cost", "swapoff.time"),
     ),
     Cell(
@@ -116,7 +116,7 @@ CELLS = (
     Cell(
         name="stress_ng",
         workload="stress_ng",
-        parameters={"preset": "small", "duration": "10s"},
+        parameters={"preset": "small", "duration": "5s"},
         metrics=("stress.bogo_rate", "stress.swapped_out"),
     ),
 )
