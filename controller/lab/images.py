@@ -40,6 +40,9 @@ _QUIRKS = {
     "arm64": "",
 }
 
+# How much of its log a dying kernel keeps; the default is a screen or two, and an oops is longer.
+_KEPT_LOG = {"x86_64": "pstore.kmsg_bytes=65536", "arm64": ""}
+
 # A busy machine interrupts an emulated guest while it measures the speed of its own clock, which then runs several
 # times too fast and makes every deadline of the guest too short; the speed of this timer is fixed.
 _EMULATED_CLOCK = {"x86_64": "clocksource=acpi_pm", "arm64": ""}
@@ -69,6 +72,7 @@ def base_command_line(architecture: str, *, emulated: bool = True) -> str:
         # shrinks again much later, which a reading of used memory cannot tell from what a kernel structure costs.
         "sysctl.vm.percpu_pagelist_high_fraction=1000",
         _QUIRKS[architecture],
+        _KEPT_LOG[architecture],
         _EMULATED_CLOCK[architecture] if emulated else "",
     ]
     return " ".join(word for word in words if word)
