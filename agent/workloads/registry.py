@@ -68,7 +68,8 @@ def workload_for(order: Order, host: Host) -> Workload:
         KernelReadings(host.proc, host.sys),
         environment=lambda: _environment(host),
         every_second=kind.every_second,
-        own_swap=order.swap.kind is not SourceKind.EXISTING,
+        # A drill swaps to nothing of its own, and takes nobody else's.
+        own_swap=not isinstance(order, PanicDrillOrder) and order.swap.kind is not SourceKind.EXISTING,
     )
 
 
