@@ -128,7 +128,8 @@ def _verify(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         return fired
     heard_since = attempt.boot_id != attempt.boot_id_before and attempt.silent_since is None
     if heard_since and attempt.release == _target_release(snapshot):
-        return Fired(Trigger.VERIFIED)
+        to_drill = attempt.drill and attempt.drill_s is None and attempt.side is Side.NEW
+        return Fired(Trigger.DRILL if to_drill else Trigger.VERIFIED)
     if heard_since:
         sentence = f"answered under {attempt.release} instead of {_target_release(snapshot)}"
         # Whatever it booted, the kernel may still be armed.
@@ -137,6 +138,22 @@ def _verify(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         sentence = "no healthy agent answered by the boot deadline"
         return Fired(Trigger.DEADLINE, Failure(kind=FailureKind.HANG, sentence=sentence))
     return None
+
+
+def _drill(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    """The host was told to panic: by itself it must come back on the kernel that it had before."""
+    attempt, answer = snapshot.attempt, snapshot.attempt.command
+    back = attempt.boot_id != attempt.drill_boot_id and attempt.silent_since is None
+    if back and attempt.release == attempt.old_release:
+        return Fired(Trigger.DRILLED)
+    sentence = ""
+    if back:
+        sentence = f"came back from a panic on purpose under {attempt.release}, which was armed for one boot only"
+    elif answer is not None and answer.state not in (CommandState.DIED, CommandState.CANCELLED):
+        sentence = f"could not be panicked on purpose: {answer.detail or answer.state.value}"
+    elif attempt.deadline is not None and attempt.deadline <= now:
+        sentence = f"did not come back by itself within {now - attempt.since:.0f} s of being told to panic"
+    return Fired(Trigger.FAIL, Failure(kind=FailureKind.DRILL, sentence=sentence)) if sentence else None
 
 
 def _probation(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -224,6 +241,7 @@ _RULES: dict[Step, _Rule] = {
     Step.ARM: _arm,
     Step.REBOOT: _reboot,
     Step.VERIFY: _verify,
+    Step.DRILL: _drill,
     Step.PROBATION: _probation,
     Step.BLESS: _bless,
     Step.UNCORDON: _uncordon,
@@ -284,6 +302,9 @@ def _fatal(snapshot: AttemptSnapshot) -> Fired | None:
     attempt = snapshot.attempt
     fatal = attempt.fatal
     if fatal is None or fatal.boot_id == attempt.boot_id_before or fatal.boot_id not in attempt.boot_ids:
+        return None
+    if fatal.boot_id == attempt.drill_boot_id:
+        # It panicked because it was told to.
         return None
     sentence = f"the kernel log shows {fatal.signature}"
     return Fired(Trigger.FATAL, Failure(kind=FailureKind.FATAL_LOG, sentence=sentence, line=fatal.line))

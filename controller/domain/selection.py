@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
@@ -138,7 +138,11 @@ def _waves(
             elif wave.percent is not None:
                 # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
                 end = max(taken[name], math.ceil(len(queue) * wave.percent / 100 - 1e-9))
-            members += [_planned(host, name, Role.TREATED) for host in queue[taken[name] : end]]
+            drills = spec.drill.per_stratum if spec.drill is not None and not planned else 0
+            chosen = queue[taken[name] : end]
+            members += [
+                replace(_planned(host, name, Role.TREATED), drill=number < drills) for number, host in enumerate(chosen)
+            ]
             taken[name] = end
         if not planned and controls:
             members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]

@@ -12,6 +12,7 @@ from controller.domain.spec_model import (
     Claim,
     Controls,
     DebianKernel,
+    Drill,
     Expected,
     KernelImage,
     KernelSource,
@@ -32,6 +33,7 @@ __all__ = [
     "Controls",
     "DebianKernel",
     "Device",
+    "Drill",
     "Expected",
     "KernelImage",
     "KernelSource",
@@ -62,6 +64,7 @@ class RolloutSpec:
     # Performance metric -> margin as a share, where it is not the default.
     margins: Mapping[str, float]
     controls: Controls
+    drill: Drill | None
     design: str
     limits: Limits
     on_stratum_failure: Literal["revert", "hold"]
@@ -114,6 +117,7 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         claims=body.claims,
         margins=body.margins,
         controls=body.controls,
+        drill=body.drill,
         design=body.design,
         limits=body.limits,
         on_stratum_failure=body.on_stratum_failure,

@@ -154,6 +154,14 @@ class ErrorBudget(Model):
     share: Annotated[float, BeforeValidator(percent_share_or_zero, json_schema_input_type=str)] = 0.05
 
 
+class Drill(Model):
+    """Hosts of the first wave that are panicked on purpose, on trial, before they are measured."""
+
+    per_stratum: Annotated[int, Field(ge=1, le=100)] = 1
+    # From the order to panic to the agent's answer under the old kernel; a slower way back pauses the rollout.
+    revert_slo_s: PositiveDuration = Field(default=900.0, alias="revert_slo")
+
+
 class Limits(Model):
     """Every wait of the rollout. A host that exceeds one fails with that limit's name."""
 
@@ -216,6 +224,8 @@ class Body(Model):
     # not named take their default.
     margins: Mapping[Text, Percent] = Field(default_factory=dict)
     controls: Controls = Controls()
+    # Proves that hosts come back by themselves before more of them are risked. None: no host is panicked.
+    drill: Drill | None = None
     design: Design = "before_after"
     limits: Limits = Limits()
     # Whether hosts may be given an older kernel than they run.

@@ -256,7 +256,7 @@ class World:
         if after.step is Step.PENDING:
             self.retrying[rollout.uid].discard(host)
             self.starts[rollout.uid].add(host, after.wave, self._bounded(rollout, host), after.position)
-        if before.step is Step.VERIFY and after.step is Step.PROBATION:
+        if before.step is Step.VERIFY and after.step in (Step.PROBATION, Step.DRILL):
             boots = self.boots.get(after.stratum, BootTimes())
             self.boots[after.stratum] = boots.with_boot(after.since - before.since)
         self._occupy(host)
