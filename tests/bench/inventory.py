@@ -168,7 +168,7 @@ def main() -> int:
         ("list_where", f"hosts list --where, {HOSTS} hosts", LIST_ALLOWED_S),
         ("plan", f"plan, {HOSTS} hosts", PLAN_ALLOWED_S),
     ):
-        # Command and controller work one after the other: on a machine with nothing else to do, that is the time it takes.
+        # Command and controller work one after the other: with nothing else to do, that is the time it takes.
         used_s = taken[name].processor_s
         broken = broken or used_s > allowed_s
         verdict = "holds" if used_s <= allowed_s else "BROKEN"
