@@ -1,8 +1,8 @@
 """One host's attempt within a rollout: its state, and how each event changes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
 
 from controller.domain.delivery import BootEnd
 from controller.domain.events import (
@@ -25,6 +25,12 @@ from controller.domain.events import (
     WatchResumed,
 )
 from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_BE_HEARD, Role, Side, Step, Trigger
+
+if TYPE_CHECKING:
+    # What it does, and all that a type checker knows of it.
+    from dataclasses import replace
+else:
+    from controller.domain.values import replace
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from controller.domain.advance_rollout import why_waiting
@@ -38,15 +38,29 @@ _WATCH_PULSE_S = 15.0
 _WATCH_PAUSE_S = 0.2
 
 
+def _new_uid() -> str:
+    return secrets.token_hex(8)
+
+
 class Operations:
     """What operators can ask and do."""
 
-    def __init__(self, engine: Engine, store: Store, sessions: Sessions, kernels: Kernels, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        sessions: Sessions,
+        kernels: Kernels,
+        clock: Clock,
+        *,
+        new_uid: Callable[[], str] = _new_uid,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._sessions = sessions
         self._kernels = kernels
         self._clock = clock
+        self._new_uid = new_uid
         self.fleet = FleetOperations(engine, clock)
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
@@ -74,7 +88,7 @@ class Operations:
             listed = "".join(f"\n  - {blocker}" for blocker in prepared.all_blockers)
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
-        uid = secrets.token_hex(8)
+        uid = self._new_uid()
         planned = RolloutPlanned(
             at=now,
             uid=uid,

@@ -96,18 +96,24 @@ class World:
         away = lost or (not host.connected and name not in self.fleet.quarantined)
         return self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
 
-    def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
-        """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+    def rehearse(self, key: Key, events: tuple[Event, ...]) -> tuple[Attempt | Rollout | Fleet, ...]:
+        """Return the aggregate after each event, and change nothing.
+
+        Raises what the events are at odds with, before they are in the log for ever.
+        """
+        after: list[Attempt | Rollout | Fleet] = []
         if key == FLEET:
             fleet = self.fleet
             for event in events:
                 fleet = evolve_fleet(fleet, event)  # type: ignore[arg-type]  # streams keep the kinds apart
-            return
+                after.append(fleet)
+            return tuple(after)
         if key.host:
             attempt = self.attempts[key.uid][key.host]
             for event in events:
                 attempt = evolve(attempt, event)  # type: ignore[arg-type]  # streams keep the two kinds apart
-            return
+                after.append(attempt)
+            return tuple(after)
         rollout = self.rollouts.get(key.uid)
         for event in events:
             if rollout is None:
@@ -115,13 +121,16 @@ class World:
                 rollout = planned_rollout(event, _policy(event))
             else:
                 rollout = evolve_rollout(rollout, event)  # type: ignore[arg-type]  # as above
+            after.append(rollout)
+        return tuple(after)
 
-    def apply(self, key: Key, event: Event) -> None:
-        """Fold one event and mark what it makes worth looking at."""
+    def apply(self, key: Key, event: Event, rehearsed: Attempt | Rollout | Fleet | None = None) -> None:
+        """Fold one event and mark what it makes worth looking at; `rehearsed` is what it was found to lead to."""
         if key == FLEET:
             self._apply_fleet(event)  # type: ignore[arg-type]  # streams keep the kinds of event apart
         elif key.host:
-            self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
+            found = rehearsed if isinstance(rehearsed, Attempt) else None
+            self._apply_attempt(key, event, found)  # type: ignore[arg-type]  # streams keep the two kinds apart
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
         else:
@@ -231,9 +240,9 @@ class World:
         labels = {} if host is None else self.fleet.labels_of(host)
         return tuple(labels.get(bound.key, "") for bound in rollout.policy.max_unavailable)
 
-    def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
+    def _apply_attempt(self, key: Key, event: AttemptEvent, rehearsed: Attempt | None) -> None:
         rollout, before = self.rollouts[key.uid], self.attempts[key.uid][key.host]
-        after = evolve(before, event)
+        after = evolve(before, event) if rehearsed is None else rehearsed
         self.attempts[key.uid][key.host] = after
         counted = (before.step, before.failure, before.unheard) != (after.step, after.failure, after.unheard)
         if counted:
