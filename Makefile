@@ -42,8 +42,9 @@ check: setup ## Style, types, import layers, size limits and links
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: bench
-bench: setup ## The cost of one reconcile tick, small and large fleet
+bench: setup ## The cost of one reconcile tick, small and large fleet; listing and planning 10 000 hosts
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+	@$(BIN)/python tests/bench/inventory.py
 
 .PHONY: bench-agent
 bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--sweep: does it move anon_sweep (as root): docs/install.md
