@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from controller.domain.advance_rollout import why_waiting
@@ -10,11 +10,11 @@ from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.journey import Step
-from controller.domain.policy import policy_of
 from controller.domain.rollout import Rollout
 from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.verbs import Request, Verb, decide_verb
 from controller.services.fleet_operations import FleetOperations
+from controller.services.host_search import find_hosts
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -22,9 +22,11 @@ from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.world import Key
 from controller.views.explain import explain
-from controller.views.hosts import host_view, select_hosts
+from controller.views.fleet import HostsView
+from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
 from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
+from controller.views.pace import pace_sentences
 from controller.views.plan import plan_view
 from controller.views.replay import ReplayView
 from controller.views.report import report
@@ -36,22 +38,34 @@ _WATCH_PULSE_S = 15.0
 _WATCH_PAUSE_S = 0.2
 
 
+def _new_uid() -> str:
+    return secrets.token_hex(8)
+
+
 class Operations:
     """What operators can ask and do."""
 
-    def __init__(self, engine: Engine, store: Store, sessions: Sessions, kernels: Kernels, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        sessions: Sessions,
+        kernels: Kernels,
+        clock: Clock,
+        *,
+        new_uid: Callable[[], str] = _new_uid,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._sessions = sessions
         self._kernels = kernels
         self._clock = clock
+        self._new_uid = new_uid
         self.fleet = FleetOperations(engine, clock)
 
-    def hosts(self, selector: str) -> tuple[HostView, ...]:
-        """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
-        world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
-        return select_hosts(views, selector)
+    def hosts(self, selector: str, where: str = "") -> HostsView:
+        """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
+        return find_hosts(self._engine.world, selector, where)
 
     def host(self, name: str) -> HostView:
         """Return one host; raises NotFound."""
@@ -62,7 +76,10 @@ class Operations:
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
-        return _plan_view(await prepare(spec_yaml, file_name, self._known(), aa=aa))
+        prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
+        world = self._engine.world
+        labels = {name: world.fleet.labels_of(host) for name, host in world.hosts.items()}
+        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, self._clock.now()))
 
     async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
         """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""
@@ -71,8 +88,7 @@ class Operations:
             listed = "".join(f"\n  - {blocker}" for blocker in prepared.all_blockers)
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
-        uid = secrets.token_hex(8)
-        bake_s = tuple(wave.bake_s for wave in prepared.plan.waves)
+        uid = self._new_uid()
         planned = RolloutPlanned(
             at=now,
             uid=uid,
@@ -81,16 +97,9 @@ class Operations:
             salt=prepared.plan.seed,
             kernels=prepared.kernels,
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
-            bake_s=bake_s,
+            bake_s=tuple(wave.bake_s for wave in prepared.plan.waves),
             by=by,
-            policy=policy_of(
-                prepared.spec,
-                bake_s,
-                waves=tuple(wave.policy for wave in prepared.plan.waves),
-                aa=aa,
-                ledger=prepared.ledger,
-                strata=sorted(prepared.plan.strata),
-            ),
+            policy=prepared.policy,
         )
 
         def decide() -> tuple[Event, ...]:
@@ -214,7 +223,7 @@ class Operations:
         return replace(view, revision=self._engine.changes)
 
 
-def _plan_view(prepared: Prepared) -> PlanView:
+def _plan_view(prepared: Prepared, pace: tuple[str, ...]) -> PlanView:
     return plan_view(
         prepared.spec,
         prepared.plan,
@@ -222,5 +231,6 @@ def _plan_view(prepared: Prepared) -> PlanView:
         blockers=prepared.blockers,
         notes=prepared.notes,
         cells=planned_cells(prepared),
+        pace=pace,
         aa=prepared.aa,
     )

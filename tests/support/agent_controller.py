@@ -120,6 +120,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         self.acknowledges = True
         self.epoch = 1
         self.protocol_version = 1
+        # So often that tests need not wait for one.
         self.heartbeat_interval_s = 0.1
         self.sessions: list[asyncio.Queue[agent_pb2.ControllerMessage | None]] = []
         self._changed = asyncio.Condition()
