@@ -187,6 +187,18 @@ class StressNgOrder:
             raise InvalidOrder(f"duration_s must be at least 1 (got {self.duration_s:g})")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanicDrillOrder:
+    """Measures nothing: panics the running kernel, to prove that the host comes back by itself."""
+
+    workload: ClassVar[str] = "panic_drill"
+    confirm: bool = setting(False, "really panic: all that is not on disk is lost, and the machine restarts")
+
+    def __post_init__(self) -> None:
+        if not self.confirm:
+            raise InvalidOrder("panic_drill takes the whole machine down; confirm that this is meant (--confirm)")
+
+
 Order = (
     SwapMountOrder
     | SwapFillOrder
@@ -196,4 +208,5 @@ Order = (
     | ValkeyGetOrder
     | AnonSweepOrder
     | StressNgOrder
+    | PanicDrillOrder
 )

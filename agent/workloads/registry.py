@@ -10,6 +10,7 @@ from agent.domain.orders import (
     AnonSweepOrder,
     KernelBuildOrder,
     Order,
+    PanicDrillOrder,
     StressNgOrder,
     SwapFillOrder,
     SwapIntegrityOrder,
@@ -19,6 +20,7 @@ from agent.domain.orders import (
 )
 from agent.workloads.anon_sweep import AnonSweep
 from agent.workloads.kernel_build import KernelBuild
+from agent.workloads.panic_drill import PanicDrill
 from agent.workloads.port import Host, Workload
 from agent.workloads.recorded import Recorded
 from agent.workloads.stress_ng import StressNg
@@ -51,6 +53,7 @@ _KINDS = (
     Kind(ValkeyGetOrder, ValkeyGet),
     Kind(AnonSweepOrder, AnonSweep),
     Kind(StressNgOrder, StressNg),
+    Kind(PanicDrillOrder, PanicDrill, every_second=False),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}
 

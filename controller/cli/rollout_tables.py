@@ -25,6 +25,7 @@ _SIGNS: dict[str, tuple[str, str]] = {
     "bake": ("◐", "cyan"),
     "baking": ("◐", "cyan"),
     "paused": ("‖", "yellow"),
+    "awaiting_approval": ("‖", "yellow"),
     "fallback": ("↩", "yellow"),
     "reverting": ("↩", "yellow"),
     "aborting": ("↩", "yellow"),
@@ -62,7 +63,7 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width:
     parts.append("")
     parts += [verdict_line(verdict) for verdict in view.verdicts if verdict.worth_a_line]
     # Every other state's reason begins with the state's word.
-    label = "Waits: " if view.state in ("planned", "running") else ""
+    label = "Waits: " if view.state in ("planned", "running", "awaiting_approval") else ""
     parts.append(Text.assemble((label, "bold"), view.blocking_reason))
     if view.next_deadline is not None:
         left = _left(view.next_deadline, now, by_then=" must " in view.next_deadline_name)
@@ -187,6 +188,7 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
     ]
     parts += [Text.assemble(("Claim: ", "bold"), claim.sentence) for claim in plan.claims]
     parts += power_parts(plan.cells)
+    parts += [Text.assemble(("Pace: ", "bold"), sentence) for sentence in plan.pace]
     parts += [Text.assemble(("Note: ", "bold"), note) for note in plan.notes]
     parts += [Text.assemble(("✗ Blocker: ", "bold red"), blocker) for blocker in plan.blockers]
     parts.append("It cannot start." if plan.blockers else "Nothing stands in the way. Nothing has been changed.")

@@ -4,9 +4,12 @@ import math
 
 from controller.domain.boot_times import BootTimes
 from controller.domain.closures import Closed, closed
+from controller.domain.condemned import CONTROLLER
 from controller.domain.control_events import ApprovalAwaited, HostsRecalled, StratumHeld
+from controller.domain.denials import everywhere
 from controller.domain.events import (
     Event,
+    FailureKind,
     HostsAdmitted,
     RevertStarted,
     RolloutCompleted,
@@ -23,7 +26,6 @@ from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
 from controller.domain.tally import FailedHost, Tally
 from controller.domain.turns import Next, next_turns
 
-CONTROLLER = "controller"
 # What nothing else bounds.
 _NO_LIMIT = 2**31
 
@@ -59,13 +61,35 @@ def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
 
 def _react_to_failures(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
     """Revert on the first failure that condemns the kernel; pause when more rigs fail than the error budget allows."""
-    condemned = _condemned(rollout, tally, now)
+    condemned = _condemned(rollout, tally, now) or _drill_failed(rollout, tally, now)
     if condemned is not None or tally.broken <= _tolerated(rollout):
         return condemned
     newest = [one for one in tally.failures if not one.condemns and one.at > rollout.excused_at]
     blame = _blame(newest[0]) if newest else "rigs failed"
     more = f" and {tally.broken - 1} more" if tally.broken > 1 else ""
     return _events(RolloutPaused(at=now, reason=f"{blame}{more}; this does not speak against the kernel"))
+
+
+def _drill_failed(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
+    """A host that did not come back by itself ends the assumption that others would: no error budget covers that."""
+    newest = (one for one in tally.failures if one.failure.kind is FailureKind.DRILL and one.at > rollout.excused_at)
+    failed = next(newest, None)
+    if failed is None:
+        return None
+    return _events(RolloutPaused(at=now, reason=f"{_blame(failed)}; no further host is risked without a person"))
+
+
+def _slow_drill(snapshot: RolloutSnapshot, now: float) -> Decision | None:
+    """Pause when the way back took longer than promised. Walks the hosts, once a wave has finished."""
+    rollout = snapshot.rollout
+    slo_s = rollout.policy.revert_slo_s
+    if slo_s is None:
+        return None
+    for attempt in snapshot.attempts.values():
+        if attempt.drill_s is not None and attempt.drill_s > slo_s and attempt.drilled_at > rollout.excused_at:
+            took = f"{attempt.host} took {attempt.drill_s:.0f} s to come back from a panic on purpose"
+            return _events(RolloutPaused(at=now, reason=f"{took}; drill.revert_slo allows {slo_s:.0f} s"))
+    return None
 
 
 def _tolerated(rollout: Rollout) -> int:
@@ -111,6 +135,8 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     # Nothing is concluded while a finished host is away: it speaks again, or its silence condemns the kernel.
     if tally.unheard or not rollout.approved:
         return None
+    if (slow := _slow_drill(snapshot, now)) is not None:
+        return slow
     if rollout.passed:
         return _events(_go_on(rollout, _override_text(rollout), now))
     judged = judge_wave(rollout, snapshot.attempts, now)
@@ -201,6 +227,9 @@ def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
     rollout = snapshot.rollout
     if not snapshot.starts.waiting:
         return None
+    denied = "" if rollout.policy.aa else next(everywhere(snapshot.fleet.denials, rollout.kernels.values()), "")
+    if denied:
+        return Closed(why=denied.rstrip("."))
     needed_s = 0.0
     if rollout.policy.windows:
         known = ((snapshot.boots.get(stratum, BootTimes()), stratum) for stratum in rollout.strata)

@@ -129,6 +129,8 @@ class Policy:
     windows: tuple[Window, ...] = ()
     # One entry per wave.
     waves: tuple[WavePolicy, ...] = ()
+    # Longest way back of a host that was panicked on purpose; None where none is.
+    revert_slo_s: float | None = None
 
 
 def policy_of(
@@ -153,6 +155,7 @@ def policy_of(
         error_budget_share=limits.error_budget.share,
         approval_timeout_s=limits.approval_timeout_s,
         windows=spec.windows,
+        revert_slo_s=None if spec.drill is None or aa else spec.drill.revert_slo_s,
         waves=tuple(WavePolicy(max_duration_s=LONGEST_WAVE_S) for _ in bake_s) if waves is None else waves,
         stage_timeout_s=limits.stage_timeout_s,
         boot_timeout_s=limits.boot_timeout_s,

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
@@ -31,6 +31,10 @@ class HostCandidate:
     kernel_release: str
     # The active rollout that holds this host; empty when none does.
     rollout: str = ""
+    # Whether the spec's expression selects it; the other conditions are looked at here.
+    selected: bool = True
+    # Why it is left out although it is selected; empty when it is not.
+    barred: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +69,7 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
     repeated plan burns the same ones.
     """
     seed = spec.salt or salt
-    named = frozenset(spec.selector.hosts)
-    chosen = [host for host in hosts if (not named or host.name in named) and _matches(spec.selector, host)]
+    chosen = [host for host in selected(spec, hosts) if not host.barred]
     strata: dict[str, list[HostCandidate]] = defaultdict(list)
     for host in chosen:
         strata[stratum_of(spec, host)].append(host)
@@ -79,6 +82,14 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
         notes=(*_kernel_notes(spec, chosen), *_label_notes(spec, chosen), *notes),
         seed=seed,
     )
+
+
+def selected(spec: RolloutSpec, hosts: Iterable[HostCandidate]) -> list[HostCandidate]:
+    """Return the hosts that the spec means, those that are left out all the same among them."""
+    named = frozenset(spec.selector.hosts)
+    return [
+        host for host in hosts if host.selected and (not named or host.name in named) and _matches(spec.selector, host)
+    ]
 
 
 def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
@@ -127,7 +138,11 @@ def _waves(
             elif wave.percent is not None:
                 # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
                 end = max(taken[name], math.ceil(len(queue) * wave.percent / 100 - 1e-9))
-            members += [_planned(host, name, Role.TREATED) for host in queue[taken[name] : end]]
+            drills = spec.drill.per_stratum if spec.drill is not None and not planned else 0
+            chosen = queue[taken[name] : end]
+            members += [
+                replace(_planned(host, name, Role.TREATED), drill=number < drills) for number, host in enumerate(chosen)
+            ]
             taken[name] = end
         if not planned and controls:
             members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]
@@ -154,6 +169,8 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
         yield f"{_list(duplicates)} {_are(len(duplicates))} listed twice."
     if not hosts:
         yield "No host is enrolled."
+    elif not chosen and selected(spec, hosts):
+        yield "Every host that the selector matches is left out."
     elif not chosen:
         yield f"The selector matches none of the {len(known)} enrolled hosts.{_selector_hint(spec.selector, hosts)}"
     for architecture in sorted({host.architecture for host in chosen} - set(spec.kernels)):

@@ -12,6 +12,7 @@ from controller.domain.spec_model import (
     Claim,
     Controls,
     DebianKernel,
+    Drill,
     Expected,
     KernelImage,
     KernelSource,
@@ -32,6 +33,7 @@ __all__ = [
     "Controls",
     "DebianKernel",
     "Device",
+    "Drill",
     "Expected",
     "KernelImage",
     "KernelSource",
@@ -62,12 +64,15 @@ class RolloutSpec:
     # Performance metric -> margin as a share, where it is not the default.
     margins: Mapping[str, float]
     controls: Controls
+    drill: Drill | None
     design: str
     limits: Limits
     on_stratum_failure: Literal["revert", "hold"]
     salt: str | None
     # When hosts may be taken down; empty for any time.
     windows: tuple[Window, ...] = ()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -112,9 +117,11 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         claims=body.claims,
         margins=body.margins,
         controls=body.controls,
+        drill=body.drill,
         design=body.design,
         limits=body.limits,
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
+        allow_downgrade=body.allow_downgrade,
     )

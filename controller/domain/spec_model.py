@@ -18,6 +18,7 @@ from controller.domain.spec_base import (
     matching,
     one_line,
 )
+from controller.domain.spec_expressions import Where
 from controller.domain.spec_units import (
     CountOrShare,
     Duration,
@@ -89,6 +90,8 @@ class Selector(Model):
     match: Mapping[LabelKey, OneOrMore] = Field(default_factory=dict)
     # Only these hosts. Empty: no restriction by name.
     hosts: tuple[HostName, ...] = ()
+    # An expression over hosts, as `kernroll hosts list --where` takes it. None: no restriction.
+    where: Where | None = None
 
 
 class Strata(Model):
@@ -149,6 +152,14 @@ class ErrorBudget(Model):
 
     hosts: Annotated[int, Field(ge=0, le=100_000)] = 1
     share: Annotated[float, BeforeValidator(percent_share_or_zero, json_schema_input_type=str)] = 0.05
+
+
+class Drill(Model):
+    """Hosts of the first wave that are panicked on purpose, on trial, before they are measured."""
+
+    per_stratum: Annotated[int, Field(ge=1, le=100)] = 1
+    # From the order to panic to the agent's answer under the old kernel; a slower way back pauses the rollout.
+    revert_slo_s: PositiveDuration = Field(default=900.0, alias="revert_slo")
 
 
 class Limits(Model):
@@ -213,8 +224,12 @@ class Body(Model):
     # not named take their default.
     margins: Mapping[Text, Percent] = Field(default_factory=dict)
     controls: Controls = Controls()
+    # Proves that hosts come back by themselves before more of them are risked. None: no host is panicked.
+    drill: Drill | None = None
     design: Design = "before_after"
     limits: Limits = Limits()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
     # When hosts may be taken down to change kernel. Empty: at any time.
     windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.

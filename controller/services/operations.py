@@ -10,11 +10,11 @@ from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.journey import Step
-from controller.domain.policy import policy_of
 from controller.domain.rollout import Rollout
 from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.verbs import Request, Verb, decide_verb
 from controller.services.fleet_operations import FleetOperations
+from controller.services.host_search import find_hosts
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -22,9 +22,11 @@ from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.world import Key
 from controller.views.explain import explain
-from controller.views.hosts import host_view, select_hosts
+from controller.views.fleet import HostsView
+from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
 from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
+from controller.views.pace import pace_sentences
 from controller.views.plan import plan_view
 from controller.views.replay import ReplayView
 from controller.views.report import report
@@ -61,11 +63,9 @@ class Operations:
         self._new_uid = new_uid
         self.fleet = FleetOperations(engine, clock)
 
-    def hosts(self, selector: str) -> tuple[HostView, ...]:
-        """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
-        world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
-        return select_hosts(views, selector)
+    def hosts(self, selector: str, where: str = "") -> HostsView:
+        """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
+        return find_hosts(self._engine.world, selector, where)
 
     def host(self, name: str) -> HostView:
         """Return one host; raises NotFound."""
@@ -76,7 +76,10 @@ class Operations:
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
-        return _plan_view(await prepare(spec_yaml, file_name, self._known(), aa=aa))
+        prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
+        world = self._engine.world
+        labels = {name: world.fleet.labels_of(host) for name, host in world.hosts.items()}
+        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, self._clock.now()))
 
     async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
         """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""
@@ -86,7 +89,6 @@ class Operations:
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
         uid = self._new_uid()
-        bake_s = tuple(wave.bake_s for wave in prepared.plan.waves)
         planned = RolloutPlanned(
             at=now,
             uid=uid,
@@ -95,16 +97,9 @@ class Operations:
             salt=prepared.plan.seed,
             kernels=prepared.kernels,
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
-            bake_s=bake_s,
+            bake_s=tuple(wave.bake_s for wave in prepared.plan.waves),
             by=by,
-            policy=policy_of(
-                prepared.spec,
-                bake_s,
-                waves=tuple(wave.policy for wave in prepared.plan.waves),
-                aa=aa,
-                ledger=prepared.ledger,
-                strata=sorted(prepared.plan.strata),
-            ),
+            policy=prepared.policy,
         )
 
         def decide() -> tuple[Event, ...]:
@@ -228,7 +223,7 @@ class Operations:
         return replace(view, revision=self._engine.changes)
 
 
-def _plan_view(prepared: Prepared) -> PlanView:
+def _plan_view(prepared: Prepared, pace: tuple[str, ...]) -> PlanView:
     return plan_view(
         prepared.spec,
         prepared.plan,
@@ -236,5 +231,6 @@ def _plan_view(prepared: Prepared) -> PlanView:
         blockers=prepared.blockers,
         notes=prepared.notes,
         cells=planned_cells(prepared),
+        pace=pace,
         aa=prepared.aa,
     )

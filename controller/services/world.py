@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.boot_times import BootTimes
+from controller.domain.condemned import condemned
 from controller.domain.control_events import (
     HostsLeftOut,
     HostsRecalled,
@@ -34,39 +35,13 @@ from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapsho
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
 from controller.domain.turns import Turns
-from controller.services.records import FLEET_STREAM, attempt_stream, rollout_stream
+from controller.services.keys import FLEET, Key, key_of_stream
+
+__all__ = ["FLEET", "Key", "World", "folded", "key_of_stream"]
 
 _MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
 # Steps that a freeze, a quarantine or a closed window can stop.
 _MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.DRAIN})
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Names one aggregate: a rollout (host empty), one host's attempt in it, or the fleet (both empty)."""
-
-    uid: str = ""
-    host: str = ""
-
-    @property
-    def stream(self) -> str:
-        """The aggregate's stream in the event log."""
-        if not self.uid:
-            return FLEET_STREAM
-        return attempt_stream(self.uid, self.host) if self.host else rollout_stream(self.uid)
-
-
-FLEET = Key()
-
-
-def key_of_stream(stream: str) -> Key:
-    """Return the aggregate a stream belongs to."""
-    if stream == FLEET_STREAM:
-        return FLEET
-    kind, _, rest = stream.partition("/")
-    uid, _, host = rest.partition("/")
-    assert kind in ("rollout", "attempt"), stream
-    return Key(uid, host)
 
 
 @dataclass(slots=True)
@@ -186,6 +161,9 @@ class World:
         self.fleet = evolve_fleet(self.fleet, event)
         for host in self.hosts:
             self._occupy(host)
+        self._look_again()
+
+    def _look_again(self) -> None:
         for uid, rollout in self.rollouts.items():
             if not rollout.ended:
                 self.mark(Key(uid))
@@ -198,6 +176,9 @@ class World:
         after = evolve_rollout(before, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
         self.rollouts[key.uid] = after
         self.mark(key)
+        if denials := condemned(after, self.attempts[key.uid], event):
+            self.fleet = self.fleet.remembering(denials)
+            self._look_again()
         match event:
             case HostsAdmitted():
                 self.starts[key.uid].call(event.hosts)
@@ -284,7 +265,7 @@ class World:
         if after.step is Step.PENDING:
             self.retrying[rollout.uid].discard(host)
             self.starts[rollout.uid].add(host, after.wave, self._bounded(rollout, host), after.position)
-        if before.step is Step.VERIFY and after.step is Step.PROBATION:
+        if before.step is Step.VERIFY and after.step in (Step.PROBATION, Step.DRILL):
             boots = self.boots.get(after.stratum, BootTimes())
             self.boots[after.stratum] = boots.with_boot(after.since - before.since)
         self._occupy(host)

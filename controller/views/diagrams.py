@@ -3,7 +3,8 @@
 from collections import defaultdict
 
 from controller.domain.journey import ENDED, HOLDS_SLOT, LEGS, ON_TRIAL, TRANSITIONS, Step, Trigger
-from controller.domain.rollout import ENDED_STATES, FOLLOWING
+from controller.domain.rollout import ENDED_STATES, FOLLOWING, State
+from controller.domain.verbs import ANSWERS, Verb
 
 
 def journey_page() -> str:
@@ -41,8 +42,24 @@ def journey_page() -> str:
         *(f"    {state} --> [*]" for state in sorted(ENDED_STATES)),
         "```",
         "",
+        "## What operators can ask, state by state",
+        "",
+        "From `controller/domain/verbs.py`. *yes*: it is done, or refused for a reason of its own, such as a host that",
+        "is under way; the other cells are what the operator is told.",
+        "",
+        *_verbs(),
+        "",
     ]
     return "\n".join(parts)
+
+
+def _verbs() -> list[str]:
+    """One line per state, one column per verb."""
+    rows = [f"| State | {' | '.join(f'`{verb}`' for verb in Verb)} |", f"|---{'|---' * len(Verb)}|"]
+    for state in State:
+        answers = [ANSWERS[verb, state] for verb in Verb]
+        rows.append(f"| **{state}** | {' | '.join(one if isinstance(one, str) else 'yes' for one in answers)} |")
+    return rows
 
 
 def _good_way() -> list[tuple[Step, Trigger, Step]]:

@@ -27,6 +27,7 @@ def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits:
         evidence=(
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
+            *_drills(hosts),
             *_standing(rollout, hosts),
             *_ways_out(rollout, name),
         ),
@@ -127,6 +128,15 @@ def _host_evidence(rollout: Rollout, failed: Sequence[Attempt]) -> list[str]:
 
 def _verdict_evidence(rollout: Rollout) -> list[str]:
     return [verdict.sentence for verdict in verdict_views(rollout) if verdict.sentence]
+
+
+def _drills(hosts: Sequence[Attempt]) -> list[str]:
+    """Tell which hosts proved that they come back by themselves."""
+    return [
+        f"{host.host} was panicked on purpose and came back by itself in {duration_text(host.drill_s)}."
+        for host in hosts
+        if host.drill_s is not None
+    ]
 
 
 def _standing(rollout: Rollout, hosts: Sequence[Attempt]) -> list[str]:

@@ -284,6 +284,8 @@ class PlanView:
     aa: bool = False
     # By stratum and metric.
     cells: tuple[PlannedCellView, ...] = ()
+    # What bounds its speed, and how long it takes; sentences.
+    pace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ def plan_view(
     blockers: Iterable[str] = (),
     notes: Iterable[str] = (),
     cells: Iterable[PlannedCellView] = (),
+    pace: Iterable[str] = (),
     aa: bool = False,
 ) -> PlanView:
     """Return the plan; `blockers` and `notes` are sentences added to those of the waves, such as a missing kernel."""
@@ -26,6 +27,7 @@ def plan_view(
         name=spec.name,
         aa=aa,
         cells=tuple(cells),
+        pace=tuple(pace),
         waves=tuple(
             PlannedWaveView(number=wave.number, hosts=tuple(planned.host for planned in wave.hosts), bake_s=wave.bake_s)
             for wave in plan.waves

@@ -644,3 +644,27 @@ class StressNg(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__vm_workers) -> _WhichOneofReturnType__vm_workers | None: ...
 
 Global___StressNg: _TypeAlias = StressNg  # noqa: Y015
+
+@_typing.final
+class PanicDrill(_message.Message):
+    """Measures nothing: panics the running kernel, to prove that the host comes back on its default kernel by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    confirm: _builtins.bool
+    """Refused unless true."""
+    def __init__(
+        self,
+        *,
+        confirm: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confirm", b"_confirm", "confirm", b"confirm"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confirm", b"_confirm", "confirm", b"confirm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__confirm: _TypeAlias = _typing.Literal["confirm"]  # noqa: Y015
+    _WhichOneofArgType__confirm: _TypeAlias = _typing.Literal["_confirm", b"_confirm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confirm) -> _WhichOneofReturnType__confirm | None: ...
+
+Global___PanicDrill: _TypeAlias = PanicDrill  # noqa: Y015

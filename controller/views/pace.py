@@ -1,0 +1,100 @@
+"""How fast a plan may go, and how long it takes at least and at most, in sentences."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from controller.domain.occupancy import FLEET
+from controller.domain.policy import PlaceBound, Policy
+from controller.domain.selection import WavePlan
+from controller.domain.windows import DAYS, Window, next_opening
+from controller.views.quantities import count_text, duration_text, time_text
+
+
+def pace_sentences(
+    policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, str]], now: float
+) -> tuple[str, ...]:
+    """Return what bounds the rollout's pace, and its duration. `labels` are those of every host of the fleet."""
+    return (
+        *_bounds(policy, labels),
+        *_windows(policy.windows, now),
+        *_approvals(policy),
+        _error_budget(policy),
+        _duration(policy, plan, labels),
+    )
+
+
+def _bounds(policy: Policy, labels: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    if policy.max_in_flight is not None:
+        yield f"At most {count_text(policy.max_in_flight, 'host')} of this rollout under way at a time."
+    for bound in policy.max_unavailable:
+        known = len(labels) if bound.key == FLEET else max(_places(bound, labels).values(), default=0)
+        if not known:
+            continue
+        allowed = count_text(bound.allowed(known), "host")
+        if bound.key == FLEET:
+            share = f" ({bound.share:.0%} of {known})" if bound.share is not None else ""
+            yield f"At most {allowed} of the fleet{share} unavailable at a time, hosts that are away now included."
+        else:
+            yield f"At most {allowed} of the same {bound.key} unavailable at a time, hosts that are away now included."
+
+
+def _places(bound: PlaceBound, labels: Mapping[str, Mapping[str, str]]) -> Counter[str]:
+    return Counter(of[bound.key] for of in labels.values() if bound.key in of)
+
+
+def _windows(windows: Sequence[Window], now: float) -> Iterator[str]:
+    for window in windows:
+        days = "every day" if len(window.days) == len(DAYS) else ", ".join(DAYS[day] for day in window.days)
+        yield f"Hosts go down only {days} from {_clock(window.opens)} to {_clock(window.closes)} in {window.zone}."
+    opening = next_opening(windows, now) if windows else None
+    if opening is not None:
+        yield "A window is open now." if opening <= now else f"The next window opens at {time_text(opening)}."
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def _approvals(policy: Policy) -> Iterator[str]:
+    for number, wave in enumerate(policy.waves, start=1):
+        if wave.approvals:
+            allowed = duration_text(policy.approval_timeout_s)
+            persons = count_text(wave.approvals, "person")
+            yield f"Wave {number} begins when {persons} approved it; the rollout pauses without that after {allowed}."
+
+
+def _error_budget(policy: Policy) -> str:
+    share = f" or {policy.error_budget_share:.0%} of the open waves" if policy.error_budget_share else ""
+    return (
+        f"It pauses when more than {count_text(policy.error_budget_hosts, 'host')}{share} fail for reasons of their "
+        "rig, and reverts on the first that speaks against the kernel."
+    )
+
+
+def _duration(policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, str]]) -> str:
+    baking_s = sum(wave.bake_s for wave in plan.waves)
+    longest_s = policy.baseline_timeout_s + 3 * policy.stage_timeout_s + policy.probation_timeout_s
+    longest_s += policy.boot_timeout_s or 0.0
+    most_s = baking_s
+    for wave in plan.waves:
+        hosts = [planned.host for planned in wave.hosts]
+        most_s += longest_s * _rounds(policy, hosts, labels)
+    within = ", within maintenance windows" if policy.windows else ""
+    return (
+        f"It takes at least {duration_text(baking_s)} (the soak times alone) and at most {duration_text(most_s)} "
+        f"(every limit used up{within}); waits for people are not counted."
+    )
+
+
+def _rounds(policy: Policy, hosts: Sequence[str], labels: Mapping[str, Mapping[str, str]]) -> int:
+    """Return how many times as many hosts as may move together must move one after the other."""
+    rounds = 1 if policy.max_in_flight is None else math.ceil(len(hosts) / policy.max_in_flight)
+    for bound in policy.max_unavailable:
+        if bound.key == FLEET:
+            rounds = max(rounds, math.ceil(len(hosts) / bound.allowed(len(labels))))
+            continue
+        known = _places(bound, labels)
+        here = Counter(labels[host][bound.key] for host in hosts if bound.key in labels.get(host, {}))
+        rounds = max([rounds, *(math.ceil(number / bound.allowed(known[place])) for place, number in here.items())])
+    return rounds
