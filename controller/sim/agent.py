@@ -41,6 +41,7 @@ class Agent:
         self._machine = machine
         self._measures = measures
         self._stratum = facts.stratum
+        self._old_release = facts.kernel_release
         self.facts = facts
         self.link: Link | None = None
         # A report of this host counts as durable from now on.
@@ -61,7 +62,8 @@ class Agent:
         """User space is up: report what the last boot left half-way, and call the controller."""
         self._boot = number
         kernel = self._machine.state.kernels[self._machine.running]
-        self.facts = replace(self.facts, boot_id=f"{self.facts.name}-{number}", kernel_release=kernel.release)
+        release = self._old_release if self._fate.ignores_new_kernel else kernel.release
+        self.facts = replace(self.facts, boot_id=f"{self.facts.name}-{number}", kernel_release=release)
         if self._active is not None:
             self._interrupted(self._active)
         new = not self._machine.on_old_kernel
@@ -202,6 +204,9 @@ class Agent:
         if self._breaks_left:
             self._breaks_left -= 1
             self._finish(active.effect.command_id, CommandState.INFRASTRUCTURE, "the rig broke: no space left")
+            return
+        if self._fate.outcome is not None:
+            self._finish(active.effect.command_id, self._fate.outcome, "as simulated")
             return
         if self._fate.kills_workloads and not self._machine.on_old_kernel and run >= active.effect.task.warmups:
             why = "killed by signal 11"
