@@ -58,7 +58,7 @@ bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--sweep: d
 	@$(BIN)/python tests/bench/footprint.py --write docs/install.md $(ARGS)
 
 .PHONY: noise
-noise: setup ## How much every workload's figures scatter on this machine (as root; resumable): docs/workloads.md
+noise: setup ## How much every workload's figures scatter, here and in lab guests (as root; resumable): docs/workloads.md
 	@$(BIN)/python tests/bench/scatter.py --write docs/workloads.md $(ARGS)
 
 .PHONY: calibration

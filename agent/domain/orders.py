@@ -110,10 +110,17 @@ class KernelBuildOrder:
     )
     directory: str = setting("", "where the source is unpacked and built; empty: the agent's state directory")
     min_swapped_out_bytes: int = setting(MIB, "a run that swapped out less than this is invalid")
+    prepared_directory: str = setting(
+        "", "where what --objects need is prepared and kept for later commands; empty: prepared by each, and removed"
+    )
 
     def __post_init__(self) -> None:
         needs_swap(self.workload, self.swap)
         _at_least(self, 1, "jobs", "min_swapped_out_bytes")
+        if self.prepared_directory and not self.objects:
+            raise InvalidOrder("prepared_directory keeps what objects need, and none are named; a kernel starts anew")
+        if self.prepared_directory and not self.prepared_directory.startswith("/"):
+            raise InvalidOrder(f"prepared_directory must start with / (got {self.prepared_directory!r})")
         for each in self.objects:
             if not each.endswith(".o") or each.startswith(("/", "-")) or ".." in each:
                 raise InvalidOrder(f"objects are named from the top of the source, as mm/swapfile.o (got {each!r})")

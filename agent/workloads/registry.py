@@ -18,6 +18,7 @@ from agent.domain.orders import (
     SwapMountOrder,
     ValkeyGetOrder,
 )
+from agent.domain.swap_source import SourceKind
 from agent.workloads.anon_sweep import AnonSweep
 from agent.workloads.kernel_build import KernelBuild
 from agent.workloads.panic_drill import PanicDrill
@@ -67,6 +68,8 @@ def workload_for(order: Order, host: Host) -> Workload:
         KernelReadings(host.proc, host.sys),
         environment=lambda: _environment(host),
         every_second=kind.every_second,
+        # A drill swaps to nothing of its own, and takes nobody else's.
+        own_swap=not isinstance(order, PanicDrillOrder) and order.swap.kind is not SourceKind.EXISTING,
     )
 
 

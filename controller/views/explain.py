@@ -53,7 +53,8 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
         case State.PAUSED:
             failed_host = cause is not None and rollout.reason.startswith(f"{cause.host}:")
             why = _signal(rollout, cause) if failed_host else reason_text(rollout.reason)
-            return _stop(f"{rollout.name} is paused because {why}")
+            # What an operator asked for says so itself.
+            return _stop(f"{rollout.name} is {why if why.startswith('paused by ') else f'paused because {why}'}")
         case State.PROMOTED:
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
         case State.COMPLETED:
@@ -172,6 +173,8 @@ def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str
             return f"kernroll rollout report {name}"
         case State.COMPLETED:
             return "kernroll gate ledger"
+        case State.PAUSED if rollout.reason.startswith("paused by "):
+            return f"kernroll rollout resume {name}"
         case State.PAUSED if not failed:
             return f"kernroll rollout report {name}"
         case State.ABORTED if not failed:
