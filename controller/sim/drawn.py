@@ -23,7 +23,6 @@ spec:
   workloads:
     swap_mount: {{device: {{brd_size: 1TiB}}, repetitions: {repetitions}, warmups: {warmups}, timeout: 5m}}
 {more}  claim: [{{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: {on_refuted}}}]
-  controls: {{per_stratum: {controls}}}
   on_stratum_failure: {on_failure}
   limits:
     {budget}
@@ -124,7 +123,6 @@ def _spec_text(draw: _Draw) -> str:
         warmups=draw.one_of("warmups", 0, 1),
         more=more if draw.happens(0.15, "more") else "",
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
-        controls=draw.one_of("controls", 0, 0, 0, 1),
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),
         budget=draw.one_of("budget", *_BUDGETS),
         error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controller.domain.events import WaveJudged
+from controller.domain.verdict_events import WaveJudged
 from controller.views.models import VerdictView
 from controller.views.quantities import count_text
 from controller.views.rollout import verdict_view

@@ -7,7 +7,7 @@ from simulated_fleet import SPEC, Faults
 
 from controller.domain.delivery import BootEnd
 from controller.domain.events import CommandState
-from controller.domain.journey import LEGS, Role, Step
+from controller.domain.journey import Role, Step, legs_of
 from controller.domain.rollout import State
 
 VERBS = ("stage", "arm", "reboot", "bless", "revert")
@@ -104,4 +104,4 @@ def test_short_absences_change_nothing_in_how_it_ends(
     fleet.run(horizon_s=50_000.0)
     assert fleet.rollout.state is State.PROMOTED, fleet.rollout.reason
     fleet.check_end()
-    assert {host.boots for host in fleet.hosts.values()} == {len(LEGS[role])}
+    assert {host.boots for host in fleet.hosts.values()} == {len(legs_of(role))}
