@@ -46,6 +46,9 @@ def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
         stays = attempt.step is Step.DONE and rollout.state is not State.REVERTING and not held
         turn = snapshot.recalled or rollout.emergency
         return Fired(Trigger.REVERT) if turn and not stays else None
+    if attempt.step is Step.REMEASURE and rollout.state is State.ABORTING and not held:
+        # It has finished as well; an abort lets it be measured to the end.
+        return None
     if attempt.in_flight:
         return Fired(Trigger.REVERT)
     # A host that was lost before this revert was asked for gets another try; one lost since then had it.

@@ -153,6 +153,15 @@ def test_a_host_far_outside_twice_is_left_out_by_name_for_good() -> None:
         assert f"{SICK} is quarantined and was left out." in event.remarks
 
 
+def test_an_abort_leaves_a_host_that_is_measured_once_more_where_it_is() -> None:
+    fleet = sick_fleet(Faults())
+    fleet.run(until=lambda: fleet.step(SICK) is Step.REMEASURE)
+    before = fleet.hosts[SICK].boots
+    fleet.abort()
+    finished(fleet)
+    assert (fleet.rollout.state, fleet.step(SICK), fleet.hosts[SICK].boots) == (State.ABORTED, Step.DONE, before)
+
+
 def test_two_hosts_beyond_ten_margins_stop_the_wave_before_its_end() -> None:
     fleet = Designed(PAIRS, hosts(40), shift=slower(0.5))
     fleet.run(horizon_s=50_000.0)
