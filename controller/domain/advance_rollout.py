@@ -2,6 +2,7 @@
 
 import math
 
+from controller.domain.advance_checks import CONTROLLER, check_wave, checks_text
 from controller.domain.boot_times import BootTimes
 from controller.domain.closures import Closed, closed
 from controller.domain.control_events import ApprovalAwaited, HostsRecalled, StratumHeld
@@ -23,7 +24,6 @@ from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
 from controller.domain.tally import FailedHost, Tally
 from controller.domain.turns import Next, next_turns
 
-CONTROLLER = "controller"
 # What nothing else bounds.
 _NO_LIMIT = 2**31
 
@@ -112,13 +112,17 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     if tally.unheard or not rollout.approved:
         return None
     if rollout.passed:
-        return _events(_go_on(rollout, _override_text(rollout), now))
+        reason = f"{_override_text(rollout)}{checks_text(rollout)}"
+        return check_wave(rollout, now) or _events(_go_on(rollout, reason, now))
     judged = judge_wave(rollout, snapshot.attempts, now)
     match judged.decision:
         case "revert":
             return _events(judged, *_failed(rollout, judged, now))
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
+        case _ if rollout.policy.checks:
+            # They are asked about a verdict that is on record.
+            return _events(judged)
         case _:
             return _events(judged, _go_on(rollout, judged.sentence, now))
 

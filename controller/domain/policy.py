@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.domain.checks import Check
 from controller.domain.performance import margins_of
 from controller.domain.spec import Limits, RolloutSpec
 from controller.domain.windows import Window
@@ -129,6 +130,8 @@ class Policy:
     windows: tuple[Window, ...] = ()
     # One entry per wave.
     waves: tuple[WavePolicy, ...] = ()
+    # Asked at the end of every wave.
+    checks: tuple[Check, ...] = ()
 
 
 def policy_of(
@@ -176,6 +179,8 @@ def policy_of(
         bake_s=bake_s,
         claims=() if aa else _claims(spec),
         on_stratum_failure=spec.on_stratum_failure,
+        # Old against old changes nothing that others could notice.
+        checks=() if aa else spec.checks,
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from controller.domain.checks import Check
 from controller.domain.spec_errors import problems_of
 from controller.domain.spec_model import (
     Architecture,
@@ -68,6 +69,8 @@ class RolloutSpec:
     salt: str | None
     # When hosts may be taken down; empty for any time.
     windows: tuple[Window, ...] = ()
+    # What must pass at the end of every wave.
+    checks: tuple[Check, ...] = ()
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -117,4 +120,5 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
+        checks=tuple(one.check for one in body.checks),
     )

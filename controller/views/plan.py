@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from controller.domain.kernels import Kernel
 from controller.domain.selection import WavePlan
 from controller.domain.spec import Claim, RolloutSpec
+from controller.views.checks import planned_checks
 from controller.views.models import PlannedCellView, PlannedClaimView, PlannedWaveView, PlanView
 from controller.views.rollout import kernel_views
 
@@ -27,6 +28,7 @@ def plan_view(
         name=spec.name,
         aa=aa,
         cells=tuple(cells),
+        checks=() if aa else planned_checks(spec.checks),
         pace=tuple(pace),
         waves=tuple(
             PlannedWaveView(number=wave.number, hosts=tuple(planned.host for planned in wave.hosts), bake_s=wave.bake_s)

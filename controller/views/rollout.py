@@ -8,6 +8,7 @@ from controller.domain.events import Failure, FailureKind, JudgedCell, PlannedHo
 from controller.domain.journey import ENDED, Step
 from controller.domain.kernels import Kernel
 from controller.domain.rollout import Rollout, State
+from controller.views.checks import check_views
 from controller.views.models import (
     Epoch,
     HostProgressView,
@@ -59,6 +60,7 @@ def rollout_view(
         revision=rollout.revision + sum(attempt.revision for attempt in hosts),
         terminal=rollout.ended,
         kernels=kernel_views(rollout.kernels),
+        checks=check_views(rollout),
     )
 
 
