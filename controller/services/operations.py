@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
+from controller.domain.advance_checks import decide_report
 from controller.domain.advance_rollout import why_waiting
 from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
@@ -144,6 +145,17 @@ class Operations:
         if request.verb is Verb.REVERT:
             # Nobody told an ended rollout what its hosts did since: it must know their present boots before it acts.
             await self._sessions.catch_up(uid)
+        await self._engine.record(Key(uid), decide)
+        return self.rollout(name)
+
+    async def report_check(self, name: str, check: str, *, passed: bool, by: str, remark: str) -> RolloutView:
+        """Record what a person says of a manual check; raises NotFound, or Conflict when nobody waits for it."""
+        uid = self._find(name).uid
+
+        def decide() -> tuple[Event, ...]:
+            rollout, now = self._engine.world.rollouts[uid], self._clock.now()
+            return (decide_report(rollout, check, passed=passed, by=by, remark=remark, now=now),)
+
         await self._engine.record(Key(uid), decide)
         return self.rollout(name)
 

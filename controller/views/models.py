@@ -109,6 +109,37 @@ class VerdictView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """What is known of one check of one wave."""
+
+    # Counts from 1.
+    wave: int
+    name: str
+    # "prometheus", "alerts", "webhook" or "manual".
+    kind: str
+    # "awaited", "passed", "failed", "inconclusive", "timed_out", "skipped" (an operator went on without it) or
+    # "unanswered" (nobody waits for it any more).
+    state: str
+    # What it said last; may be empty.
+    detail: str
+    # The value that decided, and what it must keep ("at most 0.01"); None and empty where there is none.
+    value: float | None
+    bound: str
+    # The person who reported; empty when a program did.
+    by: str
+    # Whether it is only reported.
+    dry_run: bool
+    # How often the wave's checks were asked: once, and again after every resume.
+    tries: int
+    # None until it said something.
+    reported_at: Epoch | None
+    # None when it is not awaited any more.
+    deadline: Epoch | None
+    # Without a full stop.
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutView:
     """A whole rollout."""
 
@@ -128,6 +159,8 @@ class RolloutView:
     revision: int
     terminal: bool
     kernels: tuple[KernelView, ...]
+    # Of every wave that was asked about, the newest time.
+    checks: tuple[CheckView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +268,22 @@ class PlannedClaimView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCheckView:
+    """What else must pass at the end of every wave."""
+
+    name: str
+    kind: str
+    dry_run: bool
+    every_s: float
+    # From the verdict of the wave.
+    deadline_s: float
+    # "pause" or "revert".
+    on_fail: str
+    on_timeout: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDesignView:
     """What one design takes for a cell's margin, and what it can see with the hosts there are."""
 
@@ -320,6 +369,8 @@ class PlanView:
     aa: bool = False
     # By stratum and metric.
     cells: tuple[PlannedCellView, ...] = ()
+    # Asked at the end of every wave, in this order.
+    checks: tuple[PlannedCheckView, ...] = ()
     # What bounds its speed, and how long it takes; sentences.
     pace: tuple[str, ...] = ()
     # "before_after", "two_arms", "matched_pairs" or "abba".

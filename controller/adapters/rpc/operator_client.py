@@ -153,6 +153,11 @@ class OperatorClient:
         request = pb.ControlRolloutRequest(name=name, verb=NUMBERS[verb], remark=remark, **options)
         return from_message(self._call(self._stub.ControlRollout, request), RolloutView)
 
+    def report_check(self, name: str, check: str, *, passed: bool, remark: str = "") -> RolloutView:
+        """Say whether a manual check passes; raises NotFound, or Conflict when nobody waits for it now."""
+        request = pb.ReportCheckRequest(name=name, check=check, passed=passed, remark=remark)
+        return from_message(self._call(self._stub.ReportCheck, request), RolloutView)
+
     def explain_rollout(self, name: str) -> ExplanationView:
         """Return why the rollout is in its state; raises NotFound."""
         return from_message(self._call(self._stub.ExplainRollout, pb.GetRolloutRequest(name=name)), ExplanationView)
