@@ -1,6 +1,7 @@
 """What operators decide about hosts and kernels, whatever rollouts there are: one event each, with who decided."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.fleet import Fleet
@@ -19,24 +20,34 @@ from controller.domain.inventory import changes, check_label
 from controller.services.enrollment import check_host_name
 from controller.services.host_search import condition
 from controller.services.loop import Engine
-from controller.services.ports import Clock
+from controller.services.ports import Clock, Store
 from controller.services.world import FLEET
 from controller.views.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
+from controller.views.fleet_log import DecisionView, decision_views
 
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128
+_MOST_DECISIONS = 10_000
 
 
 class FleetOperations:
     """The verbs of `kernroll fleet` and those of `kernroll hosts` that change something."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, store: Store, clock: Clock) -> None:
         self._engine = engine
+        self._store = store
         self._clock = clock
 
     def fleet(self) -> FleetView:
         """Return what holds now."""
         return fleet_view(self._fleet, self._engine.world.hosts, self._clock.now())
+
+    async def log(self, most: int) -> tuple[DecisionView, ...]:
+        """Return the newest decisions, oldest first; raises InvalidInput for no sensible number of them."""
+        if not 1 <= most <= _MOST_DECISIONS:
+            raise InvalidInput(f"1 to {_MOST_DECISIONS} decisions can be listed (got {most})")
+        events = [one.event for one in await self._store.fleet_events(most)]
+        return decision_views(cast(list[FleetEvent], events))
 
     async def label(self, host: str, labels: Mapping[str, str], removed: Sequence[str], by: str) -> HostLabelsView:
         """Set labels of a host by hand, and take labels set by hand back; raises NotFound or InvalidInput."""
