@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -143,11 +143,26 @@ def evolve_fleet(fleet: Fleet, event: FleetEvent) -> Fleet:
             assert_never(event)
 
 
+def concerned(before: Fleet, event: FleetEvent) -> Collection[str] | None:
+    """Return the hosts that an event is about, given the fleet before it; None when it is about all."""
+    match event:
+        case HostLabelled() | HostQuarantined() | HostReleased():
+            return (event.host,)
+        case InventoryImported():
+            named = {host for host, one in before.expected.items() if one.inventory == event.inventory}
+            return sorted(named | event.hosts.keys())
+        case KernelDenied() | KernelCleared() | FleetFrozen() | FleetThawed():
+            return None
+        case _:
+            assert_never(event)
+
+
 def _labelled(labels: Mapping[str, Mapping[str, str]], event: HostLabelled) -> Mapping[str, Mapping[str, str]]:
     known = {key: value for key, value in labels.get(event.host, {}).items() if key not in event.removed}
     mine = {**known, **event.labels}
-    others = {host: one for host, one in labels.items() if host != event.host}
-    return {**others, event.host: mine} if mine else others
+    if mine:
+        return {**labels, event.host: mine}
+    return {host: one for host, one in labels.items() if host != event.host}
 
 
 def _denied(denials: tuple[Denial, ...], added: Denial) -> tuple[Denial, ...]:

@@ -9,7 +9,7 @@ from engine_parts import STARTED, UID, Parts, host, planned
 from controller.adapters.store.codec import decode_event, encode
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound
-from controller.domain.fleet import Denial, Fleet, evolve_fleet
+from controller.domain.fleet import Denial, Fleet, concerned, evolve_fleet
 from controller.domain.fleet_events import (
     FleetEvent,
     FleetFrozen,
@@ -208,3 +208,31 @@ async def test_a_decision_makes_every_unfinished_rollout_look_again() -> None:
     # And again when the freeze is over by itself.
     found.engine.world.mark_due(found.clock.at + 60.0)
     assert Key(UID) in found.engine.world.dirty
+
+
+async def test_a_decision_about_one_host_leaves_the_others_alone() -> None:
+    found = await parts()
+    await found.connect("b")
+    await found.engine.record(Key(UID), lambda: (planned(("a", "b")), STARTED))
+    await found.engine.settle()
+    await found.operations.fleet.label("a", {"zone": "z"}, (), "olga")
+    assert set(found.engine.world.dirty) == {Key(UID), Key(UID, "a")}
+
+
+async def test_labels_of_an_import_count_in_the_budget_and_stop_counting_with_it() -> None:
+    found = await parts()
+    fleet, occupancy = found.operations.fleet, found.engine.world.occupancy
+    await found.sessions.disconnected(await found.connect("a"))
+    await fleet.import_inventory("site", {"a": {"zone": "z"}}, "olga", dry_run=False)
+    assert occupancy.unavailable(("zone", "z")) == 1
+    await fleet.import_inventory("site", {"b": {"zone": "z"}}, "olga", dry_run=False)
+    assert occupancy.unavailable(("zone", "z")) == 0
+    await fleet.label("a", {"zone": "y"}, (), "olga")
+    assert occupancy.unavailable(("zone", "y")) == 1
+
+
+def test_every_event_says_whom_it_is_about() -> None:
+    fleet = after(*EVENTS)
+    again = InventoryImported(at=8.0, by="olga", inventory="site", hosts={"c": {}})
+    assert concerned(fleet, again) == ["a", "b", "c"]
+    assert [concerned(fleet, event) is None for event in EVENTS] == [False, False, False, False, True, True, True]
