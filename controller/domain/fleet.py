@@ -97,6 +97,13 @@ class Fleet:
             return None
         return self.freeze
 
+    def denied_as(self, written: str) -> tuple[str, ...]:
+        """Return the kernels of the rules that an operator means: as written, or by the beginning of a digest."""
+        kernels = dict.fromkeys(one.kernel for one in self.denials)
+        if written in kernels:
+            return (written,)
+        return tuple(one for one in kernels if _DIGEST.fullmatch(written) and one.startswith(written))
+
     def remembering(self, denials: Iterable[Denial]) -> "Fleet":
         """Return the fleet with rules that no event of its own stream made."""
         kept = self.denials

@@ -17,6 +17,7 @@ from controller.domain.fleet_events import (
     KernelDenied,
 )
 from controller.domain.inventory import changes, check_label
+from controller.domain.words import names_text
 from controller.services.enrollment import check_host_name
 from controller.services.host_search import condition
 from controller.services.loop import Engine
@@ -128,12 +129,15 @@ class FleetOperations:
         _check_remark(remark)
 
         def decide() -> FleetEvent:
-            mine = [one for one in self._fleet.denials if one.kernel == kernel]
-            if not mine:
+            named = self._fleet.denied_as(kernel)
+            if not named:
                 raise NotFound(f"no rule denies {kernel}; `kernroll hosts denied` lists the rules as they are written")
+            if len(named) > 1:
+                raise Conflict(f"{kernel} begins the digests of {len(named)} denied kernels: {names_text(named)}")
+            mine = [one for one in self._fleet.denials if one.kernel == named[0]]
             if where is not None and where not in [one.where for one in mine]:
                 raise NotFound(f"no rule denies {kernel} with that expression; `kernroll hosts denied` lists them")
-            return KernelCleared(at=self._clock.now(), by=by, kernel=kernel, where=where, remark=remark)
+            return KernelCleared(at=self._clock.now(), by=by, kernel=named[0], where=where, remark=remark)
 
         return await self._recorded(decide)
 

@@ -196,6 +196,17 @@ async def test_what_contradicts_the_present_state_is_refused_and_not_recorded() 
     assert len(found.disk.log) == recorded
 
 
+async def test_the_beginning_of_a_digest_must_name_one_kernel() -> None:
+    found = await parts()
+    one, other = "a" * 12 + "1" * 52, "a" * 12 + "2" * 52
+    for digest in (one, other):
+        await found.operations.fleet.deny(digest, "", "bad", "olga")
+    with pytest.raises(Conflict, match="begins the digests of 2 denied kernels"):
+        await found.operations.fleet.allow("a" * 12, None, "fine", "olga")
+    view = await found.operations.fleet.allow("a" * 12 + "1", None, "fine", "olga")
+    assert [denial.kernel for denial in view.denials] == [other]
+
+
 async def test_a_decision_makes_every_unfinished_rollout_look_again() -> None:
     found = await parts()
     await found.operations.fleet.freeze("incident", found.clock.at + 60.0, "olga")
