@@ -7,7 +7,7 @@ from engine_parts import KERNEL, ManualClock, Parts, host
 
 from controller.domain.errors import InvalidInput
 from controller.domain.hosts import Host, SwapDevice
-from controller.views.models import PlanView
+from controller.views.plan_models import PlanView
 
 SPEC = """\
 apiVersion: kernroll/v1
