@@ -189,8 +189,8 @@ def table(results: Path, pieces: Sequence[Piece]) -> str:
         lines.append(f"| `{row.metric}` | {row.unit} | {architecture} | {version} | {row.cells()} |")
         measured.add(row.metric)
     where = (
-        f"Guests of one processor emulated by QEMU and {MEMORY_MIB} MiB, one at a time, on a machine of {os.cpu_count()} "
-        f"processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs, or as said below."
+        f"Guests of one processor emulated by QEMU and {MEMORY_MIB} MiB, one at a time, on a machine of "
+        f"{os.cpu_count()} processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs, or as said."
     )
     orders = [f"{cell.workload}: {_flow(cell.said())}" for cell in CELLS if measured & set(cell.metrics)]
     return "\n".join((where, "", *lines, "", "```", *dict.fromkeys(orders), "```"))
