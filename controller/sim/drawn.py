@@ -46,7 +46,7 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.hangs_at_boot", 0.10, "{share: 4 %}"),
     ("new_kernel.boots_slowly", 0.15, "{share: 10 %, takes: 225s}"),
     ("new_kernel.dies_later", 0.12, "{share: 5 %, after: 20m}"),
-    ("new_kernel.hangs_later", 0.12, "{share: 5 %, after: 20m}"),
+    ("new_kernel.hangs_later", 0.15, "{share: 8 %, after: 20m}"),
     ("new_kernel.oopses_later", 0.12, "{share: 5 %, after: 20m}"),
     ("new_kernel.warns_later", 0.10, "{share: 5 %, after: 10m}"),
     ("new_kernel.kills_workloads", 0.10, "{share: 5 %}"),
@@ -66,7 +66,7 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("network.reordered", 0.20, "{share: 1 %}"),
     ("controller.crashes", 0.45, "{per_rollout: 2.5, down_for: 60s}"),
     ("controller.leader_changes", 0.35, "{per_rollout: 2, down_for: 60s}"),
-    ("controller.store_fails", 0.15, "{per_rollout: 0.7, down_for: 30s}"),
+    ("controller.store_fails", 0.30, "{per_rollout: 4, down_for: 20s}"),
     ("controller.clock_jumps", 0.08, "{per_rollout: 0.5, by: 10m}"),
 )
 _VERB_IS_USED: Final = 0.12

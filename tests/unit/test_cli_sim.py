@@ -42,14 +42,14 @@ def test_a_breach_is_told_with_the_smallest_command_and_fails(
     told = capsys.readouterr().err
     assert "kernroll breaks a rule of its own: the disruption budget is never exceeded" in told
     assert f"again:    kernroll sim {PHASE3} --hosts 8 --seed 1" in told
-    assert f"smallest: kernroll sim {PHASE3} --hosts 4 --seed 1" in told
+    assert f"smallest: kernroll sim {PHASE3} --hosts 5 --seed 1\n" in told
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--faults", FAULTS], "--faults needs a rollout file"),
-        ([PHASE3, "--then", "reboot"], "--then reboot: no such verb; there are abort, approve"),
+        ([PHASE3, "--then", "reboot"], "--then reboot: no such verb; there are pause, resume"),
         ([PHASE3, "--without", "hosts.dead_disk"], "--without hosts.dead_disk: no such fault"),
         (["no-such-file.yaml"], "no-such-file.yaml: no such file"),
     ],
