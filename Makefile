@@ -50,8 +50,9 @@ check: setup ## Style, types, import layers, size limits and links
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: bench
-bench: setup ## The cost of one reconcile tick with one change, at 1 000, 10 000 and 100 000 hosts
+bench: setup ## A reconcile tick with one change at 1 000, 10 000 and 100 000 hosts; listing and planning 10 000 hosts
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+	@$(BIN)/python tests/bench/inventory.py
 
 .PHONY: bench-agent
 bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--sweep: does it move anon_sweep (as root): docs/install.md

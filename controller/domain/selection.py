@@ -5,13 +5,13 @@ import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
 from controller.domain.policy import WavePolicy
-from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector
+from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector, Wave
 
 # A message names this many hosts and counts the others.
 _NAMED_HOSTS = 5
@@ -35,6 +35,8 @@ class HostCandidate:
     selected: bool = True
     # Why it is left out although it is selected; empty when it is not.
     barred: str = ""
+    # Waves, counted from 0, that are not meant for it: it does not match their expression.
+    not_in_waves: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,24 +128,18 @@ def _waves(
     """Cut every stratum into the spec's waves; the last hosts of a stratum are its controls, in the first wave."""
     controls = spec.controls.per_stratum
     waiting = {name: members[: len(members) - controls] for name, members in strata.items()}
-    taken = Counter[str]()
+    taken: dict[str, set[str]] = {name: set() for name in waiting}
     planned: list[WaveHosts] = []
     notes: list[str] = []
-    for wave in spec.waves:
+    for index, wave in enumerate(spec.waves):
         members: list[PlannedHost] = []
         for name, queue in waiting.items():
-            end = len(queue)
-            if wave.per_stratum is not None:
-                end = min(end, taken[name] + wave.per_stratum)
-            elif wave.percent is not None:
-                # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
-                end = max(taken[name], math.ceil(len(queue) * wave.percent / 100 - 1e-9))
             drills = spec.drill.per_stratum if spec.drill is not None and not planned else 0
-            chosen = queue[taken[name] : end]
+            chosen = _cut([host for host in queue if index not in host.not_in_waves], wave, taken[name])
             members += [
                 replace(_planned(host, name, Role.TREATED), drill=number < drills) for number, host in enumerate(chosen)
             ]
-            taken[name] = end
+            taken[name].update(host.name for host in chosen)
         if not planned and controls:
             members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]
         if members:
@@ -152,9 +148,21 @@ def _waves(
     skipped = len(spec.waves) - len(planned)
     if planned and skipped:
         notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {_are(skipped)} left out.")
-    if left := sum(len(queue) - taken[name] for name, queue in waiting.items()):
+    if left := sum(len(queue) - len(taken[name]) for name, queue in waiting.items()):
         notes.append(f"{_hosts(left)} would stay on the old kernel: the waves do not reach them.")
     return tuple(planned), tuple(notes)
+
+
+def _cut(hosts: Sequence[HostCandidate], wave: Wave, taken: Set[str]) -> Sequence[HostCandidate]:
+    """Return the stratum's next hosts for a wave; `hosts` are those it is meant for, taken ones among them."""
+    left = [host for host in hosts if host.name not in taken]
+    if wave.per_stratum is not None:
+        return left[: wave.per_stratum]
+    if wave.percent is not None:
+        # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
+        wanted = math.ceil(len(hosts) * wave.percent / 100 - 1e-9)
+        return left[: max(0, wanted - (len(hosts) - len(left)))]
+    return left
 
 
 def _planned(host: HostCandidate, stratum: str, role: Role) -> PlannedHost:
