@@ -26,7 +26,7 @@ spec:
 {more}  claim: [{{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: {on_refuted}}}]
   controls: {{per_stratum: {controls}}}
   on_stratum_failure: {on_failure}
-{drill}  limits:
+{drill}{windows}  limits:
     {budget}
     error_budget: {error_budget}
     approval_timeout: 2h
@@ -39,6 +39,11 @@ spec:
     infrastructure_retries: {rig_retries}
     died_retries: {died_retries}
 """
+# Worlds begin on a Friday at eight in the morning, UTC.
+_WINDOWS: Final = (
+    '  windows: [{from: "09:30", to: "11:00", zone: Europe/Berlin}]\n',
+    '  windows: [{from: "22:00", to: "02:00", zone: America/New_York, days: [fri, sat, mon]}]\n',
+)
 # What may be wrong in a drawn world: (field, how likely it is there, what it says).
 _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.panics_at_boot", 0.12, "{share: 4 %}"),
@@ -133,6 +138,7 @@ def _spec_text(draw: _Draw) -> str:
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
         controls=draw.one_of("controls", 0, 0, 0, 1),
         drill="  drill: {per_stratum: 1, revert_slo: 10m}\n" if draw.happens(0.2, "drill") else "",
+        windows=draw.one_of("windows", *_WINDOWS) if draw.happens(0.12, "windows") else "",
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),
         budget=draw.one_of("budget", *_BUDGETS),
         error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),
