@@ -18,7 +18,7 @@ from controller.domain.events import (
     RolloutPromoted,
     WaveOpened,
 )
-from controller.domain.journey import HOLDS_SLOT, Step
+from controller.domain.journey import Step
 from controller.domain.judgement import failed_strata, judge_wave
 from controller.domain.rollout import Rollout, State
 from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
@@ -349,15 +349,3 @@ def _lost(snapshot: RolloutSnapshot) -> tuple[str, ...]:
 
 def _events(*events: Event) -> Decision:
     return Decision(events=events)
-
-
-def holds_budget(rollout: Rollout, tally: Tally) -> bool:
-    """Invariant: a running rollout never admits more hosts than its budget has.
-
-    A finished host that fails takes a slot unasked, so those on their way back do not count here.
-    """
-    started = sum(tally.count_all(step) for step in HOLDS_SLOT)
-    assert started == tally.slots, "the tally's slots disagree with its steps"
-    limit = rollout.policy.max_in_flight
-    unasked = tally.count_all(Step.REVERTING, Step.FALLBACK, Step.LOST)
-    return rollout.state is not State.RUNNING or limit is None or tally.slots - unasked <= limit

@@ -6,7 +6,7 @@ does to the other. Nothing but the arguments decides: the same hosts and seed gi
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -41,23 +41,27 @@ def allocate(spec: RolloutSpec, stratum: str, hosts: Sequence[HostCandidate], ne
     """Allocate a stratum. `hosts` are in the order of their turns; `needed` is what the margins take ("power")."""
     wanted = _wanted(spec, needed)
     found = _comparisons(spec, len(hosts), wanted)
-    units = _units(spec, stratum, hosts, found, seed)
-    ends = _ends(spec.waves, len(units))
-    waves: list[tuple[PlannedHost, ...]] = []
-    decided, begin = 0, 0
-    for number, end in enumerate(ends, start=1):
-        own = units[begin:end]
-        waves.append(tuple(host for unit in own for host in unit))
-        if any(unit[0].compared for unit in own):
-            decided = number
-        begin = end
+    barred = {host.name: host.not_in_waves for host in hosts if host.not_in_waves}
+    waves = _cut(spec.waves, _units(spec, stratum, hosts, found, seed), barred)
+    while late := _late(spec, waves):
+        # Waves that are not meant for every host leave less room than their sizes say.
+        found = max(0, found - late)
+        waves = _cut(spec.waves, _units(spec, stratum, hosts, found, seed), barred)
+    reached = [host for wave in waves for unit in wave for host in unit]
+    compared = [number for number, wave in enumerate(waves, start=1) for unit in wave if unit[0].compared]
     return Allocation(
-        waves=tuple(waves),
-        comparisons=found,
-        missing=wanted if found < wanted else 0,
-        decided_after=decided,
-        left=sum(map(len, units[begin:])),
+        waves=tuple(tuple(host for unit in wave for host in unit) for wave in waves),
+        comparisons=len(compared),
+        missing=wanted if len(compared) < wanted else 0,
+        decided_after=max(compared, default=0),
+        left=len(hosts) - len(reached),
     )
+
+
+def _late(spec: RolloutSpec, waves: Sequence[Sequence["_Unit"]]) -> int:
+    """Return how many comparisons come after the wave that decides."""
+    deciding = spec.verdict_by_wave or len(spec.waves)
+    return sum(unit[0].compared for wave in waves[deciding:] for unit in wave)
 
 
 def _wanted(spec: RolloutSpec, needed: int) -> int:
@@ -104,6 +108,26 @@ def _ends(waves: Sequence[Wave], units: int) -> list[int]:
 
 # A host that changes kernel, and the control host beside it if it has one.
 _Unit = tuple[PlannedHost, ...]
+
+
+def _cut(waves: Sequence[Wave], units: Sequence[_Unit], barred: Mapping[str, Set[int]]) -> list[list[_Unit]]:
+    """Return each wave's units in their order; `barred` are hosts and the waves (from 0) not meant for them."""
+    left = list(units)
+    cut: list[list[_Unit]] = []
+    for index, wave in enumerate(waves):
+        meant = [unit for unit in units if not any(index in barred.get(host.host, ()) for host in unit)]
+        mine = {unit[0].host for unit in meant}
+        free = [unit for unit in left if unit[0].host in mine]
+        if wave.per_stratum is not None:
+            free = free[: wave.per_stratum]
+        elif wave.percent is not None:
+            # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
+            wanted = math.ceil(len(meant) * wave.percent / 100 - 1e-9)
+            free = free[: max(0, wanted - (len(meant) - len(free)))]
+        cut.append(free)
+        taken = {unit[0].host for unit in free}
+        left = [unit for unit in left if unit[0].host not in taken]
+    return cut
 
 
 def _units(spec: RolloutSpec, stratum: str, hosts: Sequence[HostCandidate], count: int, seed: str) -> list[_Unit]:

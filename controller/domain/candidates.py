@@ -22,6 +22,8 @@ class HostCandidate:
     selected: bool = True
     # Why it is left out although it is selected; empty when it is not.
     barred: str = ""
+    # Waves, counted from 0, that are not meant for it: it does not match their expression.
+    not_in_waves: frozenset[int] = frozenset()
     # 0 where the host did not say.
     page_size_bytes: int = 0
     memory_bytes: int = 0

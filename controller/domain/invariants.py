@@ -72,6 +72,8 @@ class Watch:
     def __init__(self, places: Mapping[str, Mapping[str, str]]) -> None:
         # Host -> its labels, for the places that a budget counts by.
         self._places = places
+        # Label -> its value -> hosts that have it; counted once, because places do not change.
+        self._known: dict[str, Counter[str | None]] = {}
         # Hosts that hold a slot, those that may start, those that may return and have not moved.
         self._moving: set[str] = set()
         self._lost: set[str] = set()
@@ -175,7 +177,9 @@ class Watch:
             yield Breach(rule=Rule.BUDGET, sentence=f"{len(taken)} hosts move or are about to, {limit} may")
         for bound in rollout.policy.max_unavailable:
             counted = Counter(self._place(host, bound.key) for host in taken)
-            known = Counter(self._place(host, bound.key) for host in self._places)
+            if bound.key not in self._known:
+                self._known[bound.key] = Counter(self._place(host, bound.key) for host in self._places)
+            known = self._known[bound.key]
             for place in {self._place(host, bound.key) for host in called} - {None}:
                 if counted[place] > bound.allowed(known[place]):
                     text = f"{counted[place]} hosts move or are about to where {bound.key} is {place or 'one'}"

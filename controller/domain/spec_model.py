@@ -105,6 +105,9 @@ class Strata(Model):
 class Wave(Model):
     """One step of the rollout: exactly one of `per_stratum`, `percent` and `rest`."""
 
+    # Only hosts that match, as `kernroll hosts list --where` takes it; sizes count among them. None: all hosts.
+    where: Where | None = None
+
     # This many further hosts of every stratum.
     per_stratum: Annotated[int, Field(ge=1, le=100_000)] | None = None
     # Until this share of every stratum is done, the earlier waves included.
@@ -233,13 +236,15 @@ class RolloutDocument(Model):
 
 def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield what is wrong between fields that are each right: where, below `spec`, and a sentence."""
-    percent = 0.0
+    # Expression -> the largest share so far: shares count among the hosts that match.
+    percent: dict[str | None, float] = {}
     for index, wave in enumerate(body.waves):
-        if wave.rest and index != len(body.waves) - 1:
+        if wave.rest and wave.where is None and index != len(body.waves) - 1:
             yield ("waves", index), "takes the rest, so it must be the last wave"
-        if wave.percent is not None and wave.percent <= percent:
-            yield ("waves", index, "percent"), f"counts the earlier waves too, so it must be more than {percent:g}"
-        percent = max(percent, wave.percent or 0.0)
+        before = percent.get(wave.where, 0.0)
+        if wave.percent is not None and wave.percent <= before:
+            yield ("waves", index, "percent"), f"counts the earlier waves too, so it must be more than {before:g}"
+        percent[wave.where] = max(before, wave.percent or 0.0)
     seen: set[str] = set()
     for index, claim in enumerate(body.claims):
         metric = METRICS.get(claim.metric)

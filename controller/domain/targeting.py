@@ -41,6 +41,14 @@ def targets(spec: RolloutSpec, hosts: Sequence[HostCandidate], subjects: Mapping
         matched = matching(expression(spec.selector.where), meant)
         found = [host if host.name in matched.names else replace(host, selected=False) for host in found]
         notes += undecided_notes(matched.undecided)
+    for number, wave in enumerate(spec.waves):
+        if wave.where is not None:
+            matched = matching(expression(wave.where), meant)
+            found = [
+                host if host.name in matched.names else replace(host, not_in_waves=host.not_in_waves | {number})
+                for host in found
+            ]
+            notes += [f"Wave {number + 1}: {note}" for note in undecided_notes(matched.undecided)]
     return Targets(hosts=tuple(found), notes=tuple(notes))
 
 

@@ -10,11 +10,14 @@ from controller.domain.hosts import Host
 from controller.services.sessions import LogReported
 from controller.sim.fates import Fate
 from controller.sim.link import Acknowledged, Downward, Link, Ordered, Receipt, Report, Session
-from controller.sim.machine import Machine
+from controller.sim.machine import PANIC_LINE, Machine
 from controller.sim.measures import Measures, run_duration_s
 from controller.sim.universe import Universe
 
 _FIRST_DIAL_S: Final = 1.0
+# The order to panic on purpose, and how long it takes.
+_DRILL: Final = "panic_drill"
+_DRILL_S: Final = 3.0
 _LONGEST_BACKOFF_S: Final = 15.0
 OOPS_LINE: Final = "BUG: Bad page state in process kswapd0  pfn:1004f2"
 WARNING_LINE: Final = "WARNING: CPU: 0 PID: 41 at kernel/workqueue.c:2254 __queue_work+0x2f8/0x410"
@@ -38,6 +41,7 @@ class Agent:
         self._machine = machine
         self._measures = measures
         self._stratum = facts.stratum
+        self._old_release = facts.kernel_release
         self.facts = facts
         self.link: Link | None = None
         # A report of this host counts as durable from now on.
@@ -58,7 +62,8 @@ class Agent:
         """User space is up: report what the last boot left half-way, and call the controller."""
         self._boot = number
         kernel = self._machine.state.kernels[self._machine.running]
-        self.facts = replace(self.facts, boot_id=f"{self.facts.name}-{number}", kernel_release=kernel.release)
+        release = self._old_release if self._fate.ignores_new_kernel else kernel.release
+        self.facts = replace(self.facts, boot_id=f"{self.facts.name}-{number}", kernel_release=release)
         if self._active is not None:
             self._interrupted(self._active)
         new = not self._machine.on_old_kernel
@@ -166,8 +171,16 @@ class Agent:
             self._finished[command_id] = why
             return why
         self._active = _Active(effect=effect, boot=self._boot)
-        self._next_run(self._active)
+        if effect.task.workload == _DRILL:
+            self._universe.later(_DRILL_S, self._panic, self._active)
+        else:
+            self._next_run(self._active)
         return ""
+
+    def _panic(self, active: _Active) -> None:
+        """Do as told: the kernel panics, and the next boot tells of it."""
+        if active is self._active and active.boot == self._boot:
+            self._machine.fail(active.boot, PANIC_LINE)
 
     def _cancel(self, target: str) -> None:
         if target in self._finished:
@@ -191,6 +204,9 @@ class Agent:
         if self._breaks_left:
             self._breaks_left -= 1
             self._finish(active.effect.command_id, CommandState.INFRASTRUCTURE, "the rig broke: no space left")
+            return
+        if self._fate.outcome is not None:
+            self._finish(active.effect.command_id, self._fate.outcome, "as simulated")
             return
         if self._fate.kills_workloads and not self._machine.on_old_kernel and run >= active.effect.task.warmups:
             why = "killed by signal 11"

@@ -105,6 +105,8 @@ class SimulatedDelivery:
         phase = self._universe.chance(host, "deaf")
         if is_down(self._fates[host].deaf, self._universe.loop.time(), phase):
             raise Temporary(f"{host}: the supervisor does not answer", retry_after_s=_RETRY_S)
+        if what.startswith(f"{self._fates[host].refuses} "):
+            raise Permanent(f"{host}: the supervisor refuses it")
         if self.gate is not None:
             self.gate.effect(f"{what} before")
         return machine

@@ -24,7 +24,7 @@ spec:
     swap_mount: {{device: {{brd_size: 1TiB}}, repetitions: {repetitions}, warmups: {warmups}, timeout: 5m}}
 {more}  claim: [{{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: {on_refuted}}}]
   on_stratum_failure: {on_failure}
-  limits:
+{drill}  limits:
     {budget}
     error_budget: {error_budget}
     approval_timeout: 2h
@@ -50,6 +50,9 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.kills_workloads", 0.10, "{share: 5 %}"),
     ("hosts.never_return", 0.15, "{share: 10 %}"),
     ("hosts.dead_disk", 0.08, "{share: 3 %}"),
+    ("hosts.refuse_a_verb", 0.12, "{share: 8 %}"),
+    ("hosts.ignore_new_kernel", 0.08, "{share: 5 %}"),
+    ("hosts.odd_outcomes", 0.12, "{share: 6 %}"),
     ("hosts.deaf_supervisor", 0.25, "{share: 20 %, every: 20m, down_for: 60s}"),
     ("hosts.lying_clock", 0.20, "{share: 15 %, off_by: 2h}"),
     ("hosts.noisy_rig", 0.20, "{share: 10 %, factor: 4}"),
@@ -60,7 +63,7 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("network.duplicated", 0.30, "{share: 3 %}"),
     ("network.reordered", 0.20, "{share: 1 %}"),
     ("controller.crashes", 0.45, "{per_rollout: 2.5, down_for: 60s}"),
-    ("controller.leader_changes", 0.25, "{per_rollout: 1, down_for: 60s}"),
+    ("controller.leader_changes", 0.35, "{per_rollout: 2, down_for: 60s}"),
     ("controller.store_fails", 0.15, "{per_rollout: 0.7, down_for: 30s}"),
     ("controller.clock_jumps", 0.08, "{per_rollout: 0.5, by: 10m}"),
 )
@@ -123,6 +126,7 @@ def _spec_text(draw: _Draw) -> str:
         warmups=draw.one_of("warmups", 0, 1),
         more=more if draw.happens(0.15, "more") else "",
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
+        drill="  drill: {per_stratum: 1, revert_slo: 10m}\n" if draw.happens(0.2, "drill") else "",
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),
         budget=draw.one_of("budget", *_BUDGETS),
         error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),

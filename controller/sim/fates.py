@@ -1,13 +1,26 @@
 """What will go wrong on one host: drawn once from the faults, by seed and name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
+from controller.domain.events import CommandState
 from controller.sim.fault_fields import HostFault, LateFault, RecurringFault
 from controller.sim.faults import Faults
 from controller.sim.universe import chance
 
 # A clock that will lie begins to within this long.
 _CLOCK_STEPS_WITHIN_S = 7200.0
+# What a supervisor can refuse.
+VERBS: Final = ("stage", "arm", "reboot", "bless", "revert")
+_ODD: Final = (
+    CommandState.FAILED,
+    CommandState.TIMED_OUT,
+    CommandState.UNSUPPORTED,
+    CommandState.REFUSED,
+    CommandState.CANCELLED,
+)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +39,11 @@ class Fate:
     kills_workloads: bool = False
     never_returns: bool = False
     dead_disk: bool = False
+    # A verb of the delivery; empty: none.
+    refuses: str = ""
+    ignores_new_kernel: bool = False
+    # How every measurement ends; None: as it should.
+    outcome: CommandState | None = None
     deaf: RecurringFault | None = None
     flaps: RecurringFault | None = None
     # (seconds after the beginning, seconds ahead); None: the clock is right.
@@ -45,6 +63,9 @@ def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
     def after_s(fault: LateFault | None, name: str) -> float | None:
         return 2 * fault.after_s * chance(seed, host, name, "when") if fault and hit(fault, name) else None
 
+    def one_of(choices: Sequence[_T], name: str) -> _T:
+        return choices[int(len(choices) * chance(seed, host, name))]
+
     def recurring(fault: RecurringFault | None, name: str) -> RecurringFault | None:
         return fault if hit(fault, name) else None
 
@@ -63,6 +84,9 @@ def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
         warns_after_s=after_s(kernel.warns_later, "warns_later"),
         kills_workloads=hit(kernel.kills_workloads, "kills_workloads"),
         never_returns=hit(hosts.never_return, "never_return"),
+        refuses=one_of(VERBS, "refused verb") if hit(hosts.refuse_a_verb, "refuse_a_verb") else "",
+        ignores_new_kernel=hit(hosts.ignore_new_kernel, "ignore_new_kernel"),
+        outcome=one_of(_ODD, "odd outcome") if hit(hosts.odd_outcomes, "odd_outcomes") else None,
         dead_disk=hit(hosts.dead_disk, "dead_disk"),
         deaf=recurring(hosts.deaf_supervisor, "deaf_supervisor"),
         flaps=recurring(faults.network.flaps, "flaps"),

@@ -64,6 +64,12 @@ class Hosts(Model):
     never_return: HostFault | None = None
     # Nothing can be staged on it.
     dead_disk: HostFault | None = None
+    # Its supervisor refuses one verb for good: stage, arm, reboot, bless or revert.
+    refuse_a_verb: HostFault | None = None
+    # It comes up on its old kernel although the new one was armed, and nothing says why.
+    ignore_new_kernel: HostFault | None = None
+    # Its measurements fail, time out, are refused or not understood, under any kernel.
+    odd_outcomes: HostFault | None = None
     # Its supervisor cannot be reached from time to time.
     deaf_supervisor: RecurringFault | None = None
     lying_clock: LyingClock | None = None

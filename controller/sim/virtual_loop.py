@@ -8,8 +8,12 @@ from typing import Any, Protocol, TypeVar
 _T = TypeVar("_T")
 
 
+# However much happens at one moment, more than this is a loop that never ends.
+_MOST_TURNS = 5_000_000
+
+
 class Stalled(AssertionError):
-    """Everything waits for something that nothing will bring about."""
+    """Everything waits for something that nothing will bring about, or time does not pass any more."""
 
 
 class Owner(Protocol):
@@ -29,6 +33,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        # Turns since the clock moved last.
+        self._turns = 0
         # asyncio's own loop asks its selector to wait for sockets; there are none, so this object waits in its place.
         self._selector = self
         self.set_task_factory(_owned)
@@ -41,7 +47,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Let the time pass until the next thing is due."""
         if timeout is None:
             raise Stalled("nothing is ready and nothing is due")
+        self._turns += 1
+        if self._turns > _MOST_TURNS:
+            raise Stalled(f"{_MOST_TURNS} turns without a moment passing")
         if timeout > 0:
+            self._turns = 0
             scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # asyncio's own heap
             # Not the sum of now and timeout: rounding could leave the clock just before what it waits for.
             self._now = min(scheduled[0].when(), self._now + timeout) if scheduled else self._now + timeout

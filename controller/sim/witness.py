@@ -21,6 +21,7 @@ from controller.domain.events import (
 from controller.domain.invariants import Breach, Rule, Watch
 from controller.domain.journey import IN_FLIGHT, Step
 from controller.domain.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
+from controller.domain.tally import MOST_FAILURES, Tally, tallied
 from controller.services.records import Commit
 from controller.services.world import FLEET, World, key_of_stream
 
@@ -192,6 +193,10 @@ class Witness:
         ):
             if ours != theirs:
                 self.breach(Rule.REPLAY, f"{name} differ between memory and log")
+        for uid, rollout in world.rollouts.items():
+            kept, counted = world.tallies[uid], tallied(rollout, world.attempts[uid].values())
+            if _counts(kept) != _counts(counted):
+                self.breach(Rule.REPLAY, f"the tally says {_counts(kept)}, counted anew it is {_counts(counted)}")
 
     def is_over(self, uid: str) -> bool:
         """Return whether a rollout has ended."""
@@ -212,3 +217,12 @@ class Witness:
                     wanted = rollout.kernels[attempt.architecture].digest
                 if rollout.state is State.PROMOTED and default != wanted:
                     self.breach(Rule.ENDED, f"{host} is done and boots {default} by default, not {wanted}")
+
+
+def _counts(tally: Tally) -> tuple[object, ...]:
+    """Return what a tally counts, without places where nobody is."""
+    hosts = {place: number for place, number in tally.hosts.items() if number}
+    # A list that was cut off depends on the order in which it was filled.
+    whole = len(tally.failures) < MOST_FAILURES
+    failed = {(one.host, one.condemns) for one in tally.failures} if whole else None
+    return hosts, tally.in_flight, tally.slots, tally.ended, tally.unheard, tally.broken, failed

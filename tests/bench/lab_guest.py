@@ -104,7 +104,7 @@ class Lab:
 
     @asynccontextmanager
     async def booted(self, architecture: str, version: str) -> AsyncIterator["Commands"]:
-        """Boot a guest cold and yield it when its agent has joined. The caller stops it: `stop_leftovers`."""
+        """Boot a guest cold, yield it when its agent has joined, and stop it. Raises Failed."""
         self.stop_leftovers()
         enrollment, controller = Enrollment(self._authority), Controller()
         controller.heartbeat_interval_s = _HEARTBEAT_S
@@ -122,18 +122,21 @@ class Lab:
             made = create_guest(self._parts.cache, self._folder / "machine", guest, prepared, connection)
             if self.disk(architecture).exists():
                 shutil.copyfile(self.disk(architecture), made / "root.qcow2")
-            await asyncio.to_thread(switch_on, [made])
             try:
-                await controller.until(lambda: controller.names, timeout_s=_BOOT_S)
-            except TimeoutError as error:
-                raise Failed(f"no agent after {_BOOT_S:g} s; see {made}/boots/1/console.log") from error
-            yield Commands(controller)
+                await asyncio.to_thread(switch_on, [made])
+                try:
+                    await controller.until(lambda: controller.names, timeout_s=_BOOT_S)
+                except TimeoutError as error:
+                    console = (made / "boots/1/console.log").read_text(errors="replace")
+                    raise Failed(f"no agent after {_BOOT_S:g} s; its console ends with {console[-300:]!r}") from error
+                yield Commands(controller)
+            finally:
+                # Before the controller ends: whoever is connected would complain.
+                stop_vm(made)
 
     def keep_disk(self, architecture: str) -> None:
-        """Stop the guest that runs and keep its disk for the boots to come."""
-        made = self._folder / "machine" / HOST
-        stop_vm(made)
-        (made / "root.qcow2").replace(self.disk(architecture))
+        """Keep the disk of the guest that was booted last for the boots to come."""
+        (self._folder / "machine" / HOST / "root.qcow2").replace(self.disk(architecture))
 
 
 class Commands:

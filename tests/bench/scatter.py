@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# A guest that has just booted finds what its predecessor left in the serial port, and gRPC tells everybody.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 # The guests' controller is the tests' own.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 

@@ -22,9 +22,10 @@ def unbroken(faults: str = "", *, hosts: int = 6, seed: str = "1", then: str = "
     return view
 
 
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.parametrize("number", range(16))
 def test_no_rule_breaks_in_a_drawn_world(number: int) -> None:
-    assert simulate(drawn_case(number, 12)).breaches == ()
+    """Each has another spec, another fleet and other faults; `make sim` runs thousands."""
+    assert simulate(drawn_case(number, 8)).breaches == ()
 
 
 def test_the_same_seed_gives_the_same_run_in_any_process() -> None:

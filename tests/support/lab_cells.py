@@ -32,8 +32,10 @@ class Cell:
     # What the table shows of it.
     metrics: tuple[str, ...]
     versions: tuple[str, ...] = PAIR
+    # What counts pages and not time needs none.
+    warmups: int = WARMUPS
 
-    def order(self, *, runs: int = RUNS, warmups: int = WARMUPS) -> agent_pb2.RunWorkload:
+    def order(self, *, runs: int = RUNS, warmups: int | None = None) -> agent_pb2.RunWorkload:
         """Return the message that orders it, made in the way a controller makes it."""
         ((name, workload),) = Workloads.model_validate({self.workload: self.parameters}).given.items()
         preset = getattr(workload, "preset", None) or ""
@@ -43,7 +45,7 @@ class Cell:
                 preset=preset,
                 parameters=workload.parameters,
                 repetitions=runs,
-                warmups=warmups,
+                warmups=self.warmups if warmups is None else warmups,
                 timeout_s=COMMAND_TIMEOUT_S,
             )
         )
@@ -80,13 +82,14 @@ CELLS = (
     Cell(
         name="swap_integrity",
         workload="swap_integrity",
-        parameters={"preset": "small", "memory": "16MiB", "pressure": {"memory_limit": "48MiB"}},
+        parameters={"preset": "small", "memory": "4MiB", "sharers": 66, "pressure": {"memory_limit": "48MiB"}},
+        warmups=0,
         metrics=("swap_integrity.compared", "swap_integrity.swapoff_under_load_time"),
     ),
     Cell(
         name="swap_mount_indicator",
         workload="swap_mount_indicator",
-        parameters={"preset": "small", "memory": "16MiB", "cycles": 2},
+        parameters={"preset": "small", "memory": "8MiB", "cycles": 2},
         metrics=("swap_mount_indicator.readings", "swap_mount_indicator.swapoff_under_load_time"),
     ),
     Cell(

@@ -51,13 +51,13 @@ class Guests(Protocol):
     """Boots guests, one at a time."""
 
     def booted(self, architecture: str, version: str) -> AbstractAsyncContextManager[Orders]:
-        """Boot a guest cold and yield it when its agent has joined. Raises Failed."""
+        """Boot a guest cold, yield it when its agent has joined, and stop it. Raises Failed."""
 
     def disk(self, architecture: str) -> Path:
         """Return where the disk that boots start from is kept."""
 
     def keep_disk(self, architecture: str) -> None:
-        """Stop the guest that runs and keep its disk for the boots to come."""
+        """Keep the disk of the guest that was booted last for the boots to come."""
 
 
 class Measurement:
@@ -189,7 +189,8 @@ def table(results: Path, pieces: Sequence[Piece]) -> str:
         measured.add(row.metric)
     where = (
         f"Guests of one processor emulated by QEMU and {MEMORY_MIB} MiB, one at a time, on a machine of "
-        f"{os.cpu_count()} processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs."
+        f"{os.cpu_count()} processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs "
+        f"({' and '.join(cell.name for cell in CELLS if not cell.warmups)}: no warm-up)."
     )
     orders = [f"{cell.workload}: {_flow(cell.parameters)}" for cell in CELLS if measured & set(cell.metrics)]
     return "\n".join((where, "", *lines, "", "```", *dict.fromkeys(orders), "```"))

@@ -143,3 +143,44 @@ async def test_a_host_of_another_rollout_is_named_also_when_an_expression_select
     # Hosts that are free can be asked for.
     text = SPEC.replace("trial", "second") + "  selector: {where: 'rollout == \"\"'}\n"
     assert chosen(await parts.operations.plan(text, "second.yaml")) == {"a", "c"}
+
+
+async def zones() -> Parts:
+    hosts = [replace(host(f"{zone}{number}"), labels={"zone": zone}) for zone in "ab" for number in range(4)]
+    return await fleet(*hosts, host("c"))
+
+
+async def test_waves_go_zone_by_zone() -> None:
+    waves = (
+        "waves:",
+        "  - {where: 'zone == \"a\"', per_stratum: 1, bake: 1h}",
+        "  - {where: 'zone == \"a\"', percent: 75, bake: 1h}",
+        "  - {where: 'zone == \"a\"', rest: true, bake: 1h}",
+        "  - {where: 'zone == \"b\"', percent: 50, bake: 1h}",
+        "  - {percent: 70, bake: 1h}",
+        "  - {rest: true, bake: 1h}",
+    )
+    view = await plan(await zones(), *waves)
+    assert view.blockers == ()
+    assert [len(wave.hosts) for wave in view.waves] == [1, 2, 1, 2, 1, 2]
+    first_zone = {name for wave in view.waves[:3] for name in wave.hosts}
+    assert first_zone == {"a0", "a1", "a2", "a3"}
+    assert all(name.startswith("b") for name in view.waves[3].hosts)
+    assert chosen(view) == {*first_zone, "b0", "b1", "b2", "b3", "c"}
+
+
+async def test_hosts_that_no_wave_is_meant_for_are_told() -> None:
+    parts = await zones()
+    view = await plan(parts, "waves: [{where: 'labels.zone == \"a\"', rest: true}]")
+    assert len(chosen(view)) == 4
+    assert "5 hosts would stay on the old kernel: the waves do not reach them." in view.notes
+    assert "Wave 1: c has no label zone: left out." in view.notes
+
+
+async def test_hosts_that_are_compared_go_in_a_wave_that_is_meant_for_both() -> None:
+    waves = ("waves:", "  - {where: 'zone == \"a\"', rest: true, bake: 1h}", "  - {rest: true, bake: 1h}")
+    view = await plan(await zones(), *waves, "design: two_arms", "controls: {per_stratum: 1}")
+    assert view.blockers == ()
+    assert len(chosen(view)) == 9
+    assert sum(len(wave.hosts) for wave in view.waves) == 9
+    assert all(name.startswith("a") for name in view.waves[0].hosts)
