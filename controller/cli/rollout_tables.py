@@ -8,7 +8,8 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.cli.power_tables import power_parts
-from controller.views.models import HostProgressView, PlannedMemberView, PlanView, RolloutView, VerdictView, WaveView
+from controller.views.models import CheckView, HostProgressView, RolloutView, VerdictView, WaveView
+from controller.views.plan_models import PlannedMemberView, PlanView
 from controller.views.quantities import count_text, duration_text, number_text, time_text
 
 _BAR_CELLS = 10
@@ -36,6 +37,14 @@ _SIGNS: dict[str, tuple[str, str]] = {
     "revert_incomplete": ("✗", "bold red"),
 }
 _VERDICTS = {"PASS": ("✓", "green"), "MARGINAL": ("~", "yellow"), "FAIL": ("✗", "red"), "FATAL": ("✗", "bold red")}
+_CHECKS = {
+    "awaited": ("▶", "cyan"),
+    "passed": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "timed_out": ("✗", "red"),
+    "skipped": ("~", "yellow"),
+    "unanswered": ("-", "dim"),
+}
 # Hosts that a shortened list shows first.
 _CALM = {"pending": 2, "skipped": 2, "done": 1}
 
@@ -62,6 +71,7 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width:
         parts.append(hidden)
     parts.append("")
     parts += [verdict_line(verdict) for verdict in view.verdicts if verdict.worth_a_line]
+    parts += [check_line(check) for check in view.checks if _worth_a_line(check, view)]
     # Every other state's reason begins with the state's word.
     label = "Waits: " if view.state in ("planned", "running", "awaiting_approval") else ""
     parts.append(Text.assemble((label, "bold"), view.blocking_reason))
@@ -146,6 +156,17 @@ def verdict_line(verdict: VerdictView) -> Text:
     return Text.assemble((f"{sign} ", style), verdict.sentence)
 
 
+def check_line(check: CheckView) -> Text:
+    """Return one check: its sentence after a sign."""
+    sign, style = _CHECKS.get(check.state, ("?", "yellow"))
+    return Text.assemble((f"{sign} ", style), check.sentence)
+
+
+def _worth_a_line(check: CheckView, view: RolloutView) -> bool:
+    """Whether a status shows it: everything of the newest wave, and of others what did not simply pass."""
+    return check.wave == max(one.wave for one in view.checks) or check.state != "passed"
+
+
 def _left(deadline: float, now: float, *, by_then: bool) -> str:
     if deadline <= now:
         return "now"
@@ -202,6 +223,7 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
         *((waves, "") if plan.waves else ()),
     ]
     parts += [Text.assemble(("Claim: ", "bold"), claim.sentence) for claim in plan.claims]
+    parts += [Text.assemble(("Check: ", "bold"), f"{check.name}: {check.sentence}") for check in plan.checks]
     parts += [Text.assemble(("Compared: ", "bold"), one.sentence) for one in plan.comparisons]
     parts += power_parts(plan.cells, plan.design)
     parts += [Text.assemble(("Pace: ", "bold"), sentence) for sentence in plan.pace]

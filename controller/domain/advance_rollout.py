@@ -2,6 +2,7 @@
 
 import math
 
+from controller.domain.advance_checks import check_wave, checks_text
 from controller.domain.boot_times import BootTimes
 from controller.domain.closures import Closed, closed
 from controller.domain.condemned import CONTROLLER
@@ -160,7 +161,8 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     if (slow := _slow_drill(snapshot, now)) is not None:
         return slow
     if rollout.passed:
-        return _events(_go_on(rollout, _override_text(rollout), now))
+        reason = f"{_override_text(rollout)}{checks_text(rollout)}"
+        return check_wave(rollout, now) or _events(_go_on(rollout, reason, now))
     if _measured_again(snapshot):
         return None
     judged = judge_wave(rollout, snapshot.attempts, now)
@@ -171,6 +173,9 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
             return _events(judged, *_failed(rollout, judged, now))
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
+        case _ if rollout.policy.checks:
+            # They are asked about a verdict that is on record.
+            return _events(judged)
         case _:
             return _events(judged, _go_on(rollout, judged.sentence, now))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.domain.checks import Check
 from controller.domain.performance import contrast_sigmas, margins_of
 from controller.domain.spec import Limits, RolloutSpec
 from controller.domain.windows import Window
@@ -135,6 +136,8 @@ class Policy:
     waves: tuple[WavePolicy, ...] = ()
     # Longest way back of a host that was panicked on purpose; None where none is.
     revert_slo_s: float | None = None
+    # Asked at the end of every wave.
+    checks: tuple[Check, ...] = ()
 
 
 def policy_of(
@@ -185,6 +188,8 @@ def policy_of(
         on_stratum_failure=spec.on_stratum_failure,
         design="before_after" if aa else spec.design,
         contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
+        # Old against old changes nothing that others could notice.
+        checks=() if aa else spec.checks,
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

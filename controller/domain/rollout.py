@@ -5,9 +5,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
+from controller.domain import askings as checked
+from controller.domain.askings import Asking
 from controller.domain.control_events import (
     ApprovalAwaited,
     ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
     ControlEvent,
     GateOverridden,
     HostsLeftOut,
@@ -124,6 +129,8 @@ class Rollout:
     approval_deadline: float | None = None
     # Waves that an operator let pass although the gate held them.
     overridden: tuple[GateOverridden, ...] = ()
+    # The newest asking of the checks about every wave, oldest first.
+    askings: tuple[Asking, ...] = ()
     planned_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
@@ -150,6 +157,12 @@ class Rollout:
         """Whether the open wave was judged and may be left: by the gate, or by an operator who said why."""
         judged = bool(self.judged) and self.judged[-1].wave == self.wave and self.judged[-1].decision == "promote"
         return judged or any(one.wave == self.wave for one in self.overridden)
+
+    @property
+    def asking(self) -> Asking | None:
+        """The asking of the checks about the open wave; None before the first and after a resume made it void."""
+        newest = checked.asking_of(self.askings, self.wave)
+        return None if newest is None or newest.dismissed else newest
 
     @property
     def held_wave(self) -> bool:
@@ -217,7 +230,8 @@ def _controlled(rollout: Rollout, event: ControlEvent) -> Rollout:
     match event:
         case RolloutResumed():
             running = _to(rollout, State.RUNNING)
-            return replace(running, reason="", excused_at=event.at, wave_since=event.at)
+            askings = checked.dismissed(running.askings, running.wave)
+            return replace(running, reason="", excused_at=event.at, wave_since=event.at, askings=askings)
         case ApprovalAwaited():
             return replace(_to(rollout, State.AWAITING_APPROVAL), approval_deadline=event.deadline)
         case ApprovalGiven():
@@ -243,6 +257,13 @@ def _controlled(rollout: Rollout, event: ControlEvent) -> Rollout:
             return replace(rollout, held={**rollout.held, event.stratum: event.reason})
         case RevertHastened():
             return replace(rollout, emergency=True)
+        case ChecksAsked():
+            return replace(rollout, askings=checked.asked(rollout.askings, event))
+        case CheckReported():
+            return replace(rollout, askings=checked.reported(rollout.askings, event))
+        case ChecksOverridden():
+            running = rollout if rollout.state is State.RUNNING else _to(rollout, State.RUNNING)
+            return replace(running, reason="", askings=checked.overridden(rollout.askings, event))
         case _:
             assert_never(event)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from controller.domain.checks import Check
 from controller.domain.spec_design import Abba, Controls, Design, Pairs
 from controller.domain.spec_errors import problems_of
 from controller.domain.spec_model import (
@@ -80,6 +81,8 @@ class RolloutSpec:
     windows: tuple[Window, ...] = ()
     # Whether hosts may be given an older kernel than they run.
     allow_downgrade: bool = False
+    # What must pass at the end of every wave.
+    checks: tuple[Check, ...] = ()
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -134,4 +137,5 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
         allow_downgrade=body.allow_downgrade,
+        checks=tuple(one.check for one in body.checks),
     )

@@ -18,6 +18,7 @@ from controller.domain.spec_base import (
     matching,
     one_line,
 )
+from controller.domain.spec_checks import CheckEntry, repeated_names
 from controller.domain.spec_design import Designed, design_problems
 from controller.domain.spec_expressions import Where
 from controller.domain.spec_units import (
@@ -219,6 +220,8 @@ class Body(Designed):
     allow_downgrade: bool = False
     # When hosts may be taken down to change kernel. Empty: at any time.
     windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
+    # What else must pass at the end of every wave, once the gate's verdict says promote.
+    checks: Annotated[tuple[CheckEntry, ...], Field(max_length=50)] = ()
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
     on_stratum_failure: Literal["revert", "hold"] = "revert"
     # Decides which hosts go first. None: made when the rollout is planned, and printed.
@@ -269,3 +272,5 @@ def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield from design_problems(
         body, waves=len(body.waves), workloads=body.workloads, max_in_flight=body.limits.max_in_flight
     )
+    for index, name in repeated_names(body.checks):
+        yield ("checks", index, "name"), f"is the name of an earlier check ({name}); every check needs its own"

@@ -7,7 +7,8 @@ from controller.domain.kernels import Kernel
 from controller.domain.selection import WavePlan
 from controller.domain.spec import Claim, RolloutSpec
 from controller.gate.trial import Calendar
-from controller.views.models import (
+from controller.views.checks import planned_checks
+from controller.views.plan_models import (
     PlannedCellView,
     PlannedClaimView,
     PlannedComparisonView,
@@ -43,6 +44,7 @@ def plan_view(
         name=spec.name,
         aa=aa,
         cells=tuple(cells),
+        checks=() if aa else planned_checks(spec.checks),
         pace=tuple(pace),
         waves=tuple(
             PlannedWaveView(

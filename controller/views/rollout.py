@@ -10,6 +10,7 @@ from controller.domain.kernels import Kernel
 from controller.domain.rollout import Rollout, State
 from controller.domain.trial_ends import trial_failure
 from controller.domain.verdict_events import JudgedCell
+from controller.views.checks import check_views
 from controller.views.models import (
     Epoch,
     HostProgressView,
@@ -60,6 +61,7 @@ def rollout_view(
         revision=rollout.revision + sum(attempt.revision for attempt in hosts),
         terminal=rollout.ended,
         kernels=kernel_views(rollout.kernels),
+        checks=check_views(rollout),
     )
 
 

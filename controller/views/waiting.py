@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from controller.domain.attempt import Attempt
 from controller.domain.journey import MUST_BE_HEARD, Step
 from controller.domain.rollout import Rollout, State
+from controller.views.checks import awaited_deadline, awaited_text
 from controller.views.quantities import names_text
 
 # Steps from the beginning of the journey to its end: the wave waits for the hosts that are furthest behind.
@@ -122,7 +123,7 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt], waits: str) -> str:
         verb = "waits" if len(pending) == 1 else "wait"
         limit = rollout.policy.max_in_flight
         return f"{names_text(pending)} {verb} for a free slot" + (f" of the {limit} in flight" if limit else "")
-    return f"{where} is about to be judged"
+    return awaited_text(rollout) or f"{where} is about to be judged"
 
 
 def _slowest(flying: Sequence[Attempt]) -> str:
@@ -141,6 +142,8 @@ def next_deadline(rollout: Rollout, attempts: Sequence[Attempt]) -> tuple[str, f
         return "", None
     if rollout.state is State.AWAITING_APPROVAL:
         return "without approval the rollout pauses", rollout.approval_deadline
+    if (awaited := awaited_deadline(rollout)) is not None:
+        return awaited
     silence_s = rollout.policy.silence_timeout_s
     due = [(time, a) for a in attempts if a.in_flight and (time := a.wake_at(silence_s)) is not None]
     if not due:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controller.views.models import Epoch, IntervalView, KernelView, VerdictView
+from controller.views.models import CheckView, Epoch, IntervalView, KernelView, VerdictView
 
 # Grows when a field changes its meaning; new fields do not change it.
 SCHEMA = "kernroll.report/v1"
@@ -198,3 +198,5 @@ class Report:
     failures: tuple[FailureResult, ...]
     lost: tuple[str, ...]
     timeline: tuple[Moment, ...]
+    # What else had to pass at the end of every wave.
+    checks: tuple[CheckView, ...] = ()

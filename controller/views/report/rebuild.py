@@ -15,6 +15,7 @@ from controller.domain.rollout import Rollout
 from controller.gate.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence
 from controller.gate.metrics import METRICS
+from controller.views.checks import check_views
 from controller.views.models import Epoch
 from controller.views.report.free import free_output
 from controller.views.report.model import (
@@ -87,6 +88,7 @@ def rebuild(
         failures=_failures(rollout, ordered, events),
         lost=rollout.lost,
         timeline=timeline(rollout, events),
+        checks=check_views(rollout),
     )
 
 

@@ -373,6 +373,35 @@ class ControlRolloutRequest(_message.Message):
 Global___ControlRolloutRequest: _TypeAlias = ControlRolloutRequest  # noqa: Y015
 
 @_typing.final
+class ReportCheckRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    REMARK_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    check: _builtins.str
+    passed: _builtins.bool
+    remark: _builtins.str
+    """Recorded with the operator's identity."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        check: _builtins.str = ...,
+        passed: _builtins.bool = ...,
+        remark: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "name", b"name", "passed", b"passed", "remark", b"remark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCheckRequest: _TypeAlias = ReportCheckRequest  # noqa: Y015
+
+@_typing.final
 class Plan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -389,6 +418,7 @@ class Plan(_message.Message):
     PACE_FIELD_NUMBER: _builtins.int
     DESIGN_FIELD_NUMBER: _builtins.int
     COMPARISONS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seed: _builtins.str
     host_count: _builtins.int
@@ -417,6 +447,10 @@ class Plan(_message.Message):
     def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedComparison]:
         """One a stratum, where the design compares hosts."""
 
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedCheck]:
+        """Asked at the end of every wave, in this order."""
+
     def __init__(
         self,
         *,
@@ -433,10 +467,11 @@ class Plan(_message.Message):
         pace: _abc.Iterable[_builtins.str] | None = ...,
         design: _builtins.str = ...,
         comparisons: _abc.Iterable[Global___PlannedComparison] | None = ...,
+        checks: _abc.Iterable[Global___PlannedCheck] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "claims", b"claims", "comparisons", b"comparisons", "design", b"design", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "checks", b"checks", "claims", b"claims", "comparisons", b"comparisons", "design", b"design", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -605,6 +640,52 @@ class PlannedClaim(_message.Message):
 Global___PlannedClaim: _TypeAlias = PlannedClaim  # noqa: Y015
 
 @_typing.final
+class PlannedCheck(_message.Message):
+    """What else must pass at the end of every wave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    EVERY_S_FIELD_NUMBER: _builtins.int
+    DEADLINE_S_FIELD_NUMBER: _builtins.int
+    ON_FAIL_FIELD_NUMBER: _builtins.int
+    ON_TIMEOUT_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """prometheus, alerts, webhook, manual."""
+    dry_run: _builtins.bool
+    """It is only reported."""
+    every_s: _builtins.float
+    deadline_s: _builtins.float
+    """From the verdict of the wave."""
+    on_fail: _builtins.str
+    """pause, revert."""
+    on_timeout: _builtins.str
+    sentence: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        every_s: _builtins.float = ...,
+        deadline_s: _builtins.float = ...,
+        on_fail: _builtins.str = ...,
+        on_timeout: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "dry_run", b"dry_run", "every_s", b"every_s", "kind", b"kind", "name", b"name", "on_fail", b"on_fail", "on_timeout", b"on_timeout", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedCheck: _TypeAlias = PlannedCheck  # noqa: Y015
+
+@_typing.final
 class PlannedCell(_message.Message):
     """A performance metric in one stratum, and what the fleet can see of it."""
 
@@ -721,6 +802,7 @@ class Rollout(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
     KERNELS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """draft, planned, running, paused, awaiting_approval, promoted, completed (an A/A rollout), aborting, aborted, reverting, reverted, revert_incomplete."""
@@ -743,6 +825,10 @@ class Rollout(_message.Message):
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]: ...
     @_builtins.property
     def kernels(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedKernel]: ...
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
+        """Of every wave that was asked about, the newest time."""
+
     def __init__(
         self,
         *,
@@ -758,10 +844,11 @@ class Rollout(_message.Message):
         revision: _builtins.int = ...,
         terminal: _builtins.bool = ...,
         kernels: _abc.Iterable[Global___PlannedKernel] | None = ...,
+        checks: _abc.Iterable[Global___Check] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "next_deadline", b"next_deadline", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_reason", b"blocking_reason", "ended_at", b"ended_at", "kernels", b"kernels", "name", b"name", "next_deadline", b"next_deadline", "next_deadline_name", b"next_deadline_name", "revision", b"revision", "started_at", b"started_at", "state", b"state", "terminal", b"terminal", "verdicts", b"verdicts", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_reason", b"blocking_reason", "checks", b"checks", "ended_at", b"ended_at", "kernels", b"kernels", "name", b"name", "next_deadline", b"next_deadline", "next_deadline_name", b"next_deadline_name", "revision", b"revision", "started_at", b"started_at", "state", b"state", "terminal", b"terminal", "verdicts", b"verdicts", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -943,6 +1030,72 @@ class Verdict(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class Check(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAVE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    REPORTED_AT_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    wave: _builtins.int
+    """Counts from 1."""
+    name: _builtins.str
+    kind: _builtins.str
+    """prometheus, alerts, webhook, manual."""
+    state: _builtins.str
+    """awaited, passed, failed, inconclusive, timed_out, skipped (an operator went on without it), unanswered (nobody waits for it any more)."""
+    detail: _builtins.str
+    """What it said last."""
+    value: _builtins.float
+    """The value that decided, and what it must keep."""
+    bound: _builtins.str
+    by: _builtins.str
+    """The person who reported; empty when a program did."""
+    dry_run: _builtins.bool
+    tries: _builtins.int
+    """How often the wave's checks were asked."""
+    sentence: _builtins.str
+    @_builtins.property
+    def reported_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        wave: _builtins.int = ...,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        state: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+        bound: _builtins.str = ...,
+        by: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        tries: _builtins.int = ...,
+        reported_at: _timestamp_pb2.Timestamp | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "deadline", b"deadline", "reported_at", b"reported_at", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "bound", b"bound", "by", b"by", "deadline", b"deadline", "detail", b"detail", "dry_run", b"dry_run", "kind", b"kind", "name", b"name", "reported_at", b"reported_at", "sentence", b"sentence", "state", b"state", "tries", b"tries", "value", b"value", "wave", b"wave"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___Check: _TypeAlias = Check  # noqa: Y015
 
 @_typing.final
 class Explanation(_message.Message):
