@@ -197,7 +197,7 @@ def _failed(rollout: Rollout, judged: WaveJudged, now: float) -> tuple[Event, ..
 def _go_on(rollout: Rollout, reason: str, now: float) -> Event:
     if rollout.wave + 1 < len(rollout.waves):
         return WaveOpened(at=now, wave=rollout.wave + 1)
-    held = "".join(f" {stratum} was held back: {why}." for stratum, why in sorted(rollout.held.items()))
+    held = "".join(f" {stratum} was held back: {why.rstrip('.')}." for stratum, why in sorted(rollout.held.items()))
     if rollout.policy.aa:
         return RolloutCompleted(at=now, reason=f"{reason}{held}")
     return RolloutPromoted(at=now, reason=f"{reason}{held}")

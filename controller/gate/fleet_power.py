@@ -61,28 +61,30 @@ def cell_boots(ledger: Ledger, stratum: str, metric: str) -> list[Boot]:
     return [boot for boot in ledger.boots if boot.stratum == stratum and boot.metric == metric]
 
 
-def fleet_power(margin: float, noise: CellNoise, *, cells: int, hosts: int) -> tuple[DesignPower, ...]:
+def fleet_power(margin: float, noise: CellNoise, *, cells: int, hosts: int, cycles: int = 1) -> tuple[DesignPower, ...]:
     """Return what every design takes and can see for a margin (a share), with `hosts` hosts in the stratum.
 
-    `cells` critical cells share the error of a false revert.
+    `cells` critical cells share the error of a false revert; a host that is compared with itself walks `cycles` cycles.
     """
-    return tuple(_power(design, margin, noise, cells=cells, hosts=hosts) for design in DESIGNS)
+    return tuple(
+        _power(design, margin, noise, cells=cells, blocks=hosts * cycles if design is Design.ABBA else hosts // 2)
+        for design in DESIGNS
+    )
 
 
-def _power(design: Design, margin: float, noise: CellNoise, *, cells: int, hosts: int) -> DesignPower:
+def _power(design: Design, margin: float, noise: CellNoise, *, cells: int, blocks: int) -> DesignPower:
     sigma = design_sigma(design, change_sd=noise.change.sigma, host_kernel_sd=noise.host_kernel.sigma)
     plan = plan_cell(design, margin=log_margin(margin), sigma=sigma, cells=cells)
     full = (plan.n_max, plan.n_max_control) if design is Design.TWO_ARMS else (plan.n_max,)
     per_block = 1 if design is Design.ABBA else 2
-    there = hosts // per_block
     return DesignPower(
         design=design,
         sigma=math.expm1(sigma),
         plan=plan,
         hosts_needed=plan.n_max * per_block,
         first_fail=first_fail(full, plan.revert),
-        blocks_there=there,
-        detectable=_detectable(design, plan, there),
+        blocks_there=blocks,
+        detectable=_detectable(design, plan, blocks),
     )
 
 

@@ -158,7 +158,7 @@ def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:
             prior,
             margin=margins[prior.name],
             noise=cell_noise(prepared.ledger, stratum, prior, workloads[prior.workload].repetitions),
-            hosts=hosts,
+            hosts=(hosts, prepared.spec.abba.cycles if prepared.spec.design == "abba" else 1),
             runs=workloads[prior.workload].repetitions,
             cells=max(1, critical),
             suspended=why.get((stratum, prior.name), ""),

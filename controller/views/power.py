@@ -15,11 +15,21 @@ _NAMES = {Design.TWO_ARMS: "two_arms", Design.PAIRS: "matched_pairs", Design.ABB
 
 
 def planned_cell(
-    stratum: str, prior: Prior, /, *, margin: float, noise: CellNoise, hosts: int, runs: int, cells: int, suspended: str
+    stratum: str,
+    prior: Prior,
+    /,
+    *,
+    margin: float,
+    noise: CellNoise,
+    hosts: tuple[int, int],
+    runs: int,
+    cells: int,
+    suspended: str,
 ) -> PlannedCellView:
-    """Return what `hosts` hosts with `runs` runs a boot can see of a metric.
+    """Return what hosts with `runs` runs a boot can see of a metric.
 
-    `margin` is a share; `cells` critical cells share the error of a false revert.
+    `margin` is a share; `hosts` their number and the cycles of one that is compared with itself; `cells` critical cells
+    share the error of a false revert.
     """
     share = cells if prior.role.value == "critical" else 1
     return PlannedCellView(
@@ -29,11 +39,13 @@ def planned_cell(
         margin=margin * _PERCENT,
         noise=math.expm1(noise.change.sigma) * _PERCENT,
         noise_hosts=noise.change.hosts,
-        hosts=hosts,
+        hosts=hosts[0],
         suspended=suspended,
         runs=runs,
         fewest_runs=FEWEST_RUNS,
-        designs=tuple(_design(power) for power in fleet_power(margin, noise, cells=share, hosts=hosts)),
+        designs=tuple(
+            _design(power) for power in fleet_power(margin, noise, cells=share, hosts=hosts[0], cycles=hosts[1])
+        ),
     )
 
 

@@ -3,7 +3,10 @@
 import dataclasses
 
 import pytest
+from rich.console import Console
 
+from controller.adapters.rpc.messages import from_message, to_message
+from controller.cli.rollout_tables import plan_parts
 from controller.domain.candidates import HostCandidate
 from controller.domain.design import calendars, design_notes, needed_comparisons, refusals
 from controller.domain.events import PlannedHost
@@ -11,6 +14,9 @@ from controller.domain.journey import Role
 from controller.domain.selection import WavePlan, hosts_by_stratum, plan_waves
 from controller.domain.spec import RolloutSpec, parse_spec
 from controller.gate.ledger import Boot, Ledger
+from controller.views.models import PlanView
+from controller.views.plan import plan_view
+from protos.kernroll.v1 import operator_pb2 as pb
 
 SPEC = """\
 apiVersion: kernroll/v1
@@ -173,3 +179,20 @@ def test_unlike_hosts_are_paired_last() -> None:
     pairs = [host.host for host in members(plan) if host.compared]
     assert {name[0] for name in pairs[:4]} == {"z"}
     assert {name[0] for name in pairs[4:]} == {"x"}
+
+
+def test_a_plan_shows_who_is_compared_and_when_it_is_looked_at() -> None:
+    chosen = spec("design: matched_pairs\n  pairs: {per_stratum: 20}\n  verdict_by_wave: 2")
+    view = plan_view(chosen, planned(chosen, hosts(100)), {})
+    (own,) = view.comparisons
+    assert (view.design, own.blocks, own.looks, own.decided_after) == ("matched_pairs", 20, (1, 20), 2)
+    assert own.sentence == "x86_64/vm: 20 pairs; looks at 1 and 20, decided after wave 2."
+    first = view.waves[0].compared
+    assert [one.role for one in first] == ["treated", "control"]
+    assert {one.pair for one in first} == {first[0].host}
+    assert from_message(to_message(view, pb.Plan), PlanView) == view
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(*plan_parts(view), sep="\n")
+    assert f"{first[1].host} (control of {first[0].host})" in shown.get()
+    assert own.sentence in shown.get()

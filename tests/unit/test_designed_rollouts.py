@@ -119,6 +119,7 @@ def test_a_stratum_that_fails_is_held_alone_and_the_end_names_it() -> None:
     fleet = finished(Designed(PAIRS, hosts(40) + hosts(40, METAL), shift=slower(0.06, METAL), hold=True))
     assert fleet.rollout.state is State.PROMOTED, fleet.rollout.reason
     assert f"{METAL} was held back: {METAL} {SYSTEM_TIME}: " in fleet.rollout.reason
+    assert fleet.rollout.reason.endswith(" FAIL.")
     judged = fleet.judged[1]
     assert {one.stratum: one.decision for one in judged.strata} == {METAL: "revert", VM: "promote"}
     attempts = fleet.world.attempts[UID].values()

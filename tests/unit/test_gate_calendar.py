@@ -1,11 +1,15 @@
 """Looks at times fixed beforehand: what each sees, what the last one spends, and what few steady blocks can do."""
 
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from trial_measured import BUILD, cell, measured, plan
 
-from controller.gate.cells import Design
+from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, KAPPA, CellPlan, Design, judge_cells
+from controller.gate.contrasts import log_margin
+from controller.gate.sequential import Spending
 from controller.gate.trial import Arm, Calendar, Measurement, MetricRole, TrialPlan
 from controller.gate.trial_judge import judge_trial
 from controller.gate.trial_plans import critical_cells
@@ -111,3 +115,35 @@ def test_hosts_beyond_ten_margins_are_a_warning_with_their_stratum() -> None:
     ((stratum, why),) = decision.warnings
     assert stratum == VM
     assert "got worse by more than ten margins" in why
+
+
+@pytest.mark.parametrize("design", [Design.PAIRS, Design.TWO_ARMS])
+def test_unequal_waves_with_hours_of_their_own_keep_the_promised_errors(design: Design) -> None:
+    """Waves of 2, 9 and 31 comparisons; in each the hour moves both arms by another 3 %."""
+    rng, looks = np.random.default_rng(11), (2, 11, 42)
+    margin, two = log_margin(0.03), design is Design.TWO_ARMS
+    made = CellPlan(
+        design=design,
+        margin=margin,
+        n_max=looks[-1],
+        n_max_control=looks[-1] if two else 0,
+        looks=looks,
+        looks_control=looks if two else (),
+        sigma=0.03,
+        revert=Spending(alpha=0.005, gamma=GAMMA_REVERT),
+        promote=Spending(alpha=0.03, gamma=GAMMA_PROMOTE),
+    )
+
+    def verdicts(theta: float) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
+        treated, control = rng.normal(theta, 0.03, (1500, 42)), rng.normal(0, 0.03, (1500, 42))
+        for begin, end in pairwise((0, *looks)):
+            hour = rng.normal(0, 0.03, (1500, 1))
+            treated[:, begin:end] += hour
+            control[:, begin:end] += hour
+        if two:
+            return judge_cells(treated, made, control=control).verdict
+        return judge_cells(treated - control, made, own=(treated, control)).verdict
+
+    assert np.mean(verdicts(KAPPA * margin) == Verdict.FAIL) <= 0.01
+    assert np.mean(verdicts(margin) <= Verdict.MARGINAL) <= 0.05
+    assert np.mean(verdicts(2 * margin) == Verdict.FAIL) >= 0.99
