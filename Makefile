@@ -33,6 +33,14 @@ test-fast: setup ## The tests that need no virtual machine
 e2e: setup ## Only the tests on real virtual machines, with everything that can break a rollout; takes about half an hour
 	@$(BIN)/python -m pytest -m 'vm or e2e' tests/e2e $(ARGS)
 
+.PHONY: sim
+sim: setup ## Drawn worlds under the controller's core, 9000 of 20 hosts, 1000 of 200, one of 10 000; resumable; SEEDS=… sets how many
+	@$(BIN)/python tests/sim/run_seeds.py $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+.PHONY: sim-mutants
+sim-mutants: setup ## Break one rule of the controller at a time and show that the simulator finds each
+	@$(BIN)/python tests/sim/find_mutants.py $(ARGS)
+
 .PHONY: check
 check: setup ## Style, types, import layers, size limits and links
 	$(BIN)/ruff check .
@@ -42,15 +50,16 @@ check: setup ## Style, types, import layers, size limits and links
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: bench
-bench: setup ## The cost of one reconcile tick, small and large fleet
+bench: setup ## The cost of one reconcile tick, small and large fleet; listing and planning 10 000 hosts
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+	@$(BIN)/python tests/bench/inventory.py
 
 .PHONY: bench-agent
 bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--sweep: does it move anon_sweep (as root): docs/install.md
 	@$(BIN)/python tests/bench/footprint.py --write docs/install.md $(ARGS)
 
 .PHONY: noise
-noise: setup ## How much every workload's figures scatter on this machine (as root; resumable): docs/workloads.md
+noise: setup ## How much every workload's figures scatter, here and in lab guests (as root; resumable): docs/workloads.md
 	@$(BIN)/python tests/bench/scatter.py --write docs/workloads.md $(ARGS)
 
 .PHONY: calibration

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from agent.adapters.command_journal import CommandJournal
-from agent.domain.commands import Finished, RunBegun, RunEnded, RunWorkload, Start
+from agent.domain.commands import CleaningUp, Finished, RunBegun, RunEnded, RunWorkload, Start
 from agent.domain.errors import RigError
 from agent.domain.results import (
     CommandOutcome,
@@ -98,6 +98,10 @@ class Executor:
         """Write down that a run begins."""
         self._journal.write(RunBegun(index=index))
 
+    def clean_up_begun(self) -> None:
+        """Write down that taking down begins."""
+        self._journal.note(CleaningUp())
+
     def run_ended(self, command_id: str, run: WorkloadRun) -> None:
         """Spool a run, then write down that it ended."""
         self.before_report()
@@ -114,6 +118,9 @@ class _Reporter:
 
     async def run_begun(self, index: int) -> None:
         self._executor.run_begun(index)
+
+    def clean_up_begun(self) -> None:
+        self._executor.clean_up_begun()
 
     async def run_ended(self, run: WorkloadRun) -> None:
         self._executor.run_ended(self._command_id, run)

@@ -91,6 +91,9 @@ class _Terminal:
     async def run_ended(self, run: WorkloadRun) -> None:
         self.runs.append(run)
 
+    def clean_up_begun(self) -> None:
+        """Nothing is kept: a sweep is what follows a death here."""
+
     def progress(self, step: str, fraction: float) -> None:
         print(f"  {fraction:4.0%}  {step}", file=sys.stderr)
 

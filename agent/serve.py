@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import hashlib
 import os
+import platform
 import random
 import signal
 import socket
@@ -19,7 +20,7 @@ import structlog
 
 from agent.adapters import channel, credentials
 from agent.adapters.block import KernelBlockDevices
-from agent.adapters.boots import BootMarkFile, kept_logs
+from agent.adapters.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
 from agent.adapters.cgroups import Cgroups
 from agent.adapters.command_journal import CommandJournal
 from agent.adapters.files import HostFiles
@@ -123,13 +124,16 @@ async def serve(settings: Settings, config: Path) -> None:
 
 def _marked(outbox: Outbox, file: BootMarkFile) -> BootMark:
     """Report a former boot that ended without a shutdown, then mark this one; returns the mark."""
-    before, logs = file.load(), kept_logs()
+    before, logs, dumps = file.load(), kept_logs(), crash_dumps()
     if before is not None and ended_badly(before, outbox.boot_id):
-        words = obituary(last_words(logs, before.known))
-        log.warning("previous_boot_ended_badly", boot_id=before.boot_id, kept_lines=len(words.records) - 1)
-        report_id = kernel_log_report_id(outbox.host, before.boot_id, words)
-        outbox.report(report_id, "", words, boot_id=before.boot_id)
-    mark = BootMark(boot_id=outbox.boot_id, stopped=False, known=tuple(logs))
+        words = last_words(logs, before.known)
+        told = obituary(before, words, witnesses(before, dumps))
+        log.warning("previous_boot_ended_badly", boot_id=before.boot_id, kept_lines=len(words.records))
+        report_id = kernel_log_report_id(outbox.host, before.boot_id, told)
+        outbox.report(report_id, "", told, boot_id=before.boot_id)
+    mark = BootMark(
+        boot_id=outbox.boot_id, stopped=False, known=(*logs, *dumps), kernel_release=platform.uname().release
+    )
     _save(file, mark)
     return mark
 

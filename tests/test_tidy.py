@@ -30,6 +30,7 @@ LONG_MODULES: dict[str, str] = {}
 # Where one helper may sleep between two looks, with the reason. Everything else waits for an event.
 POLLING_HELPERS = {
     "tests/support/real_fleet.py": "real machines in processes of their own tell nobody when they have changed",
+    "tests/support/guest_hands.py": "inside a guest; its port tells nobody that the other end has connected",
 }
 
 # Words that no tracked file may contain, and what to do instead. This file is the exception.

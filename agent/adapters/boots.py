@@ -1,14 +1,35 @@
-"""The mark that an agent leaves of its boot, and the logs that kernels keep across a reboot (pstore)."""
+"""The mark that an agent leaves of its boot, and what else a host keeps of boots that ended badly.
+
+Everything is read and nothing changed: the kernel's own store (pstore), kdump's dumps, wtmp, systemd's journal.
+"""
 
 import json
+import platform
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 from agent.adapters.durable import replace_file
+from agent.adapters.processes import find_tool
+from agent.domain.boot_witnesses import (
+    journal_entries,
+    told_by_dumps,
+    told_by_journal,
+    told_by_wtmp,
+)
+from agent.domain.facts import architecture_name
 from agent.domain.previous_boot import BootMark
 
 # Where the kernel shows its store, and where systemd moves what is in it at the beginning of a boot.
 STORES = (Path("/sys/fs/pstore"), Path("/var/lib/systemd/pstore"))
+# Where kdump-tools puts a dump, and the log out of it, in a directory for each crash.
+CRASHES = Path("/var/crash")
+WTMP = Path("/var/log/wtmp")
 _MOST_BYTES = 1 << 20
+# Whole records of either architecture's size.
+_WTMP_BYTES = 384 * 400 * 4
+_JOURNAL_LINES = 50
+_JOURNAL_TIMEOUT_S = 10.0
 
 
 class BootMarkFile:
@@ -25,24 +46,70 @@ class BootMarkFile:
                 boot_id=str(saved["boot_id"]),
                 stopped=bool(saved["stopped"]),
                 known=tuple(str(each) for each in saved["known"]),
+                kernel_release=str(saved.get("kernel_release", "")),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save(self, mark: BootMark) -> None:
         """Make the mark durable. Raises OSError."""
-        content = {"boot_id": mark.boot_id, "stopped": mark.stopped, "known": mark.known}
-        replace_file(self._path, json.dumps(content).encode())
+        replace_file(self._path, json.dumps(asdict(mark)).encode())
 
 
-def kept_logs(stores: tuple[Path, ...] = STORES) -> dict[str, str]:
+def kept_logs(stores: tuple[Path, ...] = STORES, crashes: Path = CRASHES) -> dict[str, str]:
     """Return the kept logs that this process may read, by path."""
     found = {}
-    for store in stores:
-        for path in sorted(store.rglob("dmesg-*")) if store.is_dir() else ():
+    places = (*((store, "dmesg-*") for store in stores), (crashes, "dmesg.*"))
+    for directory, pattern in places:
+        for path in sorted(directory.rglob(pattern)) if directory.is_dir() else ():
             try:
-                found[str(path)] = path.read_bytes()[:_MOST_BYTES].decode("utf-8", "replace")
+                found[str(path)] = path.read_bytes()[-_MOST_BYTES:].decode("utf-8", "replace")
             except OSError:
                 # Removed since it was listed, or compressed in a way this kernel cannot undo.
                 continue
     return found
+
+
+def crash_dumps(crashes: Path = CRASHES) -> dict[str, int]:
+    """Return the sizes of the dumps that kdump left, in bytes by path."""
+    found = {}
+    for path in sorted(crashes.rglob("*")) if crashes.is_dir() else ():
+        try:
+            if path.name.startswith(("dump.", "vmcore")) and path.is_file():
+                found[str(path)] = path.stat().st_size
+        except OSError:
+            # Removed since it was listed.
+            continue
+    return found
+
+
+def witnesses(mark: BootMark, dumps: dict[str, int], wtmp: Path = WTMP) -> tuple[str, ...]:
+    """Return what the host wrote down of the end of a boot, a sentence from each that knows something."""
+    try:
+        with wtmp.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _WTMP_BYTES))
+            content = file.read()
+    except OSError:
+        content = b""
+    found = (
+        told_by_wtmp(content, architecture_name(platform.machine())),
+        told_by_journal(journal_entries(_journal(mark.boot_id))),
+        *told_by_dumps(dumps, mark.known),
+    )
+    return tuple(each for each in found if each)
+
+
+def _journal(boot_id: str) -> str:
+    """Return the last entries of a boot's journal as JSON; empty where there is no journal, or none of that boot."""
+    journalctl = find_tool("journalctl")
+    if journalctl is None:
+        return ""
+    command = [journalctl, f"--boot={boot_id.replace('-', '')}", f"--lines={_JOURNAL_LINES}", "--output=json"]
+    try:
+        done = subprocess.run(
+            [*command, "--no-pager", "--quiet"], capture_output=True, timeout=_JOURNAL_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""

@@ -10,6 +10,7 @@ import structlog
 from agent.adapters.durable import Journal
 from agent.domain.commands import (
     Accepted,
+    CleaningUp,
     CommandBook,
     EpochSeen,
     Finished,
@@ -25,6 +26,7 @@ _KINDS: dict[str, type[Record]] = {
     "accepted": Accepted,
     "run_begun": RunBegun,
     "run_ended": RunEnded,
+    "cleaning_up": CleaningUp,
     "finished": Finished,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

@@ -16,6 +16,12 @@ from agent.domain.errors import RigError
 from agent.domain.leftovers import Leftover, Noted
 from agent.workloads.port import Host
 
+# What tools print that succeed.
+_PRINTED = {
+    ("losetup", "-f"): "/dev/loop0\n",
+    ("modprobe", "--show-depends", "zram"): "insmod /lib/mm/zsmalloc.ko.xz \ninsmod /lib/zram.ko num_devices=1\n",
+}
+
 
 class ProcessKilled(Exception):
     """Every call of a process that `kill_at` has killed ends with this, and has no effect."""
@@ -81,7 +87,7 @@ class FakeProcess:
             await asyncio.Event().wait()
         self.now_s += 0.5
         await self.checkpoint()
-        stdout = "/dev/loop0\n" if tuple(command) == ("losetup", "-f") else ""
+        stdout = _PRINTED.get(tuple(command), "")
         return Completed(status=1 if complaint else 0, stdout=stdout, stderr=complaint)
 
     async def wait_until_gone(self, command: Sequence[str], *, timeout_s: float) -> None:

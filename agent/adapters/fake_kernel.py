@@ -1,6 +1,7 @@
 """The part of a fake host that survives an agent: memory, swap, devices and modules, kept in a directory."""
 
 import errno
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,10 @@ class FakeKernel:
         self._leaked_bytes = 0
         # What every device that is on shows as in use.
         self.used_kib = 0
+        # Whether these are loaded on demand, and which modules somebody else uses.
+        self.zram_is_module = False
+        self.loop_is_module = False
+        self.modules_in_use: set[str] = set()
         # Whether a new file finds no room, and how much room the disk says it has.
         self.disk_full = False
         self.free_disk_bytes = 1 << 40
@@ -144,8 +149,21 @@ class FakeKernel:
                     path.unlink() if path.is_file() else path.rmdir()
                 (self.sys / "module/brd").rmdir()
                 del self._sizes[BRD], self._heads[BRD]
+            case ("modprobe", "--show-depends", "zram"):
+                return "" if self.zram_is_module else "modprobe: FATAL: Module zram not found"
+            case ("modprobe", "zram", "num_devices=0"):
+                for module in ("zsmalloc", "zram"):
+                    (self.sys / "module" / module).mkdir(exist_ok=True)
+                self._show_zram_control()
+            case ("rmmod", module):
+                if not (self.sys / "module" / module).exists() or module in self.modules_in_use:
+                    return f"rmmod: ERROR: Module {module} is in use, or not loaded"
+                (self.sys / "module" / module).rmdir()
+                if module == "zram":
+                    shutil.rmtree(self.sys / "class/zram-control")
             case ("losetup", "-f"):
-                pass
+                if self.loop_is_module:
+                    (self.sys / "module/loop").mkdir(parents=True, exist_ok=True)
             case ("losetup", "-d", device):
                 backing = self.sys / "block" / Path(device).name / "loop/backing_file"
                 self.take_device(device)
@@ -203,10 +221,14 @@ class FakeKernel:
 
     def _write_knobs(self) -> None:
         (self.proc / "vmstat").write_text("pswpin 0\npswpout 0\n")
-        (self.sys / "class/zram-control/hot_add").write_text("")
-        (self.sys / "class/zram-control/hot_remove").write_text("")
+        self._show_zram_control()
         for name, value in _ZSWAP.items():
             (self.sys / "module/zswap/parameters" / name).write_text(value)
+
+    def _show_zram_control(self) -> None:
+        for name in ("hot_add", "hot_remove"):
+            (self.sys / "class/zram-control").mkdir(exist_ok=True)
+            (self.sys / "class/zram-control" / name).write_text("")
 
     def size_of(self, device: str) -> int:
         """Return a device's size; OSError when there is none."""

@@ -5,11 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from agent.adapters.durable import replace_file
 from agent.domain.leftovers import (
     BrdModule,
     Leftover,
     LoopDevice,
+    LoopModule,
     MadeDirectory,
     MadeFile,
     Noted,
@@ -23,6 +26,8 @@ from agent.domain.leftovers import (
     ZswapSettings,
 )
 
+log = structlog.get_logger(__name__)
+
 # Names on disk stay as they are: the next version's sweep reads what this one noted.
 _KINDS: dict[str, type[Leftover]] = {
     "swap_on": SwapOn,
@@ -32,6 +37,7 @@ _KINDS: dict[str, type[Leftover]] = {
     "zram_adding": ZramAdding,
     "zram_device": ZramDevice,
     "loop_device": LoopDevice,
+    "loop_module": LoopModule,
     "made_file": MadeFile,
     "made_directory": MadeDirectory,
     "swap_files_below": SwapFilesBelow,
@@ -47,6 +53,8 @@ class LeftoversFile:
     def __init__(self, path: Path, boot_id: str) -> None:
         self._path = path
         self._boot_id = boot_id
+        # Taken down while the disk was too full to write so: for this process it is forgotten all the same.
+        self._forgotten: list[Leftover] = []
 
     def note(self, leftover: Leftover) -> None:
         """Make it durable that this is about to be set up in the present boot."""
@@ -54,11 +62,19 @@ class LeftoversFile:
         self._write([*kept, Noted(boot_id=self._boot_id, leftover=leftover)])
 
     def forget(self, leftover: Leftover) -> None:
-        """Make it durable that this was taken down."""
+        """Make it durable that this was taken down; on a full disk with the next change that finds room.
+
+        A sweep must come to its end there too: what it removes is what may give the room back.
+        """
         noted = self.noted()
         kept = [each for each in noted if each.leftover != leftover]
-        if len(kept) != len(noted):
+        if len(kept) == len(noted):
+            return
+        try:
             self._write(kept)
+        except OSError as error:
+            self._forgotten.append(leftover)
+            log.error("leftover_not_forgotten", leftover=repr(leftover), error=str(error))
 
     def noted(self) -> tuple[Noted, ...]:
         """Return all that is not taken down, in the order of setting up."""
@@ -66,13 +82,15 @@ class LeftoversFile:
             lines = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return ()
-        return tuple(_decode(line) for line in lines)
+        noted = (_decode(line) for line in lines)
+        return tuple(each for each in noted if each.leftover not in self._forgotten)
 
     def _write(self, noted: list[Noted]) -> None:
         lines = [
             {"boot_id": each.boot_id, "kind": _NAMES[type(each.leftover)], **asdict(each.leftover)} for each in noted
         ]
         replace_file(self._path, json.dumps(lines, indent=1).encode(), mode=0o600)
+        self._forgotten.clear()
 
 
 def _decode(line: dict[str, Any]) -> Noted:

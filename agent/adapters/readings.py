@@ -4,7 +4,15 @@ import os
 from pathlib import Path
 
 from agent.adapters.host import read_text
-from agent.domain.counters import StallTime, parse_mm_stat, parse_pairs, parse_pressure, parse_sizes, parse_slabs
+from agent.domain.counters import (
+    StallTime,
+    parse_mm_stat,
+    parse_pairs,
+    parse_pressure,
+    parse_processor_time,
+    parse_sizes,
+    parse_slabs,
+)
 from agent.domain.recording import Reading
 
 _RESOURCES = ("cpu", "memory", "io")
@@ -39,6 +47,8 @@ class KernelReadings:
                 if (khz := read_text(file)).isdigit()
             },
             swaps=read_text(proc / "swaps"),
+            processor_time=parse_processor_time(read_text(proc / "stat")),
+            throttled=self._throttled(),
         )
 
     def glance(self, at_s: float) -> Reading:
@@ -54,6 +64,12 @@ class KernelReadings:
     def _pressure(self) -> dict[str, StallTime]:
         found = {each: parse_pressure(read_text(self._proc / "pressure" / each)) for each in _RESOURCES}
         return {resource: stalled for resource, stalled in found.items() if stalled is not None}
+
+    def _throttled(self) -> int | None:
+        # A package's count stands with each of its processors; a core's is enough to tell that there was heat.
+        files = self._sys.glob("devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count")
+        counts = [int(text) for file in files if (text := read_text(file)).isdigit()]
+        return sum(counts) if counts else None
 
     def _zram(self) -> dict[str, dict[str, int]]:
         return {

@@ -77,6 +77,11 @@ class RunEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CleaningUp:
+    """What the active command set up is about to be taken down; no run of it follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The command's outcome is in the spool."""
 
@@ -85,7 +90,7 @@ class Finished:
     refused: str = ""
 
 
-Record = EpochSeen | Accepted | RunBegun | RunEnded | Finished
+Record = EpochSeen | Accepted | RunBegun | RunEnded | CleaningUp | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +98,11 @@ class ActiveCommand:
     """The one command that is accepted and not finished."""
 
     accepted: Accepted
-    # The run that has begun and not ended; None between runs.
-    run_index: int | None = None
+    # The last run that has begun; None before the first.
+    last_run: int | None = None
+    # Whether that run has not ended.
+    running: bool = False
+    cleaning_up: bool = False
 
 
 # How many finished commands are remembered. The controller re-sends only what an agent neither holds nor has reported,
@@ -125,9 +133,13 @@ def apply(book: CommandBook, record: Record) -> CommandBook:
         case Accepted():
             return replace(book, active=ActiveCommand(accepted=record))
         case RunBegun(index=index):
-            return book if book.active is None else replace(book, active=replace(book.active, run_index=index))
+            if book.active is None:
+                return book
+            return replace(book, active=replace(book.active, last_run=index, running=True))
         case RunEnded():
-            return book if book.active is None else replace(book, active=replace(book.active, run_index=None))
+            return book if book.active is None else replace(book, active=replace(book.active, running=False))
+        case CleaningUp():
+            return book if book.active is None else replace(book, active=replace(book.active, cleaning_up=True))
         case Finished(command_id=command_id, refused=refused):
             finished = {**book.finished, command_id: refused}
             for oldest in list(finished)[: max(0, len(finished) - REMEMBERED_COMMANDS)]:
@@ -143,9 +155,12 @@ def condense(book: CommandBook) -> tuple[Record, ...]:
     records: list[Record] = [EpochSeen(epoch=book.highest_epoch)] if book.highest_epoch else []
     records += [Finished(command_id=command_id, refused=refused) for command_id, refused in book.finished.items()]
     if book.active is not None:
-        records.append(book.active.accepted)
-        if book.active.run_index is not None:
-            records.append(RunBegun(index=book.active.run_index))
+        active = book.active
+        records.append(active.accepted)
+        if active.last_run is not None:
+            records.append(RunBegun(index=active.last_run))
+            records += [] if active.running else [RunEnded(index=active.last_run)]
+        records += [CleaningUp()] if active.cleaning_up else []
     return tuple(records)
 
 

@@ -56,6 +56,24 @@ def parse_pressure(text: str) -> StallTime | None:
     return StallTime(some_us=totals["some"], full_us=totals.get("full")) if "some" in totals else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorTime:
+    """Time of all processors since boot, in ticks of the kernel's clock."""
+
+    total: int
+    # In which the machine underneath ran something else.
+    stolen: int
+
+
+def parse_processor_time(text: str) -> ProcessorTime | None:
+    """Parse the first line of /proc/stat; None when it has no stolen time."""
+    name, *fields = text.split("\n", 1)[0].split() or [""]
+    # user, nice, system, idle, iowait, irq, softirq, steal; what guests get (after it) is in user and nice already.
+    if name != "cpu" or len(fields) < 8 or not all(field.isdigit() for field in fields[:8]):
+        return None
+    return ProcessorTime(total=sum(map(int, fields[:8])), stolen=int(fields[7]))
+
+
 def parse_mm_stat(text: str) -> dict[str, int]:
     """Parse a ZRAM device's mm_stat; empty when there is none. Later kernels have more columns than earlier ones."""
     fields = text.split()

@@ -29,6 +29,14 @@ class BrdModule:
 class ZramModule:
     """The zram module was, or was about to be, loaded without devices."""
 
+    # Modules that were loaded along with it, in the order of loading, separated by spaces.
+    brought: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopModule:
+    """The kernel was about to be asked for a loop device, which loads the module, with as many as it makes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZramAdding:
@@ -102,6 +110,7 @@ Leftover = (
     | ZramAdding
     | ZramDevice
     | LoopDevice
+    | LoopModule
     | MadeFile
     | MadeDirectory
     | SwapFilesBelow

@@ -110,10 +110,17 @@ class KernelBuildOrder:
     )
     directory: str = setting("", "where the source is unpacked and built; empty: the agent's state directory")
     min_swapped_out_bytes: int = setting(MIB, "a run that swapped out less than this is invalid")
+    prepared_directory: str = setting(
+        "", "where what --objects need is prepared and kept for later commands; empty: prepared by each, and removed"
+    )
 
     def __post_init__(self) -> None:
         needs_swap(self.workload, self.swap)
         _at_least(self, 1, "jobs", "min_swapped_out_bytes")
+        if self.prepared_directory and not self.objects:
+            raise InvalidOrder("prepared_directory keeps what objects need, and none are named; a kernel starts anew")
+        if self.prepared_directory and not self.prepared_directory.startswith("/"):
+            raise InvalidOrder(f"prepared_directory must start with / (got {self.prepared_directory!r})")
         for each in self.objects:
             if not each.endswith(".o") or each.startswith(("/", "-")) or ".." in each:
                 raise InvalidOrder(f"objects are named from the top of the source, as mm/swapfile.o (got {each!r})")
@@ -187,6 +194,18 @@ class StressNgOrder:
             raise InvalidOrder(f"duration_s must be at least 1 (got {self.duration_s:g})")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanicDrillOrder:
+    """Measures nothing: panics the running kernel, to prove that the host comes back by itself."""
+
+    workload: ClassVar[str] = "panic_drill"
+    confirm: bool = setting(False, "really panic: all that is not on disk is lost, and the machine restarts")
+
+    def __post_init__(self) -> None:
+        if not self.confirm:
+            raise InvalidOrder("panic_drill takes the whole machine down; confirm that this is meant (--confirm)")
+
+
 Order = (
     SwapMountOrder
     | SwapFillOrder
@@ -196,4 +215,5 @@ Order = (
     | ValkeyGetOrder
     | AnonSweepOrder
     | StressNgOrder
+    | PanicDrillOrder
 )

@@ -12,8 +12,11 @@ _WARNING = 4
 # The kernel keeps the end of its log, which may be long; the end of that says why it died.
 _MOST_RECORDS = 200
 _LONGEST_TEXT = 1000
-_HEADER = re.compile(r"^(?:Panic|Oops|Emergency|Shutdown|Unknown)#(?P<count>\d+) Part(?P<part>\d+)$")
-_LINE = re.compile(r"^<(?P<level>\d+)>\[ *(?P<second>\d+)\.(?P<micro>\d{6})\](?:\[[^\]]*\])? (?P<text>.*)$")
+_HEADER = re.compile(r"^(?P<boot>(?:Panic|Oops|Emergency|Shutdown|Unknown)#(?P<count>\d+)) Part(?P<part>\d+)$")
+# kdump writes no levels.
+_LINE = re.compile(r"^(?:<(?P<level>\d+)>)?\[ *(?P<second>\d+)\.(?P<micro>\d{6})\](?:\[[^\]]*\])? (?P<text>.*)$")
+# Where a kernel names its release: at the top of its log, and with every call trace.
+_RELEASE = re.compile(r"Linux version (\S+)|[Tt]ainted:? .*?(\S+) #\d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,17 @@ class BootMark:
     stopped: bool
     # Kept logs that were there already, by path: they tell of earlier boots.
     known: tuple[str, ...]
+    # Empty in marks of agents that did not write it.
+    kernel_release: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastWords:
+    """What a kernel kept of its log, oldest line first."""
+
+    records: tuple[KernelRecord, ...] = ()
+    # The release that the log names; empty when it names none.
+    kernel_release: str = ""
 
 
 def ended_badly(mark: BootMark | None, boot_id: str) -> bool:
@@ -32,40 +46,61 @@ def ended_badly(mark: BootMark | None, boot_id: str) -> bool:
     return mark is not None and mark.boot_id != boot_id and not mark.stopped
 
 
-def last_words(files: Mapping[str, str], known: Iterable[str]) -> tuple[KernelRecord, ...]:
-    """Return the kernel's kept log, oldest line first, from pstore's files by path; those that are known are left out.
+def last_words(files: Mapping[str, str], known: Iterable[str]) -> LastWords:
+    """Return the kernel's kept log from pstore's and kdump's files by path; those that are known are left out.
 
-    A log that does not fit into one record of the store lies in parts of which the first is the newest.
+    A log that does not fit into one record of the store lies in parts of which the first is the newest. What kdump
+    wrote is the same log again, and counts where the store has nothing.
     """
     parts: list[tuple[int, int, list[str]]] = []
+    dumped: list[str] = []
     for path in sorted(set(files) - set(known)):
-        header, *lines = files[path].splitlines() or [""]
-        found = _HEADER.match(header)
+        lines = files[path].splitlines()
+        found = _HEADER.match(lines[0]) if lines else None
         if found:
-            parts.append((int(found["count"]), -int(found["part"]), lines))
+            parts.append((int(found["count"]), -int(found["part"]), lines[1:]))
+        else:
+            dumped = lines
+    kept = [line for _, _, lines in sorted(parts, key=lambda part: part[:2]) for line in lines] or dumped
     records: list[KernelRecord] = []
-    for _, _, lines in sorted(parts, key=lambda part: part[:2]):
-        for line in lines:
-            fields = _LINE.match(line)
-            if fields is not None:
-                records.append(
-                    KernelRecord(
-                        sequence=FIRST_SEQUENCE + 1 + len(records),
-                        monotonic_us=int(fields["second"]) * 1_000_000 + int(fields["micro"]),
-                        level=int(fields["level"]) & 7,
-                        text=fields["text"][:_LONGEST_TEXT],
-                    )
-                )
-    return tuple(records[-_MOST_RECORDS:])
+    release = ""
+    for line in kept:
+        fields = _LINE.match(line)
+        if fields is None:
+            continue
+        records.append(
+            KernelRecord(
+                sequence=FIRST_SEQUENCE + 1 + len(records),
+                monotonic_us=int(fields["second"]) * 1_000_000 + int(fields["micro"]),
+                level=int(fields["level"] or _WARNING) & 7,
+                text=fields["text"][:_LONGEST_TEXT],
+            )
+        )
+        named = _RELEASE.search(fields["text"])
+        if named:
+            release = named[1] or named[2]
+    return LastWords(records=tuple(records[-_MOST_RECORDS:]), kernel_release=release)
 
 
-def obituary(words: tuple[KernelRecord, ...]) -> KernelLog:
-    """Return what is reported of a boot that ended without a shutdown."""
-    what = f"the kernel kept {len(words)} lines of its log" if words else "the kernel kept nothing of its log"
-    remark = KernelRecord(
-        sequence=FIRST_SEQUENCE,
-        monotonic_us=words[-1].monotonic_us if words else 0,
-        level=_WARNING,
-        text=f"kernroll: this boot ended without a shutdown; {what}",
+def obituary(mark: BootMark, words: LastWords, witnesses: Iterable[str] = ()) -> KernelLog:
+    """Return what is reported of a boot that ended without a shutdown; `witnesses` are sentences of others.
+
+    A log of another kernel is of a later boot that died before it had an agent: it is named, and its lines, which would
+    speak against the wrong kernel, are not told.
+    """
+    records = words.records
+    if words.kernel_release and mark.kernel_release and words.kernel_release != mark.kernel_release:
+        what = f"after it {words.kernel_release} died before it had an agent, and kept {len(records)} lines of its log"
+        records = ()
+    elif records:
+        what = f"the kernel kept {len(records)} lines of its log"
+    else:
+        what = "the kernel kept nothing of its log"
+    at_us = records[-1].monotonic_us if records else 0
+    remarks = [f"this boot ended without a shutdown; {what}", *witnesses]
+    first = FIRST_SEQUENCE + 1 - len(remarks)
+    told = tuple(
+        KernelRecord(sequence=first + number, monotonic_us=at_us, level=_WARNING, text=f"kernroll: {text}")
+        for number, text in enumerate(remarks)
     )
-    return KernelLog(records=(remark, *words), lost_records=0)
+    return KernelLog(records=(*told, *records), lost_records=0)

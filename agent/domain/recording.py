@@ -4,11 +4,12 @@ docs/workloads.md describes every sample and every piece of evidence.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.domain.counters import StallTime, grown
+from agent.domain.counters import ProcessorTime, StallTime, grown
+from agent.domain.facts import parse_swaps
 from agent.domain.memory import MIB
 from agent.domain.results import Sample
 
@@ -52,11 +53,29 @@ class Reading:
     frequency_khz: Mapping[str, int] = field(default_factory=dict)
     # /proc/swaps as read.
     swaps: str = ""
+    # None where the kernel does not count stolen time.
+    processor_time: ProcessorTime | None = None
+    # How often processors were slowed down for their heat. None where they do not count it.
+    throttled: int | None = None
 
 
 def samples_between(before: Reading, after: Reading) -> tuple[Sample, ...]:
     """Return what happened between two readings; nothing for what a kernel does not count."""
-    return (*_vmstat_samples(before, after), *_pressure_samples(before, after), *_zram_samples(after))
+    return (
+        *_vmstat_samples(before, after),
+        *_pressure_samples(before, after),
+        *_zram_samples(after),
+        *_processor_samples(before, after),
+    )
+
+
+def foreign_swap_sample(before: Reading, after: Reading, own: Collection[str]) -> Sample:
+    """Return how much other swap than the workload's was in use, before or after the run, whichever is more."""
+    used = [
+        sum(area.used_bytes for area in parse_swaps(reading.swaps) if area.path not in own)
+        for reading in (before, after)
+    ]
+    return Sample(metric="swap.foreign_used", value=max(used) / MIB, unit="MiB")
 
 
 def evidence_between(before: Reading, after: Reading) -> dict[str, str]:
@@ -121,6 +140,18 @@ def _zram_samples(after: Reading) -> list[Sample]:
     # What is stored at the end of a run says nothing: the workload's processes have given it back by then.
     peaks = [values["memory_peak_bytes"] for values in after.zram.values() if "memory_peak_bytes" in values]
     return [Sample(metric="zram.memory_peak", value=sum(peaks) / MIB, unit="MiB")] if peaks else []
+
+
+def _processor_samples(before: Reading, after: Reading) -> list[Sample]:
+    samples = []
+    first, last = before.processor_time, after.processor_time
+    if first is not None and last is not None and last.total > first.total:
+        share = 100 * max(0, last.stolen - first.stolen) / (last.total - first.total)
+        samples.append(Sample(metric="cpu.stolen", value=share, unit="% of time"))
+    if before.throttled is not None and after.throttled is not None:
+        times = float(after.throttled - before.throttled)
+        samples.append(Sample(metric="cpu.throttled", value=times, unit="count"))
+    return samples
 
 
 def _both(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -14,15 +14,25 @@ def interrupted(
     accepted = active.accepted
     what = "the agent was killed" if boot_id == accepted.boot_id else "the host was restarted"
     then = f"clean-up failed: {clean_up_problem}" if clean_up_problem else "cleaned up since"
-    if active.run_index is None:
-        return None, CommandOutcome(status=OutcomeStatus.DIED, detail=f"{what} between two runs; {then}")
-    text = f"{what} during run {active.run_index}; {then}"
+    text = f"{what} {_phase(active)}; {then}"
+    if active.last_run is None or not active.running:
+        return None, CommandOutcome(status=OutcomeStatus.DIED, detail=text)
     run = WorkloadRun(
         workload=accepted.workload,
-        index=active.run_index,
-        warmup=active.run_index < accepted.warmups,
+        index=active.last_run,
+        warmup=active.last_run < accepted.warmups,
         status=RunStatus.DIED,
         error=text,
         kernel_release=accepted.kernel_release,
     )
     return run, CommandOutcome(status=OutcomeStatus.DIED, detail=text)
+
+
+def _phase(active: ActiveCommand) -> str:
+    """Return when in its life the command was interrupted."""
+    if active.running:
+        kind = "warm-up" if (active.last_run or 0) < active.accepted.warmups else "run"
+        return f"during {kind} {active.last_run}"
+    if active.cleaning_up:
+        return "while it cleaned up"
+    return "between two runs" if active.last_run is not None else "while it prepared"

@@ -2,7 +2,7 @@
 
 Unpacking and configuring come before and are not measured; every run builds into a new directory. A subset of objects
 is removed and built again in a directory that was prepared once, which is not measured either, and reported under names
-of its own: kernel_build_subset.*.
+of its own: kernel_build_subset.*. Preparing takes an emulated processor minutes, so it can be kept for later commands.
 """
 
 from pathlib import Path
@@ -14,14 +14,17 @@ from agent.domain.orders import KernelBuildOrder
 from agent.domain.preflight import Needs
 from agent.domain.results import Sample
 from agent.workloads.deaths import killed_for_memory
-from agent.workloads.kernel_source import KernelTree, find_source, needs_of, unpack
+from agent.workloads.kernel_source import KernelTree, find_source, is_partial, needs_of, tree_of, unpack
 from agent.workloads.port import Ended, Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig, pages_to_mib
 
 # The command's own deadline comes first; this one ends what hangs in spite of it.
 _BUILD_TIMEOUT_S = 12 * 3600.0
 _CONFIGURE_TIMEOUT_S = 1800.0
+_SYNC_TIMEOUT_S = 300.0
 _TOOLS = ("make", "gcc", "ld", "flex", "bison", "bc")
+# In a directory that is kept: it is complete, and made from what is written here.
+_STAMP = "prepared-from"
 # Whatever the agent's environment says, the same is built.
 _ENVIRONMENT = {
     "MAKEFLAGS": "",
@@ -41,7 +44,8 @@ class KernelBuild:
         self._order = order
         self._host = host
         scratch = Path(order.directory) if order.directory else host.scratch
-        self._work = scratch / f"{host.workers.name}.build"
+        self._kept = Path(order.prepared_directory) if order.prepared_directory else None
+        self._work = self._kept or scratch / f"{host.workers.name}.build"
         self._source = find_source(host, order.source)
         needs = Needs(disk_bytes=needs_of(self._source) + (_FULL_BYTES if order.config == "defconfig" else _TINY_BYTES))
         self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs, scratch=scratch)
@@ -52,8 +56,9 @@ class KernelBuild:
         """Say what would be touched."""
         source = self._source or "a kernel's source, which is not there"
         what = f"builds {len(self._order.objects)} objects" if self._order.objects else "builds a whole kernel"
+        after = "leaves what the objects need there for later commands" if self._kept else "removes it"
         inspection = self._rig.inspect(
-            f"makes {self._work}, {what} ({self._order.config}) from {source} in it, and removes it"
+            f"makes {self._work}, {what} ({self._order.config}) from {source} in it, and {after}"
         )
         return Inspection(touches=inspection.touches, refusals=(*inspection.refusals, *self._refusals()))
 
@@ -64,13 +69,25 @@ class KernelBuild:
             raise RigError("this host is not touched: " + "; ".join(refusals))
         # The limit comes when the source is there: unpacking is no part of the measurement.
         await self._rig.set_up(step, limited=False)
+        made_for = await self._made_for()
+        if self._kept and await self._take_kept(made_for):
+            return
         step("unpacking the source")
         if self._host.files.exists(self._work):
             raise RigError(f"{self._work} is there already, and this agent did not note it; remove it, or name another")
-        self._rig.own(MadeDirectory(path=str(self._work)))
+        made = MadeDirectory(path=str(self._work))
+        self._rig.own(made)
         self._tree = await unpack(self._host, self._source, self._work)
         if self._order.objects:
             await self._configure(step)
+        if self._kept:
+            # The stamp says that all is there, also to a host that loses its power next.
+            await self._host.tools.run(("sync",), timeout_s=_SYNC_TIMEOUT_S)
+            self._host.files.make_sparse(self._kept / _STAMP, 0)
+            self._host.files.write(self._kept / _STAMP, made_for)
+            await self._host.tools.run(("sync",), timeout_s=_SYNC_TIMEOUT_S)
+            # Complete now, and nobody's leftover: a killed run leaves it as it is.
+            self._host.leftovers.forget(made)
 
     async def run(self, step: StepReporter) -> Measurement:
         """Build once. Raises WorkloadDied, RigError (also when nothing was swapped)."""
@@ -105,6 +122,24 @@ class KernelBuild:
     async def clean_up(self) -> None:
         """Take everything down."""
         await self._rig.take_down()
+
+    async def _take_kept(self, made_for: str) -> bool:
+        """Use what an earlier command prepared if it still fits; remove it if it does not. Raises RigError."""
+        assert self._kept is not None, "asked for"
+        stamp = self._kept / _STAMP
+        if not self._host.files.exists(stamp):
+            return False
+        if self._host.files.read(stamp) != made_for.strip():
+            await self._host.files.remove_tree(self._kept)
+            return False
+        self._tree = tree_of(self._source, self._kept)
+        return True
+
+    async def _made_for(self) -> str:
+        """Return what a prepared directory depends on: another one of these, and it is prepared anew."""
+        compiler = await self._host.tools.run(("gcc", "--version"), timeout_s=60.0)
+        state = await self._host.tools.run(("stat", "-c", "%s %Y", self._source), timeout_s=60.0)
+        return "\n".join((self._source, state.stdout.strip(), self._order.config, compiler.stdout.split("\n")[0]))
 
     async def _configure(self, step: StepReporter) -> None:
         """Make an empty build directory and configure it; prepare what a subset of objects needs."""
@@ -151,6 +186,10 @@ class KernelBuild:
         found = [f"{', '.join(missing)} not installed; install gcc, make, flex, bison and bc"] if missing else []
         if not self._source:
             found.append("no kernel source is here; install linux-source, or name one (--source)")
+        elif is_partial(self._source) and not self._order.objects:
+            found.append(
+                f"{self._source} is enough for some objects, not for a kernel; name objects, or another source"
+            )
         return tuple(found)
 
 

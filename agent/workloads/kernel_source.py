@@ -10,6 +10,8 @@ from agent.workloads.port import Host
 
 _DEBIAN_SOURCES = Path("/usr/src")
 _DEBIAN_TARBALL = re.compile(r"linux-source-[0-9.]+\.tar\.(xz|bz2|gz|zst)")
+# What the lab puts into its guests: a source cut down to what objects of the kernel's core need.
+_PARTIAL = re.compile(r"linux-source-[0-9.]+-objects-only")
 _UNPACK_TIMEOUT_S = 3600.0
 
 
@@ -22,12 +24,19 @@ class KernelTree:
 
 
 def find_source(host: Host, named: str) -> str:
-    """Return the named source, else the newest of Debian's; empty when there is none."""
+    """Return the named source, else the newest of Debian's, else one for objects only; empty when there is none."""
     if named:
         return named if host.files.exists(Path(named)) else ""
-    names = [each for each in host.files.names(_DEBIAN_SOURCES) if _DEBIAN_TARBALL.fullmatch(each)]
-    newest = max(names, key=_version, default="")
-    return str(_DEBIAN_SOURCES / newest) if newest else ""
+    for pattern in (_DEBIAN_TARBALL, _PARTIAL):
+        names = [each for each in host.files.names(_DEBIAN_SOURCES) if pattern.fullmatch(each)]
+        if names:
+            return str(_DEBIAN_SOURCES / max(names, key=_version))
+    return ""
+
+
+def is_partial(source: str) -> bool:
+    """Return whether a source's name says that a whole kernel cannot be built from it."""
+    return _PARTIAL.fullmatch(Path(source).name) is not None
 
 
 def needs_of(source: str) -> int:
@@ -35,18 +44,21 @@ def needs_of(source: str) -> int:
     return 2 * GIB if ".tar" in Path(source).name else 0
 
 
+def tree_of(source: str, work: Path) -> KernelTree:
+    """Return where the source is, or will be unpacked, and where it is built."""
+    return KernelTree(source=work / "source" if needs_of(source) else Path(source), output=work / "output")
+
+
 async def unpack(host: Host, source: str, work: Path) -> KernelTree:
     """Make the work directory, with the source unpacked in it if it is a tarball. Raises RigError."""
     host.files.make_directory(work)
-    tree = KernelTree(source=Path(source), output=work / "output")
+    tree = tree_of(source, work)
     if needs_of(source):
-        unpacked = work / "source"
-        host.files.make_directory(unpacked)
-        command = ("tar", "-x", "-f", source, "-C", str(unpacked), "--strip-components=1", "--no-same-owner")
+        host.files.make_directory(tree.source)
+        command = ("tar", "-x", "-f", source, "-C", str(tree.source), "--strip-components=1", "--no-same-owner")
         ended = await host.workers.run(command, timeout_s=_UNPACK_TIMEOUT_S)
         if ended.status:
             raise RigError(f"{source} cannot be unpacked: {ended.complaint}")
-        tree = KernelTree(source=unpacked, output=work / "output")
     if not host.files.exists(tree.source / "Kconfig"):
         raise RigError(f"{source} is no kernel source: it has no Kconfig at its top")
     return tree

@@ -230,6 +230,9 @@ class Listener(Protocol):
     async def run_ended(self, run: WorkloadRun) -> None:
         """Report the run."""
 
+    def clean_up_begun(self) -> None:
+        """Take note, durably, that no further run follows and everything is about to be taken down."""
+
     def progress(self, step: str, fraction: float) -> None:
         """Show what is being done; `fraction` of the command, 0 to 1."""
 

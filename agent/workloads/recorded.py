@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from agent.domain.recording import Reading, evidence_between, samples_between
+from agent.domain.leftovers import SwapOn
+from agent.domain.recording import Reading, evidence_between, foreign_swap_sample, samples_between
 from agent.domain.timeline import Timeline
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter, Workload
 
@@ -33,6 +34,7 @@ class Recorded:
         *,
         environment: Callable[[], Awaitable[str]],
         every_second: bool,
+        own_swap: bool = True,
     ) -> None:
         self._workload = workload
         self._host = host
@@ -40,6 +42,8 @@ class Recorded:
         self._read_environment = environment
         # Off where the memory that the agent itself takes would be in what is measured.
         self._every_second = every_second
+        # Off where the host's own swap is what the workload was ordered to use.
+        self._own_swap = own_swap
         self._environment = ""
 
     @property
@@ -64,7 +68,9 @@ class Recorded:
             found = await self._workload.run(step)
         after = self._readings.read(self._host.monotonic())
         own = {sample.metric for sample in found.samples}
-        recorded = tuple(sample for sample in samples_between(before, after) if sample.metric not in own)
+        recorded = [sample for sample in samples_between(before, after) if sample.metric not in own]
+        if self._own_swap:
+            recorded.append(foreign_swap_sample(before, after, self._devices()))
         evidence = evidence_between(before, after)
         accounts = self._host.workers.statistics()
         evidence |= {f"cgroup_{name.replace('.', '_')}": text for name, text in accounts.items()}
@@ -74,6 +80,11 @@ class Recorded:
             # The same in all runs of the command, so that it travels with the first one only.
             evidence["environment"], self._environment = self._environment, ""
         return Measurement(samples=(*found.samples, *recorded), evidence={**evidence, **found.evidence})
+
+    def _devices(self) -> set[str]:
+        """Return what this command has switched on, or was about to."""
+        noted = (each.leftover for each in self._host.leftovers.noted())
+        return {each.device for each in noted if isinstance(each, SwapOn)}
 
     async def clean_up(self) -> None:
         """Clean the workload up."""

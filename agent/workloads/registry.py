@@ -10,6 +10,7 @@ from agent.domain.orders import (
     AnonSweepOrder,
     KernelBuildOrder,
     Order,
+    PanicDrillOrder,
     StressNgOrder,
     SwapFillOrder,
     SwapIntegrityOrder,
@@ -17,8 +18,10 @@ from agent.domain.orders import (
     SwapMountOrder,
     ValkeyGetOrder,
 )
+from agent.domain.swap_source import SourceKind
 from agent.workloads.anon_sweep import AnonSweep
 from agent.workloads.kernel_build import KernelBuild
+from agent.workloads.panic_drill import PanicDrill
 from agent.workloads.port import Host, Workload
 from agent.workloads.recorded import Recorded
 from agent.workloads.stress_ng import StressNg
@@ -51,6 +54,7 @@ _KINDS = (
     Kind(ValkeyGetOrder, ValkeyGet),
     Kind(AnonSweepOrder, AnonSweep),
     Kind(StressNgOrder, StressNg),
+    Kind(PanicDrillOrder, PanicDrill, every_second=False),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}
 
@@ -64,6 +68,8 @@ def workload_for(order: Order, host: Host) -> Workload:
         KernelReadings(host.proc, host.sys),
         environment=lambda: _environment(host),
         every_second=kind.every_second,
+        # A drill swaps to nothing of its own, and takes nobody else's.
+        own_swap=not isinstance(order, PanicDrillOrder) and order.swap.kind is not SourceKind.EXISTING,
     )
 
 

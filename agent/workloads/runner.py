@@ -88,6 +88,7 @@ async def drive(workload: Workload, plan: Plan, host: Host, listener: Listener, 
 
 
 async def _clean_up(workload: Workload, listener: Listener) -> str:
+    listener.clean_up_begun()
     listener.progress("cleaning up", 1.0)
     try:
         await workload.clean_up()

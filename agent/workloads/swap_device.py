@@ -16,15 +16,17 @@ from agent.workloads.port import Host
 TOOL_TIMEOUT_S = 120.0
 # Switching an idle 1 TiB on or off takes some ten seconds in an emulated guest; this is the limit of a hung one.
 SWAP_TIMEOUT_S = 600.0
+# What the kernel appends to the path of what is in use and has no name any more.
+DELETED = " (deleted)"
 BRD_DEVICE = "/dev/ram0"
 _DEVICE_TIMEOUT_S = 10.0
 _PAUSE_S = 0.1
 
 
 def swap_area(host: Host, device: str) -> SwapArea | None:
-    """Return the device's line in /proc/swaps; None when it has none."""
+    """Return the device's line in /proc/swaps, also when its name is gone; None when it has none."""
     areas = parse_swaps((host.proc / "swaps").read_text())
-    return next((area for area in areas if area.path == device), None)
+    return next((area for area in areas if area.path.removesuffix(DELETED) == device), None)
 
 
 def claim_block_device(host: Host, path: str) -> str:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from agent.domain.errors import RigError
-from agent.domain.leftovers import LoopDevice, MadeFile
+from agent.domain.leftovers import LoopDevice, LoopModule, MadeFile
 from agent.domain.swap_source import SwapSource
+from agent.workloads.modules import is_loaded, unload
 from agent.workloads.port import Host
+from agent.workloads.swap_device import DELETED
 
 _TOOL_TIMEOUT_S = 60.0
 # Between asking for a free loop device and attaching it somebody else may take it.
@@ -34,6 +36,8 @@ async def attach_loop(host: Host, swap: SwapSource) -> str:
         host.files.make_sparse(path, swap.size_bytes)
     except OSError as error:
         raise RigError(f"{path} of {swap.size_bytes} bytes cannot be made: {error.strerror}") from error
+    if not is_loaded(host, "loop"):
+        host.leftovers.note(LoopModule())
     host.leftovers.note(LoopDevice(file=str(path)))
     complaint = ""
     for _ in range(_ATTEMPTS):
@@ -56,6 +60,12 @@ async def detach_loop(host: Host, loop: LoopDevice) -> None:
             raise RigError(f"{device} cannot be detached: {completed.complaint}")
 
 
+async def unload_loop(host: Host) -> None:
+    """Unload the module that was loaded for this agent, unless somebody uses one of its devices. Raises RigError."""
+    if not any((host.sys / "block").glob("loop*/loop/backing_file")) and is_loaded(host, "loop"):
+        await unload(host, "loop", "")
+
+
 def _noted_path(host: Host, swap: SwapSource) -> Path:
     path = swap_file_path(host, swap)
     if host.files.exists(path):
@@ -65,10 +75,11 @@ def _noted_path(host: Host, swap: SwapSource) -> Path:
 
 
 def _attached(host: Host, file: str) -> list[str]:
+    """Return the loop devices over a file, also over one that somebody has removed since."""
     found = []
     for backing in sorted((host.sys / "block").glob("loop*/loop/backing_file")):
         try:
-            if host.files.read(backing) == file:
+            if host.files.read(backing).removesuffix(DELETED) == file:
                 found.append(f"/dev/{backing.parent.parent.name}")
         except OSError:
             # Detached since it was listed.

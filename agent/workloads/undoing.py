@@ -10,6 +10,7 @@ from agent.domain.leftovers import (
     BrdModule,
     Leftover,
     LoopDevice,
+    LoopModule,
     MadeDirectory,
     MadeFile,
     SwapFilesBelow,
@@ -24,8 +25,8 @@ from agent.domain.leftovers import (
 )
 from agent.domain.swap_header import Content, content_of, is_zero
 from agent.workloads.port import Host
-from agent.workloads.swap_device import SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, edges, swap_area
-from agent.workloads.swap_files import detach_loop
+from agent.workloads.swap_device import DELETED, SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, edges, swap_area
+from agent.workloads.swap_files import detach_loop, unload_loop
 from agent.workloads.zram import undo_adding, undo_zram, unload_zram
 from agent.workloads.zswap import restore_zswap
 
@@ -50,14 +51,16 @@ async def undo(host: Host, leftover: Leftover) -> None:
             _erase(host, device)
         case BrdModule(size_kib=size_kib):
             await _unload_brd(host, size_kib)
-        case ZramModule():
-            await unload_zram(host)
+        case ZramModule() as loaded:
+            await unload_zram(host, loaded)
         case ZramAdding() as adding:
             await undo_adding(host, adding)
         case ZramDevice() as zram:
             await undo_zram(host, zram)
         case LoopDevice() as loop:
             await detach_loop(host, loop)
+        case LoopModule():
+            await unload_loop(host)
         case MadeFile(path=path):
             host.files.remove(Path(path))
         case MadeDirectory(path=path):
@@ -88,8 +91,15 @@ async def _switch_off(host: Host, device: str) -> None:
         completed = await host.tools.run(("swapoff", device), timeout_s=SWAP_TIMEOUT_S)
     except TimeoutError as error:
         raise KernelWanting(f"swapoff did not end: {error}") from error
-    if swap_area(host, device) is not None:
-        raise KernelWanting(f"swapoff {device} left it switched on: {completed.complaint}")
+    area = swap_area(host, device)
+    if area is None:
+        return
+    if area.path.endswith(DELETED) and not host.files.exists(Path(device)):
+        raise RigError(
+            f"{device} was removed while it was switched on, and the kernel switches off only what has a name; restart "
+            "the host"
+        )
+    raise KernelWanting(f"swapoff {device} left it switched on: {completed.complaint}")
 
 
 def _erase(host: Host, device: str) -> None:

@@ -7,6 +7,7 @@ from agent.domain.errors import RigError
 from agent.domain.leftovers import ZramAdding, ZramDevice, ZramModule
 from agent.domain.swap_source import SwapSource
 from agent.ending import run_to_end
+from agent.workloads.modules import brought_along, unload
 from agent.workloads.port import Host
 
 _TOOL_TIMEOUT_S = 60.0
@@ -63,18 +64,16 @@ async def undo_adding(host: Host, adding: ZramAdding) -> None:
             await undo_zram(host, ZramDevice(name=block.name, added=True, algorithm_before=""))
 
 
-async def unload_zram(host: Host) -> None:
-    """Unload the module that this agent loaded. Raises RigError."""
-    if not (host.sys / "module/zram").exists() or any((host.sys / "block").glob("zram*")):
+async def unload_zram(host: Host, loaded: ZramModule) -> None:
+    """Unload the module that this agent loaded, and what came with it. Raises RigError."""
+    if any((host.sys / "block").glob("zram*")):
         # Devices that somebody else has added since keep it.
         return
-    completed = await host.tools.run(("rmmod", "zram"), timeout_s=_TOOL_TIMEOUT_S)
-    if completed.status and (host.sys / "module/zram").exists():
-        raise RigError(f"zram cannot be unloaded: {completed.complaint}")
+    await unload(host, "zram", loaded.brought)
 
 
 async def _load(host: Host) -> None:
-    host.leftovers.note(ZramModule())
+    host.leftovers.note(ZramModule(brought=await brought_along(host, "zram")))
     completed = await host.tools.run(("modprobe", "zram", "num_devices=0"), timeout_s=_TOOL_TIMEOUT_S)
     if completed.status:
         raise RigError(

@@ -22,6 +22,8 @@ class Disk:
     revisions: dict[str, int] = field(default_factory=dict)
     # Command id -> (stream, effect), oldest first.
     effects: dict[str, tuple[str, Effect]] = field(default_factory=dict)
+    # Stream -> the command ids of its newest effects: replacing them touches no other stream's.
+    of_stream: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reports: set[str] = field(default_factory=set)
     hosts: dict[str, Host] = field(default_factory=dict)
     boots: list[Boot] = field(default_factory=list)
@@ -55,30 +57,43 @@ class MemoryStore:
 
     async def commit(self, commit: Commit) -> bool:
         """See Store.commit."""
-        with self._writing() as disk:
-            if disk.epoch != self._epoch:
-                raise Conflict(f"another controller has taken over (epoch {disk.epoch}, ours is {self._epoch})")
-            if commit.report_id in disk.reports:
-                return False
-            if commit.events and disk.revisions.get(commit.stream, 0) != commit.expected_revision:
-                raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}")
-            if commit.report_id:
-                disk.reports.add(commit.report_id)
-            self._append(commit)
-            if commit.effects is not None:
-                kept = {name: one for name, one in disk.effects.items() if one[0] != commit.stream}
-                disk.effects = {**kept, **{one.command_id: (commit.stream, one) for one in commit.effects}}
-            disk.boots += commit.boots
-            disk.judgements += commit.judgements
-        return True
+        with self._writing():
+            self._check(commit)
+            return self._write(commit)
 
     async def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store.commit_all."""
-        for commit in commits:
-            if commit.events and self.disk.revisions.get(commit.stream, 0) != commit.expected_revision:
-                raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}")
-        for commit in commits:
-            await self.commit(commit)
+        with self._writing():
+            for commit in commits:
+                self._check(commit)
+            for commit in commits:
+                self._write(commit)
+
+    def _check(self, commit: Commit) -> None:
+        """Raise Conflict when this may not be written."""
+        disk = self.disk
+        if disk.epoch != self._epoch:
+            raise Conflict(f"another controller has taken over (epoch {disk.epoch}, ours is {self._epoch})")
+        known = bool(commit.report_id) and commit.report_id in disk.reports
+        if not known and commit.events and disk.revisions.get(commit.stream, 0) != commit.expected_revision:
+            raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}")
+
+    def _write(self, commit: Commit) -> bool:
+        disk = self.disk
+        if commit.report_id:
+            if commit.report_id in disk.reports:
+                return False
+            disk.reports.add(commit.report_id)
+        self._append(commit)
+        if commit.effects is not None:
+            for command_id in disk.of_stream.pop(commit.stream, ()):
+                disk.effects.pop(command_id, None)
+            for effect in commit.effects:
+                disk.effects[effect.command_id] = (commit.stream, effect)
+            disk.of_stream[commit.stream] = tuple(effect.command_id for effect in commit.effects)
+        disk.boots += commit.boots
+        disk.judgements += commit.judgements
+        return True
 
     def _append(self, commit: Commit) -> None:
         disk = self.disk

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "hosts": ("controller.cli.hosts", "hosts", "List, label and quarantine hosts; deny them kernels."),
     "fleet": ("controller.cli.fleet", "fleet", "Freeze and thaw the whole fleet; what holds for it."),
     "gate": ("controller.cli.gate", "gate", "Judge measurements from anywhere; replay a rollout's judgement."),
+    "sim": ("controller.cli.sim", "sim", "Try a rollout on a simulated fleet, with faults."),
     "spec": ("controller.cli.spec", "spec", "Check rollout files; print their JSON Schema."),
     "controller": ("controller.cli.controller", "controller", "Run a controller; make join tokens."),
     "lab": ("controller.cli.lab", "lab", "Run a local fleet of real virtual machines."),

@@ -1,12 +1,13 @@
 """How the fleet's freeze, quarantines and denied kernels look on a terminal."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from controller.cli.output import cells, plain_table
-from controller.views.fleet import DenialView, FleetView
+from controller.views.fleet import DenialView, FleetView, InventoryDiffView
 from controller.views.quantities import count_text, names_text, time_text
 
 _DIGEST_CHARACTERS = 12
@@ -47,3 +48,24 @@ def short_kernel(kernel: str) -> str:
     """Return a digest's beginning; anything else as it is."""
     digest = len(kernel) == 64 and all(digit in "0123456789abcdef" for digit in kernel)
     return kernel[:_DIGEST_CHARACTERS] if digest else kernel
+
+
+def diff_lines(diff: InventoryDiffView, *, dry_run: bool) -> Iterator[str]:
+    """Yield one line per host that an import changes, then what it comes to."""
+    counts = Counter(one.what for one in diff.changes)
+    missing = set(diff.missing)
+    for one in diff.changes:
+        parts = [f"{key}={value}" for key, value in one.labels.items()]
+        parts += [f"{key} taken back" for key in one.removed]
+        absent = " (not enrolled)" if one.host in missing else ""
+        yield f"{_SIGNS[one.what]} {one.host}{absent}: {', '.join(parts) or 'no label'}"
+    told = ", ".join(f"{counts[what]} {what}" for what in _SIGNS)
+    yield f"{diff.inventory}: {told}, {diff.unchanged} unchanged."
+    if diff.missing:
+        verb = "is expected and has" if len(diff.missing) == 1 else "are expected and have"
+        yield f"{names_text(diff.missing)} {verb} not enrolled."
+    if dry_run and diff.changes:
+        yield "Nothing was changed: this was a dry run."
+
+
+_SIGNS = {"added": "+", "changed": "~", "removed": "-"}

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.views.forest import SYMBOLS, ForestPanel, ForestRow, ForestView
-from controller.views.replay import ReplayView
+from controller.views.replayed import ReplayView
 
 _STYLES: Final[Mapping[str, str]] = {
     "PASS": "green",

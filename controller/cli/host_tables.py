@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from controller.cli.output import cells, plain_table
+from controller.cli.output import cells, filled_table
 from controller.views.models import HostView, SwapDeviceView
 from controller.views.quantities import bytes_text, duration_text, time_text
 
 
-def hosts_table(hosts: Sequence[HostView], now: float, width: int) -> Table:
-    """Return one line per host; a narrow terminal gets fewer columns."""
-    titles = [title for title in _COLUMNS if width >= _NEEDED_WIDTHS.get(title, 0)]
-    table = plain_table(*titles, right=frozenset({"MEMORY"}))
+def host_rows(hosts: Sequence[HostView], now: float, width: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return titles and one row per host; a narrow terminal gets fewer columns."""
+    titles = tuple(title for title in _COLUMNS if width >= _NEEDED_WIDTHS.get(title, 0))
+    rows = []
     for host in hosts:
         found = {
             "HOST": host.name,
@@ -23,10 +23,18 @@ def hosts_table(hosts: Sequence[HostView], now: float, width: int) -> Table:
             "ROLLOUT": host.rollout,
             "STEP": host.step,
         }
-        table.add_row(*cells(*(found[title] for title in titles)))
-    return table
+        rows.append(cells(*(found[title] for title in titles)))
+    return titles, rows
 
 
+def hosts_table(hosts: Sequence[HostView], now: float, width: int) -> Table:
+    """Return one line per host as a table that folds what is too long."""
+    titles, rows = host_rows(hosts, now, width)
+    return filled_table(titles, rows, right=RIGHT)
+
+
+# Columns of numbers.
+RIGHT = frozenset({"MEMORY"})
 _COLUMNS = ("HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP")
 # Columns that are left out of a terminal with fewer characters a line; `hosts show` has them all.
 _NEEDED_WIDTHS = {"MEMORY": 110, "STRATUM": 100}

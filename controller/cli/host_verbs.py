@@ -1,9 +1,11 @@
-"""`kernroll hosts label`, `quarantine`, `release`, `deny`, `allow` and `denied`: what operators decide about hosts."""
+"""The verbs of `kernroll hosts` that change what holds for a host: its labels, its quarantine, its kernels."""
+
+from pathlib import Path
 
 import click
 
 from controller.cli.fleet import show_fleet
-from controller.cli.session import HOST_NAME, Known, Session, calls, examples
+from controller.cli.session import DURATION, HOST_NAME, Known, Session, calls, examples
 from controller.domain.errors import InvalidInput
 
 DENIED_KERNEL = Known(lambda client: (one.kernel for one in client.get_fleet().denials))
@@ -118,7 +120,48 @@ def denied(session: Session) -> None:
         output.show(denials_table(denials) if denials else "No kernel is denied.")
 
 
-VERBS = (label, quarantine, release, deny, allow, denied)
+@click.command(
+    "import",
+    short_help="Take zones, racks and other labels from an Ansible inventory.",
+    epilog=examples(
+        """
+kernroll hosts import inventory.yaml --dry-run
+kernroll hosts import inventories/berlin --name berlin
+ansible-inventory -i inventory.ini --list > inventory.json && kernroll hosts import inventory.json
+"""
+    ),
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="What the inventory is called. [default: the name of the file]")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--timeout", type=DURATION, default="60s", show_default=True, help="For reading the inventory.")
+@calls
+def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_run: bool, timeout: float) -> None:
+    """Take zones, racks and other labels of hosts from an Ansible inventory; importing again replaces them.
+
+    Labels are the variables zone, rack, cluster and hypervisor (kernroll_zone and so on go first), the entries of
+    kernroll_labels, and group/NAME for every group. Hosts that have not enrolled are kept as expected.
+    """
+    from controller.adapters.ansible_inventory import read_inventory
+    from controller.cli import output
+    from controller.cli.fleet_tables import diff_lines
+    from controller.domain.inventory import inventory_labels
+
+    listing = read_inventory(file, timeout_s=timeout)
+    for warning in listing.warnings:
+        click.echo(f"ansible-inventory: {warning}", err=True)
+    hosts = inventory_labels(listing.content, str(file))
+    if not hosts:
+        raise InvalidInput(f"{file}: names no host")
+    with session.client() as client:
+        found = client.import_inventory(name or file.name, hosts, dry_run=dry_run)
+    if session.output == "json":
+        output.show_json(found)
+    else:
+        click.echo("\n".join(diff_lines(found, dry_run=dry_run)))
+
+
+VERBS = (import_inventory, label, quarantine, release, deny, allow, denied)
 
 
 def _parsed(labels: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -16,26 +16,40 @@ def hosts() -> None:
     epilog=examples(
         """
 kernroll hosts list
-kernroll hosts list --where architecture=arm64,zone=a
+kernroll hosts list --where 'arch == "arm64" && swap_total >= TiB(1)'
+kernroll hosts list --where 'labels.zone == "a" && "zram" in swap_backends'
+kernroll hosts list --where 'compare_releases(kernel_release, "6.12.48") < 0'
+kernroll hosts list --selector architecture=arm64,zone=a
 kernroll hosts list --output json | jq -r '.hosts[].name'
 """
     ),
 )
-@click.option("--where", default="", metavar="NAME=VALUE,…", help="Only hosts with these facts or labels.")
+@click.option("--where", default="", metavar="EXPRESSION", help="Only hosts that match; see `kernroll hosts facts`.")
+@click.option("-l", "--selector", default="", metavar="NAME=VALUE,…", help="Only hosts with these facts or labels.")
 @calls
-def list_hosts(session: Session, where: str) -> None:
-    """List enrolled hosts with kernel, connection and place in a rollout."""
+def list_hosts(session: Session, where: str, selector: str) -> None:
+    """List enrolled hosts with kernel, connection and place in a rollout.
+
+    An expression is written in the Common Expression Language (CEL). What a host does not tell it does not match on,
+    and a note on standard error says so.
+    """
     from controller.cli import output
-    from controller.cli.host_tables import hosts_table
+    from controller.cli.host_tables import RIGHT, host_rows
 
     with session.client() as client:
-        found = client.list_hosts(where)
+        answer = client.find_hosts(selector, where)
+    for note in answer.notes:
+        click.echo(note, err=True)
     if session.output == "json":
-        output.show_json({"hosts": found})
-    elif found:
-        output.show(hosts_table(found, session.now(), output.console().width))
+        output.show_json(answer)
+    elif answer.hosts:
+        output.show_rows(*host_rows(answer.hosts, session.now(), output.console().width), right=RIGHT)
     else:
-        said = "No enrolled host matches." if where else "No host is enrolled; see `kernroll controller token create`."
+        said = (
+            "No enrolled host matches."
+            if where or selector
+            else "No host is enrolled; see `kernroll controller token create`."
+        )
         output.show(said)
 
 
@@ -61,6 +75,19 @@ def show_host(session: Session, name: str) -> None:
         output.show_json(host)
     else:
         output.show(host_details(host, session.now()))
+
+
+@hosts.command("facts", epilog=examples("kernroll hosts facts --output json"))
+@calls
+def facts(session: Session) -> None:
+    """List what an expression may ask of a host, and the functions it may use."""
+    from controller.cli import output
+    from controller.cli.fact_tables import facts_parts, facts_view
+
+    if session.output == "json":
+        output.show_json(facts_view())
+    else:
+        output.show(*facts_parts())
 
 
 for _verb in VERBS:

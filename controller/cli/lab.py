@@ -50,7 +50,11 @@ kernroll lab up --kernel 6.18.15 --with-tools --x86-64 1 --arm64 0 --memory 2048
 @click.option("--kernel", metavar="VERSION", default="7.0.13", show_default=True, help="Debian's kernel to start with.")
 @click.option("--flavour", default="cloud", show_default=True, help='"cloud", or "generic".')
 @click.option("--memory", metavar="MIB", type=int, help="Memory of each machine. [default: 1536]")
-@click.option("--with-tools", is_flag=True, help="Give the machines what workloads run: valkey, stress-ng, a compiler.")
+@click.option(
+    "--with-tools",
+    is_flag=True,
+    help="Give the machines what workloads run: valkey, stress-ng, a compiler, some kernel source.",
+)
 @click.option(
     "--channel",
     type=click.Choice(["serial", "network"]),

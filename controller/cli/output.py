@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -12,6 +13,7 @@ from controller.views.data import view_data
 
 # Wide enough for tables when the output is a file or a pipe.
 _FILE_WIDTH = 160
+_MOST_FITTED_ROWS = 500
 
 
 class _Console(Console):
@@ -51,6 +53,31 @@ def plain_table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table
+
+
+def filled_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str] = frozenset()) -> Table:
+    """Return a table with these rows."""
+    table = plain_table(*titles, right=right)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset()) -> None:
+    """Print a table. One of very many rows is only aligned, not fitted to the terminal: that takes rich too long."""
+    if len(rows) <= _MOST_FITTED_ROWS:
+        show(filled_table(titles, rows, right))
+        return
+    columns = list(zip(titles, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in (titles, *rows):
+        fitted = (
+            text.rjust(width) if title in right else text.ljust(width)
+            for title, text, width in zip(titles, row, widths, strict=True)
+        )
+        lines.append("  ".join(fitted).rstrip())
+    print("\n".join(lines), flush=True)
 
 
 def cells(*values: Any) -> tuple[str, ...]:

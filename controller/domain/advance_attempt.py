@@ -16,7 +16,7 @@ from controller.domain.effects import (
 )
 from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
 from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
-from controller.domain.policy import Policy
+from controller.domain.policy import Policy, Task
 from controller.domain.rules import Fired, boot_closed, fired_trigger
 from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 
@@ -24,6 +24,11 @@ from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 _GRACE_S = 20.0
 # A measurement that ends just before the probation deadline still has this long to be blessed.
 _BLESS_TIMEOUT_S = 60.0
+# What a host is told that is to prove its way back, and how long that may take.
+_PANIC_TIMEOUT_S = 120.0
+_PANIC = Task(
+    workload="panic_drill", parameters={"confirm": True}, repetitions=1, warmups=0, timeout_s=_PANIC_TIMEOUT_S
+)
 # Moves within one measurement of a leg.
 _SAME_LEG = frozenset({Trigger.RETRY, Trigger.NEXT_TASK})
 
@@ -42,6 +47,10 @@ def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
 def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     attempt = snapshot.attempt
     target = next_step(attempt.step, fired.trigger)
+    if fired.trigger is Trigger.DRILLED:
+        # What follows are commands of their own, although the host is armed a second time.
+        attempt = replace(attempt, drill_s=now - attempt.since)
+        snapshot = replace(snapshot, attempt=attempt)
     leg = attempt.leg + 1 if fired.trigger in (Trigger.NEXT_LEG, Trigger.DRAINED) else attempt.leg
     tries = _tries(attempt, fired, target)
     task = _task(attempt, fired)
@@ -124,6 +133,8 @@ def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> floa
         Step.ARM: policy.stage_timeout_s,
         Step.REBOOT: policy.stage_timeout_s,
         Step.VERIFY: attempt.boot_timeout_s + _GRACE_S,
+        # To be told, to panic, and to boot again.
+        Step.DRILL: _PANIC_TIMEOUT_S + attempt.boot_timeout_s + _GRACE_S,
         Step.PROBATION: policy.probation_timeout_s,
         Step.BLESS: _BLESS_TIMEOUT_S,
         Step.FALLBACK: attempt.boot_timeout_s + _GRACE_S,
@@ -153,6 +164,10 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
                 return (measure,)
             acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
             return (AcknowledgeBoot(command_id=acknowledge, host=host), measure)
+        case Step.DRILL:
+            acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
+            panic = RunWorkload(command_id=name, host=host, task=_PANIC, timeout_s=_PANIC_TIMEOUT_S)
+            return (AcknowledgeBoot(command_id=acknowledge, host=host), panic)
         case Step.STAGE:
             return (StageKernel(command_id=name, host=host, kernel=new),)
         case Step.ARM:

@@ -2,6 +2,7 @@
 
 from controller.domain.askings import Asking, Result
 from controller.domain.checks import MOST_ERRORS, Check, CheckKind, Outcome, Question
+from controller.domain.condemned import CONTROLLER
 from controller.domain.control_events import CheckReported, ChecksAsked, ChecksOverridden
 from controller.domain.effects import RunCheck
 from controller.domain.errors import Conflict, NotFound
@@ -9,7 +10,6 @@ from controller.domain.events import Event, RevertStarted, RolloutPaused
 from controller.domain.rollout import Rollout, State
 from controller.domain.snapshot import Decision
 
-CONTROLLER = "controller"
 # States in which a check that only reports goes on: the wave it was asked about need not be open any more.
 _GOES_ON = frozenset({State.RUNNING, State.AWAITING_APPROVAL, State.PROMOTED})
 

@@ -2,12 +2,15 @@
 
 import math
 
-from controller.domain.advance_checks import CONTROLLER, check_wave, checks_text
+from controller.domain.advance_checks import check_wave, checks_text
 from controller.domain.boot_times import BootTimes
 from controller.domain.closures import Closed, closed
+from controller.domain.condemned import CONTROLLER
 from controller.domain.control_events import ApprovalAwaited, HostsRecalled, StratumHeld
+from controller.domain.denials import everywhere
 from controller.domain.events import (
     Event,
+    FailureKind,
     HostsAdmitted,
     RevertStarted,
     RolloutCompleted,
@@ -17,7 +20,7 @@ from controller.domain.events import (
     WaveJudged,
     WaveOpened,
 )
-from controller.domain.journey import HOLDS_SLOT, Step
+from controller.domain.journey import Step
 from controller.domain.judgement import failed_strata, judge_wave
 from controller.domain.rollout import Rollout, State
 from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
@@ -59,13 +62,35 @@ def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
 
 def _react_to_failures(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
     """Revert on the first failure that condemns the kernel; pause when more rigs fail than the error budget allows."""
-    condemned = _condemned(rollout, tally, now)
+    condemned = _condemned(rollout, tally, now) or _drill_failed(rollout, tally, now)
     if condemned is not None or tally.broken <= _tolerated(rollout):
         return condemned
     newest = [one for one in tally.failures if not one.condemns and one.at > rollout.excused_at]
     blame = _blame(newest[0]) if newest else "rigs failed"
     more = f" and {tally.broken - 1} more" if tally.broken > 1 else ""
     return _events(RolloutPaused(at=now, reason=f"{blame}{more}; this does not speak against the kernel"))
+
+
+def _drill_failed(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
+    """A host that did not come back by itself ends the assumption that others would: no error budget covers that."""
+    newest = (one for one in tally.failures if one.failure.kind is FailureKind.DRILL and one.at > rollout.excused_at)
+    failed = next(newest, None)
+    if failed is None:
+        return None
+    return _events(RolloutPaused(at=now, reason=f"{_blame(failed)}; no further host is risked without a person"))
+
+
+def _slow_drill(snapshot: RolloutSnapshot, now: float) -> Decision | None:
+    """Pause when the way back took longer than promised. Walks the hosts, once a wave has finished."""
+    rollout = snapshot.rollout
+    slo_s = rollout.policy.revert_slo_s
+    if slo_s is None:
+        return None
+    for attempt in snapshot.attempts.values():
+        if attempt.drill_s is not None and attempt.drill_s > slo_s and attempt.drilled_at > rollout.excused_at:
+            took = f"{attempt.host} took {attempt.drill_s:.0f} s to come back from a panic on purpose"
+            return _events(RolloutPaused(at=now, reason=f"{took}; drill.revert_slo allows {slo_s:.0f} s"))
+    return None
 
 
 def _tolerated(rollout: Rollout) -> int:
@@ -111,6 +136,8 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     # Nothing is concluded while a finished host is away: it speaks again, or its silence condemns the kernel.
     if tally.unheard or not rollout.approved:
         return None
+    if (slow := _slow_drill(snapshot, now)) is not None:
+        return slow
     if rollout.passed:
         reason = f"{_override_text(rollout)}{checks_text(rollout)}"
         return check_wave(rollout, now) or _events(_go_on(rollout, reason, now))
@@ -205,6 +232,9 @@ def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
     rollout = snapshot.rollout
     if not snapshot.starts.waiting:
         return None
+    denied = "" if rollout.policy.aa else next(everywhere(snapshot.fleet.denials, rollout.kernels.values()), "")
+    if denied:
+        return Closed(why=denied.rstrip("."))
     needed_s = 0.0
     if rollout.policy.windows:
         known = ((snapshot.boots.get(stratum, BootTimes()), stratum) for stratum in rollout.strata)
@@ -292,15 +322,3 @@ def _lost(snapshot: RolloutSnapshot) -> tuple[str, ...]:
 
 def _events(*events: Event) -> Decision:
     return Decision(events=events)
-
-
-def holds_budget(rollout: Rollout, tally: Tally) -> bool:
-    """Invariant: a running rollout never admits more hosts than its budget has.
-
-    A finished host that fails takes a slot unasked, so those on their way back do not count here.
-    """
-    started = sum(tally.count_all(step) for step in HOLDS_SLOT)
-    assert started == tally.slots, "the tally's slots disagree with its steps"
-    limit = rollout.policy.max_in_flight
-    unasked = tally.count_all(Step.REVERTING, Step.FALLBACK, Step.LOST)
-    return rollout.state is not State.RUNNING or limit is None or tally.slots - unasked <= limit

@@ -1,8 +1,8 @@
 """One host's attempt within a rollout: its state, and how each event changes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
 
 from controller.domain.delivery import BootEnd
 from controller.domain.events import (
@@ -25,6 +25,12 @@ from controller.domain.events import (
     WatchResumed,
 )
 from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_BE_HEARD, Role, Side, Step, Trigger
+
+if TYPE_CHECKING:
+    # What it does, and all that a type checker knows of it.
+    from dataclasses import replace
+else:
+    from controller.domain.values import replace
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0
@@ -70,6 +76,12 @@ class Attempt:
     tries: int = 0
     # Which of the leg's workloads is measured, from 0.
     task: int = 0
+    # Whether it is to be panicked on purpose first; the boot in which that was asked, empty before; how long the way
+    # back took and when it had come back, None and 0 before.
+    drill: bool = False
+    drill_boot_id: str = ""
+    drill_s: float | None = None
+    drilled_at: float = 0.0
     # How often the host has begun its journey anew.
     round: int = 0
     # How often the host was being returned to its old kernel.
@@ -186,6 +198,7 @@ def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, 
         stratum=planned.stratum,
         architecture=planned.architecture,
         role=planned.role,
+        drill=planned.drill,
         wave=wave,
         position=position,
     )
@@ -195,7 +208,8 @@ def command_id(attempt: Attempt, step: Step, leg: int, tries: int, task: int = 0
     """Name a step's command: the same decision always has the same name, whoever makes it and however often."""
     of_task = f"{step}-{task + 1}" if task else str(step)
     of_round = f"r{attempt.round + 1}." if attempt.round else ""
-    return f"{attempt.uid}/{attempt.host}/{of_round}{leg}.{of_task}.{tries}"
+    after_drill = "d." if attempt.drill_s is not None else ""
+    return f"{attempt.uid}/{attempt.host}/{of_round}{after_drill}{leg}.{of_task}.{tries}"
 
 
 def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
@@ -269,6 +283,12 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         changes = replace(changes, trial_started=True, verified_boot_id="")
     if event.trigger is Trigger.VERIFIED:
         changes = replace(changes, verified_boot_id=state.boot_id)
+    if event.trigger is Trigger.DRILL:
+        changes = replace(changes, drill_boot_id=state.boot_id)
+    if event.trigger is Trigger.DRILLED:
+        # How that boot ended is no failure, and what is told of it later concerns nobody.
+        took_s = event.at - state.since
+        changes = replace(changes, drill_s=took_s, drilled_at=event.at, trial=None, trial_command_id="")
     if event.step is Step.REVERTING:
         changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, ran_at_revert=None)
     return changes
@@ -283,6 +303,9 @@ def _anew(state: Attempt, event: Moved) -> Attempt:
         stratum=state.stratum,
         architecture=state.architecture,
         role=state.role,
+        drill=state.drill,
+        drill_s=state.drill_s,
+        drilled_at=state.drilled_at,
         wave=state.wave,
         position=state.position,
         since=event.at,

@@ -31,6 +31,7 @@ class FailureKind(StrEnum):
     DELIVERY = "delivery"  # staging, arming or blessing failed
     INFRASTRUCTURE = "infrastructure"  # the rig, not the kernel
     DEADLINE = "deadline"
+    DRILL = "drill"  # the host did not come back by itself from a panic on purpose: nothing may be risked on it
 
 
 # Failures that condemn the kernel: the rollout reverts on the first.
@@ -93,6 +94,8 @@ class PlannedHost:
     stratum: str
     architecture: str
     role: Role = Role.TREATED
+    # Whether it is panicked on purpose before it is measured, to prove that it falls back.
+    drill: bool = False
 
 
 # --- of a rollout ---

@@ -75,7 +75,7 @@ def _findings(attempt: Attempt, side: Side) -> tuple[Finding, ...]:
             boot_id=one.boot_id,
         )
         for one in attempt.findings
-        if attempt.ran_on(one.boot_id) is side
+        if attempt.ran_on(one.boot_id) is side and one.boot_id != attempt.drill_boot_id
     )
 
 

@@ -36,20 +36,29 @@ FACTS: Final[Mapping[str, tuple[Any, str]]] = {
     "firmware": (_TEXT, '"uefi", "bios" or "devicetree"'),
     "boot_loader": (_TEXT, '"grub", "systemd-boot", "u-boot", "qemu", …'),
     "virtualization": (_TEXT, '"none", "kvm", "qemu", "xen", "vmware", "microsoft", …'),
-    "zone": (_TEXT, 'the label of that name, "" without one; so are rack, cluster and hypervisor'),
-    "rack": (_TEXT, ""),
-    "cluster": (_TEXT, ""),
-    "hypervisor": (_TEXT, "the host that runs this one"),
-    "labels": (cel.Type.Map(_TEXT, _TEXT), 'all labels: labels.tier == "db", has(labels.tier), labels["a/b"]'),
+    "zone": (_TEXT, 'the label of that name; "" without one'),
+    "rack": (_TEXT, 'the label of that name; "" without one'),
+    "cluster": (_TEXT, 'the label of that name; "" without one'),
+    "hypervisor": (_TEXT, 'the label of that name, the host that runs this one; "" without one'),
+    "labels": (cel.Type.Map(_TEXT, _TEXT), 'all of them: labels.tier == "db", has(labels.tier), labels["a/b"]'),
     "connected": (_TRUTH, "whether its agent is connected now"),
     "quarantined": (_TRUTH, "whether an operator quarantined it"),
     "rollout": (_TEXT, 'the active rollout that holds it, "" when none does'),
     "step": (_TEXT, "the host's step in it"),
 }
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "KiB(n), MiB(n), GiB(n), TiB(n)": "a size in bytes: swap_total >= TiB(1)",
+    "compare_releases(a, b)": "below 0 when kernel release a is older than b, above 0 when it is newer, else 0",
+    "has(labels.x)": "whether the host has the label",
+    "size(x)": "how long a text or list is, how many labels there are",
+    "x.startsWith(y), x.endsWith(y), x.contains(y)": "whether a text begins with, ends with or contains another",
+    "x.matches(y)": "whether a regular expression (RE2) is found in a text",
+}
 _SIZES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Loops over lists; what they are for here, `in` does as well.
 _NO_LOOPS: Final = "stdlib:\n  exclude_macros: [all, exists, exists_one, filter, map]\n"
 
+_WORD: Final = re.compile(r"\w+")
 _FIRST_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD: Final = re.compile(r"found no matching overload for '([^']*)' applied to '\(?([^')]*)\)?'")
@@ -77,16 +86,18 @@ class Undecided:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
     """A checked expression."""
 
     text: str
-    _program: Any
+    # The facts it asks for; may name some that only its texts mention.
+    names: tuple[str, ...]
+    program: Any
 
     def decide(self, facts: Mapping[str, Any]) -> bool | Undecided:
         """Return whether a host with these facts matches."""
-        value = self._program.eval(data=facts)
+        value = self.program.eval(data=facts)
         decided = value.value()
         return decided if isinstance(decided, bool) else Undecided(_why(str(decided)))
 
@@ -106,7 +117,8 @@ def expression(text: str) -> Expression:
     if program.return_type() != _TRUTH:
         kind = _kinds(program.return_type().name())
         raise ExpressionError(f"is {kind} and not a condition; compare it with something", line=1, column=1)
-    return Expression(text, program)
+    words = set(_WORD.findall(text))
+    return Expression(text=text, names=tuple(name for name in FACTS if name in words), program=program)
 
 
 def checked(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -57,7 +57,7 @@ class Denial:
 
     def meets(self, kernel: Kernel) -> bool:
         """Whether the rule is about this kernel."""
-        if _DIGEST.fullmatch(self.kernel):
+        if kernel.digest == self.kernel or _DIGEST.fullmatch(self.kernel):
             return kernel.digest.startswith(self.kernel)
         # "7.1.1" must not meet 7.1.13.
         version = re.match(re.escape(self.kernel) + r"(?![0-9]|\.[0-9])", kernel.release)
@@ -96,6 +96,13 @@ class Fleet:
         if self.freeze is None or (self.freeze.until is not None and self.freeze.until <= now):
             return None
         return self.freeze
+
+    def remembering(self, denials: Iterable[Denial]) -> "Fleet":
+        """Return the fleet with rules that no event of its own stream made."""
+        kept = self.denials
+        for one in denials:
+            kept = _denied(kept, one)
+        return replace(self, denials=kept)
 
     def labels_of(self, host: Host) -> Mapping[str, str]:
         """Return a host's labels: its agent's, under what inventories say, under what operators set by hand."""

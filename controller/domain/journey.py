@@ -13,6 +13,7 @@ class Step(StrEnum):
     ARM = "arm"  # the kernel becomes the next boot, once
     REBOOT = "reboot"  # the restart was asked for and has not begun
     VERIFY = "verify"  # waits for the agent: another boot id, the right release
+    DRILL = "drill"  # panicked on purpose, on trial: it must come back on its old kernel by itself
     PROBATION = "probation"  # up on trial: the workload runs on this leg's kernel
     BLESS = "bless"  # the kernel becomes the default
     UNCORDON = "uncordon"  # load may come back
@@ -37,6 +38,8 @@ class Trigger(StrEnum):
     STAGED = "staged"
     ARMED = "armed"
     REBOOTED = "rebooted"  # the boot has begun
+    DRILL = "drill"  # verified, and the plan has this host prove its way back first
+    DRILLED = "drilled"  # back on the old kernel by itself after a panic on purpose
     VERIFIED = "verified"  # the expected kernel answered under a new boot id
     NEXT_LEG = "next_leg"  # measured, and the design asks for another boot
     BLESSED = "blessed"
@@ -100,11 +103,13 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.REBOOT: {Trigger.REBOOTED: Step.VERIFY, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD},
     Step.VERIFY: {
         Trigger.VERIFIED: Step.PROBATION,
+        Trigger.DRILL: Step.DRILL,
         Trigger.FELL_BACK: Step.FALLBACK,
         Trigger.DEADLINE: Step.FALLBACK,
         Trigger.FATAL: Step.REVERTING,
         Trigger.REVERT: Step.REVERTING,
     },
+    Step.DRILL: {Trigger.DRILLED: Step.ARM, Trigger.FAIL: Step.REVERTING, Trigger.REVERT: Step.REVERTING},
     Step.PROBATION: {
         Trigger.MEASURED: Step.BLESS,
         Trigger.NEXT_LEG: Step.ARM,
@@ -138,7 +143,7 @@ HOLDS_SLOT = (IN_FLIGHT - {Step.BAKE}) | {Step.LOST}
 # Steps in which a host serves on the new kernel: its return takes it down, and waits for its turn.
 SERVING = frozenset({Step.BAKE, Step.DONE})
 # Steps in which the kernel under test runs un-blessed: the host itself falls back.
-ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.PROBATION, Step.BLESS})
+ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.DRILL, Step.PROBATION, Step.BLESS})
 # Steps in which a host that is not heard counts as failing.
 MUST_BE_HEARD = frozenset({Step.BASELINE, Step.PROBATION, Step.BLESS, Step.UNCORDON, Step.BAKE, Step.DONE})
 

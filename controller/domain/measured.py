@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from controller.domain.attempt import Attempt, Run
 from controller.gate.evidence import Outcome
 from controller.gate.priors import PRIORS
-from controller.gate.qualification import unqualified
+from controller.gate.qualification import causes, unqualified
 from controller.gate.trial import Arm, Measurement, MetricRole, TrialMetric
 
 
@@ -29,9 +29,9 @@ def unfit_hosts(attempts: Iterable[Attempt], metric: str) -> Mapping[str, str]:
     for attempt in attempts:
         baseline = [run for run in attempt.runs_of(0) if run.workload == prior.workload]
         newest = baseline[-1].command_id if baseline else ""
-        values = [run.values[metric] for run in baseline if run.command_id == newest and metric in run.values]
-        if why := unqualified(values, prior.cv):
-            found[attempt.host] = why
+        runs = [run.values for run in baseline if run.command_id == newest and metric in run.values]
+        if why := unqualified([values[metric] for values in runs], prior.cv):
+            found[attempt.host] = f"{why}: {cause}" if (cause := causes(runs)) else why
     return found
 
 

@@ -34,8 +34,8 @@ class Occupancy:
         self._entries: dict[str, _Entry] = {}
         self._known = Counter[Place]()
         self._moving = Counter[Place]()
-        # Away and not moving: a host is counted once.
-        self._away = Counter[Place]()
+        # Away and not moving: a host is counted once. Place -> its hosts, in the order in which they went.
+        self._away: dict[Place, dict[str, None]] = {}
 
     def set(self, host: str, labels: Mapping[str, str], *, moving: bool, away: bool) -> bool:
         """Note where a host is and what it does; return whether that frees or takes room anywhere."""
@@ -44,9 +44,9 @@ class Occupancy:
         if before == after:
             return False
         if before is not None:
-            self._count(before, -1)
+            self._count(host, before, -1)
         self._entries[host] = after
-        self._count(after, 1)
+        self._count(host, after, 1)
         return True
 
     def full(self, host: str, bounds: Sequence[PlaceBound], taken: "Taken", *, foreign: bool = True) -> str:
@@ -62,7 +62,7 @@ class Occupancy:
             if value is None:
                 continue
             place = (bound.key, value)
-            away = self._away[place] if foreign else 0
+            away = len(self._away.get(place, ())) if foreign else 0
             allowed = bound.allowed(self._known[place])
             if self._moving[place] + taken.places[place] + away >= allowed:
                 name = "the fleet" if bound.key == FLEET else f"{bound.key}={value}"
@@ -97,21 +97,22 @@ class Occupancy:
 
     def unavailable(self, place: Place = (FLEET, "")) -> int:
         """Return how many hosts of the place are moving or away."""
-        return self._moving[place] + self._away[place]
+        return self._moving[place] + len(self._away.get(place, ()))
 
     def _example(self, place: Place, away: int) -> str:
-        """Name one of the hosts that are away. Walks the fleet: asked only when an operator looks."""
-        names = (name for name, entry in self._entries.items() if entry.away and place in entry.places)
-        first = min(names, default="")
+        """Name the host of the place that has been away longest."""
+        first = next(iter(self._away[place]))
         return f"{first} is not heard" if away == 1 else f"{first} and {away - 1} more are not heard"
 
-    def _count(self, entry: _Entry, by: int) -> None:
+    def _count(self, host: str, entry: _Entry, by: int) -> None:
         for place in entry.places:
             self._known[place] += by
             if entry.moving:
                 self._moving[place] += by
+            elif entry.away and by > 0:
+                self._away.setdefault(place, {})[host] = None
             elif entry.away:
-                self._away[place] += by
+                del self._away[place][host]
 
 
 class Taken:

@@ -132,6 +132,8 @@ class Policy:
     waves: tuple[WavePolicy, ...] = ()
     # Asked at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Longest way back of a host that was panicked on purpose; None where none is.
+    revert_slo_s: float | None = None
 
 
 def policy_of(
@@ -156,6 +158,7 @@ def policy_of(
         error_budget_share=limits.error_budget.share,
         approval_timeout_s=limits.approval_timeout_s,
         windows=spec.windows,
+        revert_slo_s=None if spec.drill is None or aa else spec.drill.revert_slo_s,
         waves=tuple(WavePolicy(max_duration_s=LONGEST_WAVE_S) for _ in bake_s) if waves is None else waves,
         stage_timeout_s=limits.stage_timeout_s,
         boot_timeout_s=limits.boot_timeout_s,

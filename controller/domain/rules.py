@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from controller.domain.attempt import RETRY_PAUSE_S, Attempt, died_runs, on_running_kernel, trial_failure
 from controller.domain.closures import Closed, closed
+from controller.domain.denials import denial_of, denied, subject
 from controller.domain.events import CommandState, Failure, FailureKind, RunState
+from controller.domain.fleet import Denial
 from controller.domain.journey import MUST_BE_HEARD, SERVING, Side, Step, Trigger
 from controller.domain.rollout import State
 from controller.domain.snapshot import AttemptSnapshot
@@ -35,7 +37,10 @@ def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
     attempt, rollout = snapshot.attempt, snapshot.rollout
     held, back = attempt.stratum in rollout.held, _goes_back(snapshot)
     if attempt.step is Step.PENDING:
+        rule = _denial(snapshot)
         out = attempt.host in rollout.left_out or attempt.host in snapshot.fleet.quarantined
+        # Denied on every host, the kernel may yet be allowed; denied on this one, it goes on without it.
+        out = out or (rule is not None and bool(rule.where))
         return Fired(Trigger.SKIP) if back or out else None
     if attempt.step in (Step.REVERTED, Step.SKIPPED):
         again = rollout.retries.get(attempt.host, 0) > attempt.round and not back and not rollout.ended
@@ -80,7 +85,9 @@ def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 def boot_closed(snapshot: AttemptSnapshot, now: float) -> Closed | None:
     """Return why the host may not be taken down now; None when it may."""
-    policy = snapshot.rollout.policy
+    policy, rule = snapshot.rollout.policy, _denial(snapshot)
+    if rule is not None:
+        return Closed(why=denied(rule, snapshot.rollout.kernels[snapshot.attempt.architecture]))
     needed_s = snapshot.boots.expected_s(policy.boot_timeout_s, snapshot.attempt.stratum)
     return closed(snapshot.fleet, policy.windows, needed_s, now)
 
@@ -121,7 +128,8 @@ def _verify(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         return fired
     heard_since = attempt.boot_id != attempt.boot_id_before and attempt.silent_since is None
     if heard_since and attempt.release == _target_release(snapshot):
-        return Fired(Trigger.VERIFIED)
+        to_drill = attempt.drill and attempt.drill_s is None and attempt.side is Side.NEW
+        return Fired(Trigger.DRILL if to_drill else Trigger.VERIFIED)
     if heard_since:
         sentence = f"answered under {attempt.release} instead of {_target_release(snapshot)}"
         # Whatever it booted, the kernel may still be armed.
@@ -130,6 +138,22 @@ def _verify(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         sentence = "no healthy agent answered by the boot deadline"
         return Fired(Trigger.DEADLINE, Failure(kind=FailureKind.HANG, sentence=sentence))
     return None
+
+
+def _drill(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    """The host was told to panic: by itself it must come back on the kernel that it had before."""
+    attempt, answer = snapshot.attempt, snapshot.attempt.command
+    back = attempt.boot_id != attempt.drill_boot_id and attempt.silent_since is None
+    if back and attempt.release == attempt.old_release:
+        return Fired(Trigger.DRILLED)
+    sentence = ""
+    if back:
+        sentence = f"came back from a panic on purpose under {attempt.release}, which was armed for one boot only"
+    elif answer is not None and answer.state not in (CommandState.DIED, CommandState.CANCELLED):
+        sentence = f"could not be panicked on purpose: {answer.detail or answer.state.value}"
+    elif attempt.deadline is not None and attempt.deadline <= now:
+        sentence = f"did not come back by itself within {now - attempt.since:.0f} s of being told to panic"
+    return Fired(Trigger.FAIL, Failure(kind=FailureKind.DRILL, sentence=sentence)) if sentence else None
 
 
 def _probation(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -217,6 +241,7 @@ _RULES: dict[Step, _Rule] = {
     Step.ARM: _arm,
     Step.REBOOT: _reboot,
     Step.VERIFY: _verify,
+    Step.DRILL: _drill,
     Step.PROBATION: _probation,
     Step.BLESS: _bless,
     Step.UNCORDON: _uncordon,
@@ -231,6 +256,18 @@ _RULES: dict[Step, _Rule] = {
 
 
 # --- what rules ask ---
+
+
+def _denial(snapshot: AttemptSnapshot) -> Denial | None:
+    """Return the rule that keeps the rollout's kernel from the host; None when it may have it, or keeps its own."""
+    fleet, host, attempt = snapshot.fleet, snapshot.host, snapshot.attempt
+    kernel = snapshot.rollout.kernels.get(attempt.architecture)
+    if not fleet.denials or host is None or kernel is None or snapshot.rollout.policy.aa:
+        return None
+    if Side.NEW not in attempt.legs:
+        return None
+    asked = subject(host, fleet, rollout=snapshot.rollout.name, step=attempt.step.value)
+    return denial_of(fleet.denials, kernel, asked)
 
 
 def _goes_back(snapshot: AttemptSnapshot) -> bool:
@@ -265,6 +302,9 @@ def _fatal(snapshot: AttemptSnapshot) -> Fired | None:
     attempt = snapshot.attempt
     fatal = attempt.fatal
     if fatal is None or fatal.boot_id == attempt.boot_id_before or fatal.boot_id not in attempt.boot_ids:
+        return None
+    if fatal.boot_id == attempt.drill_boot_id:
+        # It panicked because it was told to.
         return None
     sentence = f"the kernel log shows {fatal.signature}"
     return Fired(Trigger.FATAL, Failure(kind=FailureKind.FATAL_LOG, sentence=sentence, line=fatal.line))

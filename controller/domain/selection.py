@@ -5,13 +5,13 @@ import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
 from controller.domain.policy import WavePolicy
-from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector
+from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector, Wave
 
 # A message names this many hosts and counts the others.
 _NAMED_HOSTS = 5
@@ -31,6 +31,12 @@ class HostCandidate:
     kernel_release: str
     # The active rollout that holds this host; empty when none does.
     rollout: str = ""
+    # Whether the spec's expression selects it; the other conditions are looked at here.
+    selected: bool = True
+    # Why it is left out although it is selected; empty when it is not.
+    barred: str = ""
+    # Waves, counted from 0, that are not meant for it: it does not match their expression.
+    not_in_waves: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +71,7 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
     repeated plan burns the same ones.
     """
     seed = spec.salt or salt
-    named = frozenset(spec.selector.hosts)
-    chosen = [host for host in hosts if (not named or host.name in named) and _matches(spec.selector, host)]
+    chosen = [host for host in selected(spec, hosts) if not host.barred]
     strata: dict[str, list[HostCandidate]] = defaultdict(list)
     for host in chosen:
         strata[stratum_of(spec, host)].append(host)
@@ -79,6 +84,14 @@ def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> 
         notes=(*_kernel_notes(spec, chosen), *_label_notes(spec, chosen), *notes),
         seed=seed,
     )
+
+
+def selected(spec: RolloutSpec, hosts: Iterable[HostCandidate]) -> list[HostCandidate]:
+    """Return the hosts that the spec means, those that are left out all the same among them."""
+    named = frozenset(spec.selector.hosts)
+    return [
+        host for host in hosts if host.selected and (not named or host.name in named) and _matches(spec.selector, host)
+    ]
 
 
 def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
@@ -115,20 +128,18 @@ def _waves(
     """Cut every stratum into the spec's waves; the last hosts of a stratum are its controls, in the first wave."""
     controls = spec.controls.per_stratum
     waiting = {name: members[: len(members) - controls] for name, members in strata.items()}
-    taken = Counter[str]()
+    taken: dict[str, set[str]] = {name: set() for name in waiting}
     planned: list[WaveHosts] = []
     notes: list[str] = []
-    for wave in spec.waves:
+    for index, wave in enumerate(spec.waves):
         members: list[PlannedHost] = []
         for name, queue in waiting.items():
-            end = len(queue)
-            if wave.per_stratum is not None:
-                end = min(end, taken[name] + wave.per_stratum)
-            elif wave.percent is not None:
-                # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
-                end = max(taken[name], math.ceil(len(queue) * wave.percent / 100 - 1e-9))
-            members += [_planned(host, name, Role.TREATED) for host in queue[taken[name] : end]]
-            taken[name] = end
+            drills = spec.drill.per_stratum if spec.drill is not None and not planned else 0
+            chosen = _cut([host for host in queue if index not in host.not_in_waves], wave, taken[name])
+            members += [
+                replace(_planned(host, name, Role.TREATED), drill=number < drills) for number, host in enumerate(chosen)
+            ]
+            taken[name].update(host.name for host in chosen)
         if not planned and controls:
             members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]
         if members:
@@ -137,9 +148,21 @@ def _waves(
     skipped = len(spec.waves) - len(planned)
     if planned and skipped:
         notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {_are(skipped)} left out.")
-    if left := sum(len(queue) - taken[name] for name, queue in waiting.items()):
+    if left := sum(len(queue) - len(taken[name]) for name, queue in waiting.items()):
         notes.append(f"{_hosts(left)} would stay on the old kernel: the waves do not reach them.")
     return tuple(planned), tuple(notes)
+
+
+def _cut(hosts: Sequence[HostCandidate], wave: Wave, taken: Set[str]) -> Sequence[HostCandidate]:
+    """Return the stratum's next hosts for a wave; `hosts` are those it is meant for, taken ones among them."""
+    left = [host for host in hosts if host.name not in taken]
+    if wave.per_stratum is not None:
+        return left[: wave.per_stratum]
+    if wave.percent is not None:
+        # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
+        wanted = math.ceil(len(hosts) * wave.percent / 100 - 1e-9)
+        return left[: max(0, wanted - (len(hosts) - len(left)))]
+    return left
 
 
 def _planned(host: HostCandidate, stratum: str, role: Role) -> PlannedHost:
@@ -154,6 +177,8 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
         yield f"{_list(duplicates)} {_are(len(duplicates))} listed twice."
     if not hosts:
         yield "No host is enrolled."
+    elif not chosen and selected(spec, hosts):
+        yield "Every host that the selector matches is left out."
     elif not chosen:
         yield f"The selector matches none of the {len(known)} enrolled hosts.{_selector_hint(spec.selector, hosts)}"
     for architecture in sorted({host.architecture for host in chosen} - set(spec.kernels)):

@@ -13,6 +13,7 @@ from controller.domain.spec_model import (
     Claim,
     Controls,
     DebianKernel,
+    Drill,
     Expected,
     KernelImage,
     KernelSource,
@@ -33,6 +34,7 @@ __all__ = [
     "Controls",
     "DebianKernel",
     "Device",
+    "Drill",
     "Expected",
     "KernelImage",
     "KernelSource",
@@ -63,6 +65,7 @@ class RolloutSpec:
     # Performance metric -> margin as a share, where it is not the default.
     margins: Mapping[str, float]
     controls: Controls
+    drill: Drill | None
     design: str
     limits: Limits
     on_stratum_failure: Literal["revert", "hold"]
@@ -71,6 +74,8 @@ class RolloutSpec:
     windows: tuple[Window, ...] = ()
     # What must pass at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -115,10 +120,12 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         claims=body.claims,
         margins=body.margins,
         controls=body.controls,
+        drill=body.drill,
         design=body.design,
         limits=body.limits,
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
         checks=tuple(one.check for one in body.checks),
+        allow_downgrade=body.allow_downgrade,
     )

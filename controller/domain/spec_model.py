@@ -19,6 +19,7 @@ from controller.domain.spec_base import (
     one_line,
 )
 from controller.domain.spec_checks import CheckEntry, repeated_names
+from controller.domain.spec_expressions import Where
 from controller.domain.spec_units import (
     CountOrShare,
     Duration,
@@ -90,6 +91,8 @@ class Selector(Model):
     match: Mapping[LabelKey, OneOrMore] = Field(default_factory=dict)
     # Only these hosts. Empty: no restriction by name.
     hosts: tuple[HostName, ...] = ()
+    # An expression over hosts, as `kernroll hosts list --where` takes it. None: no restriction.
+    where: Where | None = None
 
 
 class Strata(Model):
@@ -101,6 +104,9 @@ class Strata(Model):
 
 class Wave(Model):
     """One step of the rollout: exactly one of `per_stratum`, `percent` and `rest`."""
+
+    # Only hosts that match, as `kernroll hosts list --where` takes it; sizes count among them. None: all hosts.
+    where: Where | None = None
 
     # This many further hosts of every stratum.
     per_stratum: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -150,6 +156,14 @@ class ErrorBudget(Model):
 
     hosts: Annotated[int, Field(ge=0, le=100_000)] = 1
     share: Annotated[float, BeforeValidator(percent_share_or_zero, json_schema_input_type=str)] = 0.05
+
+
+class Drill(Model):
+    """Hosts of the first wave that are panicked on purpose, on trial, before they are measured."""
+
+    per_stratum: Annotated[int, Field(ge=1, le=100)] = 1
+    # From the order to panic to the agent's answer under the old kernel; a slower way back pauses the rollout.
+    revert_slo_s: PositiveDuration = Field(default=900.0, alias="revert_slo")
 
 
 class Limits(Model):
@@ -214,8 +228,12 @@ class Body(Model):
     # not named take their default.
     margins: Mapping[Text, Percent] = Field(default_factory=dict)
     controls: Controls = Controls()
+    # Proves that hosts come back by themselves before more of them are risked. None: no host is panicked.
+    drill: Drill | None = None
     design: Design = "before_after"
     limits: Limits = Limits()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
     # When hosts may be taken down to change kernel. Empty: at any time.
     windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
     # What else must pass at the end of every wave, once the gate's verdict says promote.
@@ -237,13 +255,17 @@ class RolloutDocument(Model):
 
 def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield what is wrong between fields that are each right: where, below `spec`, and a sentence."""
-    percent = 0.0
+    # Expression -> the largest share so far: shares count among the hosts that match.
+    percent: dict[str | None, float] = {}
     for index, wave in enumerate(body.waves):
-        if wave.rest and index != len(body.waves) - 1:
+        if wave.rest and wave.where is None and index != len(body.waves) - 1:
             yield ("waves", index), "takes the rest, so it must be the last wave"
-        if wave.percent is not None and wave.percent <= percent:
-            yield ("waves", index, "percent"), f"counts the earlier waves too, so it must be more than {percent:g}"
-        percent = max(percent, wave.percent or 0.0)
+        before = percent.get(wave.where, 0.0)
+        if wave.percent is not None and wave.percent <= before:
+            yield ("waves", index, "percent"), f"counts the earlier waves too, so it must be more than {before:g}"
+        percent[wave.where] = max(before, wave.percent or 0.0)
+        if wave.where is not None and body.controls.per_stratum:
+            yield ("waves", index, "where"), "cannot be used with control hosts, which are compared across all hosts"
     seen: set[str] = set()
     for index, claim in enumerate(body.claims):
         metric = METRICS.get(claim.metric)

@@ -174,6 +174,8 @@ class KernelBuild(_OfPreset):
     objects: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
     directory: HostPath | None = None
     min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
+    # Where what the objects need is prepared and kept; else it is prepared on each kernel anew.
+    prepared_directory: HostPath | None = None
 
 
 class ValkeyGet(_OfPreset):

@@ -8,7 +8,7 @@ from controller.domain.events import Failure
 from controller.domain.journey import ENDED, Step
 from controller.domain.rollout import Rollout
 
-_MOST_FAILURES = 100
+MOST_FAILURES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,4 +109,4 @@ def _with_failure(failures: tuple[FailedHost, ...], attempt: Attempt, rollout: R
             )
         )
     # Stable: each kind stays in the order it was learnt.
-    return tuple(sorted(entries, key=lambda entry: not entry.condemns)[:_MOST_FAILURES])
+    return tuple(sorted(entries, key=lambda entry: not entry.condemns)[:MOST_FAILURES])

@@ -4,7 +4,7 @@ Asked of the baseline alone, before anything is changed, so that it cannot choos
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from scipy.special import chdtrc
@@ -13,6 +13,29 @@ from scipy.special import chdtrc
 ALLOWED_TIMES: Final = 2.0
 # How improbable the scatter must be on a host that scatters just as much as it may.
 SIGNIFICANCE: Final = 0.001
+
+
+# What of a processor's time another machine may take before that is worth naming, in percent.
+_STOLEN_PERCENT: Final = 1.0
+
+
+def causes(runs: Sequence[Mapping[str, float]]) -> str:
+    """Return what the runs recorded that makes any host scatter, as the end of a sentence; empty when nothing did.
+
+    `runs` are the values by metric. Each cause is told with its worst run.
+    """
+
+    def worst(metric: str) -> float:
+        return max((values.get(metric, 0.0) for values in runs), default=0.0)
+
+    found = []
+    if (stolen := worst("cpu.stolen")) >= _STOLEN_PERCENT:
+        found.append(f"neighbours on the same machine took up to {stolen:.0f} % of its processors' time")
+    if times := worst("cpu.throttled"):
+        found.append(f"heat slowed its processors down up to {times:.0f} times a run")
+    if (used_mib := worst("swap.foreign_used")) >= 1:
+        found.append(f"other swap than the workload's held up to {used_mib:.0f} MiB")
+    return "; ".join(found)
 
 
 def unqualified(values: Sequence[float], prior_cv: float) -> str:

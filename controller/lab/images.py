@@ -14,6 +14,7 @@ from controller.adapters.ext4 import build_ext4
 from controller.domain.errors import Permanent
 from controller.lab import rootfs
 from controller.lab.bytecode import GUEST_PYTHON, compile_tree, guest_python, merge_usr
+from controller.lab.kernel_source import GUEST_FOLDER, SOURCE_RECIPE, SourceTree, prepare_source
 
 # Tells the first process of a guest to start Python, print PROBE_PASSED and switch off.
 PROBE_ARGUMENT = "kernroll.probe"
@@ -38,6 +39,9 @@ _QUIRKS = {
     "x86_64": "no_timer_check tsc=reliable i8042.noaux i8042.nokbd",
     "arm64": "",
 }
+
+# How much of its log a dying kernel keeps; the default is a screen or two, and an oops is longer.
+_KEPT_LOG = {"x86_64": "pstore.kmsg_bytes=65536", "arm64": ""}
 
 # A busy machine interrupts an emulated guest while it measures the speed of its own clock, which then runs several
 # times too fast and makes every deadline of the guest too short; the speed of this timer is fixed.
@@ -68,6 +72,7 @@ def base_command_line(architecture: str, *, emulated: bool = True) -> str:
         # shrinks again much later, which a reading of used memory cannot tell from what a kernel structure costs.
         "sysctl.vm.percpu_pagelist_high_fraction=1000",
         _QUIRKS[architecture],
+        _KEPT_LOG[architecture],
         _EMULATED_CLOCK[architecture] if emulated else "",
     ]
     return " ".join(word for word in words if word)
@@ -81,7 +86,9 @@ def prepare_guest(
     *,
     workloads: bool = False,
 ) -> GuestImage:
-    """Return the base image of an architecture, built on first use; with the programs that `workloads` run, if asked.
+    """Return the base image of an architecture, built on first use; with what `workloads` need, if asked.
+
+    That is the programs that they run, and as much of a kernel's source as building a few objects takes.
 
     Once built it stays as it is until its recipe changes. Raises Permanent (disk full, missing tool) or Temporary
     (mirror or package index out of reach).
@@ -93,6 +100,7 @@ def prepare_guest(
         "wheels": rootfs.wheel_requirements(),
         "init": (rootfs.GUEST_FILES / "kernroll-init").read_text(encoding="utf-8"),
         "root_bytes": _ROOT_BYTES,
+        **({"source": SOURCE_RECIPE} if workloads else {}),
     }
     name = f"guests/{architecture}-{request_key(recipe)}"
     root = packages or guest_packages(cache)
@@ -101,6 +109,8 @@ def prepare_guest(
         cache.require_room(_ROOM_BYTES, f"building the {architecture} guest image")
         with cache.scratch(f"tree-{name}") as scratch:
             contents = _build_tree(cache, architecture, scratch, root, progress=progress, wanted=wanted)
+            if workloads:
+                contents.append(_add_source(prepare_source(cache, root, progress), scratch / "root"))
             progress(f"writing the {architecture} image", 0, 0)
             _write_disk(scratch / "root", directory / "base.raw")
             digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
@@ -164,6 +174,12 @@ def _build_tree(
     python = guest_python(cache, packages, progress)
     compile_tree(python, tree, [f"usr/lib/python{GUEST_PYTHON}", "usr/lib/python3/dist-packages", rootfs.WHEELS_FOLDER])
     return [f"{archive.package} {archive.version}" for archive in archives] + [wheel.name for wheel in wheels]
+
+
+def _add_source(source: SourceTree, tree: Path) -> str:
+    """Copy a kernel's source to where the agent looks for one and return what it is."""
+    shutil.copytree(source.path, tree / GUEST_FOLDER / source.name, symlinks=True)
+    return f"{source.origin}, for objects only"
 
 
 def _write_disk(tree: Path, image: Path) -> None:

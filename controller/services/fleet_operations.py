@@ -1,6 +1,5 @@
 """What operators decide about hosts and kernels, whatever rollouts there are: one event each, with who decided."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from controller.domain.errors import Conflict, InvalidInput, NotFound
@@ -12,17 +11,20 @@ from controller.domain.fleet_events import (
     HostLabelled,
     HostQuarantined,
     HostReleased,
+    InventoryImported,
     KernelCleared,
     KernelDenied,
 )
+from controller.domain.inventory import changes, check_label
+from controller.services.enrollment import check_host_name
+from controller.services.host_search import condition
 from controller.services.loop import Engine
 from controller.services.ports import Clock
 from controller.services.world import FLEET
-from controller.views.fleet import FleetView, HostLabelsView, fleet_view
+from controller.views.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
 
-_LABEL_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
-_LONGEST_VALUE = 256
 _LONGEST_REMARK = 1000
+_LONGEST_NAME = 128
 
 
 class FleetOperations:
@@ -53,6 +55,30 @@ class FleetOperations:
         await self._record(decide)
         return self._labels(host)
 
+    async def import_inventory(
+        self, inventory: str, hosts: Mapping[str, Mapping[str, str]], by: str, *, dry_run: bool
+    ) -> InventoryDiffView:
+        """Replace what an inventory says of its hosts, and return what that changes; nothing with `dry_run`.
+
+        Raises InvalidInput for a bad label, and for a host that another inventory names.
+        """
+        if not inventory or len(inventory) > _LONGEST_NAME or not inventory.isprintable():
+            raise InvalidInput(f"the inventory's name must be one line of 1 to {_LONGEST_NAME} printable characters")
+        for host, labels in hosts.items():
+            check_host_name(host)
+            for key, value in labels.items():
+                check_label(key, value)
+        found = changes(self._fleet, inventory, hosts)
+        view = inventory_diff(inventory, found, hosts, self._engine.world.hosts)
+        if found and not dry_run:
+
+            def decide() -> FleetEvent:
+                changes(self._fleet, inventory, hosts)
+                return InventoryImported(at=self._clock.now(), by=by, inventory=inventory, hosts=hosts)
+
+            await self._record(decide)
+        return view
+
     async def quarantine(self, host: str, remark: str, by: str) -> FleetView:
         """Leave a host out of rollouts; raises NotFound, or Conflict when it is quarantined already."""
         _check_remark(remark, needed=True)
@@ -80,6 +106,8 @@ class FleetOperations:
         """Keep a kernel from hosts; raises InvalidInput."""
         _check_remark(reason, needed=True)
         _check_kernel(kernel)
+        if where:
+            condition(where, "where")
         return await self._recorded(
             lambda: KernelDenied(at=self._clock.now(), by=by, kernel=kernel, where=where, reason=reason)
         )
@@ -146,14 +174,6 @@ class FleetOperations:
     async def _recorded(self, decide: Callable[[], FleetEvent]) -> FleetView:
         await self._record(decide)
         return self.fleet()
-
-
-def check_label(key: str, value: str) -> None:
-    """Raise InvalidInput for what cannot be a label."""
-    if not _LABEL_KEY.fullmatch(key):
-        raise InvalidInput(f"label {key!r}: a name has letters, digits and inner -, _, . or /, 253 at most")
-    if len(value) > _LONGEST_VALUE or not value.isprintable():
-        raise InvalidInput(f"label {key}: a value is one line of at most {_LONGEST_VALUE} printable characters")
 
 
 def _check_remark(remark: str, *, needed: bool = False) -> None:

@@ -35,9 +35,10 @@ _T = TypeVar("_T")
 class Engine:
     """Owns the world. All changes go through here, one at a time, and are durable before anything acts on them."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, *, longest_sleep_s: float = _LONGEST_SLEEP_S) -> None:
         self._store = store
         self._clock = clock
+        self._longest_sleep_s = longest_sleep_s
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -156,9 +157,9 @@ class Engine:
 
     async def _until_woken(self) -> None:
         deadline = self.world.next_deadline()
-        ahead_s = _LONGEST_SLEEP_S if deadline is None else max(0.0, deadline - self._now()) + 0.01
+        ahead_s = self._longest_sleep_s if deadline is None else max(0.0, deadline - self._now()) + 0.01
         try:
-            async with asyncio.timeout(min(ahead_s, _LONGEST_SLEEP_S)):
+            async with asyncio.timeout(min(ahead_s, self._longest_sleep_s)):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -251,7 +252,7 @@ class Engine:
             boots=self._boots(key, events),
             judgements=self._judgements(key, events),
         )
-        self.world.rehearse(key, events)
+        rehearsed = self.world.rehearse(key, events)
         try:
             if not await self._store.commit(commit):
                 return False
@@ -259,8 +260,8 @@ class Engine:
             self._lost = error
             self._wake.set()
             raise
-        for event in events:
-            self.world.apply(key, event)
+        for event, after in zip(events, rehearsed, strict=True):
+            self.world.apply(key, event, after)
             _log.info("recorded", stream=key.stream, kind=type(event).__name__, what=_brief(event))
         if effects is not None:
             self._replace(key.stream, effects)

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from controller.domain.advance_checks import decide_report
@@ -15,6 +15,7 @@ from controller.domain.rollout import Rollout
 from controller.domain.snapshot import RolloutSnapshot
 from controller.domain.verbs import Request, Verb, decide_verb
 from controller.services.fleet_operations import FleetOperations
+from controller.services.host_search import find_hosts
 from controller.services.loop import Engine
 from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
@@ -22,7 +23,8 @@ from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.world import Key
 from controller.views.explain import explain
-from controller.views.hosts import host_view, select_hosts
+from controller.views.fleet import HostsView
+from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
 from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
 from controller.views.pace import pace_sentences
@@ -37,22 +39,34 @@ _WATCH_PULSE_S = 15.0
 _WATCH_PAUSE_S = 0.2
 
 
+def _new_uid() -> str:
+    return secrets.token_hex(8)
+
+
 class Operations:
     """What operators can ask and do."""
 
-    def __init__(self, engine: Engine, store: Store, sessions: Sessions, kernels: Kernels, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        sessions: Sessions,
+        kernels: Kernels,
+        clock: Clock,
+        *,
+        new_uid: Callable[[], str] = _new_uid,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._sessions = sessions
         self._kernels = kernels
         self._clock = clock
+        self._new_uid = new_uid
         self.fleet = FleetOperations(engine, clock)
 
-    def hosts(self, selector: str) -> tuple[HostView, ...]:
-        """Return the hosts a selector matches, by name; raises InvalidInput for a bad selector."""
-        world = self._engine.world
-        views = [host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(world.hosts)]
-        return select_hosts(views, selector)
+    def hosts(self, selector: str, where: str = "") -> HostsView:
+        """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
+        return find_hosts(self._engine.world, selector, where)
 
     def host(self, name: str) -> HostView:
         """Return one host; raises NotFound."""
@@ -75,7 +89,7 @@ class Operations:
             listed = "".join(f"\n  - {blocker}" for blocker in prepared.all_blockers)
             raise Conflict(f"{prepared.spec.name} cannot start:{listed}")
         now = self._clock.now()
-        uid = secrets.token_hex(8)
+        uid = self._new_uid()
         planned = RolloutPlanned(
             at=now,
             uid=uid,

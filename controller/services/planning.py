@@ -6,16 +6,27 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from controller.domain import kernels as sources
+from controller.domain.denials import everywhere
 from controller.domain.errors import KernrollError
+from controller.domain.host_facts import Subject
 from controller.domain.journey import Role
 from controller.domain.kernels import Kernel
 from controller.domain.performance import margins_of, performance_metrics
 from controller.domain.policy import Policy, policy_of
-from controller.domain.selection import HostCandidate, WavePlan, plan_waves
+from controller.domain.selection import HostCandidate, WavePlan, plan_waves, selected
 from controller.domain.spec import Controls, KernelSource, RolloutSpec, parse_spec
+from controller.domain.targeting import (
+    downgrades,
+    in_plan,
+    left_out,
+    targets,
+    with_denials,
+    with_quarantine,
+)
 from controller.gate.fleet_power import cell_noise
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.priors import Role as PriorRole
+from controller.services.host_search import subject_of
 from controller.services.ports import Kernels, Store
 from controller.services.world import World
 from controller.views.models import PlannedCellView
@@ -78,7 +89,10 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     """
     world = known.world
     spec = parse_spec(spec_yaml, file_name)
-    plan = plan_waves(replace(spec, controls=Controls()) if aa else spec, candidates(world), _seed(spec, spec_yaml))
+    seen = {name: subject_of(world, host) for name, host in world.hosts.items()}
+    aim = targets(spec, with_quarantine(candidates(world, seen), world.fleet), seen)
+    hosts, seed = aim.hosts, _seed(spec, spec_yaml)
+    plan = plan_waves(replace(spec, controls=Controls()) if aa else spec, hosts, seed)
     if aa:
         spec, plan = replace(spec, name=_aa_name(spec.name, world)), _keeping_kernels(plan)
     needed = sorted({planned.architecture for wave in plan.waves for planned in wave.hosts})
@@ -91,6 +105,12 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
             found[architecture] = await known.kernels.resolve(kernel_source(source), architecture)
         except KernrollError as error:
             blockers.append(f"spec.kernels.{architecture}: {error}")
+    if not aa:
+        # Which kernels are denied is known once they are found; hosts that they are denied on leave the plan again.
+        hosts = with_denials(hosts, seen, world.fleet.denials, found)
+        plan = plan if hosts == aim.hosts else plan_waves(spec, hosts, seed)
+        blockers += everywhere(world.fleet.denials, found.values())
+        blockers += () if spec.allow_downgrade else downgrades(in_plan(plan, hosts), found)
     if world.by_name(spec.name) is not None:
         blockers.append(f"a rollout named {spec.name} exists already; give this one another metadata.name")
     return Prepared(
@@ -98,7 +118,12 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
         plan=plan,
         kernels=found,
         blockers=tuple(blockers),
-        notes=(*((_AA_NOTE,) if aa else _already_there(world, plan, found)), *_long_measurements(spec)),
+        notes=(
+            *((_AA_NOTE,) if aa else _already_there(world, plan, found)),
+            *left_out(selected(spec, hosts)),
+            *aim.notes,
+            *_long_measurements(spec),
+        ),
         ledger=await known.store.ledger(sorted(plan.strata)),
         aa=aa,
     )
@@ -143,17 +168,17 @@ def _keeping_kernels(plan: WavePlan) -> WavePlan:
     return replace(plan, waves=waves)
 
 
-def candidates(world: World) -> list[HostCandidate]:
-    """Return every known host as a plan sees it."""
+def candidates(world: World, seen: Mapping[str, Subject]) -> list[HostCandidate]:
+    """Return every known host as a plan sees it, in the order of the world."""
     return [
         HostCandidate(
             name=host.name,
             stratum=host.stratum,
             architecture=host.architecture,
-            labels=host.labels,
+            labels=seen[host.name].labels,
             connected=host.connected,
             kernel_release=host.kernel_release,
-            rollout=world.rollouts[world.active[host.name]].name if host.name in world.active else "",
+            rollout=seen[host.name].rollout,
         )
         for host in world.hosts.values()
     ]

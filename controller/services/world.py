@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.boot_times import BootTimes
+from controller.domain.condemned import condemned
 from controller.domain.control_events import (
     HostsLeftOut,
     HostsRecalled,
@@ -34,39 +35,13 @@ from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapsho
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
 from controller.domain.turns import Turns
-from controller.services.records import FLEET_STREAM, attempt_stream, rollout_stream
+from controller.services.keys import FLEET, Key, key_of_stream
+
+__all__ = ["FLEET", "Key", "World", "folded", "key_of_stream"]
 
 _MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
 # Steps that a freeze, a quarantine or a closed window can stop.
 _MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.DRAIN})
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Names one aggregate: a rollout (host empty), one host's attempt in it, or the fleet (both empty)."""
-
-    uid: str = ""
-    host: str = ""
-
-    @property
-    def stream(self) -> str:
-        """The aggregate's stream in the event log."""
-        if not self.uid:
-            return FLEET_STREAM
-        return attempt_stream(self.uid, self.host) if self.host else rollout_stream(self.uid)
-
-
-FLEET = Key()
-
-
-def key_of_stream(stream: str) -> Key:
-    """Return the aggregate a stream belongs to."""
-    if stream == FLEET_STREAM:
-        return FLEET
-    kind, _, rest = stream.partition("/")
-    uid, _, host = rest.partition("/")
-    assert kind in ("rollout", "attempt"), stream
-    return Key(uid, host)
 
 
 @dataclass(slots=True)
@@ -121,18 +96,24 @@ class World:
         away = lost or (not host.connected and name not in self.fleet.quarantined)
         return self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
 
-    def rehearse(self, key: Key, events: tuple[Event, ...]) -> None:
-        """Raise what applying the events would raise, and change nothing: an event in the log is there for ever."""
+    def rehearse(self, key: Key, events: tuple[Event, ...]) -> tuple[Attempt | Rollout | Fleet, ...]:
+        """Return the aggregate after each event, and change nothing.
+
+        Raises what the events are at odds with, before they are in the log for ever.
+        """
+        after: list[Attempt | Rollout | Fleet] = []
         if key == FLEET:
             fleet = self.fleet
             for event in events:
                 fleet = evolve_fleet(fleet, event)  # type: ignore[arg-type]  # streams keep the kinds apart
-            return
+                after.append(fleet)
+            return tuple(after)
         if key.host:
             attempt = self.attempts[key.uid][key.host]
             for event in events:
                 attempt = evolve(attempt, event)  # type: ignore[arg-type]  # streams keep the two kinds apart
-            return
+                after.append(attempt)
+            return tuple(after)
         rollout = self.rollouts.get(key.uid)
         for event in events:
             if rollout is None:
@@ -140,13 +121,16 @@ class World:
                 rollout = planned_rollout(event, _policy(event))
             else:
                 rollout = evolve_rollout(rollout, event)  # type: ignore[arg-type]  # as above
+            after.append(rollout)
+        return tuple(after)
 
-    def apply(self, key: Key, event: Event) -> None:
-        """Fold one event and mark what it makes worth looking at."""
+    def apply(self, key: Key, event: Event, rehearsed: Attempt | Rollout | Fleet | None = None) -> None:
+        """Fold one event and mark what it makes worth looking at; `rehearsed` is what it was found to lead to."""
         if key == FLEET:
             self._apply_fleet(event)  # type: ignore[arg-type]  # streams keep the kinds of event apart
         elif key.host:
-            self._apply_attempt(key, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
+            found = rehearsed if isinstance(rehearsed, Attempt) else None
+            self._apply_attempt(key, event, found)  # type: ignore[arg-type]  # streams keep the two kinds apart
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
         else:
@@ -177,6 +161,9 @@ class World:
         self.fleet = evolve_fleet(self.fleet, event)
         for host in self.hosts:
             self._occupy(host)
+        self._look_again()
+
+    def _look_again(self) -> None:
         for uid, rollout in self.rollouts.items():
             if not rollout.ended:
                 self.mark(Key(uid))
@@ -189,6 +176,9 @@ class World:
         after = evolve_rollout(before, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
         self.rollouts[key.uid] = after
         self.mark(key)
+        if denials := condemned(after, self.attempts[key.uid], event):
+            self.fleet = self.fleet.remembering(denials)
+            self._look_again()
         match event:
             case HostsAdmitted():
                 self.starts[key.uid].call(event.hosts)
@@ -250,9 +240,9 @@ class World:
         labels = {} if host is None else self.fleet.labels_of(host)
         return tuple(labels.get(bound.key, "") for bound in rollout.policy.max_unavailable)
 
-    def _apply_attempt(self, key: Key, event: AttemptEvent) -> None:
+    def _apply_attempt(self, key: Key, event: AttemptEvent, rehearsed: Attempt | None) -> None:
         rollout, before = self.rollouts[key.uid], self.attempts[key.uid][key.host]
-        after = evolve(before, event)
+        after = evolve(before, event) if rehearsed is None else rehearsed
         self.attempts[key.uid][key.host] = after
         counted = (before.step, before.failure, before.unheard) != (after.step, after.failure, after.unheard)
         if counted:
@@ -275,7 +265,7 @@ class World:
         if after.step is Step.PENDING:
             self.retrying[rollout.uid].discard(host)
             self.starts[rollout.uid].add(host, after.wave, self._bounded(rollout, host), after.position)
-        if before.step is Step.VERIFY and after.step is Step.PROBATION:
+        if before.step is Step.VERIFY and after.step in (Step.PROBATION, Step.DRILL):
             boots = self.boots.get(after.stratum, BootTimes())
             self.boots[after.stratum] = boots.with_boot(after.since - before.since)
         self._occupy(host)

@@ -29,6 +29,7 @@ def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits:
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
             *check_lines(rollout),
+            *_drills(hosts),
             *_standing(rollout, hosts),
             *_ways_out(rollout, name),
         ),
@@ -54,7 +55,8 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
         case State.PAUSED:
             failed_host = cause is not None and rollout.reason.startswith(f"{cause.host}:")
             why = _signal(rollout, cause) if failed_host else reason_text(rollout.reason)
-            return _stop(f"{rollout.name} is paused because {why}")
+            # What an operator asked for says so itself.
+            return _stop(f"{rollout.name} is {why if why.startswith('paused by ') else f'paused because {why}'}")
         case State.PROMOTED:
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
         case State.COMPLETED:
@@ -131,6 +133,15 @@ def _verdict_evidence(rollout: Rollout) -> list[str]:
     return [verdict.sentence for verdict in verdict_views(rollout) if verdict.sentence]
 
 
+def _drills(hosts: Sequence[Attempt]) -> list[str]:
+    """Tell which hosts proved that they come back by themselves."""
+    return [
+        f"{host.host} was panicked on purpose and came back by itself in {duration_text(host.drill_s)}."
+        for host in hosts
+        if host.drill_s is not None
+    ]
+
+
 def _standing(rollout: Rollout, hosts: Sequence[Attempt]) -> list[str]:
     counts = {step: sum(attempt.step is step for attempt in hosts) for step in Step}
     parts = [f"{count} {step}" for step, count in counts.items() if count]
@@ -168,6 +179,8 @@ def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str
             return f"kernroll rollout report {name}"
         case State.COMPLETED:
             return "kernroll gate ledger"
+        case State.PAUSED if rollout.reason.startswith("paused by "):
+            return f"kernroll rollout resume {name}"
         case State.PAUSED if not failed:
             return f"kernroll rollout report {name}"
         case State.ABORTED if not failed:

@@ -1,11 +1,12 @@
 """What operators have decided about the fleet, as they see it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.domain.fleet import Fleet
 from controller.domain.hosts import Host
-from controller.views.models import Epoch
+from controller.domain.inventory import HostChange
+from controller.views.models import Epoch, HostView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,59 @@ class FleetView:
 
 
 @dataclass(frozen=True, slots=True)
+class HostsView:
+    """Hosts that an operator asked for."""
+
+    hosts: tuple[HostView, ...]
+    # Sentences about hosts that the expression cannot decide on.
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostLabelsView:
     """A host's labels as they hold now."""
 
     host: str
     labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostChangeView:
+    """What an import changes for one host."""
+
+    host: str
+    # "added", "changed" or "removed".
+    what: str
+    # Labels that are set, and those that the inventory does not name any more.
+    labels: Mapping[str, str]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryDiffView:
+    """What an import changes."""
+
+    inventory: str
+    changes: tuple[HostChangeView, ...]
+    # Hosts of which it says what it said before.
+    unchanged: int
+    # Hosts that it names and that have not enrolled.
+    missing: tuple[str, ...]
+
+
+def inventory_diff(
+    inventory: str, changes: Sequence[HostChange], hosts: Iterable[str], enrolled: Iterable[str]
+) -> InventoryDiffView:
+    """Return what an import of these hosts changes."""
+    named = set(hosts)
+    return InventoryDiffView(
+        inventory=inventory,
+        changes=tuple(
+            HostChangeView(host=one.host, what=one.what, labels=one.labels, removed=one.removed) for one in changes
+        ),
+        unchanged=len(named - {one.host for one in changes}),
+        missing=tuple(sorted(named - set(enrolled))),
+    )
 
 
 def fleet_view(fleet: Fleet, hosts: Mapping[str, Host], now: float) -> FleetView:

@@ -6,7 +6,7 @@ from typing import Final
 
 from controller.gate.trial import MetricRole, TrialCell, TrialDecision
 from controller.views.models import RolloutView, VerdictView
-from controller.views.replay import ReplayView
+from controller.views.replayed import ReplayView
 
 # A reader who sees no colours tells verdicts apart by these.
 SYMBOLS: Final[Mapping[str, str]] = {

@@ -1,10 +1,11 @@
 """Numbers as people read them: durations, sizes, times, intervals and lists of names."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-# A sentence names this many hosts and counts the others.
-_NAMED_HOSTS = 5
+from controller.domain.words import names_text
+
+__all__ = ["names_text"]
+
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -59,13 +60,6 @@ def signed_text(value: float, digits: int = 1) -> str:
     if float(text) == 0:
         return text
     return f"{'−' if value < 0 else '+'}{text}"
-
-
-def names_text(names: Sequence[str]) -> str:
-    """Return names as part of a sentence: "a, b and c", or the first five and how many others there are."""
-    if len(names) > _NAMED_HOSTS:
-        return f"{', '.join(names[:_NAMED_HOSTS])} and {len(names) - _NAMED_HOSTS} others"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
 def count_text(count: int, noun: str) -> str:

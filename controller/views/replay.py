@@ -1,41 +1,13 @@
 """A rollout's recorded judgement beside what the gate says of the same log today, or under other claims."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from controller.domain.events import WaveJudged
-from controller.views.models import VerdictView
 from controller.views.quantities import count_text
+from controller.views.replayed import ReplayedWaveView, ReplayView
 from controller.views.rollout import verdict_view
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayedWaveView:
-    """One judged wave."""
-
-    # Counts from 1, as people do.
-    number: int
-    # "promote", "hold" or "revert", and the reason: as it was, and as it would be.
-    recorded_decision: str
-    recorded_sentence: str
-    decision: str
-    sentence: str
-    # As they would be.
-    verdicts: tuple[VerdictView, ...]
-    # Whether every word and number is what was recorded.
-    same: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayView:
-    """A whole replay."""
-
-    name: str
-    # What was changed, one sentence each; empty for the plan as it was.
-    changes: tuple[str, ...]
-    waves: tuple[ReplayedWaveView, ...]
-    # What came of it.
-    sentence: str
+__all__ = ["ReplayView", "ReplayedWaveView", "replay_view"]
 
 
 def replay_view(name: str, changes: Sequence[str], waves: Sequence[tuple[WaveJudged, WaveJudged]]) -> ReplayView:

@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from idle_subjects import Subject, World, pause
+from noise_table import write
 from paired_shift import CONFIDENCE, Shift, judge_shift
 from peers import agent_python, exporter_binary
 from process_usage import KernelLogCounter, ProcessGone, Snapshot, Usage, snapshot, usage
-from scatter import write
 from sweep_shift import METRIC, measure
 
 MOST_RSS_MB = 50.0

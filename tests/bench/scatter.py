@@ -1,8 +1,9 @@
-"""How much the workloads' figures scatter on this machine: `make noise`, resumable, with progress.
+"""How much the workloads' figures scatter, on this machine and in guests of the lab: `make noise`, resumable.
 
-Every cell is one `kernroll-agent run` command with one warm-up and a few runs, repeated until the cell has as many runs
-as wanted. Each JSON is kept, so that an interrupted measurement goes on where it stopped and a finished one is
-only written down again. The cells take turns: a slow drift of the machine then reaches all of them alike.
+On this machine every cell is one `kernroll-agent run` command with one warm-up and a few runs, repeated until the cell
+has as many runs as wanted. Each JSON is kept, so that an interrupted measurement goes on where it stopped and a
+finished one is only written down again. The cells take turns: a slow drift of the machine then reaches all of them
+alike. The guests' part is in lab_scatter.py.
 """
 
 import argparse
@@ -10,8 +11,7 @@ import fcntl
 import json
 import math
 import os
-import statistics
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.gate.cells import Design
-from controller.gate.power import contrast_sigma, plan_cell
+# A guest that has just booted finds what its predecessor left in the serial port, and gRPC tells everybody.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# The guests' controller is the tests' own.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-# What the cover letter found, and whether it could be seen here.
-EFFECT = 0.018
-# The gate takes the median of so many runs on each kernel of a host.
-RUNS_A_BLOCK = 4
+import lab_cells
+import lab_scatter
+from finished_command import finished
+from noise_table import HEADINGS, RULES, Row, write
+
 COMMAND_TIMEOUT_S = 4 * 3600
+# A cancelled run switches its swap off, which reads everything back first.
+CLEAN_UP_TIMEOUT_S = 600
 BEGIN, END = "<!-- make noise: begin -->", "<!-- make noise: end -->"
 
 
@@ -88,30 +93,6 @@ CELLS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table."""
-
-    metric: str
-    unit: str
-    values: tuple[float, ...]
-
-    @property
-    def cv(self) -> float:
-        """Return the standard deviation as a share of the mean."""
-        return statistics.stdev(self.values) / statistics.fmean(self.values)
-
-    @property
-    def pairs_for_effect(self) -> int:
-        """Return the matched host pairs that decide on the effect, each with the median of four runs a kernel.
-
-        The scatter between boots and between hosts is not known here and comes on top.
-        """
-        run_sd = statistics.stdev(math.log(value) for value in self.values)
-        sigma = contrast_sigma(Design.PAIRS, run_sd=max(run_sd, 1e-6), runs=RUNS_A_BLOCK)
-        return plan_cell(Design.PAIRS, margin=math.log1p(EFFECT), sigma=sigma).n_max
-
-
 def kept(results: Path, cell: Cell) -> list[dict[str, Any]]:
     """Return the good runs of the cell's finished commands, warm-ups left out."""
     runs = []
@@ -127,38 +108,23 @@ def rows(runs: Sequence[dict[str, Any]], metrics: Sequence[str]) -> Iterator[Row
     for metric in metrics:
         samples = [sample for run in runs for sample in run["samples"] if sample["metric"] == metric]
         if len(samples) > 1:
-            yield Row(metric=metric, unit=samples[0]["unit"], values=tuple(sample["value"] for sample in samples))
+            values = tuple(sample["value"] for sample in samples)
+            yield Row(metric=metric, unit=samples[0]["unit"], boots=(values,))
 
 
 def table(results: Path) -> str:
     """Return the Markdown table of everything measured, with the commands that made it."""
-    lines = [
-        "| Metric | Unit | Mean | Median | SD | CV | n | Host pairs that see 1.8 % |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    lines = [f"| Metric | Unit | {HEADINGS} |", f"|---|---|{RULES}|"]
     commands = []
     kernels = set()
     for cell in CELLS:
         runs = kept(results, cell)
         kernels |= {run["kernel_release"] for run in runs}
-        for row in rows(runs, cell.metrics):
-            numbers = (statistics.fmean(row.values), statistics.median(row.values), statistics.stdev(row.values))
-            told = " | ".join(shown(number) for number in numbers)
-            lines.append(
-                f"| `{row.metric}` | {row.unit} | {told} | {row.cv:.1%} | {len(row.values)} | {row.pairs_for_effect} |"
-            )
+        lines += [f"| `{row.metric}` | {row.unit} | {row.cells()} |" for row in rows(runs, cell.metrics)]
         if runs:
             commands.append(cell.command)
     where = f"Linux {', '.join(sorted(kernels))}, {os.cpu_count()} processors."
     return "\n".join((where, "", *lines, "", "```", *commands, "```"))
-
-
-def shown(number: float) -> str:
-    """Return a number with four significant digits and no exponent."""
-    if number >= 1000:
-        return f"{number:.0f}"
-    digits = 3 - math.floor(math.log10(abs(number))) if number else 0
-    return f"{number:.{max(0, digits)}f}"
 
 
 @contextmanager
@@ -170,6 +136,11 @@ def lone(lock: Path | None) -> Iterator[None]:
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def end_in_order(number: int, frame: object) -> None:
+    """Let a request to end take the same way as Ctrl-C."""
+    raise SystemExit(128 + number)
 
 
 def run(cell: Cell, results: Path, *, lock: Path | None) -> None:
@@ -187,11 +158,11 @@ def run(cell: Cell, results: Path, *, lock: Path | None) -> None:
         str(results / "state"),
     ]
     with lone(lock):
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
-    if ended.returncode:
-        raise SystemExit(f"{cell.command}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}")
+        status, stdout, stderr = finished(command, timeout_s=COMMAND_TIMEOUT_S, clean_up_timeout_s=CLEAN_UP_TIMEOUT_S)
+    if status:
+        raise SystemExit(f"{cell.command}\n{stdout[-2000:]}\n{stderr[-2000:]}")
     path = results / f"{cell.name}-{number}.json"
-    path.with_suffix(".new").write_text(ended.stdout)
+    path.with_suffix(".new").write_text(stdout)
     path.with_suffix(".new").rename(path)
 
 
@@ -214,30 +185,39 @@ def measure(results: Path, *, wanted: int, lock: Path | None, only: Sequence[str
         took_s[cell.name] = time.monotonic() - begun
 
 
-def write(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
-    """Put the table between the page's two marks."""
-    before, begin, rest = page.read_text().partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not begin or not end:
-        raise SystemExit(f"{page} lacks the lines {marks[0]} and {marks[1]}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
-
-
 def main() -> None:
-    """Measure what is missing, then print or write the table."""
+    """Measure what is missing, then print or write the tables."""
+    local, guests = [cell.name for cell in CELLS], [cell.name for cell in lab_cells.CELLS]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--where", choices=("machine", "lab", "both"), default="both", help="measure only there")
     parser.add_argument("--results", type=Path, default=Path("build/noise"), help="where the commands' JSON is kept")
-    parser.add_argument("--runs", type=int, default=8, help="measured runs a cell (default 8)")
-    parser.add_argument("--only", nargs="*", default=(), choices=[cell.name for cell in CELLS], help="these cells")
-    parser.add_argument("--lock", type=Path, help="hold this lock around every command")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table into this page")
+    parser.add_argument("--runs", type=int, default=8, help="measured runs a cell on this machine (default 8)")
+    parser.add_argument("--only", nargs="*", default=(), choices=sorted({*local, *guests}), help="these cells")
+    parser.add_argument(
+        "--architectures",
+        nargs="+",
+        default=lab_cells.ARCHITECTURES,
+        choices=lab_cells.ARCHITECTURES,
+        help="these guests",
+    )
+    parser.add_argument("--lock", type=Path, help="hold this lock around every command on this machine")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the tables into this page")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, end_in_order)
     options.results.mkdir(parents=True, exist_ok=True)
-    measure(options.results, wanted=options.runs, lock=options.lock, only=options.only)
-    text = table(options.results)
+    if options.where != "lab":
+        measure(options.results, wanted=options.runs, lock=options.lock, only=options.only)
+        show(table(options.results), options.write, (BEGIN, END))
+    if options.where != "machine":
+        text = lab_scatter.measure(options.results / "lab", architectures=options.architectures, only=options.only)
+        show(text, options.write, (lab_scatter.BEGIN, lab_scatter.END))
+
+
+def show(text: str, page: Path | None, marks: tuple[str, str]) -> None:
+    """Print a table, and write it between its marks if there is a page."""
     print(text)
-    if options.write:
-        write(options.write, text)
+    if page:
+        write(page, text, marks)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Whether an agent that is connected moves the figures of anon_sweep: pairs of real runs, one of them without it."""
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+from finished_command import finished
 from idle_subjects import World, pause
 from peers import ROOT
 
@@ -44,17 +44,10 @@ def _side(world: World, *, connected: bool) -> list[float]:
 
 def _runs(python: str, state: Path) -> list[float]:
     command = (python, "-m", "agent.main", *ARGUMENTS, "--output", "json", "--state-dir", str(state))
-    # A session of its own: Ctrl-C reaches it through us, so that it takes its swap down before its notes are removed.
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    status, stdout, stderr = finished(
+        command, cwd=ROOT, timeout_s=_COMMAND_TIMEOUT_S, clean_up_timeout_s=_CLEAN_UP_TIMEOUT_S
     )
-    try:
-        stdout, stderr = process.communicate(timeout=_COMMAND_TIMEOUT_S)
-    except BaseException:
-        process.terminate()
-        process.communicate(timeout=_CLEAN_UP_TIMEOUT_S)
-        raise
-    found = [] if process.returncode else throughputs(stdout)
+    found = [] if status else throughputs(stdout)
     if len(found) != RUNS:
         raise SystemExit(f"kernroll-agent {' '.join(ARGUMENTS)}\n{stdout[-2000:]}\n{stderr[-2000:]}")
     return found

@@ -60,11 +60,11 @@ def host() -> pb.Host:
 
 def test_hosts_list(server: OperatorServer, capsys: Captured) -> None:
     server.answers["ListHosts"] = pb.ListHostsResponse(hosts=[host()])
-    assert run(["hosts", "list", "--where", "zone=a"]) == 0
+    assert run(["hosts", "list", "--selector", "zone=a", "--where", 'arch == "arm64"']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP"]
     assert lines[1].split() == ["a", "x86_64/vm", "7.0.13-old", "2", "GiB", "yes", "trial", "pending"]
-    assert server.requests[0].selector == "zone=a"
+    assert (server.requests[0].selector, server.requests[0].where) == ("zone=a", 'arch == "arm64"')
 
 
 def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from controller.adapters.certificates import open_authority
 from controller.adapters.clock import SystemClock
+from controller.cli import output
 from controller.cli.app import run
 from controller.main import listen
 from controller.services.enrollment import Enrollment
@@ -132,3 +133,74 @@ async def test_kernels_are_denied_and_allowed(cli: Cli) -> None:
     await cli("hosts", "allow", "7.1.*", "--remark", "fixed")
     assert await cli("hosts", "denied") == "No kernel is denied.\n"
     assert "no rule denies 7.1.*" in await cli("hosts", "allow", "7.1.*", "--remark", "x", code=5)
+    wrong = await cli("hosts", "deny", "7.1.*", "--where", 'arch = "arm64"', "--remark", "hangs", code=3)
+    assert wrong.splitlines()[0].startswith("kernroll: where: column 6: a comparison is written with two signs")
+
+
+async def test_hosts_are_listed_by_expression(cli: Cli) -> None:
+    await cli("hosts", "label", "a", "tier=db")
+    found = json.loads(await cli("hosts", "list", "--where", 'arch == "x86_64"', "-o", "json"))
+    assert [one["name"] for one in found["hosts"]] == ["a", "b"]
+    found = json.loads(await cli("hosts", "list", "--where", 'labels.tier == "db"', "-o", "json"))
+    assert [one["name"] for one in found["hosts"]] == ["a"]
+    assert found["notes"] == ["b has no label tier: left out."]
+    assert (await cli("hosts", "list", "--where", "memory < MiB(1)")) == "No enrolled host matches.\n"
+    listed = await cli("hosts", "list", "--where", "memory == GiB(2)", "-l", "tier=db")
+    assert [line.split()[0] for line in listed.splitlines()] == ["HOST", "a"]
+
+
+async def test_a_wrong_expression_is_shown_with_its_place(cli: Cli) -> None:
+    assert (await cli("hosts", "list", "--where", 'archx == "arm64"', code=3)).splitlines() == [
+        "kernroll: where: column 1: archx is no fact of a host; did you mean arch?",
+        '  archx == "arm64"',
+        "  ^",
+    ]
+
+
+def test_the_facts_are_listed_without_a_controller(capsys: Captured) -> None:
+    assert run(["hosts", "facts"]) == 0
+    assert "swap_backends   list of texts" in capsys.readouterr().out
+    assert run(["hosts", "facts", "-o", "json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["facts"]
+    assert {"name": "memory", "type": "number", "meaning": "bytes"} in facts
+
+
+def test_a_table_of_very_many_hosts_is_aligned(capsys: Captured) -> None:
+    output.show_rows(("NAME", "SIZE"), [(f"host-{number}", str(number)) for number in range(1000)], frozenset({"SIZE"}))
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[1], lines[1000]) == ("NAME      SIZE", "host-0       0", "host-999   999")
+
+
+INVENTORY = {
+    "_meta": {"hostvars": {"a": {"zone": "z1"}, "b": {"hypervisor": "a"}, "later": {"rack": "r9"}}},
+    "all": {"children": ["ungrouped"]},
+}
+
+
+async def test_an_inventory_is_imported_and_shows_what_it_changes(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "site.json"
+    file.write_text(json.dumps(INVENTORY))
+    diff = ["+ a: zone=z1", "+ b: hypervisor=a", "+ later (not enrolled): rack=r9"]
+    told = ["site.json: 3 added, 0 changed, 0 removed, 0 unchanged.", "later is expected and has not enrolled."]
+    dry = await cli("hosts", "import", str(file), "--dry-run")
+    assert dry.splitlines() == [*diff, *told, "Nothing was changed: this was a dry run."]
+    assert cli.parts.disk.log == []
+    assert (await cli("hosts", "import", str(file))).splitlines() == [*diff, *told]
+    found = json.loads(await cli("hosts", "list", "--where", 'zone == "z1" || hypervisor == "a"', "-o", "json"))
+    assert [one["name"] for one in found["hosts"]] == ["a", "b"]
+    assert "Expected by an inventory and not enrolled: later." in await cli("fleet", "status")
+    # The same again changes nothing and leaves no record.
+    again = await cli("hosts", "import", str(file))
+    assert again.splitlines()[0] == "site.json: 0 added, 0 changed, 0 removed, 3 unchanged."
+    assert len(cli.parts.disk.log) == 1
+    refused = await cli("hosts", "import", str(file), "--name", "other", code=3)
+    assert "other: a is in the inventory site.json already" in refused
+    # A host that has not enrolled may be labelled and quarantined beforehand.
+    assert await cli("hosts", "label", "later", "tier=db") == "later: rack=r9, tier=db\n"
+    await cli("hosts", "quarantine", "later", "--remark", "not yet burnt in")
+
+
+async def test_an_inventory_without_hosts_is_refused(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "empty.json"
+    file.write_text('{"_meta": {"hostvars": {}}}')
+    assert "names no host" in await cli("hosts", "import", str(file), code=3)

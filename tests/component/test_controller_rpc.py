@@ -294,6 +294,7 @@ async def test_an_agent_may_not_make_operators_calls(controller: Controller) -> 
             fleet.AllowKernel(fleet_pb2.AllowKernelRequest(kernel="7.1")),
             fleet.FreezeFleet(fleet_pb2.FreezeFleetRequest(remark="x")),
             fleet.ThawFleet(fleet_pb2.ThawFleetRequest()),
+            fleet.ImportInventory(fleet_pb2.ImportInventoryRequest(inventory="x")),
             fleet.GetFleet(fleet_pb2.GetFleetRequest()),
         )
         for call in calls:

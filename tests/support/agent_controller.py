@@ -120,6 +120,8 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         self.acknowledges = True
         self.epoch = 1
         self.protocol_version = 1
+        # So often that tests need not wait for one.
+        self.heartbeat_interval_s = 0.1
         self.sessions: list[asyncio.Queue[agent_pb2.ControllerMessage | None]] = []
         self._changed = asyncio.Condition()
 
@@ -185,7 +187,9 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         match message.WhichOneof("body"):
             case "hello":
                 welcome = agent_pb2.Welcome(
-                    protocol_version=self.protocol_version, epoch=self.epoch, heartbeat_interval_s=0.1
+                    protocol_version=self.protocol_version,
+                    epoch=self.epoch,
+                    heartbeat_interval_s=self.heartbeat_interval_s,
                 )
                 self.hellos.append(message.hello)
                 self.sessions.append(outgoing)

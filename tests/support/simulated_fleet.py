@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, assert_never
 
-from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, Faults, SimulatedHost
+from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, SPEC, Faults, SimulatedHost
 
 from controller.domain.advance import advance
 from controller.domain.delivery import BootEnd
@@ -52,28 +52,6 @@ UID = "u1"
 COST = "swap_mount.cost"
 # What a simulated workload measures, where it is not the cost.
 METRICS = {"kernel_build": "kernel_build.system_time"}
-SPEC = """
-apiVersion: kernroll/v1
-kind: Rollout
-metadata: {name: trial}
-spec:
-  kernels:
-    x86_64: {debian: {version: "7.1.13"}}
-  waves: [{per_stratum: 1, bake: 60s}, {rest: true, bake: 60s}]
-  workloads:
-    swap_mount: {device: {block_device: /dev/swap}, repetitions: 2, warmups: 1, timeout: 100s}
-  claim: [{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: ON_REFUTED}]
-  limits:
-    max_in_flight: IN_FLIGHT
-    boot_timeout: 60s
-    probation_timeout: 200s
-    baseline_timeout: 200s
-    stage_timeout: 30s
-    heartbeat_timeout: 20s
-    revert_timeout: 90s
-    infrastructure_retries: 1
-    error_budget: {hosts: 0, share: 0 %}
-"""
 
 
 class Simulation:
@@ -92,6 +70,7 @@ class Simulation:
         strata: dict[str, str] | None = None,
         labels: dict[str, dict[str, str]] | None = None,
         wave_policies: tuple[WavePolicy, ...] | None = None,
+        drilled: tuple[str, ...] = (),
     ) -> None:
         self.now = 1000.0
         self.world = World()
@@ -108,7 +87,13 @@ class Simulation:
             self.world.see(self._host(name))
         planned = tuple(
             tuple(
-                PlannedHost(host=name, stratum=(strata or {}).get(name, "x86_64/vm"), architecture="x86_64", role=role)
+                PlannedHost(
+                    host=name,
+                    stratum=(strata or {}).get(name, "x86_64/vm"),
+                    architecture="x86_64",
+                    role=role,
+                    drill=name in drilled,
+                )
                 for name in wave
             )
             for wave in waves
@@ -303,6 +288,9 @@ class Simulation:
     def _measure(self, host: SimulatedHost, effect: RunWorkload) -> None:
         if host.silenced or host.faults.unanswered == ("new" if host.running == NEW else "old"):
             return
+        if effect.task.workload == "panic_drill":
+            self._panic_on_purpose(host, effect)
+            return
         outcome = host.faults.measurements.pop(0) if host.faults.measurements else CommandState.COMPLETED
         cost = host.faults.new_cost if host.running == NEW else COSTS[OLD]
         boot_id, release = host.boot_id, host.release
@@ -338,6 +326,23 @@ class Simulation:
             ),
         )
 
+    def _panic_on_purpose(self, host: SimulatedHost, effect: RunWorkload) -> None:
+        """The host panics, falls back, and its next agent tells that the command did not end."""
+        if host.faults.drill == "refused":
+            state, detail = CommandState.INFRASTRUCTURE, "there is no /proc/sysrq-trigger"
+        else:
+            state, detail = CommandState.DIED, "the machine restarted"
+            self.tell(1.0, host.name, lambda: HostSilent(at=self.now))
+            self._end_trial(host, BootEnd.PANIC, 2.0)
+        if host.faults.drill != "hangs":
+            self.tell(
+                20.0,
+                host.name,
+                lambda: CommandReported(
+                    at=self.now, report_id=effect.command_id, command_id=effect.command_id, state=state, detail=detail
+                ),
+            )
+
     def _reboot(self, host: SimulatedHost, command_id: str) -> None:
         host.trial_command = command_id
         host.running, host.armed = host.armed or host.default, ""
@@ -359,7 +364,9 @@ class Simulation:
         self.tell(delay_s, host.name, lambda: TrialEnded(at=self.now, command_id=command, end=end, line=line))
 
         def fall() -> None:
-            host.running = host.default
+            if host.faults.drill == "hangs":
+                return
+            host.running = host.default if host.faults.drill != "stays" else NEW
             host.boots += 1
             host.silenced = False
             if not host.faults.never_returns:

@@ -11,6 +11,31 @@ OLD_RELEASE, NEW_RELEASE = "7.0.13-old", "7.1.13-new"
 COSTS = {OLD: 819.0, NEW: 567.0}
 
 
+# The rollout that most tests run; the words in capitals are filled in.
+SPEC = """
+apiVersion: kernroll/v1
+kind: Rollout
+metadata: {name: trial}
+spec:
+  kernels:
+    x86_64: {debian: {version: "7.1.13"}}
+  waves: [{per_stratum: 1, bake: 60s}, {rest: true, bake: 60s}]
+  workloads:
+    swap_mount: {device: {block_device: /dev/swap}, repetitions: 2, warmups: 1, timeout: 100s}
+  claim: [{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: ON_REFUTED}]
+  limits:
+    max_in_flight: IN_FLIGHT
+    boot_timeout: 60s
+    probation_timeout: 200s
+    baseline_timeout: 200s
+    stage_timeout: 30s
+    heartbeat_timeout: 20s
+    revert_timeout: 90s
+    infrastructure_retries: 1
+    error_budget: {hosts: 0, share: 0 %}
+"""
+
+
 @dataclass(kw_only=True)
 class Faults:
     """What goes wrong on one host; everything else goes well."""
@@ -35,6 +60,8 @@ class Faults:
     returns_after_s: float = 10.0
     # The host answers under the old kernel after the reboot although nothing reported a failure.
     ignores_new_kernel: bool = False
+    # What a panic on purpose leads to, where not to the old kernel: "refused", "hangs", or "stays" on the new one.
+    drill: str = ""
     # It does not run its default kernel when it is staged.
     strays: bool = False
     # MiB per TiB under the new kernel.

@@ -1,5 +1,6 @@
 """Which command is obeyed once, refused, or answered; and what a restart makes of the records."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +8,7 @@ from agent.domain.commands import (
     REMEMBERED_COMMANDS,
     Accepted,
     Cancel,
+    CleaningUp,
     Command,
     CommandBook,
     Conclude,
@@ -121,12 +123,28 @@ def test_an_interrupted_run_is_reported_as_died() -> None:
     assert "the host was restarted" in interrupted(active, boot_id="boot-2")[1].detail
 
 
-def test_interrupted_between_runs_no_run_has_died() -> None:
-    active = book_of(ACCEPTED, RunBegun(index=0), RunEnded(index=0)).active
+ONE_RUN = (ACCEPTED, RunBegun(index=0), RunEnded(index=0))
+
+
+@pytest.mark.parametrize(
+    ("records", "phase"),
+    [
+        ((ACCEPTED,), "while it prepared"),
+        ((ACCEPTED, RunBegun(index=0)), "during warm-up 0"),
+        (ONE_RUN, "between two runs"),
+        ((*ONE_RUN, RunBegun(index=1)), "during run 1"),
+        ((*ONE_RUN, CleaningUp()), "while it cleaned up"),
+        ((ACCEPTED, CleaningUp()), "while it cleaned up"),
+    ],
+)
+def test_the_outcome_names_the_phase_in_which_it_died(records: tuple[Record, ...], phase: str) -> None:
+    # The journal is condensed at every start of an agent, so it must still say so afterwards.
+    active = book_of(*condense(book_of(*records))).active
     assert active is not None
     run, outcome = interrupted(active, boot_id="boot-1")
-    assert run is None
+    assert (run is not None) is ("during" in phase), "only a run that had begun has died"
     assert outcome.status is OutcomeStatus.DIED
+    assert outcome.detail == f"the agent was killed {phase}; cleaned up since"
 
 
 IDS = st.sampled_from(["c1", "c2", "c3"])
@@ -143,6 +161,7 @@ RECORDS = st.lists(
         ),
         st.builds(RunBegun, index=st.integers(0, 9)),
         st.builds(RunEnded, index=st.integers(0, 9)),
+        st.just(CleaningUp()),
         st.builds(Finished, command_id=IDS, refused=st.sampled_from(["", "busy"])),
     ),
     max_size=30,

@@ -73,6 +73,9 @@ class Recorder:
     async def run_ended(self, run: WorkloadRun) -> None:
         self.runs.append(run)
 
+    def clean_up_begun(self) -> None:
+        """Nothing is kept of it."""
+
     def progress(self, step: str, fraction: float) -> None:
         """Nobody looks."""
 

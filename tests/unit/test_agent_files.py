@@ -1,7 +1,9 @@
 """What the agent keeps on disk survives crashes, and what it reads from people is checked."""
 
 import base64
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,32 @@ def test_leftovers_know_their_boot(tmp_path: Path) -> None:
         Noted(boot_id="boot-1", leftover=BrdModule(size_kib=4)),
         Noted(boot_id="boot-1", leftover=SwapOn(device="/dev/a")),
     )
+
+
+def test_on_a_full_disk_what_was_taken_down_is_forgotten_with_the_next_change_that_finds_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "leftovers.json"
+    leftovers = LeftoversFile(path, "boot-1")
+    device, header = SwapOn(device="/dev/a"), SwapHeader(device="/dev/a")
+    leftovers.note(header)
+    leftovers.note(device)
+
+    def full(path: Path, content: bytes, *, mode: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.adapters.leftovers.replace_file", full)
+        leftovers.forget(device)
+        with pytest.raises(OSError, match="No space"):
+            leftovers.note(BrdModule(size_kib=4))
+        assert [each.leftover for each in leftovers.noted()] == [header]
+        # A process that dies now leaves it to the next, which finds nothing to take down.
+        assert [each.leftover for each in LeftoversFile(path, "boot-1").noted()] == [header, device]
+    leftovers.forget(header)
+    assert LeftoversFile(path, "boot-1").noted() == ()
+    leftovers.note(device)
+    assert [each.leftover for each in leftovers.noted()] == [device]
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:

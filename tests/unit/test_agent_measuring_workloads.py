@@ -189,6 +189,56 @@ async def test_without_a_source_nothing_is_touched(tmp_path: Path) -> None:
     assert process.commands == []
 
 
+async def test_a_part_of_a_source_builds_objects_and_no_kernel(tmp_path: Path) -> None:
+    process, _ = prepared(tmp_path)
+    partial = tmp_path / "linux-source-6.12-objects-only"
+    (tmp_path / "linux").rename(partial)
+    order = KernelBuildOrder(swap=ZRAM, source=str(partial))
+    (refusal,) = workload_for(order, process.host()).inspect().refusals
+    assert refusal.endswith("is enough for some objects, not for a kernel; name objects, or another source")
+    assert workload_for(replace(order, objects=("mm/memory.o",)), process.host()).inspect().refusals == ()
+
+
+async def test_what_objects_need_is_prepared_once_and_kept(tmp_path: Path) -> None:
+    process, _ = prepared(tmp_path)
+    kept = tmp_path / "kept"
+
+    async def commands(config: str) -> list[str]:
+        process.commands.clear()
+        changes = {"config": config, "prepared_directory": str(kept)}
+        outcome, _ = await go(process, "kernel_build of objects", repetitions=2, **changes)
+        assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
+        return [command[-1] for command in process.commands if command[0] == "make"]
+
+    made, built = ["tinyconfig", "prepare"], ["mm/memory.o", "kernelversion"] * 2
+    assert await commands("tinyconfig") == made + built
+    assert await commands("tinyconfig") == built
+    assert await commands("defconfig") == ["defconfig", "prepare", *built]
+    assert "defconfig" in (kept / "prepared-from").read_text().splitlines()
+
+
+async def test_a_directory_that_nobody_prepared_is_left_alone(tmp_path: Path) -> None:
+    process, _ = prepared(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis").write_text("unsaved")
+    outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(tmp_path / "mine"))
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert "is there already" in outcome.detail
+    assert (tmp_path / "mine/thesis").read_text() == "unsaved"
+
+
+async def test_a_preparation_that_was_cut_short_is_not_kept(tmp_path: Path) -> None:
+    process, programs = prepared(tmp_path)
+    process.programs["make"] = FakeProgram(status=2, stderr="no space left")
+    kept = tmp_path / "kept"
+    outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(kept))
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert not kept.exists()
+    process.programs["make"] = programs.make
+    outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(kept))
+    assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
+
+
 async def test_a_stressor_that_reads_back_wrong_memory_speaks_against_the_kernel(tmp_path: Path) -> None:
     process, _ = prepared(tmp_path)
     stdout = "stress-ng: fail:  [12] vm: detected 17 bit errors while stressing memory"

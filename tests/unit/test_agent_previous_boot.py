@@ -1,15 +1,17 @@
 """A boot that ended without a shutdown is told once, with the last words that the kernel kept of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.boots import BootMarkFile, kept_logs
+from agent.adapters.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
 from agent.adapters.spool import ReportSpool
 from agent.domain.previous_boot import FIRST_SEQUENCE, BootMark, ended_badly, last_words, obituary
 from agent.outbox import Outbox
 from agent.serve import _mark_stopped, _marked
 from controller.gate.kernel_log import Severity, classify
+from protos.kernroll.v1 import agent_pb2
 
 PANIC_2 = """\
 Panic#1 Part2
@@ -41,7 +43,7 @@ def test_a_boot_ended_badly_when_it_is_over_and_its_agent_was_not_told(
 
 def test_the_last_words_are_in_order_and_only_the_new_ones() -> None:
     files = {"dmesg-a": PANIC_1, "dmesg-b": PANIC_2, "dmesg-old": PANIC_1.replace("interrupt", "old"), "dmesg-c": "\0"}
-    words = last_words(files, MARK.known)
+    words = last_words(files, MARK.known).records
     assert [(word.monotonic_us, word.level) for word in words] == [
         (11_000_001, 6),
         (12_345_678, 4),
@@ -55,18 +57,51 @@ def test_the_last_words_are_in_order_and_only_the_new_ones() -> None:
 
 def test_of_a_long_log_the_end_is_kept() -> None:
     lines = "".join(f"<6>[{second:5}.000000] line {second}\n" for second in range(1000))
-    words = last_words({"dmesg": f"Oops#3 Part1\n{lines}"}, ())
+    words = last_words({"dmesg": f"Oops#3 Part1\n{lines}"}, ()).records
     assert len(words) == 200
     assert words[-1].text == "line 999"
 
 
 def test_the_gate_finds_the_panic_and_not_our_remark() -> None:
-    log = obituary(last_words({"dmesg-a": PANIC_1}, ()))
+    log = obituary(MARK, last_words({"dmesg-a": PANIC_1}, ()))
     assert log.records[0].sequence == FIRST_SEQUENCE
     assert log.records[0].text == "kernroll: this boot ended without a shutdown; the kernel kept 2 lines of its log"
     assert not classify([log.records[0].text])
     found = classify([record.text for record in log.records])
     assert found[0].severity is Severity.FATAL
+
+
+TRACE = "<4>[    9.000000] CPU: 0 UID: 0 PID: 1 Comm: swapper/0 Not tainted {0} #1 PREEMPT(lazy)\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [TRACE, TRACE.replace("Not tainted", "Tainted: G        W          "), "<5>[    0.000000] Linux version {0} (x)\n"],
+)
+def test_the_log_of_a_later_boot_that_had_no_agent_does_not_speak_against_this_one(line: str) -> None:
+    mark = replace(MARK, kernel_release="7.0.13")
+    own = last_words({"dmesg-a": PANIC_1 + line.format("7.0.13")}, ())
+    assert obituary(mark, own).records[1:] == own.records
+    other = last_words({"dmesg-a": PANIC_1 + line.format("7.1.13")}, ())
+    (remark,) = obituary(mark, other).records
+    assert "after it 7.1.13 died before it had an agent, and kept 3 lines" in remark.text
+    assert not classify([remark.text])
+    # A mark that names no release is of an agent that did not know of this.
+    assert len(obituary(MARK, other).records) == 4
+
+
+def test_the_log_that_kdump_kept_counts_where_the_kernel_has_no_store(tmp_path: Path) -> None:
+    log = tmp_path / "202611270012/dmesg.202611270012"
+    log.parent.mkdir()
+    log.write_text("[    0.000000] Linux version 7.1.13 (x)\n[   12.400000][    T1] Kernel panic - not syncing: oh\n")
+    dumped = kept_logs((), tmp_path)
+    words = last_words(dumped, ())
+    assert [(each.monotonic_us, each.text) for each in words.records][1:] == [
+        (12_400_000, "Kernel panic - not syncing: oh")
+    ]
+    assert words.kernel_release == "7.1.13"
+    assert last_words(dumped, [str(log)]).records == ()
+    assert len(last_words({**dumped, "dmesg-a": PANIC_1}, ()).records) == 2, "it is the same log again"
 
 
 def outbox(state: Path, boot_id: str) -> Outbox:
@@ -76,7 +111,10 @@ def outbox(state: Path, boot_id: str) -> Outbox:
 def test_it_is_told_once_and_not_after_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "pstore"
     store.mkdir()
-    monkeypatch.setattr("agent.serve.kept_logs", lambda: kept_logs((store,)))
+    monkeypatch.setattr("agent.serve.kept_logs", lambda: kept_logs((store,), tmp_path / "none"))
+    monkeypatch.setattr("agent.serve.crash_dumps", lambda: crash_dumps(tmp_path / "crash"))
+    monkeypatch.setattr("agent.serve.witnesses", lambda mark, dumps: witnesses(mark, dumps, tmp_path / "wtmp"))
+    monkeypatch.setattr("agent.adapters.boots.find_tool", lambda tool: None)
     file = BootMarkFile(tmp_path / "boot.json")
     (store / "dmesg-before").write_text(PANIC_2)
     first = outbox(tmp_path, "boot-1")
@@ -85,12 +123,23 @@ def test_it_is_told_once_and_not_after_an_orderly_end(tmp_path: Path, monkeypatc
     # Killed: the same boot goes on with another agent.
     _marked(outbox(tmp_path, "boot-1"), file)
     (store / "dmesg-ramoops-0").write_text(PANIC_1)
+    dump = tmp_path / "crash/202611270012/dump.202611270012"
+    dump.parent.mkdir(parents=True)
+    dump.write_bytes(bytes(2 << 20))
     second = outbox(tmp_path, "boot-2")
     mark = _marked(second, file)
     (entry,) = second.spool.queue.entries
     assert entry.report_id.startswith("host-1/boot-1/kernel-log/")
     assert file.load() == mark
-    assert mark.known == (str(store / "dmesg-before"), str(store / "dmesg-ramoops-0"))
+    assert mark.known == (str(store / "dmesg-before"), str(store / "dmesg-ramoops-0"), str(dump))
+    content = second.spool.content(entry.number)
+    assert content is not None
+    texts = [record.text for record in agent_pb2.Report.FromString(content).kernel_log.records]
+    assert texts[:2] == [
+        "kernroll: this boot ended without a shutdown; the kernel kept 2 lines of its log",
+        f"kernroll: kdump left {dump} (2 MiB)",
+    ]
+    assert texts[2].startswith("Kernel panic - not syncing")
     second.spool.acknowledge(frozenset({entry.report_id}))
     _mark_stopped(file, mark)
     third = outbox(tmp_path, "boot-3")

@@ -10,9 +10,24 @@ from agent.adapters.environment import read_environment
 from agent.adapters.fake_host import FakeProcess
 from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.readings import KernelReadings
-from agent.domain.counters import StallTime, chosen, parse_mm_stat, parse_pairs, parse_pressure, parse_slabs
+from agent.domain.counters import (
+    StallTime,
+    chosen,
+    parse_mm_stat,
+    parse_pairs,
+    parse_pressure,
+    parse_processor_time,
+    parse_slabs,
+)
 from agent.domain.environment import cpu_fields, parse_config
-from agent.domain.recording import VMSTAT_SUMS, Reading, counter, evidence_between, samples_between
+from agent.domain.recording import (
+    VMSTAT_SUMS,
+    Reading,
+    counter,
+    evidence_between,
+    foreign_swap_sample,
+    samples_between,
+)
 from agent.domain.results import Sample
 from agent.domain.timeline import HEADER, MOST_POINTS, Timeline
 from agent.workloads.port import Inspection, Measurement, StepReporter
@@ -150,6 +165,45 @@ def test_a_timeline_is_thinned_and_keeps_its_ends() -> None:
     assert seconds[-1] > 4980
 
 
+STAT = "cpu  {user} 0 50 800 5 1 4 {stolen} 40 0\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5\n"
+SWAPS = """\
+Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority
+/dev/zram0                              partition\t524284\t\t1024\t\t-2
+/dev/vda3                               partition\t524284\t\t{0}\t\t-3
+"""
+
+
+def write_neighbours(root: Path, *, user: int, stolen: int, throttled: int, foreign_kib: int) -> None:
+    """Write what the kernel counts of others."""
+    (root / "proc/stat").write_text(STAT.format(user=user, stolen=stolen))
+    (root / "proc/swaps").write_text(SWAPS.format(foreign_kib))
+    for number in range(2):
+        counts = root / f"sys/devices/system/cpu/cpu{number}/thermal_throttle"
+        counts.mkdir(parents=True, exist_ok=True)
+        (counts / "core_throttle_count").write_text(f"{throttled}\n")
+        (counts / "package_throttle_count").write_text("1000\n")
+
+
+def test_what_others_take_from_a_run(tmp_path: Path) -> None:
+    for directory in ("proc", "sys"):
+        (tmp_path / directory).mkdir()
+    readings = KernelReadings(tmp_path / "proc", tmp_path / "sys")
+    write_neighbours(tmp_path, user=100, stolen=0, throttled=3, foreign_kib=2048)
+    before = readings.read(0.0)
+    write_neighbours(tmp_path, user=175, stolen=25, throttled=5, foreign_kib=1024)
+    after = readings.read(1.0)
+    assert samples_between(before, after) == (
+        Sample(metric="cpu.stolen", value=25.0, unit="% of time"),
+        Sample(metric="cpu.throttled", value=4.0, unit="count"),
+    )
+    assert foreign_swap_sample(before, after, {"/dev/zram0"}) == Sample(
+        metric="swap.foreign_used", value=2.0, unit="MiB"
+    )
+    assert foreign_swap_sample(before, after, {"/dev/zram0", "/dev/vda3"}).value == 0.0
+    for text in ("", "cpu 1 2 3\n", "cpu  a 0 50 800 5 1 4 0\n", "intr 1 2 3 4 5 6 7 8 9\n"):
+        assert parse_processor_time(text) is None
+
+
 class Touching:
     """A workload in whose run the kernel counts something."""
 
@@ -201,6 +255,7 @@ async def test_a_run_is_recorded_and_the_workloads_own_words_stand(tmp_path: Pat
     assert values["vmstat.pswpout"] == -1.0, "the workload's own"
     assert 0 < values["psi.memory_some"] <= 50
     assert values["zram.memory_peak"] == pytest.approx(86.8, abs=0.1), "only of the device that is set up"
+    assert values["swap.foreign_used"] == 0.0
     assert len({sample.metric for sample in first.samples}) == len(first.samples)
     assert first.evidence["zram"] == "the workload's own"
     assert json.loads(first.evidence["vmstat_delta"]) == {"pswpin": 250}

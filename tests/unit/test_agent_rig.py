@@ -1,5 +1,6 @@
 """The rig under a workload: swap of every kind, zswap and cgroup are set up, refused with reasons, and taken down."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,71 @@ async def test_a_zram_device_added_just_before_the_agent_died_is_found(kernel: F
     with pytest.raises(RigError, match="mkswap is not installed"):
         await Rig(host, swap=SOURCES["zram"], needs=Needs()).set_up(quiet)
     assert [each.name for each in (kernel.sys / "block").glob("zram*")] == ["zram0"], "somebody else's stays"
+
+
+@pytest.fixture
+def bare(kernel: FakeKernel) -> FakeKernel:
+    """A kernel that has zram and loop as modules, and neither loaded."""
+    kernel.zram_is_module = kernel.loop_is_module = True
+    shutil.rmtree(kernel.sys / "class/zram-control")
+    return kernel
+
+
+def modules(kernel: FakeKernel) -> set[str]:
+    return {each.name for each in (kernel.sys / "module").iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["zram", "loop"])
+async def test_modules_that_were_loaded_for_the_workload_are_unloaded_with_what_they_brought(
+    bare: FakeKernel, kind: str
+) -> None:
+    process = FakeProcess(bare)
+    before = modules(bare)
+    rig = Rig(process.host(), swap=SOURCES[kind], needs=Needs())
+    await rig.set_up(quiet)
+    assert modules(bare) - before == ({"zram", "zsmalloc"} if kind == "zram" else {"loop"})
+    await rig.take_down()
+    assert modules(bare) == before
+    assert process.noted() == ()
+
+
+@pytest.mark.parametrize("others", ["loaded before", "used since"])
+async def test_a_module_that_others_have_is_left_to_them(bare: FakeKernel, others: str) -> None:
+    if others == "loaded before":
+        (bare.sys / "module/zsmalloc").mkdir()
+    process = FakeProcess(bare)
+    rig = Rig(process.host(), swap=SOURCES["zram"], needs=Needs())
+    await rig.set_up(quiet)
+    if others == "used since":
+        bare.modules_in_use.add("zsmalloc")
+    await rig.take_down()
+    assert "zsmalloc" in modules(bare)
+    assert "zram" not in modules(bare)
+    assert process.noted() == ()
+
+
+async def test_a_loop_device_is_detached_although_its_file_was_removed_meanwhile(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    rig = Rig(process.host(), swap=SOURCES["loop"], needs=Needs())
+    await rig.set_up(quiet)
+    (backing,) = (kernel.sys / "block").glob("loop*/loop/backing_file")
+    kernel_says = backing.read_text()
+    (kernel.scratch / Path(kernel_says).name).unlink()
+    backing.write_text(f"{kernel_says} (deleted)\n")
+    await rig.take_down()
+    assert kernel.is_pristine()
+
+
+async def test_swap_whose_device_is_gone_is_not_taken_for_switched_off(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    rig = Rig(process.host(), swap=SOURCES["block device, zswap"], needs=Needs())
+    await rig.set_up(quiet)
+    swaps = (kernel.proc / "swaps").read_text().replace(DEVICE, f"{DEVICE}\\040(deleted)")
+    (kernel.proc / "swaps").write_text(swaps)
+    process.failing["swapoff"] = f"swapoff: {DEVICE}: No such file or directory"
+    with pytest.raises(RigError, match=f"{DEVICE} was removed while it was switched on.*restart the host"):
+        await rig.take_down()
+    assert process.noted(), "it is tried again"
 
 
 async def test_where_none_can_be_added_an_idle_zram_device_is_taken_and_left_as_it_was(kernel: FakeKernel) -> None:

@@ -61,10 +61,22 @@ def test_the_root_lists_groups_and_every_exit_code(capsys: Captured) -> None:
 def test_help_loads_nothing_heavy() -> None:
     check = (
         "import sys; from controller.cli.app import run; run(['--help']); run(['rollout', '--help']);"
+        "run(['hosts', '--help']); run(['fleet', 'freeze', '--help']);"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == "[]\n"
+
+
+def test_a_call_loads_nothing_that_only_judging_needs() -> None:
+    heavy = ("scipy", "numpy", "pydantic", "sqlalchemy", "cel_expr_python")
+    check = (
+        "import sys; from controller.cli.app import run;"
+        "run(['--insecure', '--controller', '127.0.0.1:1', 'hosts', 'list']);"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,9 @@ def test_the_qemu_command_line_of_a_serial_guest() -> None:
     assert words[words.index("-nic") + 1] == "none"
     assert words[words.index("-accel") + 1] == "tcg,thread=single"
     assert "kernroll-modules" not in line
+    # A dying kernel's log goes to a file of the VM, not of the boot.
+    assert "id=kept-log,share=on,size=1048576,mem-path=kept-log.img" in line
+    assert "acpi-erst,memdev=kept-log" in words
 
 
 def test_the_qemu_command_line_of_a_networked_guest_with_modules() -> None:
@@ -124,6 +127,7 @@ def test_the_qemu_command_line_of_a_networked_guest_with_modules() -> None:
     assert words[words.index("-accel") + 1] == "kvm"
     assert words[words.index("-machine") + 1] == "virt,gic-version=host"
     assert "-sandbox" not in words
+    assert "acpi-erst" not in " ".join(words), "it boots without ACPI"
     assert "virtserialport" not in " ".join(words)
 
 

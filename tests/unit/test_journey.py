@@ -5,20 +5,16 @@ from dataclasses import replace
 import pytest
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
-from controller.domain.attempt import planned_attempt
 from controller.domain.delivery import BootEnd
 from controller.domain.events import (
     CommandState,
-    Failure,
     FailureKind,
     HostHeard,
     HostSilent,
-    PlannedHost,
     TrialEnded,
 )
 from controller.domain.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
 from controller.domain.rollout import State
-from controller.domain.tally import Tally, tally_moved
 from controller.domain.verbs import Verb
 from controller.services.world import Key
 
@@ -236,7 +232,7 @@ def _taken_by_operators() -> set[tuple[Step, Trigger]]:
         if step is Step.LOST:
             # Reached by asking twice: test_a_second_revert_tries_lost_hosts_again.
             continue
-        simulation = Simulation([["a"], ["b"]])
+        simulation = Simulation([["a"], ["b"]], drilled=("a",) if step is Step.DRILL else ())
         # Drain and uncordon pass at once on hosts outside a cluster: stop between two decisions to stand in them.
         reached = stop_in(simulation, step)
         assert reached, step
@@ -300,6 +296,10 @@ def _taken_by_messages() -> set[tuple[Step, Trigger]]:
     arm.tell(0.0, "a", lambda: TrialEnded(at=arm.now, command_id=command, end=BootEnd.RESET, line=""))
     arm.run()
     taken |= arm.taken
+    for faults in (Faults(), Faults(drill="refused")):
+        drilled = Simulation([["a"]], {"a": faults}, drilled=("a",))
+        drilled.run()
+        taken |= drilled.taken
     for measurements in (
         [CommandState.INFRASTRUCTURE] * 2,
         [CommandState.COMPLETED, *[CommandState.INFRASTRUCTURE] * 2],
@@ -355,24 +355,6 @@ def test_a_control_host_that_fails_speaks_against_nobody() -> None:
     panicked = one(Faults(dies_in=Step.PROBATION), role=Role.CONTROL)
     assert panicked.rollout.state is State.PAUSED
     assert "(on the old kernel)" in panicked.rollout.reason
-
-
-def test_failures_that_condemn_are_never_crowded_out() -> None:
-    rollout, tally = one(run=False).rollout, Tally()
-    attempts = [
-        planned_attempt(
-            PlannedHost(host=f"h{n}", stratum="s", architecture="x86_64"), rollout="r", uid=UID, wave=0, position=n
-        )
-        for n in range(150)
-    ]
-    for attempt in attempts:
-        kind = FailureKind.PANIC if attempt is attempts[-1] else FailureKind.INFRASTRUCTURE
-        failed = replace(attempt, failure=Failure(kind=kind, sentence="it broke"), failed_at=1.0)
-        tally = tally_moved(tally, None, attempt, rollout)
-        tally = tally_moved(tally, attempt, failed, rollout)
-    assert len(tally.failures) == 100
-    assert tally.broken == 149
-    assert (tally.failures[0].host, tally.failures[0].condemns) == ("h149", True)
 
 
 def lost_and_asked_again() -> Simulation:

@@ -9,7 +9,7 @@ from engine_parts import TEXT
 from simulated_fleet import UID, Simulation
 
 from controller.domain.events import Event, RunReported, WaveJudged
-from controller.gate.qualification import ALLOWED_TIMES, SIGNIFICANCE, unqualified
+from controller.gate.qualification import ALLOWED_TIMES, SIGNIFICANCE, causes, unqualified
 from controller.services.world import Key
 from controller.views.report import report
 
@@ -45,8 +45,26 @@ class Wild(Simulation):
         """Record the event with a time."""
         if isinstance(event, RunReported):
             wild = key.host == "a" and event.boot_id.endswith("-1")
-            event = replace(event, values={**event.values, TIME: 1.0 + (5.0 * event.index**3 if wild else 0.0)})
+            values = {TIME: 1.0 + (5.0 * event.index**3 if wild else 0.0), "cpu.stolen": 9.0 if wild else 0.0}
+            event = replace(event, values={**event.values, **values})
         super().record(key, event)
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([], ""),
+        ([{"cpu.stolen": 0.4, "cpu.throttled": 0.0, "swap.foreign_used": 0.0}, {}], ""),
+        (
+            [{"cpu.stolen": 3.0}, {"cpu.stolen": 12.4}],
+            "neighbours on the same machine took up to 12 % of its processors' time",
+        ),
+        ([{"cpu.throttled": 37.0}], "heat slowed its processors down up to 37 times a run"),
+        ([{"swap.foreign_used": 512.0}], "other swap than the workload's held up to 512 MiB"),
+    ],
+)
+def test_the_cause_is_named_where_the_runs_recorded_one(runs: list[dict[str, float]], said: str) -> None:
+    assert causes(runs) == said
 
 
 def test_such_a_host_is_named_and_left_out() -> None:
@@ -64,5 +82,7 @@ def test_such_a_host_is_named_and_left_out() -> None:
     made = report(story.rollout, story.world.attempts[UID], events, {})
     (row,) = (one for one in json.loads(made.json)["performance"] if one["metric"] == TIME)
     assert row["hosts"] == 1
-    assert [host for host, _ in row["unqualified"]] == ["a"]
+    ((host, why),) = row["unqualified"]
+    assert host == "a"
+    assert why.endswith("are allowed: neighbours on the same machine took up to 9 % of its processors' time")
     assert f"- a for {TIME}: its" in made.text

@@ -16,11 +16,11 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("roll
 def test_every_example_is_valid(path: Path) -> None:
     spec = parse_spec(path.read_text(), path.name)
     assert spec.kernels
-    assert len(spec.waves) >= 2
+    assert spec.waves
 
 
 def test_the_examples_are_there() -> None:
-    assert len(EXAMPLES) >= 7
+    assert len(EXAMPLES) == 11
 
 
 def test_the_phase3_example_says_what_the_series_claims() -> None:

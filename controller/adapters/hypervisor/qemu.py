@@ -10,6 +10,9 @@ MODULES_SERIAL = "kernroll-modules"
 AGENT_PORT_NAME = "org.kernroll.agent"
 ENROLL_PORT_NAME = "org.kernroll.enroll"
 _RECONNECT_MS = 1000
+# Outlives every QEMU of the VM: what a kernel writes there when it dies, the next boot reads (pstore).
+KEPT_LOG_FILE = "kept-log.img"
+_KEPT_LOG_BYTES = 1 << 20
 
 
 def boot_dir(number: int) -> str:
@@ -61,6 +64,7 @@ def arguments(definition: VmDefinition, kernel: Kernel, number: int) -> list[str
         *("-kernel", kernel.files["boot"], "-append", command_line),
         *("-chardev", f"file,id=console,path={console_file(number)}", "-serial", "chardev:console"),
         *("-qmp", f"unix:{qmp_socket(number)},server=on,wait=off", "-pidfile", pid_file(number)),
+        *_kept_log(definition),
         *_disks(disks),
         *_channel(definition.channel),
     ]
@@ -77,6 +81,14 @@ def _accelerator(definition: VmDefinition) -> str:
     if definition.accelerator == "tcg":
         return f"tcg,thread={'single' if definition.vcpus == 1 else 'multi'}"
     return definition.accelerator
+
+
+def _kept_log(definition: VmDefinition) -> list[str]:
+    """Give the machine a store for kernel logs (ACPI's ERST, built into Debian's kernels); arm64 boots without ACPI."""
+    if definition.architecture != "x86_64":
+        return []
+    memory = f"memory-backend-file,id=kept-log,share=on,size={_KEPT_LOG_BYTES},mem-path={KEPT_LOG_FILE}"
+    return ["-object", memory, "-device", "acpi-erst,memdev=kept-log"]
 
 
 def _disks(disks: Sequence[Disk]) -> list[str]:

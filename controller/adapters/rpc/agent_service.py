@@ -26,6 +26,9 @@ PROTOCOL_VERSION = 1
 _EOF: Any = vars(grpc.aio)["EOF"]
 _HELLO_TIMEOUT_S = 20.0
 _GOODBYE_TIMEOUT_S = 5.0
+# Sessions that may be opening at the same time. After an outage all agents come back: those that are sent away try
+# again after a pause that each draws for itself, and those that are in are served meanwhile.
+_MOST_OPENING = 128
 # A host is silent after this many missed heartbeats.
 _MISSED_HEARTBEATS = 3
 
@@ -41,12 +44,17 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._epoch = epoch
         self._heartbeat_interval_s = heartbeat_interval_s
         self._plaintext = plaintext
+        self._opening = 0
 
     async def Session(  # type: ignore[override]  # the generated base class knows only the synchronous form
         self, _requests: AsyncIterator[agent_pb2.AgentMessage], context: Any
     ) -> None:
         """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
         host = await self._hello(context)
+        if self._opening >= _MOST_OPENING:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._opening} sessions are opening at this moment; try again"
+            )
         writing = asyncio.Lock()
         replaced = asyncio.get_running_loop().create_future()
 
@@ -73,7 +81,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         session = AgentStream(host=host.name, send=send, close=close)
         reading: asyncio.Future[None] | None = None
         try:
-            await self._sessions.connected(session, host)
+            self._opening += 1
+            try:
+                await self._sessions.connected(session, host)
+            finally:
+                self._opening -= 1
             # Only now: what a host reports is understood by the boot that its Hello named.
             reading = asyncio.ensure_future(self._read(context, session, write))
             await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,9 +5,15 @@ from pathlib import Path
 
 from controller.adapters.rpc.messages import from_message, timestamp
 from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
-from controller.views.fleet import FleetView, HostLabelsView
+from controller.domain.errors import InvalidInput
+from controller.views.fleet import FleetView, HostLabelsView, HostsView, InventoryDiffView
+from controller.views.models import HostView
 from protos.kernroll.v1 import fleet_pb2 as pb
+from protos.kernroll.v1 import operator_pb2
 from protos.kernroll.v1.fleet_pb2_grpc import FleetServiceStub
+
+# What a controller takes in one message, less what surrounds it.
+LARGEST_REQUEST_BYTES = 4 * 2**20 - 2**10
 
 
 class FleetClient(OperatorClient):
@@ -17,6 +23,11 @@ class FleetClient(OperatorClient):
         """See OperatorClient."""
         super().__init__(address, client_dir=client_dir, timeout_s=timeout_s)
         self._fleet_stub = FleetServiceStub(self._channel)
+
+    def find_hosts(self, selector: str, where: str) -> HostsView:
+        """Return the hosts that both select, and notes about others; raises InvalidInput for a bad expression."""
+        answer = self._call(self._stub.ListHosts, operator_pb2.ListHostsRequest(selector=selector, where=where))
+        return HostsView(tuple(from_message(host, HostView) for host in answer.hosts), tuple(answer.notes))
 
     def label_host(self, host: str, labels: Mapping[str, str], removed: Sequence[str]) -> HostLabelsView:
         """Set and take back labels; raises NotFound for a host or label that is not there."""
@@ -42,6 +53,21 @@ class FleetClient(OperatorClient):
         """Take back the rules about a kernel, or the one with this expression; raises NotFound."""
         request = pb.AllowKernelRequest(kernel=kernel, where=where, remark=remark)
         return from_message(self._call(self._fleet_stub.AllowKernel, request), FleetView)
+
+    def import_inventory(
+        self, inventory: str, hosts: Mapping[str, Mapping[str, str]], *, dry_run: bool
+    ) -> InventoryDiffView:
+        """Replace what an inventory says of its hosts; raises InvalidInput for a bad label or another's host."""
+        request = pb.ImportInventoryRequest(inventory=inventory, dry_run=dry_run)
+        for host, labels in hosts.items():
+            request.hosts[host].labels.update(labels)
+        if request.ByteSize() > LARGEST_REQUEST_BYTES:
+            raise InvalidInput(
+                f"{inventory}: its labels take {request.ByteSize() >> 20} MiB, a controller takes "
+                f"{LARGEST_REQUEST_BYTES >> 20}: split it into inventories of a site each"
+            )
+        answer = self._call(self._fleet_stub.ImportInventory, request)
+        return from_message(answer, InventoryDiffView)
 
     def freeze_fleet(self, remark: str, until: float | None) -> FleetView:
         """Let no rollout admit hosts, until then or until somebody thaws it."""

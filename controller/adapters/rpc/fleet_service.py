@@ -58,6 +58,16 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
         return await answer(context, act, plaintext=self._plaintext)
 
+    async def ImportInventory(self, request: Any, context: Any) -> fleet_pb2.InventoryDiff:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.InventoryDiff:
+            hosts = {host: dict(one.labels) for host, one in request.hosts.items()}
+            found = await self._operations.import_inventory(request.inventory, hosts, by, dry_run=request.dry_run)
+            return to_message(found, fleet_pb2.InventoryDiff)
+
+        return await answer(context, act, plaintext=self._plaintext)
+
     async def FreezeFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 

@@ -12,7 +12,7 @@ import grpc
 from controller.adapters.rpc.messages import from_message
 from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
-from controller.domain.verbs import Verb
+from controller.domain.requests import Verb
 from controller.views.models import (
     ExplanationView,
     HostView,
@@ -22,7 +22,7 @@ from controller.views.models import (
     ReportView,
     RolloutView,
 )
-from controller.views.replay import ReplayView
+from controller.views.replayed import ReplayView
 from protos.kernroll.v1 import operator_pb2 as pb
 from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
 

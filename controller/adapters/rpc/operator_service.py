@@ -30,8 +30,9 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """See operator.proto."""
 
         async def act(_by: str) -> operator_pb2.ListHostsResponse:
-            hosts = self._operations.hosts(request.selector)
-            return operator_pb2.ListHostsResponse(hosts=[to_message(host, operator_pb2.Host) for host in hosts])
+            found = self._operations.hosts(request.selector, request.where)
+            hosts = [to_message(host, operator_pb2.Host) for host in found.hosts]
+            return operator_pb2.ListHostsResponse(hosts=hosts, notes=found.notes)
 
         return await self._answer(context, act)
 

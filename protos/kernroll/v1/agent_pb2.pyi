@@ -296,6 +296,7 @@ class RunWorkload(_message.Message):
     ANON_SWEEP_FIELD_NUMBER: _builtins.int
     STRESS_NG_FIELD_NUMBER: _builtins.int
     SWAP_MOUNT_INDICATOR_FIELD_NUMBER: _builtins.int
+    PANIC_DRILL_FIELD_NUMBER: _builtins.int
     PRESET_FIELD_NUMBER: _builtins.int
     repetitions: _builtins.int
     warmups: _builtins.int
@@ -317,6 +318,8 @@ class RunWorkload(_message.Message):
     def stress_ng(self) -> _workloads_pb2.StressNg: ...
     @_builtins.property
     def swap_mount_indicator(self) -> _workloads_pb2.SwapMountIndicator: ...
+    @_builtins.property
+    def panic_drill(self) -> _workloads_pb2.PanicDrill: ...
     def __init__(
         self,
         *,
@@ -330,13 +333,14 @@ class RunWorkload(_message.Message):
         anon_sweep: _workloads_pb2.AnonSweep | None = ...,
         stress_ng: _workloads_pb2.StressNg | None = ...,
         swap_mount_indicator: _workloads_pb2.SwapMountIndicator | None = ...,
+        panic_drill: _workloads_pb2.PanicDrill | None = ...,
         preset: _workloads_pb2.Preset.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "panic_drill", b"panic_drill", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "preset", b"preset", "repetitions", b"repetitions", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "warmups", b"warmups", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "panic_drill", b"panic_drill", "preset", b"preset", "repetitions", b"repetitions", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "warmups", b"warmups", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_workload: _TypeAlias = _typing.Literal["swap_mount", "swap_fill", "swap_integrity", "kernel_build", "valkey_get", "anon_sweep", "stress_ng", "swap_mount_indicator"]  # noqa: Y015
+    _WhichOneofReturnType_workload: _TypeAlias = _typing.Literal["swap_mount", "swap_fill", "swap_integrity", "kernel_build", "valkey_get", "anon_sweep", "stress_ng", "swap_mount_indicator", "panic_drill"]  # noqa: Y015
     _WhichOneofArgType_workload: _TypeAlias = _typing.Literal["workload", b"workload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_workload) -> _WhichOneofReturnType_workload | None: ...
 

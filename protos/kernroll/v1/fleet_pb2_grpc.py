@@ -59,6 +59,11 @@ class FleetServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.AllowKernelRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
                 _registered_method=True)
+        self.ImportInventory = channel.unary_unary(
+                '/kernroll.v1.FleetService/ImportInventory',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.ImportInventoryRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.InventoryDiff.FromString,
+                _registered_method=True)
         self.FreezeFleet = channel.unary_unary(
                 '/kernroll.v1.FleetService/FreezeFleet',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.FreezeFleetRequest.SerializeToString,
@@ -114,6 +119,13 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportInventory(self, request, context):
+        """What a file says of its hosts replaces what it said before. INVALID_ARGUMENT: a bad label, or a host of another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FreezeFleet(self, request, context):
         """No rollout admits a further host until the fleet is thawed or the time has come.
         """
@@ -161,6 +173,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.AllowKernel,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.AllowKernelRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.SerializeToString,
+            ),
+            'ImportInventory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportInventory,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.ImportInventoryRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.InventoryDiff.SerializeToString,
             ),
             'FreezeFleet': grpc.unary_unary_rpc_method_handler(
                     servicer.FreezeFleet,
@@ -313,6 +330,33 @@ class FleetService:
             '/kernroll.v1.FleetService/AllowKernel',
             protos_dot_kernroll_dot_v1_dot_fleet__pb2.AllowKernelRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportInventory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.FleetService/ImportInventory',
+            protos_dot_kernroll_dot_v1_dot_fleet__pb2.ImportInventoryRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_fleet__pb2.InventoryDiff.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class FleetServiceStub:
     """The kernel reaches no host, or none that matches. INVALID_ARGUMENT: the expression, with the place in it."""
     AllowKernel: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AllowKernelRequest, _fleet_pb2.Fleet]
     """NOT_FOUND: no such rule."""
+    ImportInventory: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ImportInventoryRequest, _fleet_pb2.InventoryDiff]
+    """What a file says of its hosts replaces what it said before. INVALID_ARGUMENT: a bad label, or a host of another one."""
     FreezeFleet: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.FreezeFleetRequest, _fleet_pb2.Fleet]
     """No rollout admits a further host until the fleet is thawed or the time has come."""
     ThawFleet: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ThawFleetRequest, _fleet_pb2.Fleet]
@@ -60,6 +62,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """The kernel reaches no host, or none that matches. INVALID_ARGUMENT: the expression, with the place in it."""
     AllowKernel: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AllowKernelRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
     """NOT_FOUND: no such rule."""
+    ImportInventory: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ImportInventoryRequest, _fleet_pb2.InventoryDiff]  # type: ignore[assignment]
+    """What a file says of its hosts replaces what it said before. INVALID_ARGUMENT: a bad label, or a host of another one."""
     FreezeFleet: _aio.UnaryUnaryMultiCallable[_fleet_pb2.FreezeFleetRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
     """No rollout admits a further host until the fleet is thawed or the time has come."""
     ThawFleet: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ThawFleetRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
@@ -106,6 +110,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Fleet, _abc.Awaitable[_fleet_pb2.Fleet]]:
         """NOT_FOUND: no such rule."""
+
+    @_abc_1.abstractmethod
+    def ImportInventory(
+        self,
+        request: _fleet_pb2.ImportInventoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.InventoryDiff, _abc.Awaitable[_fleet_pb2.InventoryDiff]]:
+        """What a file says of its hosts replaces what it said before. INVALID_ARGUMENT: a bad label, or a host of another one."""
 
     @_abc_1.abstractmethod
     def FreezeFleet(

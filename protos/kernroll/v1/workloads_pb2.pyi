@@ -367,6 +367,7 @@ class KernelBuild(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
     MIN_SWAPPED_OUT_BYTES_FIELD_NUMBER: _builtins.int
+    PREPARED_DIRECTORY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Directory or tarball on the host. Absent: Debian's linux-source package."""
     config: _builtins.str
@@ -374,6 +375,8 @@ class KernelBuild(_message.Message):
     jobs: _builtins.int
     directory: _builtins.str
     min_swapped_out_bytes: _builtins.int
+    prepared_directory: _builtins.str
+    """Where what the objects need is prepared and kept for later commands. Absent: prepared by each, and removed."""
     @_builtins.property
     def swap(self) -> Global___SwapSource: ...
     @_builtins.property
@@ -393,10 +396,11 @@ class KernelBuild(_message.Message):
         objects: _abc.Iterable[_builtins.str] | None = ...,
         directory: _builtins.str | None = ...,
         min_swapped_out_bytes: _builtins.int | None = ...,
+        prepared_directory: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_config", b"_config", "_directory", b"_directory", "_jobs", b"_jobs", "_min_swapped_out_bytes", b"_min_swapped_out_bytes", "_source", b"_source", "config", b"config", "directory", b"directory", "jobs", b"jobs", "min_swapped_out_bytes", b"min_swapped_out_bytes", "pressure", b"pressure", "source", b"source", "swap", b"swap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_config", b"_config", "_directory", b"_directory", "_jobs", b"_jobs", "_min_swapped_out_bytes", b"_min_swapped_out_bytes", "_prepared_directory", b"_prepared_directory", "_source", b"_source", "config", b"config", "directory", b"directory", "jobs", b"jobs", "min_swapped_out_bytes", b"min_swapped_out_bytes", "prepared_directory", b"prepared_directory", "pressure", b"pressure", "source", b"source", "swap", b"swap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_config", b"_config", "_directory", b"_directory", "_jobs", b"_jobs", "_min_swapped_out_bytes", b"_min_swapped_out_bytes", "_source", b"_source", "config", b"config", "directory", b"directory", "jobs", b"jobs", "min_swapped_out_bytes", b"min_swapped_out_bytes", "objects", b"objects", "pressure", b"pressure", "source", b"source", "swap", b"swap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_config", b"_config", "_directory", b"_directory", "_jobs", b"_jobs", "_min_swapped_out_bytes", b"_min_swapped_out_bytes", "_prepared_directory", b"_prepared_directory", "_source", b"_source", "config", b"config", "directory", b"directory", "jobs", b"jobs", "min_swapped_out_bytes", b"min_swapped_out_bytes", "objects", b"objects", "prepared_directory", b"prepared_directory", "pressure", b"pressure", "source", b"source", "swap", b"swap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__config: _TypeAlias = _typing.Literal["config"]  # noqa: Y015
     _WhichOneofArgType__config: _TypeAlias = _typing.Literal["_config", b"_config"]  # noqa: Y015
@@ -406,6 +410,8 @@ class KernelBuild(_message.Message):
     _WhichOneofArgType__jobs: _TypeAlias = _typing.Literal["_jobs", b"_jobs"]  # noqa: Y015
     _WhichOneofReturnType__min_swapped_out_bytes: _TypeAlias = _typing.Literal["min_swapped_out_bytes"]  # noqa: Y015
     _WhichOneofArgType__min_swapped_out_bytes: _TypeAlias = _typing.Literal["_min_swapped_out_bytes", b"_min_swapped_out_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__prepared_directory: _TypeAlias = _typing.Literal["prepared_directory"]  # noqa: Y015
+    _WhichOneofArgType__prepared_directory: _TypeAlias = _typing.Literal["_prepared_directory", b"_prepared_directory"]  # noqa: Y015
     _WhichOneofReturnType__source: _TypeAlias = _typing.Literal["source"]  # noqa: Y015
     _WhichOneofArgType__source: _TypeAlias = _typing.Literal["_source", b"_source"]  # noqa: Y015
     @_typing.overload
@@ -416,6 +422,8 @@ class KernelBuild(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__jobs) -> _WhichOneofReturnType__jobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_swapped_out_bytes) -> _WhichOneofReturnType__min_swapped_out_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prepared_directory) -> _WhichOneofReturnType__prepared_directory | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__source) -> _WhichOneofReturnType__source | None: ...
 
@@ -644,3 +652,27 @@ class StressNg(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__vm_workers) -> _WhichOneofReturnType__vm_workers | None: ...
 
 Global___StressNg: _TypeAlias = StressNg  # noqa: Y015
+
+@_typing.final
+class PanicDrill(_message.Message):
+    """Measures nothing: panics the running kernel, to prove that the host comes back on its default kernel by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    confirm: _builtins.bool
+    """Refused unless true."""
+    def __init__(
+        self,
+        *,
+        confirm: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confirm", b"_confirm", "confirm", b"confirm"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confirm", b"_confirm", "confirm", b"confirm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__confirm: _TypeAlias = _typing.Literal["confirm"]  # noqa: Y015
+    _WhichOneofArgType__confirm: _TypeAlias = _typing.Literal["_confirm", b"_confirm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confirm) -> _WhichOneofReturnType__confirm | None: ...
+
+Global___PanicDrill: _TypeAlias = PanicDrill  # noqa: Y015

@@ -1,0 +1,40 @@
+"""Which of the enrolled hosts an operator means."""
+
+from controller.domain.denials import subject
+from controller.domain.errors import InvalidInput
+from controller.domain.expressions import Expression, ExpressionError, expression, pointed
+from controller.domain.host_facts import Subject, matching
+from controller.domain.hosts import Host
+from controller.domain.targeting import undecided_notes
+from controller.services.world import World
+from controller.views.fleet import HostsView
+from controller.views.hosts import host_view, select_hosts
+
+
+def find_hosts(world: World, selector: str, where: str) -> HostsView:
+    """Return the hosts that meet both; empty ones are met by every host. Raises InvalidInput."""
+    found, notes = frozenset(world.hosts), tuple[str, ...]()
+    if where:
+        matched = matching(condition(where, "where"), (subject_of(world, host) for host in world.hosts.values()))
+        found, notes = matched.names, tuple(undecided_notes(matched.undecided))
+    views = (host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(found))
+    return HostsView(select_hosts(views, selector), notes)
+
+
+def condition(text: str, field: str) -> Expression:
+    """Return a checked expression; raises InvalidInput that names the field and shows the place."""
+    try:
+        return expression(text)
+    except ExpressionError as error:
+        raise InvalidInput(f"{field}: {pointed(text, error)}") from error
+
+
+def subject_of(world: World, host: Host) -> Subject:
+    """Return an enrolled host as expressions see it."""
+    attempt = world.active_attempt(host.name)
+    return subject(
+        host,
+        world.fleet,
+        rollout="" if attempt is None else attempt.rollout,
+        step="" if attempt is None else attempt.step.value,
+    )

@@ -1,0 +1,21 @@
+"""The controller is killed at every commit and at every effect of a small rollout: each end is the same."""
+
+import pytest
+from sim_cases import case
+
+from controller.sim.sweep import kill_everywhere
+
+# What else goes wrong, and on how many hosts. Where a failure of one host stops the others, only one host has but one
+# possible end: how far the others have come by then is chance.
+CASES = {
+    "nothing": ("", 2),
+    "the kernel panics": ("  new_kernel: {panics_at_boot: {share: 100 %}}\n", 1),
+    "the claim is refuted": ("  effects:\n    - {metric: swap_mount.cost, change: -1 %}\n", 1),
+}
+
+
+@pytest.mark.parametrize(("faults", "hosts"), CASES.values(), ids=CASES)
+def test_a_kill_anywhere_changes_no_end_and_boots_nobody_twice(faults: str, hosts: int) -> None:
+    runs = list(kill_everywhere(case(faults, hosts=hosts)))
+    assert len(runs) > 40
+    assert [(run.point, run.difference) for run in runs if run.difference] == []

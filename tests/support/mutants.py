@@ -1,0 +1,172 @@
+"""Rules of the controller that are broken on purpose, one at a time: each must be found by the simulator."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One broken rule: a passage of the source, which stands there once, and what takes its place."""
+
+    # What is wrong, for people.
+    name: str
+    path: str
+    old: str
+    new: str
+
+    def applied(self) -> str:
+        """Return the module's text with the rule broken; raises ValueError when the passage is not there once."""
+        text = (ROOT / self.path).read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {self.path} has this passage {text.count(self.old)} times:\n{self.old}")
+        return text.replace(self.old, self.new)
+
+
+MUTANTS = (
+    Mutant(
+        name="budget off by one",
+        path="controller/domain/advance_rollout.py",
+        old="return _NO_LIMIT if limit is None else max(0, limit - moving)",
+        new="return _NO_LIMIT if limit is None else max(0, limit - moving + 1)",
+    ),
+    Mutant(
+        name="budget of a place off by one",
+        path="controller/domain/occupancy.py",
+        old="taken.places[place] + away >= allowed:",
+        new="taken.places[place] + away > allowed:",
+    ),
+    Mutant(
+        name="acknowledged before the commit",
+        path="controller/services/sessions.py",
+        old="        await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))\n"
+        "        if isinstance(report, CommandReported):",
+        new="        asyncio.ensure_future(self._engine.observe(Key(uid, host), report, report_id=_own(host, "
+        "report.report_id)))\n        if isinstance(report, CommandReported):",
+    ),
+    Mutant(
+        name="forgotten deadline",
+        path="controller/domain/advance_attempt.py",
+        old="target in (Step.PENDING, Step.DRAIN, Step.UNCORDON):",
+        new="target in (Step.PENDING, Step.DRAIN, Step.UNCORDON, Step.VERIFY):",
+    ),
+    Mutant(
+        name="deadlines that nobody looks at",
+        path="controller/services/world.py",
+        old="            self.mark(heapq.heappop(self.deadlines)[2])\n",
+        new="            heapq.heappop(self.deadlines)\n",
+    ),
+    Mutant(
+        name="stale epoch accepted",
+        path="controller/adapters/memory_store.py",
+        old="if disk.epoch != self._epoch:",
+        new="if disk.epoch < self._epoch:",
+    ),
+    Mutant(
+        name="repeated reboot carried out again",
+        path="controller/adapters/hypervisor/commands.py",
+        old="    if carried_out(state, command_id, RebootAsked):\n        return None\n",
+        new="",
+    ),
+    Mutant(
+        name="soak time ignored",
+        path="controller/domain/rules.py",
+        old="over = attempt.deadline is not None and attempt.deadline <= now and not _goes_back(snapshot)",
+        new="over = not _goes_back(snapshot)",
+    ),
+    Mutant(
+        name="failure forgotten",
+        path="controller/domain/attempt.py",
+        old="        failure=event.failure or state.failure,\n",
+        new="        failure=event.failure,\n",
+    ),
+    Mutant(
+        name="revert leaves finished hosts",
+        path="controller/domain/advance_rollout.py",
+        old="    return not tally.count_all(Step.DONE)\n",
+        new="    return True\n",
+    ),
+    Mutant(
+        name="abort leaves hosts under way",
+        path="controller/domain/advance_rollout.py",
+        old="if tally.count_all(Step.PENDING) or tally.in_flight:",
+        new="if tally.count_all(Step.PENDING):",
+    ),
+    Mutant(
+        name="measured without runs",
+        path="controller/domain/rules.py",
+        old="answer.state is CommandState.COMPLETED and good >= task.repetitions:",
+        new="answer.state is CommandState.COMPLETED and good >= 0 * task.repetitions:",
+    ),
+    Mutant(
+        name="wave left on a verdict that holds it",
+        path="controller/domain/advance_rollout.py",
+        old='        case "hold":\n            return _events(judged, RolloutPaused(at=now, reason=judged.sentence))\n',
+        new="",
+    ),
+    Mutant(
+        name="silence ignored",
+        path="controller/domain/rules.py",
+        old="    return attempt.silent_since + snapshot.rollout.policy.silence_timeout_s <= now\n",
+        new="    return False\n",
+    ),
+    Mutant(
+        name="wave judged while a finished host is away",
+        path="controller/domain/advance_rollout.py",
+        old="if tally.unheard or not rollout.approved:",
+        new="if not rollout.approved:",
+    ),
+    Mutant(
+        name="broken rig tried again for ever",
+        path="controller/domain/rules.py",
+        old="if attempt.tries < policy.infrastructure_retries:",
+        new="if attempt.tries >= 0:",
+    ),
+    Mutant(
+        name="condemned kernel goes on",
+        path="controller/domain/advance_rollout.py",
+        old="failed = next((one for one in tally.failures if one.condemns), None)",
+        new="failed = next((one for one in tally.failures if one.condemns and one.at < 0), None)",
+    ),
+    Mutant(
+        name="control host gets the new kernel",
+        path="controller/domain/advance_attempt.py",
+        old="                    kernel=old if attempt.legs[leg] is Side.OLD else kernel,\n",
+        new="                    kernel=new,\n",
+    ),
+    Mutant(
+        name="lost hosts not listed",
+        path="controller/domain/advance_rollout.py",
+        old="    if not snapshot.tally.count_all(Step.LOST):\n",
+        new="    if True:\n",
+    ),
+    Mutant(
+        name="outbox forgotten by a new controller",
+        path="controller/services/loop.py",
+        old="        self.on_effects(loaded.effects)\n",
+        new="",
+    ),
+    Mutant(
+        name="effect performed before its commit",
+        path="controller/services/loop.py",
+        old="        rehearsed = self.world.rehearse(key, events)\n",
+        new="        rehearsed = self.world.rehearse(key, events)\n"
+        "        if effects is not None:\n"
+        "            self._replace(key.stream, effects)\n"
+        "            self.on_effects(effects)\n",
+    ),
+    Mutant(
+        name="boot begun without approval",
+        path="controller/domain/rollout.py",
+        old="        return len({given.by for given in self.approvals}) >= needed\n",
+        new="        return len(self.approvals) + 1 >= needed\n",
+    ),
+    Mutant(
+        name="memory changed by a commit that failed",
+        path="controller/services/loop.py",
+        old="            if not await self._store.commit(commit):\n                return False\n",
+        new="            if not await self._store.commit(commit):\n                return False\n"
+        "        except Temporary:\n            pass\n",
+    ),
+)

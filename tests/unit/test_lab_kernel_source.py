@@ -1,0 +1,84 @@
+"""The part of a kernel's source that guests are given."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from agent.workloads.kernel_source import is_partial
+from controller.adapters.cache import Cache
+from controller.adapters.debian import AptRoot, PackageVersion
+from controller.domain.errors import Permanent
+from controller.lab import kernel_source
+from controller.lab.kernel_source import is_kept, oldest, prepare_source
+
+MEMBERS = (
+    "Makefile",
+    "MAINTAINERS",
+    "Kconfig",
+    "mm/memory.c",
+    "drivers/net/Kconfig",
+    "drivers/net/loopback.c",
+    "fs/namei.c",
+    "fs/ext4/inode.c",
+    "arch/arm64/boot/dts/Makefile",
+    "arch/arm64/boot/dts/board.dts",
+    "include/linux/mm.h",
+    "include/drm/drm.h",
+)
+
+
+def test_what_objects_of_the_core_need_is_kept_and_every_kconfig() -> None:
+    assert [each for each in MEMBERS if is_kept(each)] == [
+        "Makefile",
+        "Kconfig",
+        "mm/memory.c",
+        "drivers/net/Kconfig",
+        "fs/namei.c",
+        "arch/arm64/boot/dts/Makefile",
+        "include/linux/mm.h",
+    ]
+
+
+def test_the_newest_revision_of_the_releases_own_kernel_is_taken() -> None:
+    offered = [
+        PackageVersion(package="linux-source-7.3", version="7.3.4-1~bpo13+1"),
+        PackageVersion(package="linux-source-6.12", version="6.12.95-1"),
+        PackageVersion(package="linux-source-6.12", version="6.12.117-1"),
+    ]
+    assert oldest(offered) == offered[2]
+    with pytest.raises(Permanent, match="KERNROLL_DEBIAN_SUITES"):
+        oldest([])
+
+
+def test_a_source_is_cut_down_once_and_the_agent_knows_it_for_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = PackageVersion(package="linux-source-6.12", version="6.12.117-1")
+    monkeypatch.setattr(AptRoot, "versions", lambda *_: [version])
+    monkeypatch.setattr(AptRoot, "exact", lambda *_: [])
+    monkeypatch.setattr(AptRoot, "fetch", lambda *_, label: [])
+    unpacked = []
+
+    def unpack(archives: list[Path], tree: Path, progress: object, *, label: str) -> None:
+        unpacked.append(label)
+        (tree / "usr/src").mkdir(parents=True)
+        with tarfile.open(tree / "usr/src/linux-source-6.12.tar.xz", "w:xz") as archive:
+            for name in MEMBERS:
+                member = tarfile.TarInfo(f"linux-source-6.12/{name}")
+                member.size = len(name)
+                archive.addfile(member, io.BytesIO(name.encode()))
+
+    monkeypatch.setattr(kernel_source, "unpack", unpack)
+    cache = Cache(root=tmp_path)
+    packages = AptRoot(cache=cache, suites=("trixie",), architectures=("amd64",), mirror="http://mirror.invalid")
+    source = prepare_source(cache, packages, lambda *_: None)
+    again = prepare_source(cache, packages, lambda *_: None)
+    assert source == again
+    assert unpacked == ["linux-source-6.12 6.12.117-1"]
+    assert is_partial(source.name)
+    assert not is_partial("linux-source-6.12.tar.xz")
+    files = {str(path.relative_to(source.path)) for path in source.path.rglob("*") if path.is_file()}
+    assert files == {each for each in MEMBERS if is_kept(each)}
+    assert (source.path / "mm/memory.c").read_text() == "mm/memory.c"
