@@ -8,7 +8,15 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.cli.power_tables import power_parts
-from controller.views.models import CheckView, HostProgressView, PlanView, RolloutView, VerdictView, WaveView
+from controller.views.models import (
+    CheckView,
+    HostProgressView,
+    PlannedMemberView,
+    PlanView,
+    RolloutView,
+    VerdictView,
+    WaveView,
+)
 from controller.views.quantities import count_text, duration_text, number_text, time_text
 
 _BAR_CELLS = 10
@@ -190,6 +198,19 @@ def _wave(waves: Sequence[WaveView]) -> str:
     return f"{current} of {len(waves)}"
 
 
+def _with_role(host: str, member: PlannedMemberView | None) -> str:
+    """Return a host of a plan with its part in the comparison."""
+    if member is None:
+        return host
+    match member.role:
+        case "control":
+            return f"{host} (control{f' of {member.pair}' if member.pair else ''})"
+        case "crossover":
+            return f"{host} ({count_text(member.cycles, 'cycle')})"
+        case _:
+            return host
+
+
 def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
     """Return the plan of a rollout."""
     kernels = plain_table("ARCHITECTURE", "KERNEL", "DIGEST", "SOURCE")
@@ -197,7 +218,9 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
         kernels.add_row(*cells(kernel.architecture, kernel.release, kernel.digest[:12], kernel.source))
     waves = plain_table("WAVE", "HOSTS", "THEN BAKES", "WHO")
     for wave in plan.waves:
-        names = ", ".join(wave.hosts[:8]) + (f" and {len(wave.hosts) - 8} others" if len(wave.hosts) > 8 else "")
+        compared = {member.host: member for member in wave.compared}
+        named = [_with_role(host, compared.get(host)) for host in wave.hosts[:8]]
+        names = ", ".join(named) + (f" and {len(wave.hosts) - 8} others" if len(wave.hosts) > 8 else "")
         waves.add_row(str(wave.number), str(len(wave.hosts)), duration_text(wave.bake_s), names)
     waved = f"{count_text(plan.host_count, 'host')} in {count_text(len(plan.waves), 'wave')}"
     parts: list[RenderableType] = [
@@ -208,7 +231,8 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
     ]
     parts += [Text.assemble(("Claim: ", "bold"), claim.sentence) for claim in plan.claims]
     parts += [Text.assemble(("Check: ", "bold"), f"{check.name}: {check.sentence}") for check in plan.checks]
-    parts += power_parts(plan.cells)
+    parts += [Text.assemble(("Compared: ", "bold"), one.sentence) for one in plan.comparisons]
+    parts += power_parts(plan.cells, plan.design)
     parts += [Text.assemble(("Pace: ", "bold"), sentence) for sentence in plan.pace]
     parts += [Text.assemble(("Note: ", "bold"), note) for note in plan.notes]
     parts += [Text.assemble(("✗ Blocker: ", "bold red"), blocker) for blocker in plan.blockers]

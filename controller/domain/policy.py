@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.domain.checks import Check
-from controller.domain.performance import margins_of
+from controller.domain.performance import contrast_sigmas, margins_of
 from controller.domain.spec import Limits, RolloutSpec
 from controller.domain.windows import Window
 from controller.gate.fleet_power import cell_boots
@@ -113,6 +113,10 @@ class Policy:
     claims: tuple[Claim, ...]
     # "revert" or "hold".
     on_stratum_failure: str
+    # How performance metrics are decided: "before_after" (not at all), "two_arms", "matched_pairs", "abba".
+    design: str = "before_after"
+    # Stratum -> metric -> standard deviation of one contrast as a share, by what was known when it was planned.
+    contrast_sigmas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     # Whether every host keeps its kernel and only reboots: old against old, to learn the noise.
     aa: bool = False
     # Performance metric -> tolerable change for the worse, as a share.
@@ -184,6 +188,8 @@ def policy_of(
         on_stratum_failure=spec.on_stratum_failure,
         # Old against old changes nothing that others could notice.
         checks=() if aa else spec.checks,
+        design="before_after" if aa else spec.design,
+        contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

@@ -35,11 +35,11 @@ from controller.domain.events import (
     RolloutPlanned,
     RolloutPromoted,
     RolloutStarted,
-    WaveJudged,
     WaveOpened,
 )
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
+from controller.domain.verdict_events import WaveJudged
 
 
 class State(StrEnum):
@@ -106,6 +106,8 @@ class Rollout:
     # Whether all waves were opened at once.
     rest_opened: bool = False
     judged: tuple[WaveJudged, ...] = ()
+    # Hosts far outside the others, that the gate wants measured once more.
+    measure_again: frozenset[str] = frozenset()
     reason: str = ""
     # The host and line that caused a revert; empty when an operator asked.
     cause_host: str = ""
@@ -196,7 +198,8 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
         case HostsAdmitted():
             return replace(state, admitted=state.admitted + len(event.hosts))
         case WaveJudged():
-            return replace(state, judged=(*state.judged, event))
+            again = state.measure_again | set(event.measure_again)
+            return replace(state, judged=(*state.judged, event), measure_again=again)
         case WaveOpened():
             return replace(state, wave=event.wave, wave_since=event.at, admitted=0, approvals=())
         case RolloutPaused():

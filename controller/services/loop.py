@@ -11,12 +11,13 @@ from controller.domain.advance import advance
 from controller.domain.advance_attempt import resumed
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Temporary
-from controller.domain.events import AttemptEvent, Event, RolloutPaused, WaveJudged
+from controller.domain.events import AttemptEvent, Event, RolloutPaused
 from controller.domain.journey import Step
 from controller.domain.ledger import learnt
 from controller.domain.old_against_old import judgements
 from controller.domain.rollout import State
 from controller.domain.snapshot import NOTHING, Decision
+from controller.domain.verdict_events import WaveJudged
 from controller.gate.ledger import Boot, Judgement
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType
 
+from controller.views.check_models import PlannedCheckView
+
 # Seconds since the Unix epoch. Fields of this type are written as RFC 3339 in JSON.
 Epoch = NewType("Epoch", float)
 
@@ -93,8 +95,14 @@ class VerdictView:
     bound: float
     hosts: int
     unit: str
-    # "critical", or "told": decides nothing.
+    # "critical"; "guard" and "negative_control", which can hold; "told": decides nothing.
     role: str = "critical"
+    # Of two arms the control hosts beside `hosts`; the look that decided, from 1, of how many; 0 without looks.
+    controls: int = 0
+    look: int = 0
+    looks: int = 0
+    # Hosts (pairs, cycles) far outside the others.
+    outliers: tuple[str, ...] = ()
 
     @property
     def worth_a_line(self) -> bool:
@@ -213,12 +221,42 @@ class HostView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMemberView:
+    """A host that is compared."""
+
+    host: str
+    # "treated", "control" (only reboots) or "crossover" (is compared with itself).
+    role: str
+    # The same for both hosts of a pair; empty outside matched pairs.
+    pair: str
+    # How often a crossover host boots old, new, new, old.
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWaveView:
     """One wave of a plan; `number` counts from 1."""
 
     number: int
     hosts: tuple[str, ...]
     bake_s: float
+    # Those of the hosts that are compared, in their order.
+    compared: tuple[PlannedMemberView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedComparisonView:
+    """Who is compared in a stratum, and when that is looked at."""
+
+    stratum: str
+    # Treated hosts, pairs or cycles, and control hosts beside them.
+    blocks: int
+    controls: int
+    # Blocks by the end of every wave that brings some.
+    looks: tuple[int, ...]
+    # The wave, from 1, after which it is decided.
+    decided_after: int
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,22 +266,6 @@ class PlannedClaimView:
     metric: str
     unit: str
     at_least: float
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCheckView:
-    """What else must pass at the end of every wave."""
-
-    name: str
-    kind: str
-    dry_run: bool
-    every_s: float
-    # From the verdict of the wave.
-    deadline_s: float
-    # "pause" or "revert".
-    on_fail: str
-    on_timeout: str
     sentence: str
 
 
@@ -337,6 +359,10 @@ class PlanView:
     checks: tuple[PlannedCheckView, ...] = ()
     # What bounds its speed, and how long it takes; sentences.
     pace: tuple[str, ...] = ()
+    # "before_after", "two_arms", "matched_pairs" or "abba".
+    design: str = "before_after"
+    # One a stratum, where the design compares hosts.
+    comparisons: tuple[PlannedComparisonView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ _DOING: dict[Step, tuple[str, str]] = {
     Step.BLESS: ("makes the kernel its default", "make the kernel their default"),
     Step.UNCORDON: ("takes load again", "take load again"),
     Step.BAKE: ("bakes", "bake"),
+    Step.REMEASURE: ("is measured once more", "are measured once more"),
     Step.FALLBACK: ("returns to its old kernel by itself", "return to their old kernel by themselves"),
     Step.REVERTING: ("is being returned to its old kernel", "are being returned to their old kernel"),
     Step.LOST: ("did not come back", "did not come back"),
@@ -40,6 +41,7 @@ _DEADLINES: dict[Step, str] = {
     Step.PROBATION: "probation ends",
     Step.BLESS: "the kernel must be the default",
     Step.BAKE: "baking ends",
+    Step.REMEASURE: "it must be measured once more",
     Step.FALLBACK: "it must be back on its old kernel by itself",
     Step.REVERTING: "it must be back on its old kernel",
 }

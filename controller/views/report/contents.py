@@ -15,6 +15,7 @@ from controller.views.quantities import (
     time_text,
 )
 from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
+from controller.views.report.compared import compared
 from controller.views.report.model import FreeOutput, FreeTable, HostResult, Moment, Report
 
 # The timeline of a large fleet is in the JSON report; people read this many lines.
@@ -33,6 +34,7 @@ def contents(report: Report) -> Iterator[Block]:
     yield from _free(report)
     yield from _costs(report)
     yield from _performance(report)
+    yield from compared(report)
     yield from _verdicts(report)
     yield from _checks(report)
     yield from _hosts(report)

@@ -186,6 +186,11 @@ class Report:
     costs: tuple[StratumCost, ...]
     performance: tuple[PerformanceResult, ...]
     verdicts: tuple[VerdictView, ...]
+    # How performance was compared: "before_after" (not at all), "two_arms", "matched_pairs" or "abba".
+    design: str
+    # Hosts that were measured twice, far outside the others, and left out; observations that decide nothing.
+    quarantined: tuple[str, ...]
+    remarks: tuple[str, ...]
     fleet: tuple[FleetResult, ...]
     # Sentences that set the measurements against the sizes of the kernel's structures.
     structure_sizes: tuple[str, ...]

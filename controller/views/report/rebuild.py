@@ -65,6 +65,9 @@ def rebuild(
         costs=_costs(rollout, ordered, runs, claim),
         performance=performance(ordered, runs, aa=rollout.policy.aa),
         verdicts=verdict_views(rollout),
+        design=rollout.policy.design,
+        quarantined=rollout.judged[-1].quarantined if rollout.judged else (),
+        remarks=rollout.judged[-1].remarks if rollout.judged else (),
         fleet=tuple(
             FleetResult(
                 metric=total.metric,

@@ -23,10 +23,10 @@ from controller.domain.events import (
     RunState,
     SeriousLogged,
     TrialEnded,
-    WaveJudged,
     WaveOpened,
 )
 from controller.domain.rollout import Rollout
+from controller.domain.verdict_events import WaveJudged
 from controller.views.models import Epoch
 from controller.views.quantities import names_text
 from controller.views.report.model import Moment

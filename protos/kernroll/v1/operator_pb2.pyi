@@ -416,11 +416,15 @@ class Plan(_message.Message):
     AA_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
+    DESIGN_FIELD_NUMBER: _builtins.int
+    COMPARISONS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seed: _builtins.str
     host_count: _builtins.int
     aa: _builtins.bool
+    design: _builtins.str
+    """before_after, two_arms, matched_pairs, abba."""
     @_builtins.property
     def waves(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedWave]: ...
     @_builtins.property
@@ -440,6 +444,10 @@ class Plan(_message.Message):
         """What bounds its speed, and how long it takes; one sentence each."""
 
     @_builtins.property
+    def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedComparison]:
+        """One a stratum, where the design compares hosts."""
+
+    @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedCheck]:
         """Asked at the end of every wave, in this order."""
 
@@ -457,11 +465,13 @@ class Plan(_message.Message):
         aa: _builtins.bool = ...,
         cells: _abc.Iterable[Global___PlannedCell] | None = ...,
         pace: _abc.Iterable[_builtins.str] | None = ...,
+        design: _builtins.str = ...,
+        comparisons: _abc.Iterable[Global___PlannedComparison] | None = ...,
         checks: _abc.Iterable[Global___PlannedCheck] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "checks", b"checks", "claims", b"claims", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "checks", b"checks", "claims", b"claims", "comparisons", b"comparisons", "design", b"design", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,24 +484,104 @@ class PlannedWave(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     BAKE_S_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     bake_s: _builtins.float
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def compared(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedMember]:
+        """Those of the hosts that are compared, in their order."""
+
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         hosts: _abc.Iterable[_builtins.str] | None = ...,
         bake_s: _builtins.float = ...,
+        compared: _abc.Iterable[Global___PlannedMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bake_s", b"bake_s", "hosts", b"hosts", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bake_s", b"bake_s", "compared", b"compared", "hosts", b"hosts", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlannedWave: _TypeAlias = PlannedWave  # noqa: Y015
+
+@_typing.final
+class PlannedMember(_message.Message):
+    """A host that is compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    PAIR_FIELD_NUMBER: _builtins.int
+    CYCLES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    role: _builtins.str
+    """treated, control (only reboots), crossover (is compared with itself)."""
+    pair: _builtins.str
+    """The same for both hosts of a pair; empty outside matched pairs."""
+    cycles: _builtins.int
+    """How often a crossover host boots old, new, new, old."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        role: _builtins.str = ...,
+        pair: _builtins.str = ...,
+        cycles: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cycles", b"cycles", "host", b"host", "pair", b"pair", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedMember: _TypeAlias = PlannedMember  # noqa: Y015
+
+@_typing.final
+class PlannedComparison(_message.Message):
+    """Who is compared in a stratum, and when that is looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATUM_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    DECIDED_AFTER_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    stratum: _builtins.str
+    blocks: _builtins.int
+    """Treated hosts, pairs or cycles, and control hosts beside them."""
+    controls: _builtins.int
+    decided_after: _builtins.int
+    """The wave, from 1, after which it is decided; as this plan counts waves."""
+    sentence: _builtins.str
+    @_builtins.property
+    def looks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Blocks by the end of every wave that brings some: the looks."""
+
+    def __init__(
+        self,
+        *,
+        stratum: _builtins.str = ...,
+        blocks: _builtins.int = ...,
+        controls: _builtins.int = ...,
+        looks: _abc.Iterable[_builtins.int] | None = ...,
+        decided_after: _builtins.int = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "controls", b"controls", "decided_after", b"decided_after", "looks", b"looks", "sentence", b"sentence", "stratum", b"stratum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedComparison: _TypeAlias = PlannedComparison  # noqa: Y015
 
 @_typing.final
 class PlannedKernel(_message.Message):
@@ -888,6 +978,10 @@ class Verdict(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    OUTLIERS_FIELD_NUMBER: _builtins.int
     stratum: _builtins.str
     metric: _builtins.str
     verdict: _builtins.str
@@ -899,9 +993,18 @@ class Verdict(_message.Message):
     hosts: _builtins.int
     unit: _builtins.str
     role: _builtins.str
-    """critical, or told: decides nothing."""
+    """critical; guard and negative_control, which can hold; told: decides nothing."""
+    controls: _builtins.int
+    """Of two arms the control hosts beside `hosts`."""
+    look: _builtins.int
+    """The look that decided, from 1, and how many were planned; 0 without looks."""
+    looks: _builtins.int
     @_builtins.property
     def interval(self) -> Global___Interval: ...
+    @_builtins.property
+    def outliers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts (pairs, cycles) far outside the others."""
+
     def __init__(
         self,
         *,
@@ -915,10 +1018,14 @@ class Verdict(_message.Message):
         hosts: _builtins.int = ...,
         unit: _builtins.str = ...,
         role: _builtins.str = ...,
+        controls: _builtins.int = ...,
+        look: _builtins.int = ...,
+        looks: _builtins.int = ...,
+        outliers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "claim", b"claim", "hosts", b"hosts", "interval", b"interval", "metric", b"metric", "role", b"role", "sentence", b"sentence", "stratum", b"stratum", "unit", b"unit", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "claim", b"claim", "controls", b"controls", "hosts", b"hosts", "interval", b"interval", "look", b"look", "looks", b"looks", "metric", b"metric", "outliers", b"outliers", "role", b"role", "sentence", b"sentence", "stratum", b"stratum", "unit", b"unit", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
