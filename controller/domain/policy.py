@@ -136,6 +136,8 @@ class Policy:
     waves: tuple[WavePolicy, ...] = ()
     # Asked at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Whether what a host measured counts although more than its kernel changed: "show" or "void".
+    confounders: str = "show"
     # Longest way back of a host that was panicked on purpose; None where none is.
     revert_slo_s: float | None = None
 
@@ -188,6 +190,7 @@ def policy_of(
         on_stratum_failure=spec.on_stratum_failure,
         # Old against old changes nothing that others could notice.
         checks=() if aa else spec.checks,
+        confounders=spec.confounders,
         design="before_after" if aa else spec.design,
         contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
         aa=aa,

@@ -81,6 +81,8 @@ class RolloutSpec:
     windows: tuple[Window, ...] = ()
     # What must pass at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Whether what a host measured counts although more than its kernel changed.
+    confounders: Literal["show", "void"] = "show"
     # Whether hosts may be given an older kernel than they run.
     allow_downgrade: bool = False
 
@@ -137,5 +139,6 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
         checks=tuple(one.check for one in body.checks),
+        confounders=body.confounders,
         allow_downgrade=body.allow_downgrade,
     )
