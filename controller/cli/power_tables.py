@@ -6,7 +6,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from controller.cli.output import cells, plain_table
-from controller.views.models import LedgerView, PlannedCellView, PlannedDesignView
+from controller.views.models import LedgerView
+from controller.views.plan_models import PlannedCellView, PlannedDesignView
 from controller.views.quantities import count_text, names_text
 
 _NOT_DECIDED = "Before and after alone, without controls, decides nothing."

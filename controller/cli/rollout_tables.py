@@ -8,15 +8,8 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.cli.power_tables import power_parts
-from controller.views.models import (
-    CheckView,
-    HostProgressView,
-    PlannedMemberView,
-    PlanView,
-    RolloutView,
-    VerdictView,
-    WaveView,
-)
+from controller.views.models import CheckView, HostProgressView, RolloutView, VerdictView, WaveView
+from controller.views.plan_models import PlannedMemberView, PlanView
 from controller.views.quantities import count_text, duration_text, number_text, time_text
 
 _BAR_CELLS = 10

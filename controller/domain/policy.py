@@ -134,12 +134,12 @@ class Policy:
     windows: tuple[Window, ...] = ()
     # One entry per wave.
     waves: tuple[WavePolicy, ...] = ()
+    # Longest way back of a host that was panicked on purpose; None where none is.
+    revert_slo_s: float | None = None
     # Asked at the end of every wave.
     checks: tuple[Check, ...] = ()
     # Whether what a host measured counts although more than its kernel changed: "show" or "void".
     confounders: str = "show"
-    # Longest way back of a host that was panicked on purpose; None where none is.
-    revert_slo_s: float | None = None
 
 
 def policy_of(
@@ -188,11 +188,11 @@ def policy_of(
         bake_s=bake_s,
         claims=() if aa else _claims(spec),
         on_stratum_failure=spec.on_stratum_failure,
+        design="before_after" if aa else spec.design,
+        contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
         # Old against old changes nothing that others could notice.
         checks=() if aa else spec.checks,
         confounders=spec.confounders,
-        design="before_after" if aa else spec.design,
-        contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

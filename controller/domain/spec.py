@@ -79,12 +79,12 @@ class RolloutSpec:
     salt: str | None
     # When hosts may be taken down; empty for any time.
     windows: tuple[Window, ...] = ()
+    # Whether hosts may be given an older kernel than they run.
+    allow_downgrade: bool = False
     # What must pass at the end of every wave.
     checks: tuple[Check, ...] = ()
     # Whether what a host measured counts although more than its kernel changed.
     confounders: Literal["show", "void"] = "show"
-    # Whether hosts may be given an older kernel than they run.
-    allow_downgrade: bool = False
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -138,7 +138,7 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
+        allow_downgrade=body.allow_downgrade,
         checks=tuple(one.check for one in body.checks),
         confounders=body.confounders,
-        allow_downgrade=body.allow_downgrade,
     )

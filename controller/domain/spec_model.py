@@ -272,8 +272,8 @@ def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
             yield ("margins", name), f"is no performance metric with a margin; there are {known}"
         elif getattr(body.workloads, prior.workload, None) is None:
             yield ("margins", name), f"needs workloads.{prior.workload}, which measures it"
-    for index, name in repeated_names(body.checks):
-        yield ("checks", index, "name"), f"is the name of an earlier check ({name}); every check needs its own"
     yield from design_problems(
         body, waves=len(body.waves), workloads=body.workloads, max_in_flight=body.limits.max_in_flight
     )
+    for index, name in repeated_names(body.checks):
+        yield ("checks", index, "name"), f"is the name of an earlier check ({name}); every check needs its own"

@@ -26,9 +26,10 @@ from controller.views.explain import explain
 from controller.views.fleet import HostsView
 from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
-from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
+from controller.views.models import ExplanationView, HostView, LedgerView, ReportView, RolloutView
 from controller.views.pace import pace_sentences
 from controller.views.plan import plan_view
+from controller.views.plan_models import PlanView
 from controller.views.replay import ReplayView
 from controller.views.report import report
 from controller.views.rollout import rollout_view

@@ -30,7 +30,7 @@ from controller.gate.priors import Role as PriorRole
 from controller.services.host_search import subject_of
 from controller.services.ports import Kernels, Store
 from controller.services.world import World
-from controller.views.models import PlannedCellView
+from controller.views.plan_models import PlannedCellView
 from controller.views.power import planned_cell
 from controller.views.quantities import duration_text
 

@@ -6,8 +6,8 @@ from controller.domain.advance_checks import pending_checks
 from controller.domain.askings import Asking, Result
 from controller.domain.checks import Check, CheckKind, Outcome, asked_text, bound_text
 from controller.domain.rollout import ENDED_STATES, Rollout, State
-from controller.views.check_models import PlannedCheckView
 from controller.views.models import CheckView, Epoch
+from controller.views.plan_models import PlannedCheckView
 from controller.views.quantities import duration_text, names_text
 
 _STATES = {

@@ -29,9 +29,9 @@ def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits:
         evidence=(
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
-            *confounder_lines(rollout, hosts),
-            *check_lines(rollout),
             *_drills(hosts),
+            *check_lines(rollout),
+            *confounder_lines(rollout, hosts),
             *_standing(rollout, hosts),
             *_ways_out(rollout, name),
         ),

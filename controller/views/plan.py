@@ -8,7 +8,7 @@ from controller.domain.selection import WavePlan
 from controller.domain.spec import Claim, RolloutSpec
 from controller.gate.trial import Calendar
 from controller.views.checks import planned_checks
-from controller.views.models import (
+from controller.views.plan_models import (
     PlannedCellView,
     PlannedClaimView,
     PlannedComparisonView,

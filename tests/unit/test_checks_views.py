@@ -17,11 +17,11 @@ from controller.domain.verbs import Verb
 from controller.services.records import attempt_stream, rollout_stream
 from controller.services.world import Key
 from controller.views.changes import changes
-from controller.views.check_models import PlannedCheckView
 from controller.views.checks import planned_checks
 from controller.views.data import view_data
 from controller.views.explain import explain
 from controller.views.models import CheckView, ExplanationView, RolloutView
+from controller.views.plan_models import PlannedCheckView
 from controller.views.report import report
 from controller.views.rollout import rollout_view
 from protos.kernroll.v1 import operator_pb2

@@ -13,15 +13,8 @@ from controller.adapters.rpc.messages import from_message
 from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
 from controller.domain.requests import Verb
-from controller.views.models import (
-    ExplanationView,
-    HostView,
-    JoinTokenView,
-    LedgerView,
-    PlanView,
-    ReportView,
-    RolloutView,
-)
+from controller.views.models import ExplanationView, HostView, JoinTokenView, LedgerView, ReportView, RolloutView
+from controller.views.plan_models import PlanView
 from controller.views.replayed import ReplayView
 from protos.kernroll.v1 import operator_pb2 as pb
 from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
