@@ -161,9 +161,11 @@ class FakeKernel:
                 (self.sys / "module" / module).rmdir()
                 if module == "zram":
                     shutil.rmtree(self.sys / "class/zram-control")
-            case ("losetup", "-f"):
+            case ("modprobe", "loop"):
                 if self.loop_is_module:
                     (self.sys / "module/loop").mkdir(parents=True, exist_ok=True)
+            case ("losetup", "-f"):
+                pass
             case ("losetup", "-d", device):
                 backing = self.sys / "block" / Path(device).name / "loop/backing_file"
                 self.take_device(device)

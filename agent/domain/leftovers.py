@@ -35,7 +35,7 @@ class ZramModule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopModule:
-    """The kernel was about to be asked for a loop device, which loads the module, with as many as it makes."""
+    """The loop module was, or was about to be, loaded, with as many devices as it makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,13 @@ async def attach_loop(host: Host, swap: SwapSource) -> str:
     except OSError as error:
         raise RigError(f"{path} of {swap.size_bytes} bytes cannot be made: {error.strerror}") from error
     if not is_loaded(host, "loop"):
+        # Asking for a device loads it only where somebody has made the node that is asked.
         host.leftovers.note(LoopModule())
+        loaded = await host.tools.run(("modprobe", "loop"), timeout_s=_TOOL_TIMEOUT_S)
+        if loaded.status:
+            raise RigError(
+                f"loop cannot be loaded ({loaded.complaint}): this kernel has no such module; use another swap"
+            )
     host.leftovers.note(LoopDevice(file=str(path)))
     complaint = ""
     for _ in range(_ATTEMPTS):

@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.domain.errors import RigError, WorkloadDied
 from agent.domain.orders import ValkeyGetOrder
 from agent.domain.valkey import parse_info
+from agent.workloads.deaths import killed_for_memory
 from agent.workloads.port import Ended, Host, Worker
 
 _START_TIMEOUT_S = 60.0
@@ -51,7 +52,9 @@ class Server:
         """Return the server's own accounts. Raises WorkloadDied when it does not answer."""
         ended = await self._ask("INFO", "all")
         if ended.status:
-            raise WorkloadDied(f"the {self.family} server does not answer any more: {ended.complaint}")
+            deaths = killed_for_memory(self.host)
+            why = f"{deaths} processes of the workload were killed for memory; " if deaths else ""
+            raise WorkloadDied(f"the {self.family} server does not answer any more: {why}{ended.complaint}")
         return parse_info(ended.stdout)
 
     async def answers(self) -> bool:

@@ -115,6 +115,11 @@ class MemoryStore:
         own, of_hosts = rollout_stream(rollout_uid), attempt_stream(rollout_uid, "")
         return tuple(one for one in self.disk.log if one.stream == own or one.stream.startswith(of_hosts))
 
+    async def fleet_events(self, most: int) -> tuple[Logged, ...]:
+        """See Store.fleet_events."""
+        own = [one for one in self.disk.log if one.stream == records.FLEET_STREAM]
+        return tuple(own[max(0, len(own) - most) :])
+
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """See Store.ledger."""
         boots: list[Boot] = []

@@ -7,6 +7,7 @@ import click
 from controller.cli.session import DURATION, Session, calls, examples
 from controller.domain.errors import InvalidInput
 from controller.views.fleet import FleetView
+from controller.views.quantities import time_text
 
 
 @click.group()
@@ -64,6 +65,33 @@ def thaw(session: Session, remark: str) -> None:
     """End a freeze: rollouts admit hosts again."""
     with session.client() as client:
         show_fleet(session, client.thaw_fleet(remark))
+
+
+@fleet.command(
+    "log",
+    short_help="List who decided what about the fleet, and why.",
+    epilog=examples(
+        """
+kernroll fleet log
+kernroll fleet log --last 500 --output json | jq -r '.decisions[] | select(.by == "olga").sentence'
+"""
+    ),
+)
+@click.option("--last", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many decisions.")
+@calls
+def log(session: Session, last: int) -> None:
+    """List who decided what about the fleet, and why, oldest first. What rollouts did is in their reports."""
+    from controller.cli import output
+
+    with session.client() as client:
+        decisions = client.get_fleet_log(last)
+    if session.output == "json":
+        output.show_json({"decisions": decisions})
+    elif decisions:
+        rows = [output.cells(time_text(one.at), one.by, one.sentence) for one in decisions]
+        output.show_rows(("WHEN", "WHO", "WHAT"), rows)
+    else:
+        output.show("Nobody has decided anything yet.")
 
 
 def show_fleet(session: Session, found: FleetView) -> None:

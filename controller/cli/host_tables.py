@@ -20,7 +20,7 @@ def host_rows(hosts: Sequence[HostView], now: float, width: int) -> tuple[tuple[
             "KERNEL": host.facts.kernel_release,
             "MEMORY": bytes_text(host.facts.memory_bytes),
             "CONNECTED": heard(host, now),
-            "ROLLOUT": host.rollout,
+            "ROLLOUT": host.rollout or ("in quarantine" if host.quarantine else ""),
             "STEP": host.step,
         }
         rows.append(cells(*(found[title] for title in titles)))

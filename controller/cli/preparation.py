@@ -22,7 +22,7 @@ def shown_progress() -> Iterator[Report]:
         with _bars() as report:
             yield report
     else:
-        yield _Lines()
+        yield QuietLines()
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def _bars() -> Iterator[Report]:
         yield report
 
 
-class _Lines:
+class QuietLines:
     """One line when a thing begins, and one every few seconds while it goes on."""
 
     def __init__(self) -> None:

@@ -65,10 +65,10 @@ def sim(
     from controller.cli.simulation import SimulatedRuns
     from controller.sim.cases import drawn, prepared
     from controller.sim.faults import Faults, parse_faults
-    from controller.sim.operators import VERBS
+    from controller.sim.operators import ROLLOUT_VERBS, VERBS
 
-    if then and then not in VERBS:
-        raise InvalidInput(f"--then {then}: no such verb; there are {', '.join(VERBS)}")
+    if then and then not in ROLLOUT_VERBS:
+        raise InvalidInput(f"--then {then}: no such verb; there are {', '.join(ROLLOUT_VERBS)}")
     make: partial[Case]
     if rollout is None:
         if faults is not None:

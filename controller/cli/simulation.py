@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from controller.cli import output
-from controller.cli.preparation import shown_progress
+from controller.cli.counting import counted_progress
 from controller.cli.session import Session
 from controller.cli.simulation_tables import distribution_parts, run_parts
 from controller.sim.campaign import run_all, usual_jobs
@@ -29,9 +29,10 @@ class SimulatedRuns:
         """Run one seed; return whether a rule broke."""
         began = time.perf_counter()
         case = self._make(seed)
-        with shown_progress() as progress:
-            progress(f"simulating {case.hosts} hosts, seed {seed}", 0, 0)
-            view = simulate(case)
+        with counted_progress() as progress:
+            label = f"simulating {case.hosts} hosts, seed {seed}"
+            progress(label, 0, case.hosts)
+            view = simulate(case, lambda ended: progress(label, ended, case.hosts))
         took_s = time.perf_counter() - began
         if self._session.output == "json":
             output.show_json(view)
@@ -43,7 +44,7 @@ class SimulatedRuns:
         """Run many seeds; return whether a rule broke in any."""
         views: dict[str, SimulationView] = {}
         began = time.perf_counter()
-        with shown_progress() as progress:
+        with counted_progress() as progress:
 
             def done(key: str, view: SimulationView) -> None:
                 views[key] = view
@@ -69,7 +70,7 @@ class SimulatedRuns:
         case = self._make(view.seed)
         say(f"kernroll breaks a rule of its own: {view.breaches[0]}")
         say(f"  again:    {command(case, case, self._files)}")
-        with shown_progress() as progress:
+        with counted_progress() as progress:
             small = shrink(case, broken_rule(view), tried=_tried(progress))
         if small != case:
             say(f"  smallest: {command(small, case, self._files)}")

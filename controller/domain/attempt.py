@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from controller.domain.delivery import BootEnd
+from controller.domain.environments import recorded
 from controller.domain.events import (
     CONDEMNING,
     AttemptEvent,
@@ -71,6 +72,8 @@ class Run:
     values: Mapping[str, float]
     error: str = ""
     workload: str = ""
+    # What `environments.recorded` keeps; empty for all but the first run of a command.
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +364,7 @@ def _run_reported(state: Attempt, event: RunReported) -> Attempt:
         values=event.values,
         error=event.error,
         workload=event.workload,
+        environment=recorded(event.evidence),
     )
     return replace(state, runs=(*state.runs, run))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.domain.attempt import Attempt
+from controller.domain.confounders import voided
 from controller.domain.design import calendars
 from controller.domain.journey import Role
 from controller.domain.judged import trial_cell
@@ -39,7 +40,8 @@ def compare(rollout: Rollout, reached: Sequence[Attempt]) -> Comparison | None:
     compared = sorted((one for one in reached if one.compared), key=lambda one: (one.stratum, one.host))
     strata = sorted({one.stratum for one in reached})
     plan = _plan(rollout, design, strata)
-    metrics = {metric.name: unfit_hosts(compared, metric.name) for metric in plan.metrics}
+    void = voided(rollout, compared)
+    metrics = {metric.name: {**unfit_hosts(compared, metric.name), **void} for metric in plan.metrics}
     runs = [
         run
         for name, unfit in metrics.items()

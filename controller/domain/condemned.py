@@ -6,6 +6,7 @@ It is read from the rollouts' own events, so that no crash can come between a re
 from collections.abc import Mapping
 
 from controller.domain.attempt import Attempt
+from controller.domain.checks import Outcome
 from controller.domain.control_events import StratumHeld
 from controller.domain.events import Event, RevertStarted
 from controller.domain.fleet import Denial
@@ -20,12 +21,13 @@ def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: Event) -
     """Return the rules that follow from a rollout's event, with the rollout as it is after it.
 
     A revert that evidence caused condemns the kernel of the architecture that the evidence is of; a stratum that is
-    held condemns it on that stratum's hosts. What an operator reverts is not condemned.
+    held condemns it on that stratum's hosts. What an operator reverts is not condemned, nor what goes back because a
+    check was not answered in time.
     """
     if rollout.policy.aa:
         return ()
     match event:
-        case RevertStarted() if event.by == CONTROLLER:
+        case RevertStarted() if event.by == CONTROLLER and not _unanswered(rollout, event):
             reason = f"rollout {rollout.name} reverted it: {event.reason}"
             return tuple(
                 _denial(rollout, architecture, where="", reason=reason, at=event.at)
@@ -37,6 +39,14 @@ def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: Event) -
             return (_denial(rollout, architecture, where=_where(event.stratum), reason=reason, at=event.at),)
         case _:
             return ()
+
+
+def _unanswered(rollout: Rollout, event: RevertStarted) -> bool:
+    """Whether hosts go back after a good verdict and no check has failed: nothing was seen of the kernel then."""
+    if event.host or not rollout.passed or rollout.asking is None:
+        return False
+    failing = {check.name for check in rollout.policy.checks if check.on_fail == "revert" and not check.dry_run}
+    return not any(one.check in failing and one.outcome is Outcome.FAIL for one in rollout.asking.results)
 
 
 def _architectures(rollout: Rollout, attempts: Mapping[str, Attempt], host: str) -> set[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from controller.domain.attempt import MOST_FINDINGS, Attempt, Run
+from controller.domain.confounders import voided
 from controller.domain.events import FailureKind
 from controller.domain.journey import Side
 from controller.domain.rollout import Rollout
@@ -45,14 +46,19 @@ def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
     broken_rig = failure is not None and not attempt.condemned
     aa = rollout.policy.aa
     lived = failure is None or broken_rig or failure.kind is FailureKind.WORKLOAD
+    runs = [run for run in attempt.runs if not run.warmup or run.state != "ok"]
+    void = voided(rollout, (attempt,)).get(attempt.host, "")
+    if void:
+        # A run that died stays: the host may have been changed, but something went wrong on it.
+        runs = [run for run in runs if run.state != "ok"]
     return HostEvidence(
         host=attempt.host,
         stratum=attempt.stratum,
-        runs=tuple(_gate_run(attempt, run, aa=aa) for run in attempt.runs if not run.warmup or run.state != "ok"),
+        runs=tuple(_gate_run(attempt, run, aa=aa) for run in runs),
         findings=_findings(attempt, Side.NEW),
         old_findings=_findings(attempt, Side.OLD),
         lost="" if lived or failure is None else failure.sentence,
-        broken_rig=failure.sentence if failure is not None and broken_rig else "",
+        broken_rig=failure.sentence if failure is not None and broken_rig else void,
         device_tib=_device_tib(attempt),
         old_release=attempt.old_release,
         new_release=attempt.old_release if aa else rollout.kernels[attempt.architecture].release,

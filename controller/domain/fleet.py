@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -97,6 +97,13 @@ class Fleet:
             return None
         return self.freeze
 
+    def denied_as(self, written: str) -> tuple[str, ...]:
+        """Return the kernels of the rules that an operator means: as written, or by the beginning of a digest."""
+        kernels = dict.fromkeys(one.kernel for one in self.denials)
+        if written in kernels:
+            return (written,)
+        return tuple(one for one in kernels if _DIGEST.fullmatch(written) and one.startswith(written))
+
     def remembering(self, denials: Iterable[Denial]) -> "Fleet":
         """Return the fleet with rules that no event of its own stream made."""
         kept = self.denials
@@ -143,11 +150,26 @@ def evolve_fleet(fleet: Fleet, event: FleetEvent) -> Fleet:
             assert_never(event)
 
 
+def concerned(before: Fleet, event: FleetEvent) -> Collection[str] | None:
+    """Return the hosts that an event is about, given the fleet before it; None when it is about all."""
+    match event:
+        case HostLabelled() | HostQuarantined() | HostReleased():
+            return (event.host,)
+        case InventoryImported():
+            named = {host for host, one in before.expected.items() if one.inventory == event.inventory}
+            return sorted(named | event.hosts.keys())
+        case KernelDenied() | KernelCleared() | FleetFrozen() | FleetThawed():
+            return None
+        case _:
+            assert_never(event)
+
+
 def _labelled(labels: Mapping[str, Mapping[str, str]], event: HostLabelled) -> Mapping[str, Mapping[str, str]]:
     known = {key: value for key, value in labels.get(event.host, {}).items() if key not in event.removed}
     mine = {**known, **event.labels}
-    others = {host: one for host, one in labels.items() if host != event.host}
-    return {**others, event.host: mine} if mine else others
+    if mine:
+        return {**labels, event.host: mine}
+    return {host: one for host, one in labels.items() if host != event.host}
 
 
 def _denied(denials: tuple[Denial, ...], added: Denial) -> tuple[Denial, ...]:

@@ -23,8 +23,10 @@ from controller.domain.events import (
     RunState,
     WaveOpened,
 )
+from controller.domain.fleet import Fleet
 from controller.domain.journey import HOLDS_SLOT, IN_FLIGHT, Side, Step, Trigger
 from controller.domain.rollout import Rollout, State
+from controller.domain.windows import open_until
 
 # Steps that are over as soon as they begin.
 _INSTANT = frozenset({Step.DRAIN, Step.UNCORDON})
@@ -37,6 +39,7 @@ class Rule(StrEnum):
 
     BUDGET = "the disruption budget is never exceeded"
     TURN = "no host is touched before its turn"
+    WINDOW = "no host is taken down in a freeze or outside a window"
     KERNEL = "no host runs a kernel that is not listed for it"
     EVIDENCE = "nothing is promoted without a PASS on record"
     MEASURED = "no measurement counts as done before its runs are in"
@@ -69,7 +72,11 @@ class Breach:
 class Watch:
     """What one rollout's log has shown so far, counted without the engine's own tally, turns and books."""
 
-    def __init__(self, places: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, places: Mapping[str, Mapping[str, str]], fleet: Fleet) -> None:
+        # What operators have decided about the fleet; whoever folds the log keeps it.
+        self.fleet = fleet
+        # Hosts whose journey is over for now.
+        self.ended = 0
         # Host -> its labels, for the places that a budget counts by.
         self._places = places
         # Label -> its value -> hosts that have it; counted once, because places do not change.
@@ -105,6 +112,9 @@ class Watch:
         if before.step is not after.step:
             self._admitted.discard(host)
             self._recalled.discard(host)
+        self.ended += after.ended - before.ended
+        if event.trigger is Trigger.DRAINED:
+            yield from self._open(rollout, event.at, f"{host} is taken down")
         _keep(self._moving, host, present=after.step in HOLDS_SLOT and after.step is not Step.LOST)
         _keep(self._lost, host, present=after.step is Step.LOST)
         if after.step in IN_FLIGHT - _INSTANT and after.deadline is None:
@@ -122,8 +132,15 @@ class Watch:
         open_now = rollout.state is State.RUNNING and attempt.wave <= rollout.wave
         if host not in self._admitted or not open_now:
             yield Breach(rule=Rule.TURN, sentence=f"{host} of wave {attempt.wave + 1} starts in {_where(rollout)}")
-        if attempt.stratum in rollout.held or host in rollout.left_out:
+        if attempt.stratum in rollout.held or host in rollout.left_out or host in self.fleet.quarantined:
             yield Breach(rule=Rule.TURN, sentence=f"{host} starts although it, or its stratum, was left out")
+
+    def _open(self, rollout: Rollout, at: float, what: str) -> Iterator[Breach]:
+        """Yield when something begins that takes hosts down while none may be."""
+        if self.fleet.frozen(at) is not None:
+            yield Breach(rule=Rule.WINDOW, sentence=f"{what} while the fleet is frozen")
+        if open_until(rollout.policy.windows, at) is None:
+            yield Breach(rule=Rule.WINDOW, sentence=f"{what} while no window is open")
 
     # --- the rollout ---
 
@@ -132,7 +149,8 @@ class Watch:
     ) -> Iterator[Breach]:
         """Yield what one event of the rollout itself breaks."""
         match event:
-            case HostsAdmitted(hosts=hosts):
+            case HostsAdmitted(hosts=hosts, at=at):
+                yield from self._open(after, at, "hosts are admitted")
                 yield from self._admit(after, hosts, attempts)
             case HostsRecalled(hosts=hosts):
                 self._recalled |= set(hosts)

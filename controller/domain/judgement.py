@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controller.domain.attempt import Attempt
 from controller.domain.comparison import Comparison, compare
+from controller.domain.confounders import voided
 from controller.domain.evidence import gate_plan, host_evidence
 from controller.domain.journey import Role, Step
 from controller.domain.judged import CRITICAL, judged_cell, told_cell
@@ -129,8 +130,9 @@ def _again_text(hosts: Sequence[str]) -> str:
 def _told(rollout: Rollout, treated: Sequence[Attempt]) -> Iterable[JudgedCell]:
     """Yield the performance metrics: before and after alone decides nothing, and each cell says so."""
     strata = sorted({attempt.stratum for attempt in treated})
+    void = voided(rollout, treated)
     for metric in trial_metrics(rollout.policy.margins):
-        unfit = unfit_hosts(treated, metric.name)
+        unfit = {**unfit_hosts(treated, metric.name), **void}
         plan = TrialPlan(
             design=Design.BEFORE_AFTER,
             metrics=(metric,),

@@ -138,6 +138,8 @@ class Policy:
     revert_slo_s: float | None = None
     # Asked at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Whether what a host measured counts although more than its kernel changed: "show" or "void".
+    confounders: str = "show"
 
 
 def policy_of(
@@ -190,6 +192,7 @@ def policy_of(
         contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
         # Old against old changes nothing that others could notice.
         checks=() if aa else spec.checks,
+        confounders=spec.confounders,
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

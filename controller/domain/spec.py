@@ -83,6 +83,8 @@ class RolloutSpec:
     allow_downgrade: bool = False
     # What must pass at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Whether what a host measured counts although more than its kernel changed.
+    confounders: Literal["show", "void"] = "show"
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -138,4 +140,5 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         windows=tuple(one.window for one in body.windows),
         allow_downgrade=body.allow_downgrade,
         checks=tuple(one.check for one in body.checks),
+        confounders=body.confounders,
     )

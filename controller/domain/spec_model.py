@@ -222,6 +222,9 @@ class Body(Designed):
     windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
     # What else must pass at the end of every wave, once the gate's verdict says promote.
     checks: Annotated[tuple[CheckEntry, ...], Field(max_length=50)] = ()
+    # What a host measured where more than its kernel changed between its boots (settings, command line, programs): only
+    # told, or void, which holds its wave.
+    confounders: Literal["show", "void"] = "show"
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
     on_stratum_failure: Literal["revert", "hold"] = "revert"
     # Decides which hosts go first. None: made when the rollout is planned, and printed.

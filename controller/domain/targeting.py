@@ -40,6 +40,7 @@ def targets(spec: RolloutSpec, hosts: Sequence[HostCandidate], subjects: Mapping
     if spec.selector.where is not None:
         matched = matching(expression(spec.selector.where), meant)
         found = [host if host.name in matched.names else replace(host, selected=False) for host in found]
+        meant = [one for one in meant if one.host.name in matched.names]
         notes += undecided_notes(matched.undecided)
     for number, wave in enumerate(spec.waves):
         if wave.where is not None:

@@ -1,6 +1,7 @@
 """What operators decide about hosts and kernels, whatever rollouts there are: one event each, with who decided."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.fleet import Fleet
@@ -16,27 +17,38 @@ from controller.domain.fleet_events import (
     KernelDenied,
 )
 from controller.domain.inventory import changes, check_label
+from controller.domain.words import names_text
 from controller.services.enrollment import check_host_name
 from controller.services.host_search import condition
 from controller.services.loop import Engine
-from controller.services.ports import Clock
+from controller.services.ports import Clock, Store
 from controller.services.world import FLEET
 from controller.views.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
+from controller.views.fleet_log import DecisionView, decision_views
 
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128
+_MOST_DECISIONS = 10_000
 
 
 class FleetOperations:
     """The verbs of `kernroll fleet` and those of `kernroll hosts` that change something."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, store: Store, clock: Clock) -> None:
         self._engine = engine
+        self._store = store
         self._clock = clock
 
     def fleet(self) -> FleetView:
         """Return what holds now."""
         return fleet_view(self._fleet, self._engine.world.hosts, self._clock.now())
+
+    async def log(self, most: int) -> tuple[DecisionView, ...]:
+        """Return the newest decisions, oldest first; raises InvalidInput for no sensible number of them."""
+        if not 1 <= most <= _MOST_DECISIONS:
+            raise InvalidInput(f"1 to {_MOST_DECISIONS} decisions can be listed (got {most})")
+        events = [one.event for one in await self._store.fleet_events(most)]
+        return decision_views(cast(list[FleetEvent], events))
 
     async def label(self, host: str, labels: Mapping[str, str], removed: Sequence[str], by: str) -> HostLabelsView:
         """Set labels of a host by hand, and take labels set by hand back; raises NotFound or InvalidInput."""
@@ -117,12 +129,15 @@ class FleetOperations:
         _check_remark(remark)
 
         def decide() -> FleetEvent:
-            mine = [one for one in self._fleet.denials if one.kernel == kernel]
-            if not mine:
+            named = self._fleet.denied_as(kernel)
+            if not named:
                 raise NotFound(f"no rule denies {kernel}; `kernroll hosts denied` lists the rules as they are written")
+            if len(named) > 1:
+                raise Conflict(f"{kernel} begins the digests of {len(named)} denied kernels: {names_text(named)}")
+            mine = [one for one in self._fleet.denials if one.kernel == named[0]]
             if where is not None and where not in [one.where for one in mine]:
                 raise NotFound(f"no rule denies {kernel} with that expression; `kernroll hosts denied` lists them")
-            return KernelCleared(at=self._clock.now(), by=by, kernel=kernel, where=where, remark=remark)
+            return KernelCleared(at=self._clock.now(), by=by, kernel=named[0], where=where, remark=remark)
 
         return await self._recorded(decide)
 

@@ -63,7 +63,7 @@ class Operations:
         self._kernels = kernels
         self._clock = clock
         self._new_uid = new_uid
-        self.fleet = FleetOperations(engine, clock)
+        self.fleet = FleetOperations(engine, store, clock)
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
         """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""

@@ -125,6 +125,9 @@ class Store(Protocol):
     async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
         """Return everything recorded about one rollout and its hosts, oldest first."""
 
+    async def fleet_events(self, most: int) -> tuple[Logged, ...]:
+        """Return the newest events of the fleet's own stream, oldest first; at most so many."""
+
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """Return what is known of the noise in these strata; of each, the newest rows when there are very many."""
 

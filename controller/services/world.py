@@ -17,7 +17,7 @@ from controller.domain.control_events import (
     StratumHeld,
 )
 from controller.domain.events import AbortStarted, AttemptEvent, Event, HostsAdmitted, RevertStarted, RolloutPlanned
-from controller.domain.fleet import Fleet, evolve_fleet
+from controller.domain.fleet import Fleet, concerned, evolve_fleet
 from controller.domain.fleet_events import FleetEvent
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
@@ -75,9 +75,7 @@ class World:
         self.hosts[host.name] = host
         if self._occupy(host.name):
             # Room for some, or for fewer.
-            for uid, rollout in self.rollouts.items():
-                if not rollout.ended:
-                    self.mark(Key(uid))
+            self._mark_unfinished()
 
     def _occupy(self, name: str) -> bool:
         """Keep the books of the disruption budget; return whether room has changed."""
@@ -151,16 +149,27 @@ class World:
         self.mark(Key(event.uid))
 
     def _apply_fleet(self, event: FleetEvent) -> None:
-        """Fold what operators decided; rollouts look again at what they may do. Walks the hosts they hold."""
-        self.fleet = evolve_fleet(self.fleet, event)
-        for host in self.hosts:
+        """Fold what operators decided. What is about some hosts touches only those."""
+        before, self.fleet = self.fleet, evolve_fleet(self.fleet, event)
+        about = concerned(before, event)
+        if about is None:
+            self._look_again()
+            return
+        for host in about:
             self._occupy(host)
-        self._look_again()
+            if host in self.active:
+                self.mark(Key(self.active[host], host))
+        if about:
+            # Room for some, or for fewer.
+            self._mark_unfinished()
 
-    def _look_again(self) -> None:
+    def _mark_unfinished(self) -> None:
         for uid, rollout in self.rollouts.items():
             if not rollout.ended:
                 self.mark(Key(uid))
+
+    def _look_again(self) -> None:
+        self._mark_unfinished()
         for host, uid in self.active.items():
             if self.attempts[uid][host].step in _MAY_BE_HELD_UP:
                 self.mark(Key(uid, host))

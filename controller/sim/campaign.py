@@ -36,14 +36,20 @@ class Finished:
                 document = json.loads(line)
             except ValueError:
                 continue
-            found[document.pop("key")] = _read(document)
+            key = document.pop("key")
+            found[key] = _read(document)
         return found
 
     def append(self, key: str, view: SimulationView) -> None:
         """Keep one."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **asdict(view)}, ensure_ascii=False) + "\n")
+        with self._path.open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            # A line that was cut off must not swallow this one.
+            torn = file.read(1) not in (b"", b"\n")
+            document = json.dumps({"key": key, **asdict(view)}, ensure_ascii=False)
+            file.write(("\n" * torn + document + "\n").encode())
 
 
 def _read(document: dict[str, Any]) -> SimulationView:

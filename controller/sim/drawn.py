@@ -1,5 +1,6 @@
 """Worlds drawn from a seed: another spec, another fleet and other faults for every number."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ spec:
     swap_mount: {{device: {{brd_size: 1TiB}}, repetitions: {repetitions}, warmups: {warmups}, timeout: 5m}}
 {more}  claim: [{{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: {on_refuted}}}]
   on_stratum_failure: {on_failure}
-{drill}  limits:
+{drill}{windows}  limits:
     {budget}
     error_budget: {error_budget}
     approval_timeout: 2h
@@ -37,6 +38,11 @@ spec:
     infrastructure_retries: {rig_retries}
     died_retries: {died_retries}
 """
+# Worlds begin on a Friday at eight in the morning, UTC.
+_WINDOWS: Final = (
+    '  windows: [{from: "09:30", to: "11:00", zone: Europe/Berlin}]\n',
+    '  windows: [{from: "22:00", to: "02:00", zone: America/New_York, days: [fri, sat, mon]}]\n',
+)
 # What may be wrong in a drawn world: (field, how likely it is there, what it says).
 _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.panics_at_boot", 0.12, "{share: 4 %}"),
@@ -44,7 +50,7 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.hangs_at_boot", 0.10, "{share: 4 %}"),
     ("new_kernel.boots_slowly", 0.15, "{share: 10 %, takes: 225s}"),
     ("new_kernel.dies_later", 0.12, "{share: 5 %, after: 20m}"),
-    ("new_kernel.hangs_later", 0.12, "{share: 5 %, after: 20m}"),
+    ("new_kernel.hangs_later", 0.15, "{share: 8 %, after: 20m}"),
     ("new_kernel.oopses_later", 0.12, "{share: 5 %, after: 20m}"),
     ("new_kernel.warns_later", 0.10, "{share: 5 %, after: 10m}"),
     ("new_kernel.kills_workloads", 0.10, "{share: 5 %}"),
@@ -64,10 +70,13 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("network.reordered", 0.20, "{share: 1 %}"),
     ("controller.crashes", 0.45, "{per_rollout: 2.5, down_for: 60s}"),
     ("controller.leader_changes", 0.35, "{per_rollout: 2, down_for: 60s}"),
-    ("controller.store_fails", 0.15, "{per_rollout: 0.7, down_for: 30s}"),
+    ("controller.store_fails", 0.30, "{per_rollout: 4, down_for: 20s}"),
     ("controller.clock_jumps", 0.08, "{per_rollout: 0.5, by: 10m}"),
 )
 _VERB_IS_USED: Final = 0.12
+# In some worlds every share is so much smaller: a large fleet comes to its later waves only where little goes wrong.
+_SEVERITIES: Final = (1.0, 1.0, 0.2, 0.05)
+_SHARE: Final = re.compile(r"share: ([\d.]+) %")
 _BUDGETS: Final = (
     "max_in_flight: 1",
     "max_in_flight: 2",
@@ -127,6 +136,7 @@ def _spec_text(draw: _Draw) -> str:
         more=more if draw.happens(0.15, "more") else "",
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
         drill="  drill: {per_stratum: 1, revert_slo: 10m}\n" if draw.happens(0.2, "drill") else "",
+        windows=draw.one_of("windows", *_WINDOWS) if draw.happens(0.12, "windows") else "",
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),
         budget=draw.one_of("budget", *_BUDGETS),
         error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),
@@ -142,10 +152,12 @@ def _faults(draw: _Draw) -> Faults:
 def _faults_text(draw: _Draw) -> str:
     """Return a fault file: a few of the faults, whatever the world needs to be unlike the one before."""
     parts: dict[str, list[str]] = {}
-    for path, share, text in _FAULTS:
+    severity = draw.one_of("severity", *_SEVERITIES)
+    for path, likely, text in _FAULTS:
         part, _, name = path.partition(".")
-        if draw.happens(share, path):
-            parts.setdefault(part, []).append(f"    {name}: {text}")
+        if draw.happens(likely, path):
+            milder = _SHARE.sub(lambda found: f"share: {float(found[1]) * severity:g} %", text)
+            parts.setdefault(part, []).append(f"    {name}: {milder}")
     for verb in VERBS:
         if draw.happens(_VERB_IS_USED, "operator", verb):
             often = draw.one_of(f"operator {verb} often", 1, 1, 4)

@@ -1,7 +1,7 @@
 """The fields of a fault file: what goes wrong in a simulated world, how often, and what the new kernel truly does."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -129,7 +129,7 @@ class FaultDocument(Model):
     spec: Body = Body()
 
 
-def problems_across(body: Body, verbs: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def problems_across(body: Body, verbs: Collection[str]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield what is wrong between fields that are each right: where, below `spec`, and a sentence."""
     total = sum(group.share for group in body.fleet)
     if body.fleet and abs(total - 1) > 0.001:

@@ -1,8 +1,8 @@
 """A checked set of faults, how it is read from a file's text, and how one fault is taken out of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -74,7 +74,7 @@ def _less(model: _M, part: str, left: set[str]) -> _M:
     return model.model_copy(update=gone) if gone else model
 
 
-def parse_faults(text: str, file_name: str, verbs: Mapping[str, Any]) -> Faults:
+def parse_faults(text: str, file_name: str, verbs: Collection[str]) -> Faults:
     """Return the faults written in `text`; `verbs` are those that an operator has.
 
     Raises InvalidInput whose text has one line per problem, "faults.yaml:12: spec.hosts.dead_disk.share: must be …", in

@@ -1,7 +1,7 @@
 """Runs one case to its end, in a loop of its own and without a word in the log."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,17 +27,24 @@ def _quiet() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def simulate(case: Case) -> SimulationView:
-    """Return what one run came to; the same case gives the same outcome, bit for bit."""
-    return simulated(case)[0]
+def _unheard(_ended: int) -> None:
+    """Tell nobody."""
 
 
-def simulated(case: Case) -> tuple[SimulationView, Simulation]:
+def simulate(case: Case, progress: Callable[[int], None] | None = None) -> SimulationView:
+    """Return what one run came to; the same case gives the same outcome, bit for bit.
+
+    `progress` is told from time to time how many hosts have ended their journey.
+    """
+    return simulated(case, progress)[0]
+
+
+def simulated(case: Case, progress: Callable[[int], None] | None = None) -> tuple[SimulationView, Simulation]:
     """Return the outcome, and the world as the run has left it."""
     worlds: list[Simulation] = []
 
     async def whole() -> SimulationView:
-        worlds.append(Simulation(case))
+        worlds.append(Simulation(case, progress or _unheard))
         return await worlds[0].run()
 
     with _quiet():

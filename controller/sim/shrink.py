@@ -10,6 +10,9 @@ from controller.views.simulation import SimulationView
 
 # A smaller case is looked for in at most this many runs.
 MOST_RUNS: Final = 120
+# What happens to the controller at some commit, and where the search for an earlier one begins.
+_INCIDENTS: Final = ("controller.", "operator.")
+_UNLIMITED: Final = 2**12
 
 
 def broken_rule(view: SimulationView) -> str:
@@ -45,14 +48,15 @@ def _breaks(case: Case, rule: str) -> bool:
 def _smaller(case: Case) -> Iterator[Case]:
     """Yield what might be left out, the largest parts first."""
     hosts = case.hosts
-    while hosts > 1:
-        hosts = hosts // 2 if hosts > 4 else hosts - 1
-        yield replace(case, hosts=hosts)
+    for fewer in dict.fromkeys((hosts // 2, hosts * 3 // 4, hosts - 1)):
+        if 0 < fewer < hosts:
+            yield replace(case, hosts=fewer)
     for name in case.faults.names():
         yield replace(case, faults=case.faults.without((name,)))
     if case.then:
         yield replace(case, then="")
-    if case.calm_after is None or case.calm_after > 1:
-        for limit in (case.calm_after or 2**12) // 4, (case.calm_after or 2**12) // 2:
-            if limit:
-                yield replace(case, calm_after=limit)
+    if any(name.startswith(_INCIDENTS) for name in case.faults.names()):
+        limit = case.calm_after or _UNLIMITED
+        for earlier in (limit // 4, limit // 2):
+            if earlier:
+                yield replace(case, calm_after=earlier)

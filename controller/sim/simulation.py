@@ -1,7 +1,7 @@
 """One simulated world: hosts, network, controllers, operators and time, run to the end of a rollout."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from controller.adapters.memory_store import Disk
@@ -19,7 +19,7 @@ from controller.sim.delivery import SimulatedDelivery
 from controller.sim.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.inhabitants import Inhabitants
 from controller.sim.measures import Measures
-from controller.sim.operators import BY, drawn_request, plain_request
+from controller.sim.operators import BY, Draw, FleetRequest, drawn_request, operate, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock
 from controller.sim.universe import Universe
 from controller.sim.witness import Witness
@@ -32,6 +32,8 @@ _GRACE_S: Final = 120.0
 # Until the whole fleet has to be connected at the beginning.
 _CONNECT_S: Final = 3600.0
 _CHECK_S: Final = 60.0
+# Progress is told once in so many events.
+_TELL_EVERY: Final = 256
 _DAY_S: Final = 86_400.0
 # Events of one host's journey beside its measurements.
 _EVENTS_PER_HOST: Final = 14
@@ -40,8 +42,9 @@ _EVENTS_PER_HOST: Final = 14
 class Simulation:
     """The world around one rollout; also the observer of its controllers."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, progress: Callable[[int], None]) -> None:
         self.case = case
+        self._progress = progress
         self.universe = Universe(case.seed)
         self.disk = Disk()
         facts = hosts_of(case.spec, groups_of(case.spec, case.faults.fleet), case.hosts)
@@ -146,7 +149,8 @@ class Simulation:
                     self.universe.later(_RESTART_S, self.leader.engine.wake)
             case Kind.OPERATOR:
                 self._asked += 1
-                request = drawn_request(strike.verb, self.case.seed, self._asked, tuple(self.fleet.machines))
+                draw = Draw(seed=self.case.seed, verb=strike.verb, number=self._asked)
+                request = drawn_request(draw, tuple(self.fleet.machines))
                 self.universe.later(0.0, self.ask, request)
 
     def _store_works(self) -> None:
@@ -157,7 +161,7 @@ class Simulation:
         self._start_process()
         self.universe.later(overlap_s + _RESTART_S, old.kill)
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Request | FleetRequest) -> None:
         """Let the operator use a verb as soon as a controller answers."""
         if self._over.is_set():
             return
@@ -166,16 +170,16 @@ class Simulation:
             return
         self.leader.spawn(self._operate(self.leader, request))
 
-    async def _operate(self, process: ControllerProcess, request: Request) -> None:
+    async def _operate(self, process: ControllerProcess, request: Request | FleetRequest) -> None:
         try:
-            await process.operations.control(self.case.spec.name, request)
+            await operate(process.operations, self.case.spec.name, request, process.clock.now())
         except Permanent:
-            self._count(f"operator {request.verb.value} refused")
+            self._count(f"operator {request.verb} refused")
             self.universe.later(_RESTART_S, self._paused)
         except Temporary:
             self.universe.later(_RESTART_S, self.ask, request)
         else:
-            self._count(f"operator {request.verb.value}")
+            self._count(f"operator {request.verb}")
 
     # --- controllers ---
 
@@ -271,8 +275,10 @@ class Simulation:
         return waves_s + approvals_s + back_s + _DAY_S
 
     def _recorded(self, uid: str, host: str, event: Event) -> None:
-        """See one event that was just written."""
+        """See one event of the rollout that was just written."""
         self.uid = uid
+        if self.witness.events % _TELL_EVERY == 0:
+            self._progress(self.witness.seen.watches[uid].ended)
         rollout = self.witness.seen.rollouts[uid]
         if isinstance(event, RolloutPaused) and event.reason.startswith("internal error"):
             self.witness.breach(Rule.SERVED, event.reason)

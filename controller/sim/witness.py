@@ -18,6 +18,8 @@ from controller.domain.events import (
     RolloutPlanned,
     RunReported,
 )
+from controller.domain.fleet import Fleet, evolve_fleet
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.invariants import Breach, Rule, Watch
 from controller.domain.journey import IN_FLIGHT, Step
 from controller.domain.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
@@ -38,6 +40,7 @@ class Seen:
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
 
 
 class Witness:
@@ -85,6 +88,10 @@ class Witness:
             key = key_of_stream(commit.stream)
             if key == FLEET:
                 self.events += len(commit.events)
+                for event in commit.events:
+                    self.seen.fleet = evolve_fleet(self.seen.fleet, cast(FleetEvent, event))
+                for watch in self.seen.watches.values():
+                    watch.fleet = self.seen.fleet
                 continue
             for event in commit.events:
                 self.events += 1
@@ -112,7 +119,7 @@ class Witness:
     def _planned(self, uid: str, event: RolloutPlanned) -> None:
         assert event.policy is not None, "a simulated rollout carries its policy"
         self.seen.rollouts[uid] = planned_rollout(event, event.policy)
-        self.seen.watches[uid] = Watch(self._places)
+        self.seen.watches[uid] = Watch(self._places, self.seen.fleet)
         self.seen.attempts[uid] = {
             planned.host: planned_attempt(planned, rollout=event.name, uid=uid, wave=wave, position=position)
             for wave, hosts in enumerate(event.waves)

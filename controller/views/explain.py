@@ -7,6 +7,7 @@ from controller.domain.events import FailureKind
 from controller.domain.journey import Step
 from controller.domain.rollout import Rollout, State
 from controller.views.checks import check_lines, manual_awaited, ways_past
+from controller.views.confounders import confounder_lines
 from controller.views.models import ExplanationView
 from controller.views.quantities import count_text, duration_text, names_text, time_text
 from controller.views.rollout import verdict_views, whole_failure
@@ -30,6 +31,7 @@ def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits:
             *_verdict_evidence(rollout),
             *_drills(hosts),
             *check_lines(rollout),
+            *confounder_lines(rollout, hosts),
             *_standing(rollout, hosts),
             *_ways_out(rollout, name),
         ),

@@ -118,6 +118,7 @@ async def test_quarantine_and_release(cli: Cli) -> None:
     shown = await cli("hosts", "quarantine", "a", "--remark", "memory errors")
     assert "memory errors" in shown
     assert "by operator: memory errors" in await cli("hosts", "show", "a")
+    assert "in quarantine" in (await cli("hosts", "list")).splitlines()[1]
     assert "quarantined already" in await cli("hosts", "quarantine", "a", "--remark", "again", code=6)
     assert "QUARANTINED" not in await cli("hosts", "release", "a")
 
@@ -129,7 +130,8 @@ async def test_kernels_are_denied_and_allowed(cli: Cli) -> None:
     lines = (await cli("hosts", "denied")).splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["3f9a0c6d21be", "all"], ["7.1.*", "arch"]]
     assert json.loads(await cli("hosts", "denied", "-o", "json"))["denials"][0]["kernel"] == digest
-    await cli("hosts", "allow", digest, "--remark", "rebuilt")
+    # As the table shows it.
+    await cli("hosts", "allow", "3f9a0c6d21be", "--remark", "rebuilt")
     await cli("hosts", "allow", "7.1.*", "--remark", "fixed")
     assert await cli("hosts", "denied") == "No kernel is denied.\n"
     assert "no rule denies 7.1.*" in await cli("hosts", "allow", "7.1.*", "--remark", "x", code=5)
@@ -204,3 +206,27 @@ async def test_an_inventory_without_hosts_is_refused(cli: Cli, tmp_path: Path) -
     file = tmp_path / "empty.json"
     file.write_text('{"_meta": {"hostvars": {}}}')
     assert "names no host" in await cli("hosts", "import", str(file), code=3)
+
+
+async def test_the_record_tells_who_decided_what_and_why(cli: Cli) -> None:
+    assert await cli("fleet", "log") == "Nobody has decided anything yet.\n"
+    await cli("hosts", "label", "a", "tier=db", "zone=x")
+    await cli("hosts", "label", "a", "zone-")
+    await cli("hosts", "quarantine", "a", "--remark", "memory errors")
+    await cli("hosts", "release", "a")
+    await cli("hosts", "deny", "7.1.*", "--where", 'arch == "arm64"', "--remark", "hangs")
+    await cli("hosts", "allow", "7.1.*", "--remark", "fixed")
+    await cli("fleet", "freeze", "--remark", "close", "--until", "2027-01-04T08:00+01:00")
+    await cli("fleet", "thaw")
+    told = [one["sentence"] for one in json.loads(await cli("fleet", "log", "-o", "json"))["decisions"]]
+    assert told == [
+        "labelled a: tier=db, zone=x",
+        "labelled a: zone taken back",
+        "quarantined a: memory errors",
+        "released a",
+        'denied 7.1.* where arch == "arm64": hangs',
+        "allowed 7.1.*: fixed",
+        "froze the fleet until 2027-01-04 07:00:00 UTC: close",
+        "thawed the fleet",
+    ]
+    assert (await cli("fleet", "log", "--last", "1")).splitlines()[1].split()[-3:] == ["thawed", "the", "fleet"]

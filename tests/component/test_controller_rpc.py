@@ -295,6 +295,7 @@ async def test_an_agent_may_not_make_operators_calls(controller: Controller) -> 
             fleet.FreezeFleet(fleet_pb2.FreezeFleetRequest(remark="x")),
             fleet.ThawFleet(fleet_pb2.ThawFleetRequest()),
             fleet.ImportInventory(fleet_pb2.ImportInventoryRequest(inventory="x")),
+            fleet.GetFleetLog(fleet_pb2.GetFleetLogRequest(most=1)),
             fleet.GetFleet(fleet_pb2.GetFleetRequest()),
         )
         for call in calls:

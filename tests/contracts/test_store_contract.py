@@ -23,13 +23,14 @@ from controller.domain.events import (
     TrialEnded,
     WatchResumed,
 )
+from controller.domain.fleet_events import FleetFrozen
 from controller.domain.hosts import Host, SwapDevice
 from controller.domain.journey import Step, Trigger
 from controller.domain.policy import Task
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.ports import Store
-from controller.services.records import Commit, Enrolled, TokenGrant
+from controller.services.records import FLEET_STREAM, Commit, Enrolled, TokenGrant
 
 Reopen = Callable[[], Store]
 
@@ -190,6 +191,14 @@ async def test_events_of_one_rollout(store: Store) -> None:
         await store.commit(Commit(stream=stream, expected_revision=0, events=(HostSilent(at=1.0),)))
     assert [one.stream for one in await store.events("u")] == ["rollout/u", "attempt/u/h"]
     assert [one.stream for one in await store.events("u_")] == ["rollout/u_", "attempt/u_/h"]
+
+
+async def test_the_newest_events_of_the_fleet(store: Store) -> None:
+    freezes = tuple(FleetFrozen(at=float(number), by="olga", remark="x") for number in range(4))
+    await store.commit(Commit(stream=FLEET_STREAM, expected_revision=0, events=freezes))
+    await store.commit(Commit(stream="rollout/u", expected_revision=0, events=(HostSilent(at=9.0),)))
+    assert [one.event for one in await store.fleet_events(2)] == list(freezes[2:])
+    assert [one.event for one in await store.fleet_events(100)] == list(freezes)
 
 
 def boot_of(stratum: str, at: float) -> Boot:

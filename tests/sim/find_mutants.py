@@ -5,47 +5,18 @@ and not found is a hole in the simulator, and the exit code says so.
 """
 
 import argparse
-import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from mutants import MUTANTS, ROOT, Mutant
+from mutant_hunt import hunt
+from mutants import MUTANTS
 
-_TIMEOUT_S = 3600.0
 _NAME_WIDTH = 44
 _SHOWN = 110
-
-
-def hunt(mutant: Mutant | None, seeds: int, hosts: int) -> dict[str, object]:
-    """Return what a hunt in a copy of the source finds; None is the source as it is."""
-    with tempfile.TemporaryDirectory(prefix="kernroll-mutant-") as folder:
-        copy = Path(folder)
-        for part in ("controller", "protos", "deploy", "tests"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        if mutant is not None:
-            (copy / mutant.path).write_text(mutant.applied(), encoding="utf-8")
-        environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{copy / 'tests' / 'support'}"}
-        ran = subprocess.run(
-            [sys.executable, str(copy / "tests" / "sim" / "hunt.py"), str(seeds), str(hosts)],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        if ran.returncode:
-            # A rule that breaks every run at once is found as well.
-            return {"found": ["at once", ran.stderr.strip().splitlines()[-1]], "cpu_s": 0.0}
-        result: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
-        return result
 
 
 def line(name: str, result: dict[str, object]) -> str:

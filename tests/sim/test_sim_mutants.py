@@ -1,7 +1,7 @@
 """Rules that are broken on purpose: each can still be applied to the source, and the simulator finds a quick one."""
 
 import pytest
-from find_mutants import hunt
+from mutant_hunt import hunt
 from mutants import MUTANTS, Mutant
 
 

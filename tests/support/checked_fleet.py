@@ -8,9 +8,11 @@ from simulated_fleet import SPEC, UID, Simulation
 
 from controller.domain.advance_checks import decide_report, learnt
 from controller.domain.checks import Outcome
+from controller.domain.condemned import condemned
 from controller.domain.control_events import CheckReported, ChecksAsked
 from controller.domain.effects import RunCheck
-from controller.domain.events import Event, RolloutPlanned
+from controller.domain.events import Event, RevertStarted, RolloutPlanned
+from controller.domain.fleet import Denial
 from controller.domain.policy import policy_of
 from controller.domain.spec import parse_spec
 from controller.services.world import Key
@@ -90,6 +92,11 @@ class CheckedFleet(Simulation):
                 self._later(effect)
 
         self.later(ANSWER_S, act)
+
+    def condemnations(self) -> list[tuple[Denial, ...]]:
+        """Return what follows for the kernel from every revert."""
+        attempts = self.world.attempts[UID]
+        return [condemned(self.rollout, attempts, event) for _, event in self.log if isinstance(event, RevertStarted)]
 
     def report(self, check: str, *, passed: bool, by: str = "ada", remark: str = "") -> None:
         """A person reports."""

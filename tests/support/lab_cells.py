@@ -32,10 +32,16 @@ class Cell:
     # What the table shows of it.
     metrics: tuple[str, ...]
     versions: tuple[str, ...] = PAIR
-    # What counts pages and not time needs none.
+    # What counts pages and not time needs no warm-up, and what repeats itself exactly no second run.
     warmups: int = WARMUPS
+    runs: int = RUNS
 
-    def order(self, *, runs: int = RUNS, warmups: int | None = None) -> agent_pb2.RunWorkload:
+    def said(self) -> dict[str, Any]:
+        """Return what a rollout file says of it, how often it runs included where that is not as usual."""
+        often = {"repetitions": self.runs, "warmups": self.warmups}
+        return {**self.parameters, **(often if (self.runs, self.warmups) != (RUNS, WARMUPS) else {})}
+
+    def order(self) -> agent_pb2.RunWorkload:
         """Return the message that orders it, made in the way a controller makes it."""
         ((name, workload),) = Workloads.model_validate({self.workload: self.parameters}).given.items()
         preset = getattr(workload, "preset", None) or ""
@@ -44,8 +50,8 @@ class Cell:
                 workload=name,
                 preset=preset,
                 parameters=workload.parameters,
-                repetitions=runs,
-                warmups=self.warmups if warmups is None else warmups,
+                repetitions=self.runs,
+                warmups=self.warmups,
                 timeout_s=COMMAND_TIMEOUT_S,
             )
         )
@@ -76,20 +82,24 @@ CELLS = (
     Cell(
         name="swap_fill",
         workload="swap_fill",
-        parameters={"swap": {"kind": "zram", "size": "4GiB"}},
+        parameters={"swap": {"kind": "zram", "size": "2GiB"}},
+        warmups=0,
         metrics=("swap_fill.cost", "swapoff.time"),
     ),
     Cell(
         name="swap_integrity",
         workload="swap_integrity",
-        parameters={"preset": "small", "memory": "4MiB", "sharers": 66, "pressure": {"memory_limit": "48MiB"}},
+        parameters={"preset": "small", "memory": "2MiB", "sharers": 8, "pressure": {"memory_limit": "48MiB"}},
         warmups=0,
+        runs=1,
         metrics=("swap_integrity.compared", "swap_integrity.swapoff_under_load_time"),
     ),
     Cell(
         name="swap_mount_indicator",
         workload="swap_mount_indicator",
-        parameters={"preset": "small", "memory": "8MiB", "cycles": 2},
+        parameters={"preset": "small", "memory": "8MiB", "cycles": 1},
+        warmups=0,
+        runs=1,
         metrics=("swap_mount_indicator.readings", "swap_mount_indicator.swapoff_under_load_time"),
     ),
     Cell(

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -92,7 +93,7 @@ class Measurement:
         """Boot once to prepare on the disk what kernel_build needs; the runs themselves are thrown away."""
         self._say(f"{architecture}: preparing {', '.join(PREPARATION.parameters['objects'])} on a disk for all boots")
         async with lab.booted(architecture, PAIR[0]) as commands:
-            await commands.run("prepare", PREPARATION.order(runs=1, warmups=0), timeout_s=PREPARE_TIMEOUT_S)
+            await commands.run("prepare", replace(PREPARATION, runs=1, warmups=0).order(), timeout_s=PREPARE_TIMEOUT_S)
         lab.keep_disk(architecture)
 
     async def _boot(self, lab: Guests, group: Sequence[Piece]) -> list[str]:
@@ -189,10 +190,9 @@ def table(results: Path, pieces: Sequence[Piece]) -> str:
         measured.add(row.metric)
     where = (
         f"Guests of one processor emulated by QEMU and {MEMORY_MIB} MiB, one at a time, on a machine of "
-        f"{os.cpu_count()} processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs "
-        f"({' and '.join(cell.name for cell in CELLS if not cell.warmups)}: no warm-up)."
+        f"{os.cpu_count()} processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs, or as said."
     )
-    orders = [f"{cell.workload}: {_flow(cell.parameters)}" for cell in CELLS if measured & set(cell.metrics)]
+    orders = [f"{cell.workload}: {_flow(cell.said())}" for cell in CELLS if measured & set(cell.metrics)]
     return "\n".join((where, "", *lines, "", "```", *dict.fromkeys(orders), "```"))
 
 

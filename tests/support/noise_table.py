@@ -13,6 +13,8 @@ from controller.gate.power import LARGEST, contrast_sigma, plan_cell
 EFFECT = 0.018
 # The gate takes the median of so many runs on each kernel of a host.
 RUNS_A_BLOCK = 4
+# Values below which a number of hosts would be made of nothing: a standard deviation of two is off by a factor easily.
+FEWEST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +39,10 @@ class Row:
     def pairs_for_effect(self) -> int | None:
         """Return the matched host pairs that decide on the effect, each with the median of four runs a kernel.
 
-        None where a share of the value means nothing: a value is 0 or less. Scatter between hosts comes on top, and
-        where there was but one boot that between boots too.
+        None where a share of the value means nothing (a value is 0 or less), and where a standard deviation of so few
+        values does not either. Scatter between hosts comes on top, and where there was but one boot that between boots.
         """
-        if min(self.values) <= 0:
+        if min(self.values) <= 0 or len(self.values) < FEWEST:
             return None
         run_sd, boot_sd = self._parts([[math.log(value) for value in boot] for boot in self.boots])
         sigma = contrast_sigma(Design.PAIRS, run_sd=max(run_sd, 1e-6), runs=RUNS_A_BLOCK, boot_sd=boot_sd)

@@ -142,6 +142,17 @@ async def test_modules_that_were_loaded_for_the_workload_are_unloaded_with_what_
     assert process.noted() == ()
 
 
+async def test_a_kernel_without_loop_is_told_apart_from_one_that_has_not_loaded_it(bare: FakeKernel) -> None:
+    process = FakeProcess(bare)
+    process.failing["modprobe"] = "modprobe: FATAL: Module loop not found"
+    rig = Rig(process.host(), swap=SOURCES["loop"], needs=Needs())
+    with pytest.raises(RigError, match=r"loop cannot be loaded .*no such module; use another swap"):
+        await rig.set_up(quiet)
+    await rig.take_down()
+    assert not any(bare.scratch.iterdir())
+    assert process.noted() == ()
+
+
 @pytest.mark.parametrize("others", ["loaded before", "used since"])
 async def test_a_module_that_others_have_is_left_to_them(bare: FakeKernel, others: str) -> None:
     if others == "loaded before":

@@ -67,6 +67,22 @@ async def test_a_server_that_refuses_more_data_is_the_rig_and_not_a_death(tmp_pa
     assert programs.reads == 0
 
 
+async def test_a_server_that_was_killed_between_two_benchmarks_is_told_with_the_reason(tmp_path: Path) -> None:
+    process, programs = prepared(tmp_path)
+
+    def cli(command: Sequence[str]) -> FakeProgram:
+        if command[-1] == "all":
+            return FakeProgram(status=1, stderr="Could not connect: Connection refused", oom_kills=1)
+        return programs.cli(command)
+
+    process.programs["valkey-cli"] = cli
+    outcome, recorder = await go(process, "valkey_get")
+    assert outcome.status is OutcomeStatus.DIED
+    assert "does not answer any more: 1 processes of the workload were killed for memory; Could not" in outcome.detail
+    assert recorder.runs[0].error == outcome.detail
+    assert process.kernel.is_pristine()
+
+
 async def test_a_save_that_is_still_under_way_is_waited_for(tmp_path: Path) -> None:
     process, programs = prepared(tmp_path)
     asked = 0

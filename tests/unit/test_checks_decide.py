@@ -93,6 +93,16 @@ def test_errors_between_answers_are_forgiven() -> None:
     assert fleet.rollout.state is State.RUNNING
 
 
+@pytest.mark.parametrize(("answers", "denied"), [([FAIL], True), ([], False)], ids=["failed", "not answered"])
+def test_a_check_that_failed_condemns_the_kernel_and_one_without_an_answer_does_not(
+    answers: list[CheckReported], denied: bool
+) -> None:
+    fleet = CheckedFleet(reverting(QUERY), {"api-errors": answers})
+    fleet.run()
+    assert fleet.rollout.state is State.REVERTED
+    assert [bool(one) for one in fleet.condemnations()] == [denied]
+
+
 def test_the_way_back_comes_before_a_pause() -> None:
     fleet = CheckedFleet(QUERY + reverting(HOOK), {"api-errors": [FAIL], "orders": [FAIL]})
     fleet.run()

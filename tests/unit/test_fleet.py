@@ -9,7 +9,7 @@ from engine_parts import STARTED, UID, Parts, host, planned
 from controller.adapters.store.codec import decode_event, encode
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound
-from controller.domain.fleet import Denial, Fleet, evolve_fleet
+from controller.domain.fleet import Denial, Fleet, concerned, evolve_fleet
 from controller.domain.fleet_events import (
     FleetEvent,
     FleetFrozen,
@@ -196,6 +196,17 @@ async def test_what_contradicts_the_present_state_is_refused_and_not_recorded() 
     assert len(found.disk.log) == recorded
 
 
+async def test_the_beginning_of_a_digest_must_name_one_kernel() -> None:
+    found = await parts()
+    one, other = "a" * 12 + "1" * 52, "a" * 12 + "2" * 52
+    for digest in (one, other):
+        await found.operations.fleet.deny(digest, "", "bad", "olga")
+    with pytest.raises(Conflict, match="begins the digests of 2 denied kernels"):
+        await found.operations.fleet.allow("a" * 12, None, "fine", "olga")
+    view = await found.operations.fleet.allow("a" * 12 + "1", None, "fine", "olga")
+    assert [denial.kernel for denial in view.denials] == [other]
+
+
 async def test_a_decision_makes_every_unfinished_rollout_look_again() -> None:
     found = await parts()
     await found.operations.fleet.freeze("incident", found.clock.at + 60.0, "olga")
@@ -208,3 +219,31 @@ async def test_a_decision_makes_every_unfinished_rollout_look_again() -> None:
     # And again when the freeze is over by itself.
     found.engine.world.mark_due(found.clock.at + 60.0)
     assert Key(UID) in found.engine.world.dirty
+
+
+async def test_a_decision_about_one_host_leaves_the_others_alone() -> None:
+    found = await parts()
+    await found.connect("b")
+    await found.engine.record(Key(UID), lambda: (planned(("a", "b")), STARTED))
+    await found.engine.settle()
+    await found.operations.fleet.label("a", {"zone": "z"}, (), "olga")
+    assert set(found.engine.world.dirty) == {Key(UID), Key(UID, "a")}
+
+
+async def test_labels_of_an_import_count_in_the_budget_and_stop_counting_with_it() -> None:
+    found = await parts()
+    fleet, occupancy = found.operations.fleet, found.engine.world.occupancy
+    await found.sessions.disconnected(await found.connect("a"))
+    await fleet.import_inventory("site", {"a": {"zone": "z"}}, "olga", dry_run=False)
+    assert occupancy.unavailable(("zone", "z")) == 1
+    await fleet.import_inventory("site", {"b": {"zone": "z"}}, "olga", dry_run=False)
+    assert occupancy.unavailable(("zone", "z")) == 0
+    await fleet.label("a", {"zone": "y"}, (), "olga")
+    assert occupancy.unavailable(("zone", "y")) == 1
+
+
+def test_every_event_says_whom_it_is_about() -> None:
+    fleet = after(*EVENTS)
+    again = InventoryImported(at=8.0, by="olga", inventory="site", hosts={"c": {}})
+    assert concerned(fleet, again) == ["a", "b", "c"]
+    assert [concerned(fleet, event) is None for event in EVENTS] == [False, False, False, False, True, True, True]

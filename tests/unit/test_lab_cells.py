@@ -1,7 +1,7 @@
 """What `make noise` measures in guests: whole, in an order that no drift favours, and as a controller orders it."""
 
 import pytest
-from lab_cells import ARCHITECTURES, BOOTS, CELLS, PAIR, RUNS, SERIES, Cell, plan
+from lab_cells import ARCHITECTURES, BOOTS, CELLS, PAIR, SERIES, Cell, plan
 
 from agent.adapters.order_messages import order_of
 from agent.workloads.registry import KINDS
@@ -29,6 +29,6 @@ def test_old_and_new_take_turns_at_being_first() -> None:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_an_agent_understands_every_order(cell: Cell) -> None:
     message = cell.order()
-    assert (message.repetitions, message.warmups) == (RUNS, cell.warmups)
+    assert (message.repetitions, message.warmups) == (cell.runs, cell.warmups)
     order = order_of(message)
     assert order.workload == cell.workload

@@ -37,6 +37,12 @@ def test_twice_the_scatter_takes_four_times_the_hosts() -> None:
     assert twice / once == pytest.approx(4, rel=0.02)
 
 
+def test_two_or_three_values_say_nothing_about_hosts() -> None:
+    row = Row(metric="m", unit="s", boots=((10.0, 11.0), (12.0,)))
+    assert row.pairs_for_effect is None
+    assert row.cells().endswith("| 3 | ")
+
+
 def test_a_single_boot_counts_as_scatter_between_runs() -> None:
     runs = drawn(run_sd=0.05, boot_sd=0.0, boots=1, runs=400).pairs_for_effect
     assert runs == pytest.approx(drawn(run_sd=0.05, boot_sd=0.0).pairs_for_effect, rel=0.2)

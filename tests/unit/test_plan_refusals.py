@@ -17,7 +17,7 @@ spec:
   kernels:
     x86_64: {debian: {version: "7.1.13"}}
   workloads:
-    swap_mount: {device: {brd_size: 1TiB}}
+    swap_mount: {device: {brd_size: 1TiB}, repetitions: 4}
 """
 SWAP = (SwapDevice(path="/dev/nvme0n1", size_bytes=2**40, used_bytes=0, backend="nvme"),)
 
@@ -175,14 +175,19 @@ async def test_hosts_that_no_wave_is_meant_for_are_told() -> None:
     assert len(chosen(view)) == 4
     assert "5 hosts would stay on the old kernel: the waves do not reach them." in view.notes
     assert "Wave 1: c has no label zone: left out." in view.notes
+    # What is not selected is no wave's matter.
+    view = await plan(
+        parts, "selector: {where: 'has(labels.zone)'}", "waves: [{where: 'labels.zone == \"a\"', rest: true}]"
+    )
+    assert not [note for note in view.notes if note.startswith("Wave")]
 
 
 async def test_hosts_that_are_compared_go_in_a_wave_that_is_meant_for_both() -> None:
     waves = ("waves:", "  - {where: 'zone == \"a\"', rest: true, bake: 1h}", "  - {rest: true, bake: 1h}")
-    lines = (*waves, "design: two_arms", "controls: {per_stratum: 1}")
-    four_runs = SPEC.replace("{brd_size: 1TiB}", "{brd_size: 1TiB}, repetitions: 4")
-    text = four_runs + "".join(f"  {line}\n" for line in lines)
-    view = await (await zones()).operations.plan(text, "trial.yaml")
+    view = await plan(await zones(), *waves, "design: two_arms", "controls: {per_stratum: 1}")
     assert len(chosen(view)) == 9
     assert sum(len(wave.hosts) for wave in view.waves) == 9
     assert all(name.startswith("a") for name in view.waves[0].hosts)
+    pairs = [{member.host for member in wave.compared} for wave in view.waves]
+    assert sum(map(len, pairs)) == 2
+    assert all(pair <= set(wave.hosts) for pair, wave in zip(pairs, view.waves, strict=True))

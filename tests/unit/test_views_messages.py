@@ -15,7 +15,7 @@ from controller.domain.journey import Step
 from controller.domain.kernels import Kernel
 from controller.domain.selection import HostCandidate, plan_waves
 from controller.domain.spec import parse_spec
-from controller.views import models
+from controller.views import models, plan_models
 from controller.views.data import view_data
 from controller.views.explain import explain
 from controller.views.hosts import host_view, select_hosts
@@ -57,9 +57,9 @@ PAIRS: list[tuple[type, type[Message]]] = [
     (models.VerdictView, operator_pb2.Verdict),
     (models.IntervalView, operator_pb2.Interval),
     (models.KernelView, operator_pb2.PlannedKernel),
-    (models.PlanView, operator_pb2.Plan),
-    (models.PlannedWaveView, operator_pb2.PlannedWave),
-    (models.PlannedClaimView, operator_pb2.PlannedClaim),
+    (plan_models.PlanView, operator_pb2.Plan),
+    (plan_models.PlannedWaveView, operator_pb2.PlannedWave),
+    (plan_models.PlannedClaimView, operator_pb2.PlannedClaim),
     (models.HostView, operator_pb2.Host),
     (models.HostFactsView, common_pb2.HostFacts),
     (models.SwapDeviceView, common_pb2.SwapDevice),
@@ -169,7 +169,7 @@ def test_hosts_are_selected_by_facts_and_labels() -> None:
 
 
 def test_a_plan_tells_claims_and_blockers() -> None:
-    plan = next(view for view, _ in views() if isinstance(view, models.PlanView))
+    plan = next(view for view, _ in views() if isinstance(view, plan_models.PlanView))
     assert plan.claims[0].sentence == (
         "swap_mount.cost must fall by at least 230.4 MiB/TiB on every stratum, with 99 % confidence; "
         "a refuted claim pauses the rollout, an open one pauses it."

@@ -7,6 +7,7 @@ from controller.adapters.rpc.messages import from_message, timestamp
 from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
 from controller.domain.errors import InvalidInput
 from controller.views.fleet import FleetView, HostLabelsView, HostsView, InventoryDiffView
+from controller.views.fleet_log import DecisionView
 from controller.views.models import HostView
 from protos.kernroll.v1 import fleet_pb2 as pb
 from protos.kernroll.v1 import operator_pb2
@@ -81,3 +82,8 @@ class FleetClient(OperatorClient):
     def get_fleet(self) -> FleetView:
         """Return what operators have decided."""
         return from_message(self._call(self._fleet_stub.GetFleet, pb.GetFleetRequest()), FleetView)
+
+    def get_fleet_log(self, most: int) -> tuple[DecisionView, ...]:
+        """Return the newest decisions, oldest first."""
+        answer = self._call(self._fleet_stub.GetFleetLog, pb.GetFleetLogRequest(most=most))
+        return tuple(from_message(one, DecisionView) for one in answer.decisions)

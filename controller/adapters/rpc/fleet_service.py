@@ -93,6 +93,15 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
         return await answer(context, act, plaintext=self._plaintext)
 
+    async def GetFleetLog(self, request: Any, context: Any) -> fleet_pb2.FleetLog:
+        """See fleet.proto."""
+
+        async def act(_by: str) -> fleet_pb2.FleetLog:
+            decisions = await self._operations.log(request.most)
+            return fleet_pb2.FleetLog(decisions=[to_message(one, fleet_pb2.Decision) for one in decisions])
+
+        return await answer(context, act, plaintext=self._plaintext)
+
 
 def _message(view: FleetView) -> fleet_pb2.Fleet:
     return to_message(view, fleet_pb2.Fleet)

@@ -131,6 +131,13 @@ class SqlStore:
             rows = await connection.execute(select(tables.events).where(own | of_hosts).order_by("number"))
             return tuple(_logged(row) for row in rows)
 
+    async def fleet_events(self, most: int) -> tuple[Logged, ...]:
+        """See Store.fleet_events."""
+        own = select(tables.events).where(tables.events.c.stream == records.FLEET_STREAM)
+        async with self._transaction() as connection:
+            rows = await connection.execute(own.order_by(tables.events.c.number.desc()).limit(most))
+            return tuple(_logged(row) for row in reversed(rows.all()))
+
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """See Store.ledger."""
         boots: list[Boot] = []

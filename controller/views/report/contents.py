@@ -38,6 +38,9 @@ def contents(report: Report) -> Iterator[Block]:
     yield from _verdicts(report)
     yield from _checks(report)
     yield from _hosts(report)
+    if report.confounders:
+        yield Heading(2, "Beside the kernel")
+        yield Bullets(report.confounders)
     yield from _environment(report)
     yield from _timeline(report.timeline)
 

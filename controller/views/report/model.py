@@ -200,3 +200,5 @@ class Report:
     timeline: tuple[Moment, ...]
     # What else had to pass at the end of every wave.
     checks: tuple[CheckView, ...] = ()
+    # What changed on hosts between their kernels beside the kernel, one sentence a change.
+    confounders: tuple[str, ...] = ()

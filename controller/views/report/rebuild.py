@@ -16,6 +16,7 @@ from controller.gate.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence
 from controller.gate.metrics import METRICS
 from controller.views.checks import check_views
+from controller.views.confounders import confounder_lines
 from controller.views.models import Epoch
 from controller.views.report.free import free_output
 from controller.views.report.model import (
@@ -89,6 +90,7 @@ def rebuild(
         lost=rollout.lost,
         timeline=timeline(rollout, events),
         checks=check_views(rollout),
+        confounders=confounder_lines(rollout, ordered.values()),
     )
 
 

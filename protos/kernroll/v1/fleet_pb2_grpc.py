@@ -79,6 +79,11 @@ class FleetServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.GetFleetRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
                 _registered_method=True)
+        self.GetFleetLog = channel.unary_unary(
+                '/kernroll.v1.FleetService/GetFleetLog',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.GetFleetLogRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.FleetLog.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -146,6 +151,13 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFleetLog(self, request, context):
+        """The record of these decisions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -193,6 +205,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.GetFleet,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.GetFleetRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.SerializeToString,
+            ),
+            'GetFleetLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFleetLog,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.GetFleetLogRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.FleetLog.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -438,6 +455,33 @@ class FleetService:
             '/kernroll.v1.FleetService/GetFleet',
             protos_dot_kernroll_dot_v1_dot_fleet__pb2.GetFleetRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFleetLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.FleetService/GetFleetLog',
+            protos_dot_kernroll_dot_v1_dot_fleet__pb2.GetFleetLogRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_fleet__pb2.FleetLog.FromString,
             options,
             channel_credentials,
             insecure,

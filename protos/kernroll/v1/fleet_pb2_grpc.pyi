@@ -48,6 +48,8 @@ class FleetServiceStub:
     ThawFleet: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ThawFleetRequest, _fleet_pb2.Fleet]
     """FAILED_PRECONDITION: it is not frozen."""
     GetFleet: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.GetFleetRequest, _fleet_pb2.Fleet]
+    GetFleetLog: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.GetFleetLogRequest, _fleet_pb2.FleetLog]
+    """The record of these decisions."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -69,6 +71,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ThawFleet: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ThawFleetRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
     """FAILED_PRECONDITION: it is not frozen."""
     GetFleet: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetFleetRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
+    GetFleetLog: _aio.UnaryUnaryMultiCallable[_fleet_pb2.GetFleetLogRequest, _fleet_pb2.FleetLog]  # type: ignore[assignment]
+    """The record of these decisions."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -141,5 +145,13 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.GetFleetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Fleet, _abc.Awaitable[_fleet_pb2.Fleet]]: ...
+
+    @_abc_1.abstractmethod
+    def GetFleetLog(
+        self,
+        request: _fleet_pb2.GetFleetLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.FleetLog, _abc.Awaitable[_fleet_pb2.FleetLog]]:
+        """The record of these decisions."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
