@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from controller.adapters.cache import Cache
 from controller.adapters.certificates import Authority, open_authority, operator_is_stale, write_operator
+from controller.adapters.checker import NetworkChecker
 from controller.adapters.clock import SystemClock
 from controller.adapters.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.kernels import KernelStore
@@ -25,6 +26,7 @@ from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Permanent
+from controller.services.checking import CheckRunner
 from controller.services.enrollment import Enrollment
 from controller.services.loop import Engine
 from controller.services.operations import Operations
@@ -81,7 +83,9 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     delivery = HypervisorDelivery(
         settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels"
     )
-    performer = Performer(engine, sessions, delivery, kernels, clock)
+    checker = NetworkChecker()
+    checks = CheckRunner(engine, checker, clock)
+    performer = Performer(engine, sessions, delivery, kernels, clock, checks=checks)
     engine.on_effects = performer.submit
     sessions.on_connected = performer.host_connected
     enrollment = Enrollment(store, authority, clock)
@@ -99,6 +103,7 @@ async def _serve_from(store: Store, settings: Settings) -> None:
         for server in servers:
             await server.stop(_STOP_GRACE_S)
         await performer.close()
+        checker.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

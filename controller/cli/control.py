@@ -165,7 +165,31 @@ def revert(ctx: click.Context, session: Session, /, **given: Any) -> None:
     _ask(session, given["name"], "revert", given["remark"], watch=watch, emergency=given["emergency"])
 
 
-COMMANDS = (pause, resume, promote, approve, retry, skip, abort, revert)
+@click.command(
+    "check",
+    short_help="Say whether a manual check of the open wave passes.",
+    epilog=examples(
+        """
+kernroll rollout check swap-table-phase3 database-team --pass --remark 'replicas are in step'
+kernroll rollout check swap-table-phase3 database-team --fail --remark 'replication lags on db-7'
+"""
+    ),
+)
+@_NAME
+@click.argument("check", metavar="CHECK")
+@click.option("--pass/--fail", "passed", default=None, help="What the check says; one of the two is needed.")
+@_REMARK
+@calls
+def check(session: Session, /, *, name: str, check: str, passed: bool | None, remark: str) -> None:
+    """Say whether a manual check (spec.checks[].manual) of the open wave passes; who said so is recorded."""
+    if passed is None:
+        raise click.UsageError("say --pass or --fail")
+    with session.client() as client:
+        after = client.report_check(name, check, passed=passed, remark=remark)
+    show_rollout(session, after)
+
+
+COMMANDS = (pause, resume, promote, approve, check, retry, skip, abort, revert)
 
 # The command, until when it is watched, the timeout in seconds, and the state that counts as success.
 _Watch = tuple[click.Context, str, float, str]

@@ -6,12 +6,19 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from controller.cli.output import cells, plain_table
-from controller.views.models import LedgerView, PlannedCellView, PlannedDesignView
+from controller.views.models import LedgerView
+from controller.views.plan_models import PlannedCellView, PlannedDesignView
 from controller.views.quantities import count_text, names_text
 
+_NOT_DECIDED = "Before and after alone, without controls, decides nothing."
+_CHOSEN = {design: f"This rollout decides by {design}." for design in ("two_arms", "matched_pairs", "abba")}
 
-def power_parts(planned: Sequence[PlannedCellView]) -> tuple[RenderableType, ...]:
-    """Return what every performance metric of a plan takes under each design, and what the hosts there can see."""
+
+def power_parts(planned: Sequence[PlannedCellView], chosen: str) -> tuple[RenderableType, ...]:
+    """Return what every performance metric of a plan takes under each design, and what the hosts there can see.
+
+    `chosen` is the plan's own design.
+    """
     if not planned:
         return ()
     table = plain_table("STRATUM", "METRIC", "MARGIN", "NOISE A HOST", "DESIGN", "NEEDS", "HAS", "FAILS FROM", "SEES")
@@ -23,9 +30,7 @@ def power_parts(planned: Sequence[PlannedCellView]) -> tuple[RenderableType, ...
             table.add_row(*head, *cells(*_design(design, cell.hosts)))
             head = ("", "", "", "")
     told: list[RenderableType] = [
-        Text.assemble(
-            ("Performance: ", "bold"), "what a margin takes. Before and after alone, without controls, decides nothing."
-        ),
+        Text.assemble(("Performance: ", "bold"), f"what a margin takes. {_CHOSEN.get(chosen, _NOT_DECIDED)}"),
         table,
     ]
     for runs in sorted({cell.runs for cell in planned if cell.runs < cell.fewest_runs}):

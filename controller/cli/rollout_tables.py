@@ -8,7 +8,8 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.cli.power_tables import power_parts
-from controller.views.models import HostProgressView, PlanView, RolloutView, VerdictView, WaveView
+from controller.views.models import CheckView, HostProgressView, RolloutView, VerdictView, WaveView
+from controller.views.plan_models import PlannedMemberView, PlanView
 from controller.views.quantities import count_text, duration_text, number_text, time_text
 
 _BAR_CELLS = 10
@@ -36,6 +37,14 @@ _SIGNS: dict[str, tuple[str, str]] = {
     "revert_incomplete": ("✗", "bold red"),
 }
 _VERDICTS = {"PASS": ("✓", "green"), "MARGINAL": ("~", "yellow"), "FAIL": ("✗", "red"), "FATAL": ("✗", "bold red")}
+_CHECKS = {
+    "awaited": ("▶", "cyan"),
+    "passed": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "timed_out": ("✗", "red"),
+    "skipped": ("~", "yellow"),
+    "unanswered": ("-", "dim"),
+}
 # Hosts that a shortened list shows first.
 _CALM = {"pending": 2, "skipped": 2, "done": 1}
 
@@ -62,6 +71,7 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width:
         parts.append(hidden)
     parts.append("")
     parts += [verdict_line(verdict) for verdict in view.verdicts if verdict.worth_a_line]
+    parts += [check_line(check) for check in view.checks if _worth_a_line(check, view)]
     # Every other state's reason begins with the state's word.
     label = "Waits: " if view.state in ("planned", "running", "awaiting_approval") else ""
     parts.append(Text.assemble((label, "bold"), view.blocking_reason))
@@ -146,6 +156,17 @@ def verdict_line(verdict: VerdictView) -> Text:
     return Text.assemble((f"{sign} ", style), verdict.sentence)
 
 
+def check_line(check: CheckView) -> Text:
+    """Return one check: its sentence after a sign."""
+    sign, style = _CHECKS.get(check.state, ("?", "yellow"))
+    return Text.assemble((f"{sign} ", style), check.sentence)
+
+
+def _worth_a_line(check: CheckView, view: RolloutView) -> bool:
+    """Whether a status shows it: everything of the newest wave, and of others what did not simply pass."""
+    return check.wave == max(one.wave for one in view.checks) or check.state != "passed"
+
+
 def _left(deadline: float, now: float, *, by_then: bool) -> str:
     if deadline <= now:
         return "now"
@@ -170,6 +191,19 @@ def _wave(waves: Sequence[WaveView]) -> str:
     return f"{current} of {len(waves)}"
 
 
+def _with_role(host: str, member: PlannedMemberView | None) -> str:
+    """Return a host of a plan with its part in the comparison."""
+    if member is None:
+        return host
+    match member.role:
+        case "control":
+            return f"{host} (control{f' of {member.pair}' if member.pair else ''})"
+        case "crossover":
+            return f"{host} ({count_text(member.cycles, 'cycle')})"
+        case _:
+            return host
+
+
 def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
     """Return the plan of a rollout."""
     kernels = plain_table("ARCHITECTURE", "KERNEL", "DIGEST", "SOURCE")
@@ -177,7 +211,9 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
         kernels.add_row(*cells(kernel.architecture, kernel.release, kernel.digest[:12], kernel.source))
     waves = plain_table("WAVE", "HOSTS", "THEN BAKES", "WHO")
     for wave in plan.waves:
-        names = ", ".join(wave.hosts[:8]) + (f" and {len(wave.hosts) - 8} others" if len(wave.hosts) > 8 else "")
+        compared = {member.host: member for member in wave.compared}
+        named = [_with_role(host, compared.get(host)) for host in wave.hosts[:8]]
+        names = ", ".join(named) + (f" and {len(wave.hosts) - 8} others" if len(wave.hosts) > 8 else "")
         waves.add_row(str(wave.number), str(len(wave.hosts)), duration_text(wave.bake_s), names)
     waved = f"{count_text(plan.host_count, 'host')} in {count_text(len(plan.waves), 'wave')}"
     parts: list[RenderableType] = [
@@ -187,7 +223,9 @@ def plan_parts(plan: PlanView) -> tuple[RenderableType, ...]:
         *((waves, "") if plan.waves else ()),
     ]
     parts += [Text.assemble(("Claim: ", "bold"), claim.sentence) for claim in plan.claims]
-    parts += power_parts(plan.cells)
+    parts += [Text.assemble(("Check: ", "bold"), f"{check.name}: {check.sentence}") for check in plan.checks]
+    parts += [Text.assemble(("Compared: ", "bold"), one.sentence) for one in plan.comparisons]
+    parts += power_parts(plan.cells, plan.design)
     parts += [Text.assemble(("Pace: ", "bold"), sentence) for sentence in plan.pace]
     parts += [Text.assemble(("Note: ", "bold"), note) for note in plan.notes]
     parts += [Text.assemble(("✗ Blocker: ", "bold red"), blocker) for blocker in plan.blockers]

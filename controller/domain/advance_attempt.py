@@ -15,9 +15,11 @@ from controller.domain.effects import (
     StageKernel,
 )
 from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
-from controller.domain.journey import ENDED, Side, Step, Trigger, next_step
+from controller.domain.journey import ENDED, MEASURING, Side, Step, Trigger, next_step
+from controller.domain.measured import far_worse
+from controller.domain.measuring import Fired
 from controller.domain.policy import Policy, Task
-from controller.domain.rules import Fired, boot_closed, fired_trigger
+from controller.domain.rules import boot_closed, fired_trigger
 from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 
 # How much longer the controller waits than the host's own boot deadline, so that the host's own account comes first.
@@ -77,6 +79,7 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         boot_id=snapshot.host.boot_id if starting and snapshot.host else "",
         release=snapshot.host.kernel_release if starting and snapshot.host else "",
         page_size_bytes=snapshot.host.page_size_bytes if starting and snapshot.host else 0,
+        far_worse=_far_worse(snapshot, fired),
     )
     events: tuple[Event, ...] = (moved,)
     if starting and snapshot.host and snapshot.host.serious:
@@ -90,6 +93,13 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     if starting and snapshot.host and not snapshot.host.connected:
         events = (*events, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _far_worse(snapshot: AttemptSnapshot, fired: Fired) -> tuple[str, ...]:
+    """Return on which metrics a measurement under the new kernel, now complete, is worse beyond any doubt."""
+    attempt = snapshot.attempt
+    complete = attempt.step is Step.PROBATION and fired.trigger in (Trigger.MEASURED, Trigger.NEXT_LEG)
+    return far_worse(attempt, snapshot.rollout.policy) if complete and attempt.side is Side.NEW else ()
 
 
 def _task(attempt: Attempt, fired: Fired) -> int:
@@ -116,8 +126,8 @@ def resumed(attempt: Attempt, policy: Policy, now: float) -> WatchResumed:
 
 def _cancellation(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
     """Stop a measurement that nobody waits for any more."""
-    measuring = attempt.step in (Step.BASELINE, Step.PROBATION) and attempt.command is None and attempt.command_id
-    if not measuring or target in (Step.BASELINE, Step.PROBATION, Step.FALLBACK):
+    measuring = attempt.step in MEASURING and attempt.command is None and attempt.command_id
+    if not measuring or target in MEASURING or target is Step.FALLBACK:
         return ()
     name = f"{attempt.command_id}.cancel"
     return (CancelCommand(command_id=name, host=attempt.host, target_command_id=attempt.command_id),)
@@ -136,6 +146,7 @@ def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> floa
         # To be told, to panic, and to boot again.
         Step.DRILL: _PANIC_TIMEOUT_S + attempt.boot_timeout_s + _GRACE_S,
         Step.PROBATION: policy.probation_timeout_s,
+        Step.REMEASURE: policy.probation_timeout_s,
         Step.BLESS: _BLESS_TIMEOUT_S,
         Step.FALLBACK: attempt.boot_timeout_s + _GRACE_S,
         Step.REVERTING: policy.revert_timeout_s,
@@ -156,11 +167,11 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
     new = snapshot.rollout.kernels[attempt.architecture].digest
     kernel = attempt.old_kernel if attempt.legs[leg] is Side.OLD else new
     match target:
-        case Step.BASELINE | Step.PROBATION:
+        case Step.BASELINE | Step.PROBATION | Step.REMEASURE:
             limit_s = policy.baseline_timeout_s if target is Step.BASELINE else policy.probation_timeout_s
             task = policy.tasks[task_number]
             measure = RunWorkload(command_id=name, host=host, task=task, timeout_s=min(task.timeout_s, limit_s))
-            if target is Step.BASELINE or task_number:
+            if target is not Step.PROBATION or task_number:
                 return (measure,)
             acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
             return (AcknowledgeBoot(command_id=acknowledge, host=host), measure)

@@ -2,6 +2,7 @@
 
 import math
 
+from controller.domain.advance_checks import check_wave, checks_text
 from controller.domain.boot_times import BootTimes
 from controller.domain.closures import Closed, closed
 from controller.domain.condemned import CONTROLLER
@@ -16,7 +17,6 @@ from controller.domain.events import (
     RolloutEnded,
     RolloutPaused,
     RolloutPromoted,
-    WaveJudged,
     WaveOpened,
 )
 from controller.domain.journey import Step
@@ -25,9 +25,13 @@ from controller.domain.rollout import Rollout, State
 from controller.domain.snapshot import NOTHING, Decision, RolloutSnapshot
 from controller.domain.tally import FailedHost, Tally
 from controller.domain.turns import Next, next_turns
+from controller.domain.verdict_events import WaveJudged
+from controller.gate.precautions import CATASTROPHE_HOSTS
 
 # What nothing else bounds.
 _NO_LIMIT = 2**31
+# A sentence names so many hosts.
+_NAMED = 5
 
 
 def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
@@ -62,8 +66,12 @@ def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
 def _react_to_failures(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
     """Revert on the first failure that condemns the kernel; pause when more rigs fail than the error budget allows."""
     condemned = _condemned(rollout, tally, now) or _drill_failed(rollout, tally, now)
-    if condemned is not None or tally.broken <= _tolerated(rollout):
+    if condemned is not None:
         return condemned
+    if why := _catastrophe(rollout, tally):
+        return _events(RolloutPaused(at=now, reason=why))
+    if tally.broken <= _tolerated(rollout):
+        return None
     newest = [one for one in tally.failures if not one.condemns and one.at > rollout.excused_at]
     blame = _blame(newest[0]) if newest else "rigs failed"
     more = f" and {tally.broken - 1} more" if tally.broken > 1 else ""
@@ -98,6 +106,21 @@ def _tolerated(rollout: Rollout) -> int:
     open_hosts = sum(len(wave) for wave in rollout.waves[: rollout.wave + 1])
     # 1e-9 forgives binary fractions.
     return max(policy.error_budget_hosts, math.floor(policy.error_budget_share * open_hosts + 1e-9))
+
+
+def _catastrophe(rollout: Rollout, tally: Tally) -> str:
+    """Return why the wave must stop before its end; empty when nothing is that bad, or a person went on all the same.
+
+    A pause costs time and no error, so it needs no look: two hosts of a stratum beyond ten margins are enough.
+    """
+    for (stratum, metric), hosts in sorted(tally.far_worse.items()):
+        newest = max(at for _, at in hosts)
+        if len(hosts) < CATASTROPHE_HOSTS or newest <= rollout.excused_at or stratum in rollout.held:
+            continue
+        names = ", ".join(sorted(host for host, _ in hosts)[:_NAMED])
+        others = " and others" if len(hosts) > _NAMED else ""
+        return f"{stratum} {metric}: {names}{others} got worse by more than ten margins; look at them first"
+    return ""
 
 
 def _condemned(rollout: Rollout, tally: Tally, now: float) -> Decision | None:
@@ -138,15 +161,29 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     if (slow := _slow_drill(snapshot, now)) is not None:
         return slow
     if rollout.passed:
-        return _events(_go_on(rollout, _override_text(rollout), now))
+        reason = f"{_override_text(rollout)}{checks_text(rollout)}"
+        return check_wave(rollout, now) or _events(_go_on(rollout, reason, now))
+    if _measured_again(snapshot):
+        return None
     judged = judge_wave(rollout, snapshot.attempts, now)
     match judged.decision:
+        case "measure_again":
+            return _events(judged)
         case "revert":
             return _events(judged, *_failed(rollout, judged, now))
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
+        case _ if rollout.policy.checks:
+            # They are asked about a verdict that is on record.
+            return _events(judged)
         case _:
             return _events(judged, _go_on(rollout, judged.sentence, now))
+
+
+def _measured_again(snapshot: RolloutSnapshot) -> bool:
+    """Whether a host is being measured once more, or is about to be."""
+    hosts = (snapshot.attempts[host] for host in snapshot.rollout.measure_again)
+    return any(one.step is Step.REMEASURE or (one.step is Step.DONE and not one.remeasured) for one in hosts)
 
 
 def _failed(rollout: Rollout, judged: WaveJudged, now: float) -> tuple[Event, ...]:

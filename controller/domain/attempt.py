@@ -24,18 +24,37 @@ from controller.domain.events import (
     TrialEnded,
     WatchResumed,
 )
-from controller.domain.journey import ENDED, HOLDS_SLOT, IN_FLIGHT, LEGS, MUST_BE_HEARD, Role, Side, Step, Trigger
+from controller.domain.journey import (
+    ENDED,
+    HOLDS_SLOT,
+    IN_FLIGHT,
+    MEASURING,
+    MUST_BE_HEARD,
+    Role,
+    Side,
+    Step,
+    Trigger,
+    legs_of,
+)
 
 if TYPE_CHECKING:
     # What it does, and all that a type checker knows of it.
     from dataclasses import replace
 else:
     from controller.domain.values import replace
+from controller.domain.trial_ends import trial_failure
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0
 # Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
+
+
+# What stays of an attempt that begins anew: what its plan fixed, and the way back that it has proved.
+_PLANNED = (
+    *("rollout", "uid", "host", "stratum", "architecture", "role", "wave", "position"),
+    *("compared", "pair", "cycles", "drill", "drill_s", "drilled_at"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +86,10 @@ class Attempt:
     # Counted from 0, with the host's place among the wave's hosts.
     wave: int
     position: int
+    # As planned: `events.PlannedHost`.
+    compared: bool = False
+    pair: str = ""
+    cycles: int = 1
     step: Step = Step.PENDING
     since: float = 0.0
     deadline: float | None = None
@@ -121,11 +144,16 @@ class Attempt:
     failed_at: float = 0.0
     # Allowed from the start of a boot to a healthy agent, as told to the host when the kernel was armed.
     boot_timeout_s: float = 0.0
+    # Whether it was measured once more than its legs ask for.
+    remeasured: bool = False
+    # Metrics on which it got worse by more than ten margins, and when that was learnt.
+    far_worse: tuple[str, ...] = ()
+    far_worse_at: float = 0.0
 
     @property
     def legs(self) -> tuple[Side, ...]:
         """The kernels this host boots, in order."""
-        return LEGS[self.role]
+        return legs_of(self.role, self.cycles)
 
     @property
     def side(self) -> Side:
@@ -201,6 +229,9 @@ def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, 
         drill=planned.drill,
         wave=wave,
         position=position,
+        compared=planned.compared,
+        pair=planned.pair,
+        cycles=planned.cycles,
     )
 
 
@@ -264,6 +295,9 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         failure=event.failure or state.failure,
         failed_at=state.failed_at if event.failure is None else event.at,
         boot_timeout_s=event.boot_timeout_s or state.boot_timeout_s,
+        remeasured=state.remeasured or event.step is Step.REMEASURE,
+        far_worse=event.far_worse or state.far_worse,
+        far_worse_at=event.at if event.far_worse else state.far_worse_at,
     )
     if event.trigger is Trigger.START:
         return replace(
@@ -296,28 +330,14 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
 
 def _anew(state: Attempt, event: Moved) -> Attempt:
     """Return the attempt as it was planned: what the earlier rounds measured counts no more."""
-    return Attempt(
-        rollout=state.rollout,
-        uid=state.uid,
-        host=state.host,
-        stratum=state.stratum,
-        architecture=state.architecture,
-        role=state.role,
-        drill=state.drill,
-        drill_s=state.drill_s,
-        drilled_at=state.drilled_at,
-        wave=state.wave,
-        position=state.position,
-        since=event.at,
-        round=state.round + 1,
-        revision=state.revision,
-    )
+    planned = {name: getattr(state, name) for name in _PLANNED}
+    return Attempt(**planned, since=event.at, round=state.round + 1, revision=state.revision)
 
 
 def _measuring_since(state: Attempt, event: Moved) -> float | None:
     if event.trigger in (Trigger.RETRY, Trigger.NEXT_TASK):
         return state.leg_since
-    return event.at if event.step in (Step.BASELINE, Step.PROBATION) else None
+    return event.at if event.step in MEASURING else None
 
 
 def _heard(state: Attempt, event: HostHeard) -> Attempt:
@@ -357,29 +377,6 @@ def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
     return replace(state, trial=event, failure=failure, failed_at=failed_at)
 
 
-def trial_failure(event: TrialEnded) -> Failure:
-    """Say what the end of a trial boot means."""
-    match event.end:
-        case BootEnd.PANIC:
-            return Failure(kind=FailureKind.PANIC, sentence="the kernel panicked", line=event.line)
-        case BootEnd.RESET:
-            return Failure(kind=FailureKind.RESET, sentence="the machine reset by itself", line=event.line)
-        case BootEnd.NOT_ACKNOWLEDGED:
-            sentence = "no healthy agent answered by the boot deadline"
-            return Failure(kind=FailureKind.HANG, sentence=sentence, line=event.line)
-        case BootEnd.NOT_BLESSED:
-            sentence = "the kernel was not blessed by the probation deadline"
-            if event.unattended:
-                # The agent was healthy; it was the controller that did not come to bless it.
-                sentence = f"{sentence}: the controller was away"
-                return Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence, line=event.line)
-            return Failure(kind=FailureKind.NOT_BLESSED, sentence=sentence, line=event.line)
-        case BootEnd.REPLACED | BootEnd.STOPPED:
-            return Failure(kind=FailureKind.RESET, sentence="the trial boot was ended on request", line=event.line)
-        case _:
-            assert_never(event.end)
-
-
 def on_running_kernel(attempt: Attempt, failure: Failure) -> Failure:
     """Return the failure as it counts: what happens under the old kernel never speaks against the new one."""
     # The leg is counted up on the way into ARM, where the kernel of the leg before still runs.
@@ -387,9 +384,3 @@ def on_running_kernel(attempt: Attempt, failure: Failure) -> Failure:
     if attempt.legs[leg] is Side.NEW or failure.kind not in CONDEMNING:
         return failure
     return replace(failure, kind=FailureKind.INFRASTRUCTURE, sentence=f"{failure.sentence} (on the old kernel)")
-
-
-def died_runs(attempt: Attempt, leg: int) -> tuple[Run, ...]:
-    """Return the leg's runs that died, failed or timed out: outcomes, not missing data."""
-    bad = (RunState.DIED, RunState.FAILED, RunState.TIMED_OUT)
-    return tuple(run for run in attempt.runs_of(leg) if run.state in bad)

@@ -1,6 +1,9 @@
 """What operators decide about a rollout, and what paces it: events of a rollout's own stream."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from controller.domain.checks import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,48 @@ class RevertHastened:
     remark: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksAsked:
+    """The open wave passed its judgement; its checks are asked, anew after a resume."""
+
+    at: float
+    wave: int
+    # How often this wave's checks were asked, this time included.
+    number: int
+    # Check -> when its answer must be there, in the order of the rollout file.
+    deadlines: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReported:
+    """A check has answered, or could not be asked, or its time is over."""
+
+    at: float
+    wave: int
+    # Of the asking.
+    number: int
+    check: str
+    outcome: Outcome
+    # A sentence without a full stop; may be empty.
+    detail: str = ""
+    # The value that decided; None where there is none.
+    value: float | None = None
+    # The person who reported; empty when a program did.
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksOverridden:
+    """An operator goes on although checks of the wave have not passed: it stays on record."""
+
+    at: float
+    wave: int
+    # Those that had not passed.
+    checks: tuple[str, ...]
+    by: str
+    remark: str
+
+
 ControlEvent = (
     RolloutResumed
     | ApprovalAwaited
@@ -109,4 +154,7 @@ ControlEvent = (
     | HostsLeftOut
     | StratumHeld
     | RevertHastened
+    | ChecksAsked
+    | CheckReported
+    | ChecksOverridden
 )

@@ -69,6 +69,19 @@ class RevertKernel:
     kernel: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCheck:
+    """Ask a check of the rollout about its open wave, again and again until it passes or fails or is not wanted."""
+
+    command_id: str
+    wave: int
+    # Of the asking.
+    number: int
+    # By name, of the rollout's policy.
+    check: str
+
+
 AgentEffect = RunWorkload | CancelCommand
 DeliveryEffect = StageKernel | ArmKernel | RebootHost | AcknowledgeBoot | BlessKernel | RevertKernel
-Effect = AgentEffect | DeliveryEffect
+HostEffect = AgentEffect | DeliveryEffect
+Effect = HostEffect | RunCheck

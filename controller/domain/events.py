@@ -13,6 +13,7 @@ from controller.domain.fleet_events import FleetEvent
 from controller.domain.journey import Role, Step, Trigger
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
+from controller.domain.verdict_events import WaveJudged
 
 
 class FailureKind(StrEnum):
@@ -94,6 +95,12 @@ class PlannedHost:
     stratum: str
     architecture: str
     role: Role = Role.TREATED
+    # Whether it is part of the comparison that decides performance metrics.
+    compared: bool = False
+    # What joins a treated and a control host; empty outside matched pairs.
+    pair: str = ""
+    # How often a crossover host walks old, new, new, old.
+    cycles: int = 1
     # Whether it is panicked on purpose before it is measured, to prove that it falls back.
     drill: bool = False
 
@@ -134,36 +141,6 @@ class HostsAdmitted:
     at: float
     wave: int
     hosts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedCell:
-    """One cell of a verdict, as the gate gave it."""
-
-    stratum: str
-    metric: str
-    verdict: str
-    claim: str
-    sentence: str
-    unit: str
-    hosts: int
-    # None when there was nothing to estimate from.
-    low: float | None
-    estimate: float | None
-    high: float | None
-    bound: float | None
-    # "critical" decides; "told" does not: what a rollout without a design shows, or old against old.
-    role: str = "critical"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaveJudged:
-    at: float
-    wave: int
-    # "promote", "hold" or "revert".
-    decision: str
-    sentence: str
-    cells: tuple[JudgedCell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +231,9 @@ class Moved:
     page_size_bytes: int = 0
     # On the way into ARM: what the host is told to allow a boot.
     boot_timeout_s: float = 0.0
+    # On the way out of a measurement under the new kernel: metrics on which this host got worse by more than ten
+    # margins.
+    far_worse: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ class Step(StrEnum):
     BLESS = "bless"  # the kernel becomes the default
     UNCORDON = "uncordon"  # load may come back
     BAKE = "bake"  # watched for the wave's soak time
+    REMEASURE = "remeasure"  # measured once more, because it stood far outside the others
     DONE = "done"  # finished well; still watched until the rollout ends
     FALLBACK = "fallback"  # the trial failed; the host returns to its old kernel by itself
     REVERTING = "reverting"  # the host is being returned to its old kernel
@@ -52,6 +53,8 @@ class Trigger(StrEnum):
     SILENT = "silent"  # not heard for longer than allowed
     REVERT = "revert"  # the rollout returns this host
     RETURNED = "returned"  # heard again, on the old kernel
+    REMEASURE = "remeasure"  # the rollout wants this host measured once more
+    REMEASURED = "remeasured"  # it was, or its rig would not: then what it measured first stays
     AGAIN = "again"  # an operator sends the host on its way once more
 
 
@@ -60,7 +63,7 @@ class Role(StrEnum):
 
     TREATED = "treated"  # old kernel, then the new one
     CONTROL = "control"  # reboots like the treated ones and keeps its kernel
-    CROSSOVER = "crossover"  # old, new, new, old (ABBA): compared with itself
+    CROSSOVER = "crossover"  # old, new, new, old (ABBA): compared with itself; then the new kernel for good
 
 
 class Side(StrEnum):
@@ -70,12 +73,27 @@ class Side(StrEnum):
     NEW = "new"
 
 
-# The boots of each role in order; the first leg is the baseline and needs no reboot of ours.
+# The boots of each role in order; the first leg is the baseline and needs no reboot of ours. Hosts that are compared
+# with themselves may walk it several times, one cycle after the other.
 LEGS: dict[Role, tuple[Side, ...]] = {
     Role.TREATED: (Side.OLD, Side.NEW),
     Role.CONTROL: (Side.OLD, Side.OLD),
     Role.CROSSOVER: (Side.OLD, Side.NEW, Side.NEW, Side.OLD),
 }
+
+# The boots after the last cycle. What is compared ends on the old kernel; the host is to keep the new one.
+CLOSING: dict[Role, tuple[Side, ...]] = {
+    Role.TREATED: (),
+    Role.CONTROL: (),
+    Role.CROSSOVER: (Side.NEW,),
+}
+
+
+def legs_of(role: Role, cycles: int = 1) -> tuple[Side, ...]:
+    """Return the kernels that a host of this role boots, in order."""
+    assert cycles == 1 or role is Role.CROSSOVER, "only hosts that are compared with themselves repeat their walk"
+    return LEGS[role] * cycles + CLOSING[role]
+
 
 _UNTOUCHED_ENDINGS = {Trigger.FAIL: Step.SKIPPED, Trigger.DEADLINE: Step.SKIPPED, Trigger.REVERT: Step.SKIPPED}
 _BACK_TO_OLD = {Trigger.FAIL: Step.REVERTING, Trigger.DEADLINE: Step.REVERTING, Trigger.REVERT: Step.REVERTING}
@@ -122,7 +140,13 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.BLESS: {Trigger.BLESSED: Step.UNCORDON, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD, **_CONDEMNED},
     Step.UNCORDON: {Trigger.UNCORDONED: Step.BAKE, **_AFTER_BLESSING},
     Step.BAKE: {Trigger.BAKED: Step.DONE, **_AFTER_BLESSING},
-    Step.DONE: dict(_AFTER_BLESSING),
+    Step.DONE: {Trigger.REMEASURE: Step.REMEASURE, **_AFTER_BLESSING},
+    Step.REMEASURE: {
+        Trigger.REMEASURED: Step.DONE,
+        Trigger.RETRY: Step.REMEASURE,
+        Trigger.NEXT_TASK: Step.REMEASURE,
+        **_AFTER_BLESSING,
+    },
     Step.FALLBACK: {Trigger.RETURNED: Step.REVERTED, Trigger.DEADLINE: Step.REVERTING},
     Step.REVERTING: {Trigger.RETURNED: Step.REVERTED, Trigger.FAIL: Step.LOST, Trigger.DEADLINE: Step.LOST},
     Step.REVERTED: {Trigger.AGAIN: Step.PENDING},
@@ -139,13 +163,18 @@ ENDED = frozenset({Step.DONE, Step.REVERTED, Step.LOST, Step.SKIPPED})
 # Steps of a host that has started and not ended.
 IN_FLIGHT = frozenset(Step) - ENDED - {Step.PENDING}
 # Steps that hold a slot of the disruption budget. A lost host keeps its slot: nobody knows what it does.
-HOLDS_SLOT = (IN_FLIGHT - {Step.BAKE}) | {Step.LOST}
+# Hosts that are measured once more have finished, and are up.
+HOLDS_SLOT = (IN_FLIGHT - {Step.BAKE, Step.REMEASURE}) | {Step.LOST}
 # Steps in which a host serves on the new kernel: its return takes it down, and waits for its turn.
 SERVING = frozenset({Step.BAKE, Step.DONE})
 # Steps in which the kernel under test runs un-blessed: the host itself falls back.
 ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.DRILL, Step.PROBATION, Step.BLESS})
 # Steps in which a host that is not heard counts as failing.
-MUST_BE_HEARD = frozenset({Step.BASELINE, Step.PROBATION, Step.BLESS, Step.UNCORDON, Step.BAKE, Step.DONE})
+MUST_BE_HEARD = frozenset(
+    {Step.BASELINE, Step.PROBATION, Step.BLESS, Step.UNCORDON, Step.BAKE, Step.REMEASURE, Step.DONE}
+)
+# Steps in which the workloads run.
+MEASURING = frozenset({Step.BASELINE, Step.PROBATION, Step.REMEASURE})
 
 
 class ImpossibleTransition(AssertionError):

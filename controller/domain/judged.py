@@ -1,8 +1,9 @@
 """The gate's answers as they are recorded."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from controller.domain.events import JudgedCell
+from controller.domain.verdict_events import JudgedCell
 from controller.gate.trial import TrialCell
 from controller.gate.verdict import CellVerdict
 
@@ -35,6 +36,11 @@ def told_cell(cell: TrialCell, unfit: Mapping[str, str]) -> JudgedCell:
 
     `unfit` are the hosts that were left out before anything was compared, and why.
     """
+    return replace(trial_cell(cell, unfit), role=TOLD)
+
+
+def trial_cell(cell: TrialCell, unfit: Mapping[str, str]) -> JudgedCell:
+    """Return a cell of a trial as it is recorded; its numbers are percent for the worse. `unfit` as for told ones."""
     left_out = "".join(f" Not qualified: {host}, {why}." for host, why in sorted(unfit.items())[:_NAMED])
     if len(unfit) > _NAMED:
         left_out += f" And {len(unfit) - _NAMED} more hosts."
@@ -44,11 +50,15 @@ def told_cell(cell: TrialCell, unfit: Mapping[str, str]) -> JudgedCell:
         verdict=cell.verdict.name,
         claim="",
         sentence=f"{cell.sentence}{left_out}",
-        unit="%",
+        unit="%" if cell.bound is not None else "",
         hosts=cell.blocks,
         low=cell.low,
         estimate=cell.estimate,
         high=cell.high,
         bound=cell.bound,
-        role=TOLD,
+        role=cell.role.value,
+        controls=cell.controls,
+        look=cell.look,
+        looks=cell.looks,
+        outliers=cell.sick,
     )

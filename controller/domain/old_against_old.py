@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller.domain.attempt import Attempt
-from controller.domain.events import JudgedCell, WaveJudged
 from controller.domain.evidence import host_evidence
 from controller.domain.judged import TOLD, judged_cell, told_cell
 from controller.domain.measured import measurements, trial_metrics, unfit_hosts
 from controller.domain.rollout import Rollout
+from controller.domain.verdict_events import JudgedCell, WaveJudged
 from controller.gate.cells import ALPHA_REVERT, Design
 from controller.gate.claims import STEADY_CONFIDENCE, steady_cell
 from controller.gate.ledger import Judgement

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.domain.performance import margins_of
+from controller.domain.checks import Check
+from controller.domain.performance import contrast_sigmas, margins_of
 from controller.domain.spec import Limits, RolloutSpec
 from controller.domain.windows import Window
 from controller.gate.fleet_power import cell_boots
@@ -112,6 +113,10 @@ class Policy:
     claims: tuple[Claim, ...]
     # "revert" or "hold".
     on_stratum_failure: str
+    # How performance metrics are decided: "before_after" (not at all), "two_arms", "matched_pairs", "abba".
+    design: str = "before_after"
+    # Stratum -> metric -> standard deviation of one contrast as a share, by what was known when it was planned.
+    contrast_sigmas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     # Whether every host keeps its kernel and only reboots: old against old, to learn the noise.
     aa: bool = False
     # Performance metric -> tolerable change for the worse, as a share.
@@ -131,6 +136,8 @@ class Policy:
     waves: tuple[WavePolicy, ...] = ()
     # Longest way back of a host that was panicked on purpose; None where none is.
     revert_slo_s: float | None = None
+    # Asked at the end of every wave.
+    checks: tuple[Check, ...] = ()
 
 
 def policy_of(
@@ -179,6 +186,10 @@ def policy_of(
         bake_s=bake_s,
         claims=() if aa else _claims(spec),
         on_stratum_failure=spec.on_stratum_failure,
+        design="before_after" if aa else spec.design,
+        contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
+        # Old against old changes nothing that others could notice.
+        checks=() if aa else spec.checks,
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

@@ -5,9 +5,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
+from controller.domain import askings as checked
+from controller.domain.askings import Asking
 from controller.domain.control_events import (
     ApprovalAwaited,
     ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
     ControlEvent,
     GateOverridden,
     HostsLeftOut,
@@ -30,11 +35,11 @@ from controller.domain.events import (
     RolloutPlanned,
     RolloutPromoted,
     RolloutStarted,
-    WaveJudged,
     WaveOpened,
 )
 from controller.domain.kernels import Kernel
 from controller.domain.policy import Policy
+from controller.domain.verdict_events import WaveJudged
 
 
 class State(StrEnum):
@@ -101,6 +106,8 @@ class Rollout:
     # Whether all waves were opened at once.
     rest_opened: bool = False
     judged: tuple[WaveJudged, ...] = ()
+    # Hosts far outside the others, that the gate wants measured once more.
+    measure_again: frozenset[str] = frozenset()
     reason: str = ""
     # The host and line that caused a revert; empty when an operator asked.
     cause_host: str = ""
@@ -122,6 +129,8 @@ class Rollout:
     approval_deadline: float | None = None
     # Waves that an operator let pass although the gate held them.
     overridden: tuple[GateOverridden, ...] = ()
+    # The newest asking of the checks about every wave, oldest first.
+    askings: tuple[Asking, ...] = ()
     planned_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
@@ -148,6 +157,12 @@ class Rollout:
         """Whether the open wave was judged and may be left: by the gate, or by an operator who said why."""
         judged = bool(self.judged) and self.judged[-1].wave == self.wave and self.judged[-1].decision == "promote"
         return judged or any(one.wave == self.wave for one in self.overridden)
+
+    @property
+    def asking(self) -> Asking | None:
+        """The asking of the checks about the open wave; None before the first and after a resume made it void."""
+        newest = checked.asking_of(self.askings, self.wave)
+        return None if newest is None or newest.dismissed else newest
 
     @property
     def held_wave(self) -> bool:
@@ -183,7 +198,8 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
         case HostsAdmitted():
             return replace(state, admitted=state.admitted + len(event.hosts))
         case WaveJudged():
-            return replace(state, judged=(*state.judged, event))
+            again = state.measure_again | set(event.measure_again)
+            return replace(state, judged=(*state.judged, event), measure_again=again)
         case WaveOpened():
             return replace(state, wave=event.wave, wave_since=event.at, admitted=0, approvals=())
         case RolloutPaused():
@@ -214,7 +230,8 @@ def _controlled(rollout: Rollout, event: ControlEvent) -> Rollout:
     match event:
         case RolloutResumed():
             running = _to(rollout, State.RUNNING)
-            return replace(running, reason="", excused_at=event.at, wave_since=event.at)
+            askings = checked.dismissed(running.askings, running.wave)
+            return replace(running, reason="", excused_at=event.at, wave_since=event.at, askings=askings)
         case ApprovalAwaited():
             return replace(_to(rollout, State.AWAITING_APPROVAL), approval_deadline=event.deadline)
         case ApprovalGiven():
@@ -240,6 +257,13 @@ def _controlled(rollout: Rollout, event: ControlEvent) -> Rollout:
             return replace(rollout, held={**rollout.held, event.stratum: event.reason})
         case RevertHastened():
             return replace(rollout, emergency=True)
+        case ChecksAsked():
+            return replace(rollout, askings=checked.asked(rollout.askings, event))
+        case CheckReported():
+            return replace(rollout, askings=checked.reported(rollout.askings, event))
+        case ChecksOverridden():
+            running = rollout if rollout.state is State.RUNNING else _to(rollout, State.RUNNING)
+            return replace(running, reason="", askings=checked.overridden(rollout.askings, event))
         case _:
             assert_never(event)
 

@@ -1,25 +1,18 @@
 """When a host moves: per step, a rule that looks at what is known and names a trigger."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from controller.domain.attempt import RETRY_PAUSE_S, Attempt, died_runs, on_running_kernel, trial_failure
+from controller.domain.attempt import Attempt, on_running_kernel
 from controller.domain.closures import Closed, closed
 from controller.domain.denials import denial_of, denied, subject
-from controller.domain.events import CommandState, Failure, FailureKind, RunState
+from controller.domain.events import CommandState, Failure, FailureKind
 from controller.domain.fleet import Denial
 from controller.domain.journey import MUST_BE_HEARD, SERVING, Side, Step, Trigger
+from controller.domain.measuring import Fired, measured
 from controller.domain.rollout import State
 from controller.domain.snapshot import AttemptSnapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Fired:
-    """A trigger, with the failure that goes with it."""
-
-    trigger: Trigger
-    failure: Failure | None = None
-
+from controller.domain.trial_ends import trial_failure
 
 _Rule = Callable[[AttemptSnapshot, float], Fired | None]
 
@@ -53,6 +46,9 @@ def _demanded(snapshot: AttemptSnapshot) -> Fired | None:
         stays = attempt.step is Step.DONE and rollout.state is not State.REVERTING and not held
         turn = snapshot.recalled or rollout.emergency
         return Fired(Trigger.REVERT) if turn and not stays else None
+    if attempt.step is Step.REMEASURE and rollout.state is State.ABORTING and not held:
+        # It has finished as well; an abort lets it be measured to the end.
+        return None
     if attempt.in_flight:
         return Fired(Trigger.REVERT)
     # A host that was lost before this revert was asked for gets another try; one lost since then had it.
@@ -75,7 +71,7 @@ def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     if _silent(snapshot, now):
         sentence = "not heard for too long while still on its old kernel"
         return Fired(Trigger.SILENT, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
-    return _measured(snapshot, now) or _deadline(attempt, now, "the baseline measurement")
+    return measured(snapshot, now) or _deadline(attempt, now, "the baseline measurement")
 
 
 def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -163,7 +159,7 @@ def _probation(snapshot: AttemptSnapshot, now: float) -> Fired | None:
         or _fatal(snapshot)
         or _rebooted_unasked(attempt)
         or _gone_silent(snapshot, now)
-        or _measured(snapshot, now)
+        or measured(snapshot, now)
         or _deadline(attempt, now, "the measurement under the new kernel", FailureKind.WORKLOAD)
     )
 
@@ -201,7 +197,21 @@ def _bake(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 
 def _done(snapshot: AttemptSnapshot, now: float) -> Fired | None:
-    return None if snapshot.rollout.ended else _blessed_trouble(snapshot, now)
+    attempt, rollout = snapshot.attempt, snapshot.rollout
+    if rollout.ended:
+        return None
+    wanted = rollout.state is State.RUNNING and attempt.host in rollout.measure_again and not attempt.remeasured
+    return _blessed_trouble(snapshot, now) or (Fired(Trigger.REMEASURE) if wanted else None)
+
+
+def _remeasure(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    """What condemns the kernel does so here as well; a rig that will not measure leaves what was measured first."""
+    trouble = _blessed_trouble(snapshot, now)
+    if trouble is not None:
+        return trouble
+    fired = measured(snapshot, now) or _deadline(snapshot.attempt, now, "measuring once more")
+    over = fired is not None and fired.trigger in (Trigger.MEASURED, Trigger.FAIL, Trigger.DEADLINE)
+    return Fired(Trigger.REMEASURED) if over else fired
 
 
 def _fallback(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -246,6 +256,7 @@ _RULES: dict[Step, _Rule] = {
     Step.BLESS: _bless,
     Step.UNCORDON: _uncordon,
     Step.BAKE: _bake,
+    Step.REMEASURE: _remeasure,
     Step.DONE: _done,
     Step.FALLBACK: _fallback,
     Step.REVERTING: _reverting,
@@ -333,43 +344,6 @@ def _deadline(attempt: Attempt, now: float, what: str, kind: FailureKind | None 
     # Repetitions and further workloads share their deadline with what came before them.
     waited = attempt.deadline - (attempt.since if attempt.leg_since is None else attempt.leg_since)
     return Fired(Trigger.DEADLINE, Failure(kind=kind, sentence=f"{what} took longer than {waited:.0f} s"))
-
-
-def _measured(snapshot: AttemptSnapshot, now: float) -> Fired | None:
-    """How the leg's command ended: measured, worth another try, or an outcome that speaks against kernel or rig."""
-    attempt, policy = snapshot.attempt, snapshot.rollout.policy
-    answer = attempt.command
-    if answer is None:
-        return None
-    under_test = attempt.side is Side.NEW
-    task = policy.tasks[attempt.task]
-    good = sum(run.state is RunState.OK for run in attempt.runs_of(attempt.leg) if run.command_id == attempt.command_id)
-    if answer.state is CommandState.COMPLETED and good >= task.repetitions:
-        if attempt.task + 1 < len(policy.tasks):
-            return Fired(Trigger.NEXT_TASK)
-        return Fired(Trigger.NEXT_LEG if attempt.leg + 1 < len(attempt.legs) and attempt.leg else Trigger.MEASURED)
-    if answer.state in (CommandState.DIED, CommandState.TIMED_OUT):
-        if attempt.tries < policy.died_retries:
-            return Fired(Trigger.RETRY)
-        died = sum(run.workload == task.workload for run in died_runs(attempt, attempt.leg))
-        return _condemn(under_test, f"{task.workload} died or timed out in {died} runs: {answer.detail}")
-    if answer.state is CommandState.FAILED:
-        return _condemn(under_test, f"{task.workload} failed: {answer.detail}")
-    if answer.state is CommandState.UNSUPPORTED:
-        sentence = f"the agent does not know {task.workload}: {answer.detail}"
-        return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
-    if attempt.tries < policy.infrastructure_retries:
-        return Fired(Trigger.RETRY) if answer.at + RETRY_PAUSE_S <= now else None
-    detail = answer.detail or f"{good} of {task.repetitions} runs were measured"
-    sentence = f"the rig failed {attempt.tries + 1} times under {task.workload}: {detail}"
-    return Fired(Trigger.FAIL, Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence))
-
-
-def _condemn(under_test: bool, sentence: str) -> Fired:
-    if under_test:
-        return Fired(Trigger.FATAL, Failure(kind=FailureKind.WORKLOAD, sentence=sentence))
-    on_old = Failure(kind=FailureKind.INFRASTRUCTURE, sentence=f"{sentence} (on the old kernel)")
-    return Fired(Trigger.FAIL, on_old)
 
 
 def _target_release(snapshot: AttemptSnapshot) -> str:

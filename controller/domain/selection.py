@@ -2,41 +2,22 @@
 
 import fnmatch
 import hashlib
-import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from controller.domain.allocation import Allocation, allocate
+from controller.domain.candidates import HostCandidate
 from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
 from controller.domain.policy import WavePolicy
-from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector, Wave
+from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector
+
+__all__ = ["HostCandidate", "WaveHosts", "WavePlan", "hosts_by_stratum", "plan_waves", "stratum_of"]
 
 # A message names this many hosts and counts the others.
 _NAMED_HOSTS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostCandidate:
-    """What a plan needs to know of one enrolled host."""
-
-    name: str
-    # "architecture/platform", for example "arm64/vm".
-    stratum: str
-    architecture: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    connected: bool
-    # uname -r as the host reported it last.
-    kernel_release: str
-    # The active rollout that holds this host; empty when none does.
-    rollout: str = ""
-    # Whether the spec's expression selects it; the other conditions are looked at here.
-    selected: bool = True
-    # Why it is left out although it is selected; empty when it is not.
-    barred: str = ""
-    # Waves, counted from 0, that are not meant for it: it does not match their expression.
-    not_in_waves: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +38,8 @@ class WavePlan:
     waves: tuple[WaveHosts, ...]
     # Hosts per stratum, sorted by name.
     strata: Mapping[str, int]
+    # Stratum -> who is compared, where a design compares anybody.
+    comparisons: Mapping[str, Allocation] = field(default_factory=dict)
     # Sentences; a plan with blockers must not start.
     blockers: tuple[str, ...]
     notes: tuple[str, ...]
@@ -64,26 +47,37 @@ class WavePlan:
     seed: str
 
 
-def plan_waves(spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str) -> WavePlan:
+def plan_waves(
+    spec: RolloutSpec, hosts: Sequence[HostCandidate], salt: str, needed: Mapping[str, int] | None = None
+) -> WavePlan:
     """Plan a rollout over `hosts`; nothing but the arguments decides, and their order does not matter.
 
     Within a stratum hosts are ordered by a hash over seed and name, so every rollout burns other canaries and a
-    repeated plan burns the same ones.
+    repeated plan burns the same ones. `needed` says how many comparisons a stratum's margins take ("power").
     """
     seed = spec.salt or salt
     chosen = [host for host in selected(spec, hosts) if not host.barred]
     strata: dict[str, list[HostCandidate]] = defaultdict(list)
     for host in chosen:
         strata[stratum_of(spec, host)].append(host)
-    ordered = {name: _shuffled(strata[name], seed) for name in sorted(strata)}
-    waves, notes = _waves(spec, ordered)
+    allocated = {
+        name: allocate(spec, name, _shuffled(strata[name], seed), (needed or {}).get(name, 0), seed)
+        for name in sorted(strata)
+    }
+    waves, notes = _waves(spec, allocated)
     return WavePlan(
         waves=waves,
-        strata={name: len(members) for name, members in ordered.items()},
-        blockers=(*_blockers(spec, hosts, chosen), *_control_blockers(spec, ordered)),
+        strata={name: len(strata[name]) for name in sorted(strata)},
+        comparisons={name: own for name, own in allocated.items() if own.comparisons or own.missing},
+        blockers=tuple(_blockers(spec, hosts, chosen)),
         notes=(*_kernel_notes(spec, chosen), *_label_notes(spec, chosen), *notes),
         seed=seed,
     )
+
+
+def hosts_by_stratum(spec: RolloutSpec, hosts: Sequence[HostCandidate]) -> Mapping[str, int]:
+    """Return how many hosts of every stratum the spec selects and nothing bars."""
+    return Counter(stratum_of(spec, host) for host in selected(spec, hosts) if not host.barred)
 
 
 def selected(spec: RolloutSpec, hosts: Iterable[HostCandidate]) -> list[HostCandidate]:
@@ -122,51 +116,30 @@ def _shuffled(hosts: Iterable[HostCandidate], seed: str) -> list[HostCandidate]:
     return sorted(hosts, key=place)
 
 
-def _waves(
-    spec: RolloutSpec, strata: Mapping[str, list[HostCandidate]]
-) -> tuple[tuple[WaveHosts, ...], tuple[str, ...]]:
-    """Cut every stratum into the spec's waves; the last hosts of a stratum are its controls, in the first wave."""
-    controls = spec.controls.per_stratum
-    waiting = {name: members[: len(members) - controls] for name, members in strata.items()}
-    taken: dict[str, set[str]] = {name: set() for name in waiting}
+def _waves(spec: RolloutSpec, allocated: Mapping[str, Allocation]) -> tuple[tuple[WaveHosts, ...], tuple[str, ...]]:
+    """Join the strata's waves; empty ones are left out."""
     planned: list[WaveHosts] = []
     notes: list[str] = []
     for index, wave in enumerate(spec.waves):
-        members: list[PlannedHost] = []
-        for name, queue in waiting.items():
-            drills = spec.drill.per_stratum if spec.drill is not None and not planned else 0
-            chosen = _cut([host for host in queue if index not in host.not_in_waves], wave, taken[name])
-            members += [
-                replace(_planned(host, name, Role.TREATED), drill=number < drills) for number, host in enumerate(chosen)
-            ]
-            taken[name].update(host.name for host in chosen)
-        if not planned and controls:
-            members += [_planned(host, name, Role.CONTROL) for name in strata for host in strata[name][-controls:]]
+        drills = spec.drill.per_stratum if spec.drill is not None and not planned else 0
+        members = tuple(host for own in allocated.values() for host in _drilled(own.waves[index], drills))
         if members:
             policy = WavePolicy(max_duration_s=wave.max_duration_s, approvals=wave.approvals)
-            planned.append(WaveHosts(number=len(planned) + 1, hosts=tuple(members), bake_s=wave.bake_s, policy=policy))
+            planned.append(WaveHosts(number=len(planned) + 1, hosts=members, bake_s=wave.bake_s, policy=policy))
     skipped = len(spec.waves) - len(planned)
     if planned and skipped:
         notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {_are(skipped)} left out.")
-    if left := sum(len(queue) - len(taken[name]) for name, queue in waiting.items()):
+    if left := sum(own.left for own in allocated.values()):
         notes.append(f"{_hosts(left)} would stay on the old kernel: the waves do not reach them.")
     return tuple(planned), tuple(notes)
 
 
-def _cut(hosts: Sequence[HostCandidate], wave: Wave, taken: Set[str]) -> Sequence[HostCandidate]:
-    """Return the stratum's next hosts for a wave; `hosts` are those it is meant for, taken ones among them."""
-    left = [host for host in hosts if host.name not in taken]
-    if wave.per_stratum is not None:
-        return left[: wave.per_stratum]
-    if wave.percent is not None:
-        # Round up, so that a share of a small stratum is at least one host; 1e-9 forgives binary fractions.
-        wanted = math.ceil(len(hosts) * wave.percent / 100 - 1e-9)
-        return left[: max(0, wanted - (len(hosts) - len(left)))]
-    return left
-
-
-def _planned(host: HostCandidate, stratum: str, role: Role) -> PlannedHost:
-    return PlannedHost(host=host.name, stratum=stratum, architecture=host.architecture, role=role)
+def _drilled(hosts: Sequence[PlannedHost], drills: int) -> Iterable[PlannedHost]:
+    """Yield the hosts; the first ones that change kernel are to prove their way back."""
+    for host in hosts:
+        drill = drills > 0 and host.role is not Role.CONTROL
+        drills -= drill
+        yield replace(host, drill=True) if drill else host
 
 
 def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequence[HostCandidate]) -> Iterable[str]:
@@ -218,15 +191,6 @@ def _runs(wanted: Expected, release: str) -> bool:
     assert wanted.version is not None
     # "7.0.1" must not match a host that runs 7.0.13.
     return re.match(re.escape(wanted.version) + r"(?![0-9]|\.[0-9])", release) is not None
-
-
-def _control_blockers(spec: RolloutSpec, strata: Mapping[str, list[HostCandidate]]) -> Iterable[str]:
-    controls = spec.controls.per_stratum
-    for name, members in strata.items():
-        if controls and len(members) <= controls:
-            yield (
-                f"{name} has {_hosts(len(members))}: too few for {controls} control hosts and one that changes kernel."
-            )
 
 
 def _selector_hint(selector: Selector, hosts: Sequence[HostCandidate]) -> str:

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from controller.domain.checks import Check
+from controller.domain.spec_design import Abba, Controls, Design, Pairs
 from controller.domain.spec_errors import problems_of
 from controller.domain.spec_model import (
     Architecture,
     Claim,
-    Controls,
     DebianKernel,
     Drill,
     Expected,
@@ -28,16 +29,19 @@ from controller.domain.spec_yaml import Problem, field_name, read_document, refu
 from controller.domain.windows import Window
 
 __all__ = [
+    "Abba",
     "Architecture",
     "Claim",
     "Controls",
     "DebianKernel",
+    "Design",
     "Device",
     "Drill",
     "Expected",
     "KernelImage",
     "KernelSource",
     "Limits",
+    "Pairs",
     "RolloutSpec",
     "Selector",
     "Strata",
@@ -63,9 +67,13 @@ class RolloutSpec:
     claims: tuple[Claim, ...]
     # Performance metric -> margin as a share, where it is not the default.
     margins: Mapping[str, float]
+    design: Design
     controls: Controls
+    pairs: Pairs
+    abba: Abba
+    # Counted from 1; None: the last wave with hosts that are compared.
+    verdict_by_wave: int | None
     drill: Drill | None
-    design: str
     limits: Limits
     on_stratum_failure: Literal["revert", "hold"]
     salt: str | None
@@ -73,6 +81,8 @@ class RolloutSpec:
     windows: tuple[Window, ...] = ()
     # Whether hosts may be given an older kernel than they run.
     allow_downgrade: bool = False
+    # What must pass at the end of every wave.
+    checks: tuple[Check, ...] = ()
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -116,12 +126,16 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         workloads=body.workloads,
         claims=body.claims,
         margins=body.margins,
-        controls=body.controls,
         drill=body.drill,
         design=body.design,
+        controls=body.controls,
+        pairs=body.pairs,
+        abba=body.abba,
+        verdict_by_wave=body.verdict_by_wave,
         limits=body.limits,
         on_stratum_failure=body.on_stratum_failure,
         salt=body.salt,
         windows=tuple(one.window for one in body.windows),
         allow_downgrade=body.allow_downgrade,
+        checks=tuple(one.check for one in body.checks),
     )

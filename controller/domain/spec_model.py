@@ -18,6 +18,8 @@ from controller.domain.spec_base import (
     matching,
     one_line,
 )
+from controller.domain.spec_checks import CheckEntry, repeated_names
+from controller.domain.spec_design import Designed, design_problems
 from controller.domain.spec_expressions import Where
 from controller.domain.spec_units import (
     CountOrShare,
@@ -141,12 +143,6 @@ class Claim(Model):
     on_open: Literal["pause"] = "pause"
 
 
-class Controls(Model):
-    """Hosts that reboot at the same time and stay on their kernel."""
-
-    per_stratum: Annotated[int, Field(ge=0, le=100_000)] = 0
-
-
 class ErrorBudget(Model):
     """Hosts whose rig may fail before the rollout pauses: so many, or this share of the open waves, whatever is more.
 
@@ -204,16 +200,7 @@ class Metadata(Model):
     name: Name
 
 
-def _before_after(value: str) -> str:
-    if value != "before_after":
-        raise ValueError(f"{value!r} is not available yet; only before_after is")
-    return value
-
-
-Design = Annotated[Literal["before_after", "matched_pairs", "abba"], AfterValidator(_before_after)]
-
-
-class Body(Model):
+class Body(Designed):
     """Everything under `spec`."""
 
     kernels: Annotated[Mapping[Architecture, KernelSource], Field(min_length=1)]
@@ -226,15 +213,15 @@ class Body(Model):
     # Performance metric -> the change for the worse that you would accept to keep the kernel ("3 %"); metrics that are
     # not named take their default.
     margins: Mapping[Text, Percent] = Field(default_factory=dict)
-    controls: Controls = Controls()
     # Proves that hosts come back by themselves before more of them are risked. None: no host is panicked.
     drill: Drill | None = None
-    design: Design = "before_after"
     limits: Limits = Limits()
     # Whether hosts may be given an older kernel than they run.
     allow_downgrade: bool = False
     # When hosts may be taken down to change kernel. Empty: at any time.
     windows: Annotated[tuple[MaintenanceWindow, ...], Field(max_length=20)] = ()
+    # What else must pass at the end of every wave, once the gate's verdict says promote.
+    checks: Annotated[tuple[CheckEntry, ...], Field(max_length=50)] = ()
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
     on_stratum_failure: Literal["revert", "hold"] = "revert"
     # Decides which hosts go first. None: made when the rollout is planned, and printed.
@@ -261,8 +248,6 @@ def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if wave.percent is not None and wave.percent <= before:
             yield ("waves", index, "percent"), f"counts the earlier waves too, so it must be more than {before:g}"
         percent[wave.where] = max(before, wave.percent or 0.0)
-        if wave.where is not None and body.controls.per_stratum:
-            yield ("waves", index, "where"), "cannot be used with control hosts, which are compared across all hosts"
     seen: set[str] = set()
     for index, claim in enumerate(body.claims):
         metric = METRICS.get(claim.metric)
@@ -284,3 +269,8 @@ def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
             yield ("margins", name), f"is no performance metric with a margin; there are {known}"
         elif getattr(body.workloads, prior.workload, None) is None:
             yield ("margins", name), f"needs workloads.{prior.workload}, which measures it"
+    yield from design_problems(
+        body, waves=len(body.waves), workloads=body.workloads, max_in_flight=body.limits.max_in_flight
+    )
+    for index, name in repeated_names(body.checks):
+        yield ("checks", index, "name"), f"is the name of an earlier check ({name}); every check needs its own"

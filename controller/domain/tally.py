@@ -39,6 +39,8 @@ class Tally:
     broken: int = 0
     # Failures that condemn the kernel first, each kind in the order it was learnt, at most 100.
     failures: tuple[FailedHost, ...] = ()
+    # (stratum, metric) -> hosts that got worse by more than ten margins, and when that was learnt.
+    far_worse: Mapping[tuple[str, str], tuple[tuple[str, float], ...]] = field(default_factory=dict)
 
     def count(self, wave: int, *steps: Step) -> int:
         """Return how many hosts of the wave stand in one of the steps."""
@@ -82,7 +84,22 @@ def tally_moved(tally: Tally, before: Attempt | None, after: Attempt, rollout: R
         unheard=tally.unheard + after.unheard - (before is not None and before.unheard),
         broken=tally.broken + _broken(after, rollout) - (before is not None and _broken(before, rollout)),
         failures=failures,
+        far_worse=_with_far_worse(tally.far_worse, before, after),
     )
+
+
+_FarWorse = Mapping[tuple[str, str], tuple[tuple[str, float], ...]]
+
+
+def _with_far_worse(known: _FarWorse, before: Attempt | None, after: Attempt) -> _FarWorse:
+    if (0.0 if before is None else before.far_worse_at) == after.far_worse_at:
+        return known
+    found = dict(known)
+    for metric in after.far_worse:
+        cell = after.stratum, metric
+        others = tuple(entry for entry in found.get(cell, ()) if entry[0] != after.host)
+        found[cell] = (*others, (after.host, after.far_worse_at))
+    return found
 
 
 def _broken(attempt: Attempt, rollout: Rollout) -> bool:

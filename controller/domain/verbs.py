@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from controller.domain.advance_checks import override_checks, pending_checks
 from controller.domain.attempt import Attempt
 from controller.domain.control_events import (
     ApprovalGiven,
@@ -100,6 +101,8 @@ def _promote_running(case: Case) -> tuple[Event, ...]:
     rollout, request = case.rollout, case.request
     if request.full:
         return _open_rest(case)
+    if pending := pending_checks(rollout):
+        return _past_checks(case, pending)
     raise Conflict(
         f"wave {rollout.wave + 1} of {rollout.name} is not judged yet, and no wave is left before its soak time and "
         f"its verdict; `--full` opens all waves at once" + (" and needs --skip no more" if request.skip else "")
@@ -110,11 +113,23 @@ def _promote_paused(case: Case) -> tuple[Event, ...]:
     rollout, request = case.rollout, case.request
     if request.full:
         return _open_rest(case)
+    if request.skip and (pending := pending_checks(rollout)):
+        return _past_checks(case, pending)
     if request.skip and not rollout.held_wave:
         raise Conflict(f"the gate has not held wave {rollout.wave + 1} of {rollout.name}: there is nothing to skip")
     if request.skip:
         return (GateOverridden(at=case.now, wave=rollout.wave, by=request.by, remark=request.remark),)
     return _resume(case)
+
+
+def _past_checks(case: Case, pending: tuple[str, ...]) -> tuple[Event, ...]:
+    rollout, request = case.rollout, case.request
+    if not request.skip:
+        raise Conflict(
+            f"wave {rollout.wave + 1} of {rollout.name} awaits {', '.join(pending)}: "
+            f"`kernroll rollout promote {rollout.name} --skip --remark WHY` goes on without"
+        )
+    return (override_checks(rollout, request.by, request.remark, case.now),)
 
 
 def _promote_awaiting(case: Case) -> tuple[Event, ...]:
@@ -131,6 +146,8 @@ def _open_rest(case: Case) -> tuple[Event, ...]:
         )
     overridden = GateOverridden(at=case.now, wave=rollout.wave, by=request.by, remark=request.remark)
     past_gate: tuple[Event, ...] = (overridden,) if rollout.held_wave else ()
+    if pending_checks(rollout):
+        past_gate = (override_checks(rollout, request.by, request.remark, case.now),)
     opened = RestOpened(at=case.now, by=request.by, remark=request.remark)
     return (*past_gate, opened) if rollout.wave + 1 < len(rollout.waves) else past_gate
 

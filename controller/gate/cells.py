@@ -62,6 +62,8 @@ class CellPlan:
     n_max_control: int = 0
     # Blocks enrolled at each look, ascending.
     looks: tuple[int, ...]
+    # Control hosts enrolled at each look, where that is known beforehand; empty: in proportion.
+    looks_control: tuple[int, ...] = ()
     # Standard deviation of one contrast that the plan assumes; the t sequence needs it, ranks do not.
     sigma: float
     revert: Spending = field(default_factory=lambda: Spending(alpha=ALPHA_REVERT, gamma=GAMMA_REVERT))
@@ -71,8 +73,10 @@ class CellPlan:
 
     @property
     def control_looks(self) -> tuple[int, ...]:
-        """Control hosts enrolled at each look, in proportion."""
-        return tuple(max(1, round(n * self.n_max_control / self.n_max)) if n else 0 for n in self.looks)
+        """Control hosts enrolled at each look: as planned, else in proportion."""
+        return self.looks_control or tuple(
+            max(1, round(n * self.n_max_control / self.n_max)) if n else 0 for n in self.looks
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ values are never pooled over strata, and nothing that is missing counts as passe
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.gate.claims import FleetTotal, claim_cell, fleet_totals
@@ -47,7 +47,7 @@ def judge(plan: GatePlan, evidence: Sequence[HostEvidence]) -> GateDecision:
             cell, told = claim_cell(plan, claim, stratum, members)
             cells.append(cell)
             remarks += told
-    action, verdict, sentence = _decide(plan, cells)
+    action, verdict, sentence = decide(plan, cells)
     return GateDecision(
         action=action,
         verdict=verdict,
@@ -59,11 +59,12 @@ def judge(plan: GatePlan, evidence: Sequence[HostEvidence]) -> GateDecision:
     )
 
 
-def _decide(plan: GatePlan, cells: Sequence[CellVerdict]) -> tuple[Action, Verdict, str]:
+def decide(plan: GatePlan, cells: Sequence[CellVerdict]) -> tuple[Action, Verdict, str]:
+    """Return what these cells ask for, the worst of their verdicts, and the one reason."""
     if not cells:
         return Action.HOLD, Verdict.INCONCLUSIVE, "HOLD: there is no host to judge."
     worst = max(cells, key=lambda cell: cell.verdict)
-    action = max((_action(plan.claims, cell) for cell in cells), key=_WEIGHT.__getitem__)
+    action = gravest(_action(plan.claims, cell) for cell in cells)
     if action is Action.PROMOTE:
         confirmed = sum(cell.claim is ClaimState.CONFIRMED for cell in cells)
         strata = len({cell.stratum for cell in cells})
@@ -79,6 +80,11 @@ def _decide(plan: GatePlan, cells: Sequence[CellVerdict]) -> tuple[Action, Verdi
 
 
 _WEIGHT: Mapping[Action, int] = {Action.PROMOTE: 0, Action.HOLD: 1, Action.REVERT: 2}
+
+
+def gravest(actions: Iterable[Action]) -> Action:
+    """Return the action that overrules the others."""
+    return max(actions, key=_WEIGHT.__getitem__)
 
 
 def _action(claims: Sequence[ClaimPlan], cell: CellVerdict) -> Action:

@@ -30,13 +30,16 @@ def sick_list(named: Iterable[str], measured_again: Iterable[str]) -> SickList:
     return SickList(rerun=tuple(sorted(sick - again)), quarantined=tuple(sorted(sick & again)))
 
 
+def is_far_worse(change: float, margin: float) -> bool:
+    """Whether one host is worse by more than ten margins (log units); a missing change (NaN) is not."""
+    return not math.isnan(change) and change > CATASTROPHE_MARGINS * margin
+
+
 def catastrophe(changes: Mapping[str, float], margin: float) -> tuple[str, ...]:
     """Return the hosts of a stratum that are worse by more than ten margins (log units), if there are two or more.
 
     A host whose runs all timed out (+inf) is one of them; a missing change (NaN) is not.
     """
     assert margin > 0, "a margin is positive"
-    beyond = sorted(
-        host for host, change in changes.items() if not math.isnan(change) and change > CATASTROPHE_MARGINS * margin
-    )
+    beyond = sorted(host for host, change in changes.items() if is_far_worse(change, margin))
     return tuple(beyond) if len(beyond) >= CATASTROPHE_HOSTS else ()

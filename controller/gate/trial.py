@@ -3,7 +3,9 @@
 The rollout engine has its own words for its evidence (`evidence`); these are for measurements that somebody brings.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -59,6 +61,21 @@ class TrialMetric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """When one stratum is looked at, fixed beforehand by time: a look sees what was complete by then."""
+
+    stratum: str
+    # In the time of the measurements, ascending.
+    until: tuple[float, ...]
+    # Blocks planned by then; control hosts beside them, for two arms only.
+    blocks: tuple[int, ...]
+    controls: tuple[int, ...] = ()
+    # (metric, standard deviation of one contrast as a share) where one is known beforehand: few blocks of a steady
+    # metric can be decided by it alone.
+    sigmas: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialPlan:
     """Everything that is fixed before the first look."""
 
@@ -70,12 +87,19 @@ class TrialPlan:
     alpha_promote: float = ALPHA_PROMOTE
     # Blocks enrolled at each look, ascending; empty takes those that sigma asks for, or one look without a sigma.
     looks: tuple[int, ...] = ()
+    # In place of `looks`, per stratum; looks up to `due` have come.
+    calendars: tuple[Calendar, ...] = ()
+    due: float = math.inf
     # The most blocks a stratum may have; None for no limit.
     budget_blocks: int | None = None
     # Measured runs that a host needs on each kernel.
     runs: int = FEWEST_RUNS
     # Hosts that are left out, and told.
     quarantined: tuple[str, ...] = ()
+    # (stratum, metric) -> why the cell must not decide.
+    suspended: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    # Strata that share the error of a false revert, judged here or not; None for those that are.
+    family_strata: int | None = None
     # True: no more data will come, so what is undecided is INCONCLUSIVE instead of NEED_MORE_DATA.
     final: bool = True
 
@@ -127,8 +151,9 @@ class TrialCell:
     # Below this a change for the worse does not revert, in percent; None for claims and completion.
     tolerated: float | None = None
     unit: str
-    # Blocks with a value, and blocks planned.
+    # Blocks with a value, and blocks planned; of two arms the treated hosts, with the control hosts beside them.
     blocks: int = 0
+    controls: int = 0
     planned_blocks: int = 0
     # The look that decided, from 1, and how many were planned.
     look: int = 0
@@ -159,3 +184,5 @@ class TrialDecision:
     cells: tuple[TrialCell, ...]
     # Observations that decide nothing.
     remarks: tuple[str, ...]
+    # (stratum, why it should stop now whatever the verdict): hosts that got worse beyond any doubt.
+    warnings: tuple[tuple[str, str], ...] = ()

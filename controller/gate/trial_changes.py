@@ -15,9 +15,10 @@ from controller.gate.contrasts import log_margin, median
 from controller.gate.family import FamilyCell
 from controller.gate.power import sample_size
 from controller.gate.precautions import catastrophe
+from controller.gate.sequential import information
 from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
 from controller.gate.trial_blocks import Blocks, blocks_of
-from controller.gate.trial_plans import CellLooks, cell_looks
+from controller.gate.trial_plans import CellLooks, calendar_of, cell_looks
 from controller.gate.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -59,9 +60,10 @@ def change_cell(
 ) -> Change:
     """Judge a metric against its margin; `critical_cells` share the error of a false revert."""
     assert metric.margin is not None, "only for metrics with a margin"
-    blocks = blocks_of(plan.design, metric, runs, plan.runs)
+    in_place = calendar_of(plan, stratum) is not None
+    blocks = blocks_of(plan.design, metric, runs, plan.runs, in_place=in_place)
     share = critical_cells if metric.role is MetricRole.CRITICAL else 1
-    looks = cell_looks(plan, metric, blocks, share)
+    looks = cell_looks(plan, metric, blocks, share, stratum)
     cell_plan, final = looks.taken, looks.final
     result = _judged(cell_plan, blocks, final=final)
     # Between planned looks nothing may be decided: a look of its own after every host would be one look too many.
@@ -145,8 +147,10 @@ def _used(blocks: Blocks, cell_plan: CellPlan, result: CellResults) -> Blocks:
         names=blocks.names[:n],
         hosts=blocks.hosts[:n],
         values=blocks.values[:n],
+        times=blocks.times[:n],
         control_names=blocks.control_names[:m],
         control=blocks.control[:m],
+        control_times=blocks.control_times[:m],
         own=None if blocks.own is None else (blocks.own[0][:n], blocks.own[1][:n]),
         partners=blocks.partners[:n],
         incomplete=tuple(one for one in blocks.incomplete if one[0] not in later),
@@ -192,6 +196,7 @@ def _cell(
         tolerated=_percent(cell_plan.kappa * cell_plan.margin),
         unit=metric.unit,
         blocks=int(np.count_nonzero(~np.isnan(blocks.values))),
+        controls=int(np.count_nonzero(~np.isnan(blocks.control))),
         planned_blocks=cell_plan.n_max,
         look=int(result.look[0]) if looks.due else 0,
         looks=len(looks.planned),
@@ -301,7 +306,9 @@ def _why_open(
         return ": more is to come, and no look before the last is planned"
     if need is not None and need > cell.blocks:
         controls = " and as many control hosts" if plan.design is Design.TWO_ARMS else ""
-        return f": with this spread it takes about {need} {several}{controls}"
+        reach = _reach(plan, blocks)
+        best = "" if reach is None else f"; what there is can decide on a margin of {reach:.2g} % at best"
+        return f": with this spread it takes about {need} {several}{controls}{best}"
     if cell.blocks < 2:
         return f": one {one} cannot tell"
     return ": the change lies too near the margin to tell on which side"
@@ -310,10 +317,27 @@ def _why_open(
 def _needed(plan: TrialPlan, metric: TrialMetric, blocks: Blocks) -> int | None:
     """Return how many blocks would decide at the spread seen; None when there is none to go by."""
     assert metric.margin is not None
-    finite = np.sort(blocks.values[np.isfinite(blocks.values)])
-    if len(finite) < 3:
+    sigma = _spread(blocks)
+    if sigma is None:
         return None
-    sigma = float(np.std(finite, ddof=1))
     factor = 2 if plan.design is Design.TWO_ARMS else 1
     need = factor * sample_size(log_margin(metric.margin), sigma, plan.alpha_revert, plan.alpha_promote)
     return math.ceil(need) if need < _MOST_NEEDED else None
+
+
+def _reach(plan: TrialPlan, blocks: Blocks) -> float | None:
+    """Return the margin in percent that the blocks there are could decide on; None where they decide nothing."""
+    sigma = _spread(blocks)
+    counts = [int(np.count_nonzero(np.isfinite(blocks.values)))]
+    if plan.design is Design.TWO_ARMS:
+        counts.append(int(np.count_nonzero(np.isfinite(blocks.control))))
+    known = information(tuple(counts))
+    if sigma is None or not known:
+        return None
+    return _percent(math.sqrt(sample_size(1.0, sigma, plan.alpha_revert, plan.alpha_promote) / known))
+
+
+def _spread(blocks: Blocks) -> float | None:
+    """Return the standard deviation of the contrasts; None of fewer than three."""
+    finite = np.sort(blocks.values[np.isfinite(blocks.values)])
+    return float(np.std(finite, ddof=1)) if len(finite) >= 3 else None

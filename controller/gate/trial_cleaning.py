@@ -5,7 +5,6 @@ cannot be used counts as missing, and is told; it never helps a pass.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -28,34 +27,32 @@ def cleaned(plan: TrialPlan, measurements: Iterable[Measurement]) -> Cleaned:
     """Return the measurements of the plan's metrics, sorted; unusable ones as missing. The given order is forgotten."""
     ratios = {metric.name for metric in plan.metrics if metric.claim is None}
     known = {metric.name for metric in plan.metrics}
-    grouped: dict[tuple[str | int, ...], set[Measurement]] = defaultdict(set)
+    kept: dict[tuple[str | int, ...], Measurement] = {}
+    contradicting: set[tuple[str | int, ...]] = set()
     spoiled: set[str] = set()
-    for one in measurements:
-        if one.metric not in known:
+    for brought in measurements:
+        if brought.metric not in known:
             continue
-        usable = one.outcome is not Outcome.OK or _usable(one.value, positive=one.metric in ratios)
-        if not usable:
-            spoiled.add(one.host)
         # Logs have been asked before; two of them do not make one run two.
-        kept = (
-            replace(one, kernel_log=())
-            if usable
-            else replace(one, outcome=Outcome.CANCELLED, value=None, kernel_log=())
-        )
-        grouped[_run(one)].add(kept)
-    contradicting = sorted({key for key, same in grouped.items() if len(same) > 1})
-    runs = [
-        one if len(same) == 1 else replace(one, outcome=Outcome.CANCELLED, value=None)
-        for same in grouped.values()
-        for one in (min(same, key=_order),)
-    ]
+        one = replace(brought, kernel_log=()) if brought.kernel_log else brought
+        if one.outcome is Outcome.OK and not _usable(one.value, positive=one.metric in ratios):
+            spoiled.add(one.host)
+            one = replace(one, outcome=Outcome.CANCELLED, value=None)
+        key = _run(one)
+        other = kept.setdefault(key, one)
+        if other is not one and other != one:
+            contradicting.add(key)
+            kept[key] = min(one, other, key=_order)
+    for key in contradicting:
+        kept[key] = replace(kept[key], outcome=Outcome.CANCELLED, value=None)
+    runs = sorted(kept.values(), key=lambda one: (one.stratum, *_run(one)))
     remarks = []
     if spoiled:
         remarks.append(f"Values that are no measurement count as missing: {_names(spoiled)}.")
     if contradicting:
         hosts = {str(key[0]) for key in contradicting}
         remarks.append(f"Runs that were reported with different values count as missing: {_names(hosts)}.")
-    return Cleaned(runs=tuple(sorted(runs, key=_order)), remarks=tuple(remarks))
+    return Cleaned(runs=tuple(runs), remarks=tuple(remarks))
 
 
 def _usable(value: float | None, *, positive: bool) -> bool:

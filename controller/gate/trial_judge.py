@@ -61,6 +61,7 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
     family = critical_cells(plan, len(strata))
     found = _Found(cells=[], family={}, effects=defaultdict(list))
     told: list[str] = []
+    warnings: list[tuple[str, str]] = []
     for stratum in strata:
         part = _stratum_cells(plan, stratum, by_stratum.get(stratum, []), family)
         found.cells.extend(filter(None, (survival.get(stratum), *part.cells)))
@@ -68,6 +69,7 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
         for name, effects in part.effects.items():
             found.effects[name] += effects
         told += part.warnings
+        warnings += [(stratum, warning) for warning in part.warnings]
         told += _explained(plan, stratum, by_stratum.get(stratum, []))
     cells = _with_holm(plan, found.cells, found.family, plan.alpha_revert * len(found.family) / family)
     verdicts = [_stratum_verdict(name, [cell for cell in cells if cell.stratum == name]) for name in strata]
@@ -80,6 +82,7 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
         strata=tuple(verdicts),
         cells=tuple(cells),
         remarks=(*clean.remarks, *_remarks(plan, clean.runs), *told),
+        warnings=tuple(warnings),
     )
 
 
@@ -97,6 +100,9 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
             found.cells.append(claim_cell(plan, metric, stratum, own))
             continue
         change = change_cell(plan, metric, stratum, own, critical_cells)
+        if why := plan.suspended.get((stratum, metric.name), ""):
+            found.cells.append(_suspended(plan, change.cell, why))
+            continue
         if change.catastrophe and change.cell.verdict not in _FAILING:
             names = ", ".join(change.catastrophe[:_NAMED]) + (" and others" if len(change.catastrophe) > _NAMED else "")
             found.warnings.append(
@@ -108,6 +114,15 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
             found.family[stratum, metric.name] = change.family
         found.cells.append(_unless_missing(plan, change.cell, own))
     return found
+
+
+def _suspended(plan: TrialPlan, cell: TrialCell, why: str) -> TrialCell:
+    """Take its decision from a cell that was wrong too often where it should have found nothing."""
+    verdict = Verdict.INCONCLUSIVE if plan.final else Verdict.NEED_MORE_DATA
+    told = cell.sentence.partition(f" {cell.verdict.name}")[0]
+    return dataclasses.replace(
+        cell, verdict=verdict, sentence=f"{told} {verdict.name}: the cell is suspended and decides nothing: {why}."
+    )
 
 
 def _with_holm(
@@ -208,7 +223,7 @@ def _decide(strata: Sequence[StratumVerdict]) -> tuple[Action, Verdict, str]:
 def _remarks(plan: TrialPlan, runs: Sequence[Measurement]) -> Iterable[str]:
     hosts = {one.host for one in runs}
     for host in sorted(set(plan.quarantined)):
-        yield f"{host} is quarantined by the plan" + (" and was left out." if host in hosts else "; it has no runs.")
+        yield f"{host} is quarantined" + (" and was left out." if host in hosts else "; it has no runs.")
     rig = sorted({one.host for one in runs if one.outcome.value == "infrastructure"})
     if rig:
         others = f" and {len(rig) - 5} more" if len(rig) > 5 else ""

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design
+from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design, Method
 from controller.gate.contrasts import log_margin
 from controller.gate.plan_words import describe_plan
 from controller.gate.power import PROMOTE_SHARE, plan_cell, rank_floor
 from controller.gate.sequential import Spending
-from controller.gate.trial import MetricRole, TrialMetric, TrialPlan
+from controller.gate.trial import Calendar, MetricRole, TrialMetric, TrialPlan
 from controller.gate.trial_blocks import Blocks
 
 
 def critical_cells(plan: TrialPlan, strata: int) -> int:
     """Return how many cells share the error of a false revert: those with a margin, and completion, per stratum."""
+    strata = strata if plan.family_strata is None else plan.family_strata
     return max(1, strata * (1 + sum(one.role is MetricRole.CRITICAL and one.claim is None for one in plan.metrics)))
 
 
@@ -33,8 +34,11 @@ class CellLooks:
     due: bool
 
 
-def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int) -> CellLooks:
+def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int, stratum: str) -> CellLooks:
     """Return the looks that the plan fixes, cut off at the blocks there are."""
+    calendar = calendar_of(plan, stratum)
+    if calendar is not None:
+        return _by_calendar(plan, calendar, metric, blocks, share)
     # While more may come, a host without a value is one that is being measured.
     there = len(blocks.values) if plan.final else int(np.count_nonzero(~np.isnan(blocks.values)))
     controls = len(blocks.control)
@@ -50,6 +54,53 @@ def cell_looks(plan: TrialPlan, metric: TrialMetric, blocks: Blocks, share: int)
         looks = (*looks, max(1, there))
     taken = dataclasses.replace(made, looks=looks or (max(1, there),))
     return CellLooks(taken=taken, planned=made.looks, final=plan.final, due=bool(looks))
+
+
+def calendar_of(plan: TrialPlan, stratum: str) -> Calendar | None:
+    """Return when the stratum is looked at, where the plan says so by time."""
+    return next((one for one in plan.calendars if one.stratum == stratum), None)
+
+
+def calendar_plan(plan: TrialPlan, calendar: Calendar, metric: TrialMetric, share: int) -> CellPlan:
+    """Return the cell's plan with all looks of the calendar, as if nothing will be missing."""
+    full = calendar.blocks[-1], calendar.controls[-1] if calendar.controls else 0
+    made = dataclasses.replace(_by_hand(plan, metric, share, calendar.blocks, full[1]), looks_control=calendar.controls)
+    sigma = dict(calendar.sigmas).get(metric.name)
+    if sigma is None or metric.margin is None or plan.design is Design.BEFORE_AFTER:
+        return made
+    # Few blocks of a steady metric: what the planner of cells chooses for such a budget.
+    chosen = plan_cell(
+        plan.design,
+        margin=made.margin,
+        sigma=log_margin(sigma),
+        cells=share,
+        alpha_revert=plan.alpha_revert,
+        alpha_promote=plan.alpha_promote,
+        budget=full[0],
+    )
+    method = chosen.method if chosen.n_max == full[0] else Method.RANKS
+    return dataclasses.replace(made, sigma=chosen.sigma, method=method)
+
+
+def _by_calendar(plan: TrialPlan, calendar: Calendar, metric: TrialMetric, blocks: Blocks, share: int) -> CellLooks:
+    """Return the looks whose time has come, with the blocks that are there by then, missing values among them."""
+    made = calendar_plan(plan, calendar, metric, share)
+    two = plan.design is Design.TWO_ARMS
+    looks: dict[int, int] = {}
+    for until in calendar.until:
+        count = int(np.count_nonzero(blocks.times <= until))
+        others = int(np.count_nonzero(blocks.control_times <= until))
+        # A time at which nothing has come since the one before is no look.
+        if until <= plan.due and count and (others or not two):
+            looks.setdefault(count, others)
+    final = plan.final or calendar.until[-1] <= plan.due
+    none = not looks
+    taken = dataclasses.replace(
+        made,
+        looks=tuple(looks) or (max(1, len(blocks.values)),),
+        looks_control=(tuple(looks.values()) or (max(1, len(blocks.control)),)) if two else (),
+    )
+    return CellLooks(taken=taken, planned=calendar.blocks, final=final, due=final or not none)
 
 
 def plan_sentences(plan: TrialPlan) -> Iterator[str]:

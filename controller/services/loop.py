@@ -11,12 +11,13 @@ from controller.domain.advance import advance
 from controller.domain.advance_attempt import resumed
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Temporary
-from controller.domain.events import AttemptEvent, Event, RolloutPaused, WaveJudged
+from controller.domain.events import AttemptEvent, Event, RolloutPaused
 from controller.domain.journey import Step
 from controller.domain.ledger import learnt
 from controller.domain.old_against_old import judgements
 from controller.domain.rollout import State
 from controller.domain.snapshot import NOTHING, Decision
+from controller.domain.verdict_events import WaveJudged
 from controller.gate.ledger import Boot, Judgement
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit
@@ -96,11 +97,15 @@ class Engine:
         return await self._alone(lambda: self._commit(key, (event,), None, report_id))
 
     async def record(self, key: Key, decide: Callable[[], tuple[Event, ...]]) -> None:
-        """Record an operator's decision about a rollout.
+        """Record an operator's decision about a rollout, or what was learnt about it; nothing when that is nothing.
 
         `decide` is asked when nothing else is under way, so that what it checks is still so when it is recorded.
         """
-        await self._alone(lambda: self._commit(key, decide(), None, ""))
+        await self._alone(lambda: self._record(key, decide))
+
+    async def _record(self, key: Key, decide: Callable[[], tuple[Event, ...]]) -> None:
+        if events := decide():
+            await self._commit(key, events, None, "")
 
     async def note_report(self, report_id: str) -> bool:
         """Record that a report was received that belongs to no attempt; False when it was received before."""
@@ -291,8 +296,11 @@ class Engine:
 
 
 def _effects_of(key: Key, decision: Decision) -> tuple[Effect, ...] | None:
-    """A host's move replaces what its earlier moves left outstanding; a rollout's decisions have no effects."""
-    return decision.effects if key.host else None
+    """A host's move replaces what its earlier moves left outstanding.
+
+    Of a rollout's decisions only one that asks its checks does: the others leave checks that are under way alone.
+    """
+    return decision.effects if key.host else decision.effects or None
 
 
 def _brief(event: Event) -> str:

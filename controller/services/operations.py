@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
+from controller.domain.advance_checks import decide_report
 from controller.domain.advance_rollout import why_waiting
 from controller.domain.attempt import Attempt
 from controller.domain.errors import Conflict, NotFound
@@ -25,9 +26,10 @@ from controller.views.explain import explain
 from controller.views.fleet import HostsView
 from controller.views.hosts import host_view
 from controller.views.ledger import ledger_view
-from controller.views.models import ExplanationView, HostView, LedgerView, PlanView, ReportView, RolloutView
+from controller.views.models import ExplanationView, HostView, LedgerView, ReportView, RolloutView
 from controller.views.pace import pace_sentences
 from controller.views.plan import plan_view
+from controller.views.plan_models import PlanView
 from controller.views.replay import ReplayView
 from controller.views.report import report
 from controller.views.rollout import rollout_view
@@ -144,6 +146,17 @@ class Operations:
         if request.verb is Verb.REVERT:
             # Nobody told an ended rollout what its hosts did since: it must know their present boots before it acts.
             await self._sessions.catch_up(uid)
+        await self._engine.record(Key(uid), decide)
+        return self.rollout(name)
+
+    async def report_check(self, name: str, check: str, *, passed: bool, by: str, remark: str) -> RolloutView:
+        """Record what a person says of a manual check; raises NotFound, or Conflict when nobody waits for it."""
+        uid = self._find(name).uid
+
+        def decide() -> tuple[Event, ...]:
+            rollout, now = self._engine.world.rollouts[uid], self._clock.now()
+            return (decide_report(rollout, check, passed=passed, by=by, remark=remark, now=now),)
+
         await self._engine.record(Key(uid), decide)
         return self.rollout(name)
 

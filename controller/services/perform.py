@@ -16,11 +16,13 @@ from controller.domain.effects import (
     Effect,
     RebootHost,
     RevertKernel,
+    RunCheck,
     RunWorkload,
     StageKernel,
 )
 from controller.domain.errors import Conflict, Permanent, Temporary
 from controller.domain.events import DeliveryReported
+from controller.services.checking import CheckRunner
 from controller.services.loop import Engine
 from controller.services.ports import Agents, Clock, Delivery, Kernels
 from controller.services.world import Key
@@ -44,13 +46,16 @@ class Performer:
         kernels: Kernels,
         clock: Clock,
         *,
+        checks: CheckRunner | None = None,
         pause_s: float = _PAUSE_S,
     ) -> None:
+        """Prepare; without `checks` none is ever asked, and each ends by its deadline."""
         self._engine = engine
         self._agents = agents
         self._delivery = delivery
         self._kernels = kernels
         self._clock = clock
+        self._checks = checks
         self._pause_s = pause_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[str] = set()
@@ -71,7 +76,7 @@ class Performer:
         waiting = tuple(
             effect
             for effect in self._engine.outstanding.values()
-            if effect.host == host and isinstance(effect, AgentEffect)
+            if isinstance(effect, AgentEffect) and effect.host == host
         )
         self.submit(waiting)
 
@@ -83,7 +88,10 @@ class Performer:
 
     async def _work(self, effect: Effect) -> None:
         try:
-            if isinstance(effect, RunWorkload | CancelCommand):
+            if isinstance(effect, RunCheck):
+                if (checks := self._checks) is not None:
+                    await self._insist(effect, lambda: checks.work(effect))
+            elif isinstance(effect, RunWorkload | CancelCommand):
                 await self._insist(effect, lambda: self._send(effect))
             else:
                 async with self._hosts.setdefault(effect.host, asyncio.Lock()):

@@ -1,20 +1,21 @@
 """From an operator's spec to a plan: hosts chosen, kernels found, blockers named. Changes nothing."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
 from controller.domain import kernels as sources
 from controller.domain.denials import everywhere
+from controller.domain.design import design_notes, needed_comparisons, refusals
 from controller.domain.errors import KernrollError
 from controller.domain.host_facts import Subject
 from controller.domain.journey import Role
 from controller.domain.kernels import Kernel
 from controller.domain.performance import margins_of, performance_metrics
 from controller.domain.policy import Policy, policy_of
-from controller.domain.selection import HostCandidate, WavePlan, plan_waves, selected
-from controller.domain.spec import Controls, KernelSource, RolloutSpec, parse_spec
+from controller.domain.selection import HostCandidate, WavePlan, hosts_by_stratum, plan_waves, selected
+from controller.domain.spec import KernelSource, RolloutSpec, parse_spec
 from controller.domain.targeting import (
     downgrades,
     in_plan,
@@ -29,7 +30,7 @@ from controller.gate.priors import Role as PriorRole
 from controller.services.host_search import subject_of
 from controller.services.ports import Kernels, Store
 from controller.services.world import World
-from controller.views.models import PlannedCellView
+from controller.views.plan_models import PlannedCellView
 from controller.views.power import planned_cell
 from controller.views.quantities import duration_text
 
@@ -89,12 +90,17 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     """
     world = known.world
     spec = parse_spec(spec_yaml, file_name)
+    seed = _seed(spec, spec_yaml)
+    if aa:
+        # Nothing is compared with another kernel, so nobody is taken for it.
+        spec = replace(spec, name=_aa_name(spec.name, world), design="before_after")
     seen = {name: subject_of(world, host) for name, host in world.hosts.items()}
     aim = targets(spec, with_quarantine(candidates(world, seen), world.fleet), seen)
-    hosts, seed = aim.hosts, _seed(spec, spec_yaml)
-    plan = plan_waves(replace(spec, controls=Controls()) if aa else spec, hosts, seed)
+    hosts = aim.hosts
+    ledger = await known.store.ledger(sorted(hosts_by_stratum(spec, hosts)))
+    plan = _planned(spec, hosts, seed, ledger)
     if aa:
-        spec, plan = replace(spec, name=_aa_name(spec.name, world)), _keeping_kernels(plan)
+        plan = _keeping_kernels(plan)
     needed = sorted({planned.architecture for wave in plan.waves for planned in wave.hosts})
     found: dict[str, Kernel] = {}
     blockers: list[str] = []
@@ -108,9 +114,10 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     if not aa:
         # Which kernels are denied is known once they are found; hosts that they are denied on leave the plan again.
         hosts = with_denials(hosts, seen, world.fleet.denials, found)
-        plan = plan if hosts == aim.hosts else plan_waves(spec, hosts, seed)
+        plan = plan if hosts == aim.hosts else _planned(spec, hosts, seed, ledger)
         blockers += everywhere(world.fleet.denials, found.values())
         blockers += () if spec.allow_downgrade else downgrades(in_plan(plan, hosts), found)
+        blockers += refusals(spec, plan, ledger)
     if world.by_name(spec.name) is not None:
         blockers.append(f"a rollout named {spec.name} exists already; give this one another metadata.name")
     return Prepared(
@@ -123,15 +130,23 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
             *left_out(selected(spec, hosts)),
             *aim.notes,
             *_long_measurements(spec),
+            *design_notes(spec, plan, ledger),
         ),
-        ledger=await known.store.ledger(sorted(plan.strata)),
+        ledger=ledger,
         aa=aa,
     )
 
 
+def _planned(spec: RolloutSpec, hosts: Sequence[HostCandidate], seed: str, ledger: Ledger) -> WavePlan:
+    return plan_waves(spec, hosts, seed, needed_comparisons(spec, hosts_by_stratum(spec, hosts), ledger))
+
+
 def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:
     """Return what the fleet can see of every performance metric, by stratum and metric."""
-    metrics, margins = performance_metrics(prepared.spec), margins_of(prepared.spec)
+    metrics, margins = (
+        performance_metrics(prepared.spec),
+        margins_of(prepared.spec),
+    )
     strata = prepared.plan.strata
     # Completion is a critical cell of every stratum too.
     critical = len(strata) * (1 + sum(prior.role is PriorRole.CRITICAL for prior in metrics))
@@ -179,6 +194,9 @@ def candidates(world: World, seen: Mapping[str, Subject]) -> list[HostCandidate]
             connected=host.connected,
             kernel_release=host.kernel_release,
             rollout=seen[host.name].rollout,
+            page_size_bytes=host.page_size_bytes,
+            memory_bytes=host.memory_bytes,
+            cpu_count=host.cpu_count,
         )
         for host in world.hosts.values()
     ]

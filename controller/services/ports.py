@@ -6,6 +6,7 @@ Each has one contract suite in tests/contracts that every implementation passes.
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from controller.domain.checks import Answer, Check, Question
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.effects import AgentEffect, Effect
 from controller.domain.hosts import Host
@@ -79,6 +80,17 @@ class Agents(Protocol):
 
     async def send(self, effect: AgentEffect) -> bool:
         """Hand a command to the host's stream; False when the host is not connected, then nothing was sent."""
+
+
+class Checker(Protocol):
+    """Asks the checks of a rollout: monitoring, and other programs that have a say."""
+
+    async def ask(self, check: Check, question: Question) -> Answer:
+        """Return what was learnt: pass, fail or wait. Asking twice does no harm.
+
+        Raises Temporary or Permanent when nothing was learnt (unreachable, refused, an empty answer, no number); the
+        text says what, from whom, and what to try. It never takes that for a pass, nor for a failure.
+        """
 
 
 class Store(Protocol):

@@ -16,14 +16,7 @@ from controller.domain.control_events import (
     RolloutResumed,
     StratumHeld,
 )
-from controller.domain.events import (
-    AbortStarted,
-    AttemptEvent,
-    Event,
-    HostsAdmitted,
-    RevertStarted,
-    RolloutPlanned,
-)
+from controller.domain.events import AbortStarted, AttemptEvent, Event, HostsAdmitted, RevertStarted, RolloutPlanned
 from controller.domain.fleet import Fleet, evolve_fleet
 from controller.domain.fleet_events import FleetEvent
 from controller.domain.hosts import Host
@@ -35,6 +28,7 @@ from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapsho
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
 from controller.domain.turns import Turns
+from controller.domain.verdict_events import WaveJudged
 from controller.services.keys import FLEET, Key, key_of_stream
 
 __all__ = ["FLEET", "Key", "World", "folded", "key_of_stream"]
@@ -183,6 +177,8 @@ class World:
             case HostsAdmitted():
                 self.starts[key.uid].call(event.hosts)
                 self._mark_hosts(key.uid, event.hosts)
+            case WaveJudged():
+                self._mark_hosts(key.uid, event.measure_again)
             case HostsRecalled():
                 self.returns[key.uid].call(event.hosts)
                 self._mark_hosts(key.uid, event.hosts)

@@ -24,7 +24,6 @@ spec:
   workloads:
     swap_mount: {{device: {{brd_size: 1TiB}}, repetitions: {repetitions}, warmups: {warmups}, timeout: 5m}}
 {more}  claim: [{{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: {on_refuted}}}]
-  controls: {{per_stratum: {controls}}}
   on_stratum_failure: {on_failure}
 {drill}{windows}  limits:
     {budget}
@@ -136,7 +135,6 @@ def _spec_text(draw: _Draw) -> str:
         warmups=draw.one_of("warmups", 0, 1),
         more=more if draw.happens(0.15, "more") else "",
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
-        controls=draw.one_of("controls", 0, 0, 0, 1),
         drill="  drill: {per_stratum: 1, revert_slo: 10m}\n" if draw.happens(0.2, "drill") else "",
         windows=draw.one_of("windows", *_WINDOWS) if draw.happens(0.12, "windows") else "",
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),

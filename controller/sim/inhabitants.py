@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from controller.adapters.hypervisor.records import BootEnded, BootStarted
-from controller.domain.events import WaveJudged, WaveOpened
+from controller.domain.events import WaveOpened
 from controller.domain.hosts import Host
 from controller.domain.performance import margins_of
 from controller.domain.spec_model import Limits
+from controller.domain.verdict_events import WaveJudged
 from controller.sim.agent import Agent
 from controller.sim.fates import Fate, fate_of
 from controller.sim.fleet import by_stratum, old_kernel

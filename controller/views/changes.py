@@ -10,7 +10,7 @@ from controller.views.models import HostProgressView, RolloutView
 class Change:
     """One line: who, and what is new."""
 
-    # Host name, "wave 1", "verdict" or the rollout's name.
+    # Host name, "wave 1", "verdict", "check" or the rollout's name.
     subject: str
     text: str
     # Seconds since the Unix epoch; None when only the reader knows when it came.
@@ -18,7 +18,7 @@ class Change:
 
 
 def changes(before: RolloutView | None, after: RolloutView) -> Iterator[Change]:
-    """Yield what is new in `after`: hosts first, then waves and verdicts, the rollout's own state last.
+    """Yield what is new in `after`: hosts first, then waves, verdicts and checks, the rollout's own state last.
 
     Without a state before, only what differs from a rollout in which nothing has happened is new.
     """
@@ -34,6 +34,10 @@ def changes(before: RolloutView | None, after: RolloutView) -> Iterator[Change]:
     for verdict in after.verdicts:
         if verdict not in known and verdict.worth_a_line:
             yield Change(subject="verdict", text=verdict.sentence)
+    said = {(check.wave, check.name): check.sentence for check in before.checks} if before else {}
+    for check in after.checks:
+        if check.sentence != said.get((check.wave, check.name)):
+            yield Change(subject="check", text=check.sentence.removeprefix("check "), at=check.reported_at)
     if before is None or after.state != before.state:
         reason = f": {after.blocking_reason}" if after.terminal or after.state == "paused" else ""
         at = after.ended_at if after.terminal else after.started_at if after.state == "running" else None

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from controller.domain.journey import ENDED, HOLDS_SLOT, LEGS, ON_TRIAL, TRANSITIONS, Step, Trigger
+from controller.domain.journey import CLOSING, ENDED, HOLDS_SLOT, LEGS, ON_TRIAL, TRANSITIONS, Side, Step, Trigger
 from controller.domain.rollout import ENDED_STATES, FOLLOWING, State
 from controller.domain.verbs import ANSWERS, Verb
 
@@ -82,10 +82,16 @@ def _good_way() -> list[tuple[Step, Trigger, Step]]:
 
 def _legs() -> list[str]:
     return [
-        "| Role | Boots, in order |",
-        "|---|---|",
-        *(f"| {role} | {', '.join(side.value for side in sides)} |" for role, sides in LEGS.items()),
+        "| Role | Boots, in order | Then, to stay |",
+        "|---|---|---|",
+        *(f"| {role} | {_sides(sides)} | {_sides(CLOSING[role])} |" for role, sides in LEGS.items()),
+        "",
+        "Each boot is measured. A crossover host walks its row once a cycle, and then takes the kernel it is to keep.",
     ]
+
+
+def _sides(sides: tuple[Side, ...]) -> str:
+    return ", ".join(side.value for side in sides)
 
 
 def _rows() -> list[str]:

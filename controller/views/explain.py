@@ -6,6 +6,7 @@ from controller.domain.attempt import Attempt
 from controller.domain.events import FailureKind
 from controller.domain.journey import Step
 from controller.domain.rollout import Rollout, State
+from controller.views.checks import check_lines, manual_awaited, ways_past
 from controller.views.models import ExplanationView
 from controller.views.quantities import count_text, duration_text, names_text, time_text
 from controller.views.rollout import verdict_views, whole_failure
@@ -28,6 +29,7 @@ def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits:
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
             *_drills(hosts),
+            *check_lines(rollout),
             *_standing(rollout, hosts),
             *_ways_out(rollout, name),
         ),
@@ -152,6 +154,8 @@ def _ways_out(rollout: Rollout, name: str) -> list[str]:
         return []
     if rollout.held_wave:
         on = f"`kernroll rollout promote {name} --skip --remark WHY` goes on although the gate held the wave"
+    elif past := ways_past(rollout, name):
+        on = past
     elif "does not speak against the kernel" in rollout.reason:
         on = f"`kernroll rollout retry {name}` tries the hosts that failed again, `kernroll rollout resume {name}` "
         on += "goes on without them"
@@ -167,6 +171,8 @@ def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str
     match rollout.state:
         case State.AWAITING_APPROVAL:
             return f"kernroll rollout approve {name}"
+        case State.RUNNING if check := manual_awaited(rollout):
+            return f"kernroll rollout check {name} {check} --pass"
         case State.PLANNED | State.RUNNING | State.ABORTING | State.REVERTING:
             return f"kernroll rollout status {name} --watch"
         case State.PROMOTED:

@@ -93,13 +93,50 @@ class VerdictView:
     bound: float
     hosts: int
     unit: str
-    # "critical", or "told": decides nothing.
+    # "critical"; "guard" and "negative_control", which can hold; "told": decides nothing.
     role: str = "critical"
+    # Of two arms the control hosts beside `hosts`; the look that decided, from 1, of how many; 0 without looks.
+    controls: int = 0
+    look: int = 0
+    looks: int = 0
+    # Hosts (pairs, cycles) far outside the others.
+    outliers: tuple[str, ...] = ()
 
     @property
     def worth_a_line(self) -> bool:
         """Whether a short view shows it: what decides, and what is told with an answer."""
         return self.role == "critical" or self.verdict not in ("NEED_MORE_DATA", "INCONCLUSIVE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """What is known of one check of one wave."""
+
+    # Counts from 1.
+    wave: int
+    name: str
+    # "prometheus", "alerts", "webhook" or "manual".
+    kind: str
+    # "awaited", "passed", "failed", "inconclusive", "timed_out", "skipped" (an operator went on without it) or
+    # "unanswered" (nobody waits for it any more).
+    state: str
+    # What it said last; may be empty.
+    detail: str
+    # The value that decided, and what it must keep ("at most 0.01"); None and empty where there is none.
+    value: float | None
+    bound: str
+    # The person who reported; empty when a program did.
+    by: str
+    # Whether it is only reported.
+    dry_run: bool
+    # How often the wave's checks were asked: once, and again after every resume.
+    tries: int
+    # None until it said something.
+    reported_at: Epoch | None
+    # None when it is not awaited any more.
+    deadline: Epoch | None
+    # Without a full stop.
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +159,8 @@ class RolloutView:
     revision: int
     terminal: bool
     kernels: tuple[KernelView, ...]
+    # Of every wave that was asked about, the newest time.
+    checks: tuple[CheckView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,65 +219,6 @@ class HostView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedWaveView:
-    """One wave of a plan; `number` counts from 1."""
-
-    number: int
-    hosts: tuple[str, ...]
-    bake_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedClaimView:
-    """What must be seen to promote."""
-
-    metric: str
-    unit: str
-    at_least: float
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedDesignView:
-    """What one design takes for a cell's margin, and what it can see with the hosts there are."""
-
-    # "two_arms", "matched_pairs" or "abba".
-    design: str
-    # Control hosts included.
-    hosts_needed: int
-    # Treated hosts, pairs or cycles: what it takes, and what the stratum's hosts make.
-    blocks_needed: int
-    blocks_there: int
-    # The earliest look that can FAIL, in blocks; 0 when none can.
-    first_fail: int
-    # The smallest margin in percent that can be decided on; 0 when so few decide nothing.
-    detectable: float
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCellView:
-    """A performance metric in one stratum, before anything reboots."""
-
-    stratum: str
-    metric: str
-    role: str
-    # In percent: the tolerable change for the worse, and the deviation of a host's change between two boots.
-    margin: float
-    noise: float
-    # Hosts the noise was learned from; 0 when it is the prior.
-    noise_hosts: int
-    # Hosts of the stratum in this rollout.
-    hosts: int
-    # Why it must not decide; empty when it may.
-    suspended: str
-    designs: tuple[PlannedDesignView, ...]
-    # Measured runs of every boot, and the fewest that a block needs.
-    runs: int
-    fewest_runs: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCellView:
     """What is known of one cell's noise."""
 
@@ -264,28 +244,6 @@ class LedgerView:
     """What old-vs-old measurements have taught, by stratum and metric."""
 
     cells: tuple[LedgerCellView, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanView:
-    """What a rollout would do."""
-
-    name: str
-    waves: tuple[PlannedWaveView, ...]
-    kernels: tuple[KernelView, ...]
-    claims: tuple[PlannedClaimView, ...]
-    # Sentences; a plan with blockers cannot start.
-    blockers: tuple[str, ...]
-    notes: tuple[str, ...]
-    # Decided the order of hosts.
-    seed: str
-    host_count: int
-    # Old against old: every host keeps its kernel and only reboots.
-    aa: bool = False
-    # By stratum and metric.
-    cells: tuple[PlannedCellView, ...] = ()
-    # What bounds its speed, and how long it takes; sentences.
-    pace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,29 @@
 
 from collections.abc import Iterable, Mapping
 
+from controller.domain.design import calendars
 from controller.domain.kernels import Kernel
 from controller.domain.selection import WavePlan
 from controller.domain.spec import Claim, RolloutSpec
-from controller.views.models import PlannedCellView, PlannedClaimView, PlannedWaveView, PlanView
+from controller.gate.trial import Calendar
+from controller.views.checks import planned_checks
+from controller.views.plan_models import (
+    PlannedCellView,
+    PlannedClaimView,
+    PlannedComparisonView,
+    PlannedMemberView,
+    PlannedWaveView,
+    PlanView,
+)
+from controller.views.quantities import count_text
 from controller.views.rollout import kernel_views
 
+# What a block is called, and what stands beside it.
+_BLOCKS = {
+    "two_arms": ("treated host", " and as many control hosts"),
+    "matched_pairs": ("pair", ""),
+    "abba": ("cycle", ""),
+}
 _REFUTED = {"pause": "pauses the rollout", "revert": "reverts the rollout"}
 
 
@@ -27,9 +44,19 @@ def plan_view(
         name=spec.name,
         aa=aa,
         cells=tuple(cells),
+        checks=() if aa else planned_checks(spec.checks),
         pace=tuple(pace),
         waves=tuple(
-            PlannedWaveView(number=wave.number, hosts=tuple(planned.host for planned in wave.hosts), bake_s=wave.bake_s)
+            PlannedWaveView(
+                number=wave.number,
+                hosts=tuple(planned.host for planned in wave.hosts),
+                bake_s=wave.bake_s,
+                compared=tuple(
+                    PlannedMemberView(host=one.host, role=one.role.value, pair=one.pair, cycles=one.cycles)
+                    for one in wave.hosts
+                    if one.compared
+                ),
+            )
             for wave in plan.waves
         ),
         kernels=kernel_views(kernels),
@@ -38,6 +65,27 @@ def plan_view(
         notes=(*plan.notes, *notes),
         seed=plan.seed,
         host_count=sum(len(wave.hosts) for wave in plan.waves),
+        design="before_after" if aa else spec.design,
+        comparisons=tuple(_comparison(spec, one) for one in _calendars(spec, plan)),
+    )
+
+
+def _calendars(spec: RolloutSpec, plan: WavePlan) -> tuple[Calendar, ...]:
+    return calendars(spec.design, [wave.hosts for wave in plan.waves], {})
+
+
+def _comparison(spec: RolloutSpec, calendar: Calendar) -> PlannedComparisonView:
+    blocks, wave = calendar.blocks[-1], int(calendar.until[-1]) + 1
+    one, beside = _BLOCKS[spec.design]
+    looks = ", ".join(map(str, calendar.blocks[:-1]))
+    looked = f"looks at {looks} and {blocks}" if looks else f"one look, at {blocks}"
+    return PlannedComparisonView(
+        stratum=calendar.stratum,
+        blocks=blocks,
+        controls=calendar.controls[-1] if calendar.controls else 0,
+        looks=calendar.blocks,
+        decided_after=wave,
+        sentence=f"{calendar.stratum}: {count_text(blocks, one)}{beside}; {looked}, decided after wave {wave}.",
     )
 
 

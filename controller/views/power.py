@@ -6,7 +6,7 @@ from controller.gate.cells import Design
 from controller.gate.fleet_power import CellNoise, DesignPower, fleet_power
 from controller.gate.priors import Prior
 from controller.gate.trial import FEWEST_RUNS
-from controller.views.models import PlannedCellView, PlannedDesignView
+from controller.views.plan_models import PlannedCellView, PlannedDesignView
 from controller.views.quantities import count_text
 
 _PERCENT = 100

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.domain.attempt import Attempt, trial_failure
-from controller.domain.events import Failure, FailureKind, JudgedCell, PlannedHost
-from controller.domain.journey import ENDED, Step
+from controller.domain.attempt import Attempt
+from controller.domain.events import Failure, FailureKind, PlannedHost
+from controller.domain.journey import ENDED, MEASURING, Step
 from controller.domain.kernels import Kernel
 from controller.domain.rollout import Rollout, State
+from controller.domain.trial_ends import trial_failure
+from controller.domain.verdict_events import JudgedCell
+from controller.views.checks import check_views
 from controller.views.models import (
     Epoch,
     HostProgressView,
@@ -22,7 +25,6 @@ from controller.views.savings import host_saving
 from controller.views.waiting import blocking_reason, next_deadline
 
 _UP = frozenset({Step.BAKE, Step.DONE})
-_MEASURING = frozenset({Step.BASELINE, Step.PROBATION})
 
 
 def rollout_view(
@@ -59,6 +61,7 @@ def rollout_view(
         revision=rollout.revision + sum(attempt.revision for attempt in hosts),
         terminal=rollout.ended,
         kernels=kernel_views(rollout.kernels),
+        checks=check_views(rollout),
     )
 
 
@@ -94,12 +97,18 @@ def verdict_view(cell: JudgedCell) -> VerdictView:
         hosts=cell.hosts,
         unit=cell.unit,
         role=cell.role,
+        controls=cell.controls,
+        look=cell.look,
+        looks=cell.looks,
+        outliers=cell.outliers,
     )
 
 
 def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt]) -> str:
     """Return the wave's state in one word; `wave` counts from 0 and `attempts` are its hosts."""
-    decisions = [judged.decision for judged in rollout.judged if judged.wave == wave]
+    # What is measured again has not been decided.
+    decided = [judged for judged in rollout.judged if judged.wave == wave and not judged.measure_again]
+    decisions = [judged.decision for judged in decided]
     if decisions:
         return "passed" if decisions[-1] == "promote" else "failed"
     if wave < rollout.wave:
@@ -156,7 +165,7 @@ def _detail(attempt: Attempt, live: LiveProgress | None) -> str:
     if attempt.silent_since is not None:
         # A host that was asked to restart is expected to be silent.
         return "restarting" if attempt.step in (Step.REBOOT, Step.VERIFY) else "not heard"
-    if attempt.step not in _MEASURING:
+    if attempt.step not in MEASURING:
         return ""
     parts = (f"try {attempt.tries + 1}" if attempt.tries else "", live.step if live is not None else "")
     return ": ".join(filter(None, parts))
@@ -176,4 +185,4 @@ def _fraction(attempt: Attempt, live: LiveProgress | None, now: float) -> float:
     if attempt.step is Step.BAKE and attempt.deadline is not None:
         length = attempt.deadline - attempt.since
         return min(1.0, max(0.0, (now - attempt.since) / length)) if length > 0 else 1.0
-    return min(1.0, max(0.0, live.fraction)) if live is not None and attempt.step in _MEASURING else 0.0
+    return min(1.0, max(0.0, live.fraction)) if live is not None and attempt.step in MEASURING else 0.0

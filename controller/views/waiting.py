@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from controller.domain.attempt import Attempt
 from controller.domain.journey import MUST_BE_HEARD, Step
 from controller.domain.rollout import Rollout, State
+from controller.views.checks import awaited_deadline, awaited_text
 from controller.views.quantities import names_text
 
 # Steps from the beginning of the journey to its end: the wave waits for the hosts that are furthest behind.
@@ -23,6 +24,7 @@ _DOING: dict[Step, tuple[str, str]] = {
     Step.BLESS: ("makes the kernel its default", "make the kernel their default"),
     Step.UNCORDON: ("takes load again", "take load again"),
     Step.BAKE: ("bakes", "bake"),
+    Step.REMEASURE: ("is measured once more", "are measured once more"),
     Step.FALLBACK: ("returns to its old kernel by itself", "return to their old kernel by themselves"),
     Step.REVERTING: ("is being returned to its old kernel", "are being returned to their old kernel"),
     Step.LOST: ("did not come back", "did not come back"),
@@ -39,6 +41,7 @@ _DEADLINES: dict[Step, str] = {
     Step.PROBATION: "probation ends",
     Step.BLESS: "the kernel must be the default",
     Step.BAKE: "baking ends",
+    Step.REMEASURE: "it must be measured once more",
     Step.FALLBACK: "it must be back on its old kernel by itself",
     Step.REVERTING: "it must be back on its old kernel",
 }
@@ -120,7 +123,7 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt], waits: str) -> str:
         verb = "waits" if len(pending) == 1 else "wait"
         limit = rollout.policy.max_in_flight
         return f"{names_text(pending)} {verb} for a free slot" + (f" of the {limit} in flight" if limit else "")
-    return f"{where} is about to be judged"
+    return awaited_text(rollout) or f"{where} is about to be judged"
 
 
 def _slowest(flying: Sequence[Attempt]) -> str:
@@ -139,6 +142,8 @@ def next_deadline(rollout: Rollout, attempts: Sequence[Attempt]) -> tuple[str, f
         return "", None
     if rollout.state is State.AWAITING_APPROVAL:
         return "without approval the rollout pauses", rollout.approval_deadline
+    if (awaited := awaited_deadline(rollout)) is not None:
+        return awaited
     silence_s = rollout.policy.silence_timeout_s
     due = [(time, a) for a in attempts if a.in_flight and (time := a.wake_at(silence_s)) is not None]
     if not due:

@@ -9,19 +9,29 @@ os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import numpy as np
 from scipy import stats
+from trial_measured import BUILD, measured
 
 from controller.gate.cells import CellPlan, Design, judge_cells
 from controller.gate.contrasts import host_change
+from controller.gate.trial import Measurement, TrialPlan
+from controller.gate.trial_blocks import blocks_of
+from controller.gate.trial_judge import judge_trial
 
 SEED = 20260218
 CELLS, HOSTS, RUNS = 100, 1000, 8
 FULL_LIMIT_S, HOST_LIMIT_S = 2.0, 0.050
 ROUNDS = 5
+# At a wave's end: hosts, how much faster all at once must be than host by host, and what twice the hosts may cost.
+WAVE_HOSTS, WAVE_GAIN, WAVE_GROWTH = 10_000, 2.0, 3.0
 MARGIN = 0.004
 
 
@@ -72,7 +82,42 @@ def main() -> int:
     }
     for name, call in peers.items():
         print(f"scipy     {name:17} {best(call) * 1e3 * CELLS:8.1f} ms for {CELLS} cells, a p-value and no bound")
+    missed += wave()
     return 1 if missed else 0
+
+
+def wave() -> int:
+    """Judge a wave's end with very many hosts, beside the same changes taken host by host; return the limits missed."""
+    runs = measured(Design.PAIRS, 0.0, hosts=WAVE_HOSTS // 2)
+    plan = TrialPlan(design=Design.PAIRS, metrics=(BUILD,))
+    begin = time.process_time()
+    one_by_one(runs)
+    before_s = time.process_time() - begin
+    begin = time.process_time()
+    blocks_of(Design.PAIRS, BUILD, runs, plan.runs)
+    after_s = time.process_time() - begin
+    begin = time.process_time()
+    judge_trial(plan, runs)
+    whole_s = time.process_time() - begin
+    half = [one for one in runs if int(one.host.rpartition("-")[2]) < WAVE_HOSTS // 4]
+    begin = time.process_time()
+    judge_trial(plan, half)
+    half_s = time.process_time() - begin
+    gain, growth = before_s / after_s, whole_s / half_s
+    print(f"wave      {WAVE_HOSTS} hosts, {len(runs)} runs of one metric:")
+    print(f"          changes, host by host {before_s:6.2f} s; all at once {after_s:6.2f} s: {gain:.1f} times")
+    print(f"          judged in {whole_s:.2f} s, half of the hosts in {half_s:.2f} s: {growth:.1f} times for twice")
+    return (gain < WAVE_GAIN) + (growth > WAVE_GROWTH)
+
+
+def one_by_one(runs: list[Measurement]) -> list[float]:
+    """Take every host's change by arrays of its own: what `blocks_of` does for all hosts at once."""
+    by_host: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in runs:
+        by_host[one.host][one.position].append(one.value or np.nan)
+    return [
+        float(host_change(*(np.array([[own[place]]]) for place in (1, 2)))[0]) for _, own in sorted(by_host.items())
+    ]
 
 
 def judge(changes: np.ndarray[tuple[int, ...], np.dtype[np.float64]], once: CellPlan, *, with_bounds: bool) -> object:

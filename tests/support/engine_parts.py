@@ -82,14 +82,14 @@ def host(name: str = "a", *, boot: str = "1", release: str = OLD_RELEASE) -> Hos
     )
 
 
-def planned(names: Sequence[str] = ("a",), *, uid: str = UID, name: str = "trial") -> RolloutPlanned:
+def planned(names: Sequence[str] = ("a",), *, uid: str = UID, name: str = "trial", text: str = TEXT) -> RolloutPlanned:
     """Return a rollout in one wave."""
     hosts = tuple(PlannedHost(host=one, stratum="x86_64/vm", architecture="x86_64") for one in names)
     return RolloutPlanned(
         at=1000.0,
         uid=uid,
         name=name,
-        spec_yaml=TEXT,
+        spec_yaml=text,
         salt="s",
         kernels={"x86_64": KERNEL},
         waves=(hosts,),
@@ -234,11 +234,11 @@ async def reached(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def walked(step: Step) -> Parts:
+async def walked(step: Step, text: str = TEXT) -> Parts:
     """Return a controller whose one host has come to the step by good answers."""
     parts = await Parts().start()
     stream = await parts.connect()
-    await parts.engine.record(Key(UID), lambda: (planned(), STARTED))
+    await parts.engine.record(Key(UID), lambda: (planned(text=text), STARTED))
     await parts.engine.settle()
     while parts.attempt().step is not step:
         attempt = parts.attempt()

@@ -9,7 +9,7 @@ from simulated_fleet import UID, Simulation
 from simulated_host import OLD, OLD_RELEASE
 
 from controller.domain.errors import Conflict, InvalidInput
-from controller.domain.events import DeliveryReported, Event, RunReported, WaveJudged
+from controller.domain.events import DeliveryReported, Event, RunReported
 from controller.domain.journey import Role
 from controller.domain.judgement import judge_wave
 from controller.domain.ledger import learnt
@@ -17,6 +17,7 @@ from controller.domain.old_against_old import judgements, sham_arms
 from controller.domain.policy import SuspendedCell, policy_of
 from controller.domain.rollout import State
 from controller.domain.spec import parse_spec
+from controller.domain.verdict_events import WaveJudged
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.gate.trial import Arm
 from controller.services.world import Key

@@ -7,7 +7,7 @@ from engine_parts import KERNEL, ManualClock, Parts, host
 
 from controller.domain.errors import InvalidInput
 from controller.domain.hosts import Host, SwapDevice
-from controller.views.models import PlanView
+from controller.views.plan_models import PlanView
 
 SPEC = """\
 apiVersion: kernroll/v1
@@ -177,6 +177,12 @@ async def test_hosts_that_no_wave_is_meant_for_are_told() -> None:
     assert "Wave 1: c has no label zone: left out." in view.notes
 
 
-async def test_waves_with_control_hosts_take_no_expression() -> None:
-    with pytest.raises(InvalidInput, match=r"trial.yaml:9: spec.waves\[0\].where: cannot be used with control hosts"):
-        await plan(await zones(), "waves: [{where: 'zone == \"a\"', rest: true}]", "controls: {per_stratum: 1}")
+async def test_hosts_that_are_compared_go_in_a_wave_that_is_meant_for_both() -> None:
+    waves = ("waves:", "  - {where: 'zone == \"a\"', rest: true, bake: 1h}", "  - {rest: true, bake: 1h}")
+    lines = (*waves, "design: two_arms", "controls: {per_stratum: 1}")
+    four_runs = SPEC.replace("{brd_size: 1TiB}", "{brd_size: 1TiB}, repetitions: 4")
+    text = four_runs + "".join(f"  {line}\n" for line in lines)
+    view = await (await zones()).operations.plan(text, "trial.yaml")
+    assert len(chosen(view)) == 9
+    assert sum(len(wave.hosts) for wave in view.waves) == 9
+    assert all(name.startswith("a") for name in view.waves[0].hosts)

@@ -116,16 +116,6 @@ def test_labels_split_strata() -> None:
     assert "other has no label zone; the stratum says zone=?." in plan.notes
 
 
-def test_control_hosts_are_the_last_of_their_stratum_and_start_with_the_first_wave() -> None:
-    plan = plan_waves(spec("controls: {per_stratum: 1}"), hosts(5), "s")
-    plain = plan_waves(spec(), hosts(5), "s")
-    assert names(plan)[0] == names(plain)[0]
-    assert names(plan, Role.CONTROL) == [[names(plain)[1][-1]], []]
-    assert sum(len(wave.hosts) for wave in plan.waves) == 5
-    few = plan_waves(spec("controls: {per_stratum: 1}"), hosts(1), "s")
-    assert few.blockers == ("x86_64/vm has 1 host: too few for 1 control hosts and one that changes kernel.",)
-
-
 @pytest.mark.parametrize(
     ("line", "fleet", "blocker"),
     [

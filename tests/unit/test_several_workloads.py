@@ -16,7 +16,7 @@ from controller.adapters.rpc.agent_messages import command_message
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain.effects import RunWorkload
 from controller.domain.errors import InvalidInput
-from controller.domain.events import CommandState, Event, Moved, RunReported, WaveJudged
+from controller.domain.events import CommandState, Event, Moved, RunReported
 from controller.domain.evidence import host_evidence
 from controller.domain.journey import Step, Trigger
 from controller.domain.ledger import learnt
@@ -24,6 +24,7 @@ from controller.domain.policy import policy_of
 from controller.domain.rollout import State
 from controller.domain.spec import parse_spec
 from controller.domain.spec_workloads import Workload, Workloads
+from controller.domain.verdict_events import WaveJudged
 from controller.gate.evidence import HostEvidence, Outcome, Run, Side
 from controller.gate.survival import unresolved
 from controller.services.world import Key

@@ -20,7 +20,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 
 def test_the_examples_are_there() -> None:
-    assert len(EXAMPLES) == 10
+    assert len(EXAMPLES) == 12
 
 
 def test_the_phase3_example_says_what_the_series_claims() -> None:
@@ -74,11 +74,21 @@ WRONG = [
         "spec.selector.match.rack: must be text or a list of texts; write numbers in quotes (got 3)",
     ),
     ("selector: {hosts: [a, b c]}", "spec.selector.hosts[1]: must be a host name (got 'b c')"),
-    ("design: abba", "spec.design: 'abba' is not available yet; only before_after is"),
     (
         "design: before-after",
-        "spec.design: must be before_after or matched_pairs or abba (got 'before-after'); did you mean before_after?",
+        "spec.design: must be before_after or two_arms or matched_pairs or abba (got 'before-after'); did you mean "
+        "before_after?",
     ),
+    ("controls: {per_stratum: 3}", "spec.controls: goes with design: two_arms (the design is before_after)"),
+    ("pairs: {per_stratum: 3}", "spec.pairs: goes with design: matched_pairs (the design is before_after)"),
+    ("abba: {cycles: 3}", "spec.abba: goes with design: abba (the design is before_after)"),
+    ("abba: {cycles: 0}", "spec.abba.cycles: must be at least 1 (got 0)"),
+    (
+        "pairs: {per_stratum: some}",
+        "spec.pairs.per_stratum: must be a whole number from 1 to 100000, or power: as many as the margins take "
+        "(got 'some')",
+    ),
+    ("verdict_by_wave: 1", "spec.verdict_by_wave: needs a design that decides: two_arms, matched_pairs or abba"),
     ("from: {x86_64: {}}", "spec.from.x86_64: needs one of release or version"),
     (
         "claim: [{metric: swap_mount.cost, saves_at_least: 1e400, unit: MiB/TiB}]",

@@ -91,9 +91,9 @@ def _get(message: Message, descriptor: FieldDescriptor, hint: Any) -> Any:
         return tuple(from_message(one, cast(Any, element)) if is_dataclass(element) else one for one in value)
     if origin is not None and issubclass(origin, Mapping):
         return dict(sorted(value.items()))
+    if optional and descriptor.has_presence and not message.HasField(descriptor.name):
+        return None
     if descriptor.message_type is not None:
-        if optional and not message.HasField(descriptor.name):
-            return None
         return Epoch(epoch(value)) if inner is Epoch else from_message(value, inner)
     if descriptor.enum_type is not None:
         return _enum_word(descriptor.enum_type, value)

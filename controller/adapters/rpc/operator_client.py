@@ -13,15 +13,8 @@ from controller.adapters.rpc.messages import from_message
 from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
 from controller.domain.requests import Verb
-from controller.views.models import (
-    ExplanationView,
-    HostView,
-    JoinTokenView,
-    LedgerView,
-    PlanView,
-    ReportView,
-    RolloutView,
-)
+from controller.views.models import ExplanationView, HostView, JoinTokenView, LedgerView, ReportView, RolloutView
+from controller.views.plan_models import PlanView
 from controller.views.replayed import ReplayView
 from protos.kernroll.v1 import operator_pb2 as pb
 from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
@@ -152,6 +145,11 @@ class OperatorClient:
         """
         request = pb.ControlRolloutRequest(name=name, verb=NUMBERS[verb], remark=remark, **options)
         return from_message(self._call(self._stub.ControlRollout, request), RolloutView)
+
+    def report_check(self, name: str, check: str, *, passed: bool, remark: str = "") -> RolloutView:
+        """Say whether a manual check passes; raises NotFound, or Conflict when nobody waits for it now."""
+        request = pb.ReportCheckRequest(name=name, check=check, passed=passed, remark=remark)
+        return from_message(self._call(self._stub.ReportCheck, request), RolloutView)
 
     def explain_rollout(self, name: str) -> ExplanationView:
         """Return why the rollout is in its state; raises NotFound."""

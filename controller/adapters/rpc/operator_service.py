@@ -120,6 +120,17 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
         return await self._answer(context, act)
 
+    async def ReportCheck(self, request: Any, context: Any) -> operator_pb2.Rollout:
+        """See operator.proto."""
+
+        async def act(by: str) -> operator_pb2.Rollout:
+            after = await self._operations.report_check(
+                request.name, request.check, passed=request.passed, by=by, remark=request.remark
+            )
+            return to_message(after, operator_pb2.Rollout)
+
+        return await self._answer(context, act)
+
     async def ExplainRollout(self, request: Any, context: Any) -> operator_pb2.Explanation:
         """See operator.proto."""
 

@@ -15,6 +15,7 @@ from controller.views.quantities import (
     time_text,
 )
 from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
+from controller.views.report.compared import compared
 from controller.views.report.model import FreeOutput, FreeTable, HostResult, Moment, Report
 
 # The timeline of a large fleet is in the JSON report; people read this many lines.
@@ -33,7 +34,9 @@ def contents(report: Report) -> Iterator[Block]:
     yield from _free(report)
     yield from _costs(report)
     yield from _performance(report)
+    yield from compared(report)
     yield from _verdicts(report)
+    yield from _checks(report)
     yield from _hosts(report)
     yield from _environment(report)
     yield from _timeline(report.timeline)
@@ -185,6 +188,20 @@ def _verdicts(report: Report) -> Iterator[Block]:
         names = names_text(sorted({verdict.metric for verdict in confounded}))
         items.append(f"{names}: {CONFOUNDED}: before and after alone cannot tell the kernel from the hour.")
     yield Bullets((*items, *(total.sentence for total in report.fleet)))
+
+
+def _checks(report: Report) -> Iterator[Block]:
+    """Yield what else had to pass, wave by wave."""
+    if not report.checks:
+        return
+    yield Heading(2, "Checks")
+    rows = []
+    for check in report.checks:
+        name = f"{check.name} (only reported)" if check.dry_run else check.name
+        value = "-" if check.value is None else f"{check.value:.6g}"
+        rows.append((str(check.wave), name, check.state.replace("_", " "), value, check.bound or "-"))
+    yield Table(titles=("Wave", "Check", "State", "Value", "Bound"), rows=tuple(rows), numbers=frozenset({0, 3}))
+    yield Bullets(tuple(f"{one.sentence[:1].upper()}{one.sentence[1:]}." for one in report.checks))
 
 
 def _hosts(report: Report) -> Iterator[Block]:

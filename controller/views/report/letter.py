@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from controller.views.quantities import count_text, number_text, signed_text
-from controller.views.report.blocks import Block, Heading, Paragraph, Table
+from controller.views.quantities import count_text, names_text, number_text, signed_text
+from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
+from controller.views.report.compared import by_design, change_text, compared_cells, counted, left_out_text
 from controller.views.report.model import FreeTable, PerformanceResult, Report
 
 # Metrics of a test that stand side by side, and what their columns are called.
@@ -19,13 +20,34 @@ def letter(report: Report) -> Iterator[Block]:
         yield from _mounted(table)
     for stratum in sorted({row.stratum for row in report.performance}):
         rows = [row for row in report.performance if row.stratum == stratum]
-        for name, title in _BUILDS:
-            wanted = tuple((f"{name}.{metric}", text) for metric, text in _BUILD)
+        for title, wanted in _tests():
             yield from _test(f"{title}, {stratum}", rows, wanted)
-        yield from _test(f"Valkey GET, {stratum}", rows, _READS)
-        yield from _test(f"Anonymous memory, {stratum}", rows, (("anonymous_sweep.throughput", "Throughput"),))
-        yield from _test(f"Swap metadata when filled, {stratum}", rows, (("swap_fill.cost", "Per TiB"),))
-        yield from _test(f"stress-ng, {stratum}", rows, (("stress.bogo_rate", "Rate"),))
+            yield from _compared(report, rows, wanted)
+
+
+def _tests() -> Iterator[tuple[str, Sequence[tuple[str, str]]]]:
+    """Yield the tests in a cover letter's order: title, then metrics that stand side by side."""
+    for name, title in _BUILDS:
+        yield title, tuple((f"{name}.{metric}", text) for metric, text in _BUILD)
+    yield "Valkey GET", _READS
+    yield "Anonymous memory", (("anonymous_sweep.throughput", "Throughput"),)
+    yield "Swap metadata when filled", (("swap_fill.cost", "Per TiB"),)
+    yield "stress-ng", (("stress.bogo_rate", "Rate"),)
+
+
+def _compared(report: Report, rows: Sequence[PerformanceResult], wanted: Sequence[tuple[str, str]]) -> Iterator[Block]:
+    """Yield what a design found out about the metrics of a test: interval, number, hosts outside."""
+    measured = {(row.stratum, row.metric) for row in rows}
+    words = dict(wanted)
+    items = []
+    for cell in compared_cells(report):
+        if (cell.stratum, cell.metric) not in measured or cell.metric not in words:
+            continue
+        outside = f"; far outside the others: {names_text(cell.outliers)}" if cell.outliers else ""
+        items.append(f"{words[cell.metric]}: {change_text(cell)}, {counted(report, cell)}{outside}. {cell.verdict}.")
+    if items:
+        yield Paragraph(f"{by_design(report)}, which takes out what the hour did:")
+        yield Bullets((*items, *filter(None, [left_out_text(report)])))
 
 
 def _mounted(table: FreeTable) -> Iterator[Block]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controller.views.models import Epoch, IntervalView, KernelView, VerdictView
+from controller.views.models import CheckView, Epoch, IntervalView, KernelView, VerdictView
 
 # Grows when a field changes its meaning; new fields do not change it.
 SCHEMA = "kernroll.report/v1"
@@ -186,6 +186,11 @@ class Report:
     costs: tuple[StratumCost, ...]
     performance: tuple[PerformanceResult, ...]
     verdicts: tuple[VerdictView, ...]
+    # How performance was compared: "before_after" (not at all), "two_arms", "matched_pairs" or "abba".
+    design: str
+    # Hosts that were measured twice, far outside the others, and left out; observations that decide nothing.
+    quarantined: tuple[str, ...]
+    remarks: tuple[str, ...]
     fleet: tuple[FleetResult, ...]
     # Sentences that set the measurements against the sizes of the kernel's structures.
     structure_sizes: tuple[str, ...]
@@ -193,3 +198,5 @@ class Report:
     failures: tuple[FailureResult, ...]
     lost: tuple[str, ...]
     timeline: tuple[Moment, ...]
+    # What else had to pass at the end of every wave.
+    checks: tuple[CheckView, ...] = ()

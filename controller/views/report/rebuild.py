@@ -15,6 +15,7 @@ from controller.domain.rollout import Rollout
 from controller.gate.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence
 from controller.gate.metrics import METRICS
+from controller.views.checks import check_views
 from controller.views.models import Epoch
 from controller.views.report.free import free_output
 from controller.views.report.model import (
@@ -64,6 +65,9 @@ def rebuild(
         costs=_costs(rollout, ordered, runs, claim),
         performance=performance(ordered, runs, aa=rollout.policy.aa),
         verdicts=verdict_views(rollout),
+        design=rollout.policy.design,
+        quarantined=rollout.judged[-1].quarantined if rollout.judged else (),
+        remarks=rollout.judged[-1].remarks if rollout.judged else (),
         fleet=tuple(
             FleetResult(
                 metric=total.metric,
@@ -84,6 +88,7 @@ def rebuild(
         failures=_failures(rollout, ordered, events),
         lost=rollout.lost,
         timeline=timeline(rollout, events),
+        checks=check_views(rollout),
     )
 
 

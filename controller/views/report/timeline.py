@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from controller.domain.control_events import CheckReported, ChecksAsked, ChecksOverridden
 from controller.domain.events import (
     AbortStarted,
     CommandReported,
@@ -22,10 +23,10 @@ from controller.domain.events import (
     RunState,
     SeriousLogged,
     TrialEnded,
-    WaveJudged,
     WaveOpened,
 )
 from controller.domain.rollout import Rollout
+from controller.domain.verdict_events import WaveJudged
 from controller.views.models import Epoch
 from controller.views.quantities import names_text
 from controller.views.report.model import Moment
@@ -70,6 +71,15 @@ def _text(event: Event) -> str:
             return f"abort: {event.reason}"
         case RevertStarted():
             return f"revert: {event.reason}"
+        case ChecksAsked():
+            again = f" (time {event.number})" if event.number > 1 else ""
+            return f"wave {event.wave + 1} asks its checks{again}: {names_text(tuple(event.deadlines))}"
+        case CheckReported():
+            who = f" (by {event.by})" if event.by else ""
+            told = f"check {event.check} of wave {event.wave + 1}: {event.outcome.replace('_', ' ')}{who}"
+            return f"{told}: {event.detail}" if event.detail else told
+        case ChecksOverridden():
+            return f"{event.by} went on without {names_text(event.checks)}: {event.remark}"
         case RolloutEnded():
             return event.state + (f"; {names_text(event.lost)} did not come back" if event.lost else "")
         case _:

@@ -373,6 +373,35 @@ class ControlRolloutRequest(_message.Message):
 Global___ControlRolloutRequest: _TypeAlias = ControlRolloutRequest  # noqa: Y015
 
 @_typing.final
+class ReportCheckRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    REMARK_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    check: _builtins.str
+    passed: _builtins.bool
+    remark: _builtins.str
+    """Recorded with the operator's identity."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        check: _builtins.str = ...,
+        passed: _builtins.bool = ...,
+        remark: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "name", b"name", "passed", b"passed", "remark", b"remark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCheckRequest: _TypeAlias = ReportCheckRequest  # noqa: Y015
+
+@_typing.final
 class Plan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -387,10 +416,15 @@ class Plan(_message.Message):
     AA_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
+    DESIGN_FIELD_NUMBER: _builtins.int
+    COMPARISONS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seed: _builtins.str
     host_count: _builtins.int
     aa: _builtins.bool
+    design: _builtins.str
+    """before_after, two_arms, matched_pairs, abba."""
     @_builtins.property
     def waves(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedWave]: ...
     @_builtins.property
@@ -409,6 +443,14 @@ class Plan(_message.Message):
     def pace(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What bounds its speed, and how long it takes; one sentence each."""
 
+    @_builtins.property
+    def comparisons(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedComparison]:
+        """One a stratum, where the design compares hosts."""
+
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedCheck]:
+        """Asked at the end of every wave, in this order."""
+
     def __init__(
         self,
         *,
@@ -423,10 +465,13 @@ class Plan(_message.Message):
         aa: _builtins.bool = ...,
         cells: _abc.Iterable[Global___PlannedCell] | None = ...,
         pace: _abc.Iterable[_builtins.str] | None = ...,
+        design: _builtins.str = ...,
+        comparisons: _abc.Iterable[Global___PlannedComparison] | None = ...,
+        checks: _abc.Iterable[Global___PlannedCheck] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "claims", b"claims", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aa", b"aa", "blockers", b"blockers", "cells", b"cells", "checks", b"checks", "claims", b"claims", "comparisons", b"comparisons", "design", b"design", "host_count", b"host_count", "kernels", b"kernels", "name", b"name", "notes", b"notes", "pace", b"pace", "seed", b"seed", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -439,24 +484,104 @@ class PlannedWave(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     BAKE_S_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     bake_s: _builtins.float
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def compared(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedMember]:
+        """Those of the hosts that are compared, in their order."""
+
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         hosts: _abc.Iterable[_builtins.str] | None = ...,
         bake_s: _builtins.float = ...,
+        compared: _abc.Iterable[Global___PlannedMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bake_s", b"bake_s", "hosts", b"hosts", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bake_s", b"bake_s", "compared", b"compared", "hosts", b"hosts", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlannedWave: _TypeAlias = PlannedWave  # noqa: Y015
+
+@_typing.final
+class PlannedMember(_message.Message):
+    """A host that is compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    PAIR_FIELD_NUMBER: _builtins.int
+    CYCLES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    role: _builtins.str
+    """treated, control (only reboots), crossover (is compared with itself)."""
+    pair: _builtins.str
+    """The same for both hosts of a pair; empty outside matched pairs."""
+    cycles: _builtins.int
+    """How often a crossover host boots old, new, new, old."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        role: _builtins.str = ...,
+        pair: _builtins.str = ...,
+        cycles: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cycles", b"cycles", "host", b"host", "pair", b"pair", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedMember: _TypeAlias = PlannedMember  # noqa: Y015
+
+@_typing.final
+class PlannedComparison(_message.Message):
+    """Who is compared in a stratum, and when that is looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATUM_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    DECIDED_AFTER_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    stratum: _builtins.str
+    blocks: _builtins.int
+    """Treated hosts, pairs or cycles, and control hosts beside them."""
+    controls: _builtins.int
+    decided_after: _builtins.int
+    """The wave, from 1, after which it is decided; as this plan counts waves."""
+    sentence: _builtins.str
+    @_builtins.property
+    def looks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Blocks by the end of every wave that brings some: the looks."""
+
+    def __init__(
+        self,
+        *,
+        stratum: _builtins.str = ...,
+        blocks: _builtins.int = ...,
+        controls: _builtins.int = ...,
+        looks: _abc.Iterable[_builtins.int] | None = ...,
+        decided_after: _builtins.int = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "controls", b"controls", "decided_after", b"decided_after", "looks", b"looks", "sentence", b"sentence", "stratum", b"stratum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedComparison: _TypeAlias = PlannedComparison  # noqa: Y015
 
 @_typing.final
 class PlannedKernel(_message.Message):
@@ -513,6 +638,52 @@ class PlannedClaim(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlannedClaim: _TypeAlias = PlannedClaim  # noqa: Y015
+
+@_typing.final
+class PlannedCheck(_message.Message):
+    """What else must pass at the end of every wave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    EVERY_S_FIELD_NUMBER: _builtins.int
+    DEADLINE_S_FIELD_NUMBER: _builtins.int
+    ON_FAIL_FIELD_NUMBER: _builtins.int
+    ON_TIMEOUT_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """prometheus, alerts, webhook, manual."""
+    dry_run: _builtins.bool
+    """It is only reported."""
+    every_s: _builtins.float
+    deadline_s: _builtins.float
+    """From the verdict of the wave."""
+    on_fail: _builtins.str
+    """pause, revert."""
+    on_timeout: _builtins.str
+    sentence: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        every_s: _builtins.float = ...,
+        deadline_s: _builtins.float = ...,
+        on_fail: _builtins.str = ...,
+        on_timeout: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "dry_run", b"dry_run", "every_s", b"every_s", "kind", b"kind", "name", b"name", "on_fail", b"on_fail", "on_timeout", b"on_timeout", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedCheck: _TypeAlias = PlannedCheck  # noqa: Y015
 
 @_typing.final
 class PlannedCell(_message.Message):
@@ -631,6 +802,7 @@ class Rollout(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
     KERNELS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """draft, planned, running, paused, awaiting_approval, promoted, completed (an A/A rollout), aborting, aborted, reverting, reverted, revert_incomplete."""
@@ -653,6 +825,10 @@ class Rollout(_message.Message):
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]: ...
     @_builtins.property
     def kernels(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedKernel]: ...
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
+        """Of every wave that was asked about, the newest time."""
+
     def __init__(
         self,
         *,
@@ -668,10 +844,11 @@ class Rollout(_message.Message):
         revision: _builtins.int = ...,
         terminal: _builtins.bool = ...,
         kernels: _abc.Iterable[Global___PlannedKernel] | None = ...,
+        checks: _abc.Iterable[Global___Check] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "next_deadline", b"next_deadline", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_reason", b"blocking_reason", "ended_at", b"ended_at", "kernels", b"kernels", "name", b"name", "next_deadline", b"next_deadline", "next_deadline_name", b"next_deadline_name", "revision", b"revision", "started_at", b"started_at", "state", b"state", "terminal", b"terminal", "verdicts", b"verdicts", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_reason", b"blocking_reason", "checks", b"checks", "ended_at", b"ended_at", "kernels", b"kernels", "name", b"name", "next_deadline", b"next_deadline", "next_deadline_name", b"next_deadline_name", "revision", b"revision", "started_at", b"started_at", "state", b"state", "terminal", b"terminal", "verdicts", b"verdicts", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -801,6 +978,10 @@ class Verdict(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    OUTLIERS_FIELD_NUMBER: _builtins.int
     stratum: _builtins.str
     metric: _builtins.str
     verdict: _builtins.str
@@ -812,9 +993,18 @@ class Verdict(_message.Message):
     hosts: _builtins.int
     unit: _builtins.str
     role: _builtins.str
-    """critical, or told: decides nothing."""
+    """critical; guard and negative_control, which can hold; told: decides nothing."""
+    controls: _builtins.int
+    """Of two arms the control hosts beside `hosts`."""
+    look: _builtins.int
+    """The look that decided, from 1, and how many were planned; 0 without looks."""
+    looks: _builtins.int
     @_builtins.property
     def interval(self) -> Global___Interval: ...
+    @_builtins.property
+    def outliers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts (pairs, cycles) far outside the others."""
+
     def __init__(
         self,
         *,
@@ -828,14 +1018,84 @@ class Verdict(_message.Message):
         hosts: _builtins.int = ...,
         unit: _builtins.str = ...,
         role: _builtins.str = ...,
+        controls: _builtins.int = ...,
+        look: _builtins.int = ...,
+        looks: _builtins.int = ...,
+        outliers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "claim", b"claim", "hosts", b"hosts", "interval", b"interval", "metric", b"metric", "role", b"role", "sentence", b"sentence", "stratum", b"stratum", "unit", b"unit", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "claim", b"claim", "controls", b"controls", "hosts", b"hosts", "interval", b"interval", "look", b"look", "looks", b"looks", "metric", b"metric", "outliers", b"outliers", "role", b"role", "sentence", b"sentence", "stratum", b"stratum", "unit", b"unit", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class Check(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAVE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    REPORTED_AT_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    wave: _builtins.int
+    """Counts from 1."""
+    name: _builtins.str
+    kind: _builtins.str
+    """prometheus, alerts, webhook, manual."""
+    state: _builtins.str
+    """awaited, passed, failed, inconclusive, timed_out, skipped (an operator went on without it), unanswered (nobody waits for it any more)."""
+    detail: _builtins.str
+    """What it said last."""
+    value: _builtins.float
+    """The value that decided, and what it must keep."""
+    bound: _builtins.str
+    by: _builtins.str
+    """The person who reported; empty when a program did."""
+    dry_run: _builtins.bool
+    tries: _builtins.int
+    """How often the wave's checks were asked."""
+    sentence: _builtins.str
+    @_builtins.property
+    def reported_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        wave: _builtins.int = ...,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        state: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+        bound: _builtins.str = ...,
+        by: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        tries: _builtins.int = ...,
+        reported_at: _timestamp_pb2.Timestamp | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "deadline", b"deadline", "reported_at", b"reported_at", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "bound", b"bound", "by", b"by", "deadline", b"deadline", "detail", b"detail", "dry_run", b"dry_run", "kind", b"kind", "name", b"name", "reported_at", b"reported_at", "sentence", b"sentence", "state", b"state", "tries", b"tries", "value", b"value", "wave", b"wave"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___Check: _TypeAlias = Check  # noqa: Y015
 
 @_typing.final
 class Explanation(_message.Message):

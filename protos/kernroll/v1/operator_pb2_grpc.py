@@ -84,6 +84,11 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
                 _registered_method=True)
+        self.ReportCheck = channel.unary_unary(
+                '/kernroll.v1.OperatorService/ReportCheck',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportCheckRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
+                _registered_method=True)
         self.ExplainRollout = channel.unary_unary(
                 '/kernroll.v1.OperatorService/ExplainRollout',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
@@ -181,6 +186,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportCheck(self, request, context):
+        """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainRollout(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -264,6 +276,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
             'ControlRollout': grpc.unary_unary_rpc_method_handler(
                     servicer.ControlRollout,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
+            ),
+            'ReportCheck': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportCheck,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportCheckRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
             ),
             'ExplainRollout': grpc.unary_unary_rpc_method_handler(
@@ -561,6 +578,33 @@ class OperatorService:
             target,
             '/kernroll.v1.OperatorService/ControlRollout',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportCheck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.OperatorService/ReportCheck',
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportCheckRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
             options,
             channel_credentials,

@@ -48,6 +48,8 @@ class OperatorServiceStub:
     """Also returns finished hosts to their former kernel."""
     ControlRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]
     """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
+    ReportCheck: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]
+    """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
     ExplainRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]
     ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]
     ReplayGate: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]
@@ -76,6 +78,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """Also returns finished hosts to their former kernel."""
     ControlRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
+    ReportCheck: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
+    """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
     ExplainRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]  # type: ignore[assignment]
     ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
     ReplayGate: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]  # type: ignore[assignment]
@@ -161,6 +165,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
         """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
+
+    @_abc_1.abstractmethod
+    def ReportCheck(
+        self,
+        request: _operator_pb2.ReportCheckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
+        """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
 
     @_abc_1.abstractmethod
     def ExplainRollout(

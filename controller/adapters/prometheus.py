@@ -1,0 +1,116 @@
+"""Prometheus through prometheus-api-client: the values of a query, and the alerting rules with what fires.
+
+The library is synchronous: call these from a thread. It takes any answer of status 200 for whole, and its own retries
+would hide errors that are to be counted; both are changed here.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3 import Retry
+
+from controller.adapters.web import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, one_line, refuse_status, session_for
+from controller.domain.checks import AlertRule, Check, Sample
+from controller.domain.errors import Permanent, Temporary
+
+# Of the server's own work; it gives up before we do.
+_QUERY_TIMEOUT_S = 10
+# A bound over more series than this is a mistake in the query. Servers that know the parameter cut off and say so.
+_MOST_SERIES = 10_000
+
+
+def query_samples(check: Check) -> list[Sample]:
+    """Return the values that the check's query has now. Raises Temporary or Permanent."""
+    with _connected(check) as (prometheus, _):
+        result = prometheus.custom_query(
+            check.query,
+            params={
+                "timeout": f"{_QUERY_TIMEOUT_S}s",
+                "limit": _MOST_SERIES,
+                # Of servers that gather from several: a part is not the answer.
+                "partial_response": "false",
+            },
+        )
+        samples = list(_samples(check, result))
+    if len(samples) > _MOST_SERIES:
+        raise Permanent(f"the query has {len(samples)} series, at most {_MOST_SERIES} are judged: {check.query}")
+    return samples
+
+
+def alert_rules(check: Check) -> list[AlertRule]:
+    """Return the alerting rules of the server with what fires now. Raises Temporary or Permanent."""
+    # The library knows no rules; its session, with its deadlines, asks for them.
+    with _connected(check) as (_, session):
+        response = session.get(f"{check.url}/api/v1/rules", params={"type": "alert"}, timeout=_TIMEOUTS_S)
+        groups = response.json()["data"]["groups"]
+        return [_rule(rule) for group in groups for rule in group["rules"] if rule["type"] == "alerting"]
+
+
+_TIMEOUTS_S: Any = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+
+
+@contextmanager
+def _connected(check: Check) -> Iterator[tuple[Any, requests.Session]]:
+    with session_for(check) as session:
+        session.hooks["response"].append(functools.partial(_refuse, check))
+        # The library has no types.
+        connect: Any = PrometheusConnect
+        try:
+            yield connect(url=check.url, session=session, timeout=_TIMEOUTS_S, retry=Retry(0)), session
+        except PrometheusApiClientException as error:
+            raise Temporary(f"{check.url} refuses: {one_line(error)}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Permanent(f"what answers at {check.url} does not speak Prometheus' protocol: {error!r}") from error
+
+
+def _refuse(check: Check, response: requests.Response, **_named: Any) -> None:
+    """Raise for what is no whole answer, with the server's own words."""
+    if response.is_redirect:
+        return
+    try:
+        said = response.json()
+    except requests.exceptions.JSONDecodeError:
+        said = None
+    if isinstance(said, dict) and said.get("error"):
+        what = f"{check.url} refuses the query {check.query}" if check.query else f"{check.url} refuses"
+        text = f"{what}: {one_line(said['error'])}"
+        # A query that it cannot read stays one.
+        raise Permanent(text) if said.get("errorType") == "bad_data" else Temporary(text)
+    refuse_status(check, response)
+    if isinstance(said, dict) and said.get("warnings"):
+        raise Temporary(f"{check.url} gives an incomplete answer: {one_line(said['warnings'][0])}")
+
+
+def _samples(check: Check, result: Any) -> Iterator[Sample]:
+    """Yield the values of a vector or a scalar."""
+    if len(result) == 2 and isinstance(result[1], str):
+        yield Sample(value=_number(check, result[1]))
+        return
+    for one in result:
+        if "value" not in one:
+            raise Permanent(f"the query does not answer with one number per series now: {check.query}")
+        yield Sample(labels=dict(one["metric"]), value=_number(check, one["value"][1]))
+
+
+def _number(check: Check, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise Permanent(f"the query answers with {one_line(text)!r}, which is no number: {check.query}") from error
+
+
+def _rule(rule: dict[str, Any]) -> AlertRule:
+    error = ""
+    if rule["health"] != "ok":
+        error = one_line(rule.get("lastError") or "not yet, since the server began")
+    return AlertRule(
+        name=rule["name"],
+        labels=dict(rule.get("labels") or {}),
+        error=error,
+        firing=tuple(dict(alert["labels"]) for alert in rule.get("alerts") or () if alert["state"] == "firing"),
+    )
