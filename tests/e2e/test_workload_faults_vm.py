@@ -383,7 +383,6 @@ async def test_a_swap_disk_that_is_pulled_out(guest: FaultyGuest) -> None:
     await guest.reaches(command, CASES["anon_sweep"].running)
     await asyncio.to_thread(guest.monitor, "device_del", id=HOT_DEVICE)
     outcome = await guest.ended(command)
-    print(outcome, guest.runs(command), await guest.hands.ask("snapshot"))
     assert outcome.status in (Outcome.STATUS_DIED, Outcome.STATUS_INFRASTRUCTURE)
     assert f"{disk} was removed while it was switched on" in outcome.detail
     refused = await guest.ended(guest.order(order_of("anon_sweep")))
