@@ -5,6 +5,7 @@ hit; then every run reads.
 A run that did not swap pages in, or whose reads found too little, is no measurement.
 """
 
+import shlex
 from contextlib import AsyncExitStack
 
 from agent.domain.errors import RigError, WorkloadDied
@@ -98,8 +99,8 @@ class ValkeyGet:
             evidence={
                 **self._rig.evidence(),
                 "server": f"{server.family} {info.get('valkey_version', info.get('redis_version', '?'))}",
-                "server_command": " ".join(server_command(server.family, order, self._directory, server.port)),
-                "command": " ".join(server.benchmark_command(order, "get", order.requests)),
+                "server_command": shlex.join(server_command(server.family, order, self._directory, server.port)),
+                "command": shlex.join(server.benchmark_command(order, "get", order.requests)),
                 "benchmark": ended.stdout.strip(),
                 "dataset": f"{info.get('used_memory', '?')} bytes used by the server",
             },

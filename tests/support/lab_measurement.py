@@ -183,17 +183,18 @@ def _values(file: Path, metric: str) -> tuple[tuple[float, ...], str]:
 
 def table(results: Path, pieces: Sequence[Piece]) -> str:
     """Return the Markdown table of everything measured, with what was ordered."""
-    lines = [f"| Metric | Unit | Guest | Kernel | {HEADINGS} |", f"|---|---|---|---|{RULES}|"]
+    lines = [f"| Metric | Unit | Guest | Kernel | Boots | {HEADINGS} |", f"|---|---|---|---|--:|{RULES}|"]
     measured = set()
     for architecture, version, row in rows(results, pieces):
-        lines.append(f"| `{row.metric}` | {row.unit} | {architecture} | {version} | {row.cells()} |")
+        where = f"{architecture} | {version} | {len(row.boots)}"
+        lines.append(f"| `{row.metric}` | {row.unit} | {where} | {row.cells()} |")
         measured.add(row.metric)
-    where = (
-        f"Guests of one processor emulated by QEMU and {MEMORY_MIB} MiB, one at a time, on a machine of "
-        f"{os.cpu_count()} processors; {BOOTS} boots a kernel, in each {WARMUPS} warm-up and {RUNS} runs, or as said."
+    rig = (
+        f"Guests of one emulated processor and {MEMORY_MIB} MiB, one at a time, on a machine with {os.cpu_count()} "
+        f"processors. A boot has {WARMUPS} warm-up and {RUNS} runs, or as said."
     )
     orders = [f"{cell.workload}: {_flow(cell.said())}" for cell in CELLS if measured & set(cell.metrics)]
-    return "\n".join((where, "", *lines, "", "```", *dict.fromkeys(orders), "```"))
+    return "\n".join((rig, "", *lines, "", "```", *dict.fromkeys(orders), "```"))
 
 
 def _flow(value: object) -> str:

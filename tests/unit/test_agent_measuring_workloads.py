@@ -1,5 +1,6 @@
 """kernel_build, valkey_get and stress_ng: what they measure, which runs they refuse, and what they leave."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,14 @@ async def test_what_is_measured(tmp_path: Path, name: str) -> None:
         assert "command" in run.evidence
     assert process.kernel.is_pristine()
     assert process.noted() == ()
+
+
+async def test_the_servers_command_can_be_typed_as_it_is_told(tmp_path: Path) -> None:
+    process, _ = prepared(tmp_path)
+    _, recorder = await go(process, "valkey_get")
+    told = recorder.runs[0].evidence["server_command"]
+    assert " --save '' --appendonly no" in told
+    assert tuple(shlex.split(told)) in [tuple(command) for command in process.commands]
 
 
 async def test_a_subset_never_carries_the_names_of_the_full_build(tmp_path: Path) -> None:
