@@ -20,7 +20,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 
 def test_the_examples_are_there() -> None:
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 13
 
 
 def test_the_phase3_example_says_what_the_series_claims() -> None:
