@@ -26,6 +26,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import lab_cells
+import lab_measurement
 import lab_scatter
 from finished_command import finished
 from noise_table import HEADINGS, RULES, Row, write
@@ -201,15 +202,20 @@ def main() -> None:
         help="these guests",
     )
     parser.add_argument("--lock", type=Path, help="hold this lock around every command on this machine")
+    parser.add_argument("--no-runs", action="store_true", help="measure nothing, make the tables of what there is")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="write the tables into this page")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, end_in_order)
     options.results.mkdir(parents=True, exist_ok=True)
     if options.where != "lab":
-        measure(options.results, wanted=options.runs, lock=options.lock, only=options.only)
+        if not options.no_runs:
+            measure(options.results, wanted=options.runs, lock=options.lock, only=options.only)
         show(table(options.results), options.write, (BEGIN, END))
     if options.where != "machine":
-        text = lab_scatter.measure(options.results / "lab", architectures=options.architectures, only=options.only)
+        results = options.results / "lab"
+        if not options.no_runs:
+            lab_scatter.measure(results, architectures=options.architectures, only=options.only)
+        text = lab_measurement.table(results, lab_cells.plan(lab_cells.ARCHITECTURES, ()))
         show(text, options.write, (lab_scatter.BEGIN, lab_scatter.END))
 
 
