@@ -183,7 +183,13 @@ def test_a_large_fleet_is_shortened_to_where_something_happens() -> None:
 def test_a_signal_ends_a_real_process_cleanly(server: OperatorServer) -> None:
     server.watches = [messages()[:2]]
     command = [sys.executable, "-c", "from controller.cli import main; main()", "rollout", "status", "trial", "--watch"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A suite that runs in the background of a shell hands an ignored SIGINT down, which Python then leaves ignored.
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, found)
+    with process:
         assert process.stdout is not None
         assert "pending → baseline" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
