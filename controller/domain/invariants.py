@@ -24,7 +24,7 @@ from controller.domain.events import (
     WaveOpened,
 )
 from controller.domain.fleet import Fleet
-from controller.domain.journey import HOLDS_SLOT, IN_FLIGHT, Side, Step, Trigger
+from controller.domain.journey import HOLDS_SLOT, IN_FLIGHT, MEASURING, Side, Step, Trigger
 from controller.domain.rollout import Rollout, State
 from controller.domain.windows import open_until
 
@@ -124,7 +124,9 @@ class Watch:
         if event.trigger is Trigger.BAKED:
             yield from _baked(rollout, before, event)
         policy = rollout.policy
-        if after.tries > max(policy.infrastructure_retries, policy.died_retries):
+        # Elsewhere it numbers ways back, which an operator may ask for as often as he likes.
+        measuring = after.step in MEASURING
+        if measuring and after.tries > max(policy.infrastructure_retries, policy.died_retries):
             yield Breach(rule=Rule.RETRIES, sentence=f"{host} is measured for the {after.tries + 1}. time")
 
     def _may_start(self, rollout: Rollout, attempt: Attempt) -> Iterator[Breach]:
