@@ -37,7 +37,10 @@ def pause(session: Session, name: str, remark: str) -> None:
 def resume(
     ctx: click.Context, session: Session, /, *, name: str, remark: str, watch: bool, until: str, timeout: float
 ) -> None:
-    """Go on after a pause. Hosts whose rig failed are left out of their wave; `retry` sends them again instead."""
+    """Go on after a pause. Hosts whose rig failed are left out of their wave; `retry` sends them again instead.
+
+    The checks of the open wave are asked again.
+    """
     _ask(session, name, "resume", remark, watch=(ctx, until, timeout, "promoted") if watch else None)
 
 
@@ -53,7 +56,7 @@ kernroll rollout promote swap-table-phase3 --full --remark 'security fix, canari
     ),
 )
 @_NAME
-@click.option("--skip", is_flag=True, help="Go past a wave that the gate held; needs --remark.")
+@click.option("--skip", is_flag=True, help="Go past a wave that the gate held, or past its checks; needs --remark.")
 @click.option("--full", is_flag=True, help="Open all waves at once, within the budget; needs --remark.")
 @_REMARK
 @watch_options
@@ -62,8 +65,9 @@ kernroll rollout promote swap-table-phase3 --full --remark 'security fix, canari
 def promote(ctx: click.Context, session: Session, /, **given: Any) -> None:
     """Go on to the next wave.
 
-    Without options: approve a wave that awaits approval, or resume. --skip goes on although the gate held the wave,
-    --full opens all waves that are left at once, once a wave has been judged. Both stay on record with their remark.
+    Without options: approve a wave that awaits approval, or resume. --skip goes on although the gate held the wave or
+    its checks have not passed, --full opens all waves that are left at once, once a wave has been judged. Both stay on
+    record with their remark.
     """
     watch = (ctx, given["until"], given["timeout"], "promoted") if given["watch"] else None
     options = {"full": given["full"], "skip": given["skip"]}

@@ -3,7 +3,7 @@
 from controller.domain.askings import Asking, Result
 from controller.domain.checks import MOST_ERRORS, Check, CheckKind, Outcome, Question
 from controller.domain.condemned import CONTROLLER
-from controller.domain.control_events import CheckReported, ChecksAsked, ChecksOverridden
+from controller.domain.control_events import AwaitedCheck, CheckReported, ChecksAsked, ChecksOverridden
 from controller.domain.effects import RunCheck
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.events import Event, RevertStarted, RolloutPaused
@@ -44,8 +44,8 @@ def _ask(rollout: Rollout, now: float) -> Decision:
     earlier = [one.number for one in rollout.askings if one.wave == rollout.wave]
     number = max(earlier, default=0) + 1
     checks = rollout.policy.checks
-    deadlines = {check.name: now + check.deadline_s for check in checks}
-    asked = ChecksAsked(at=now, wave=rollout.wave, number=number, deadlines=deadlines)
+    awaited = tuple(AwaitedCheck(name=check.name, deadline=now + check.deadline_s) for check in checks)
+    asked = ChecksAsked(at=now, wave=rollout.wave, number=number, checks=awaited)
     effects = tuple(
         RunCheck(
             command_id=f"{rollout.uid}//check-{rollout.wave + 1}.{number}.{check.name}",

@@ -61,7 +61,7 @@ def asking_of(askings: Sequence[Asking], wave: int) -> Asking | None:
 
 def asked(askings: Sequence[Asking], event: ChecksAsked) -> tuple[Asking, ...]:
     """Return the askings with a new one; an earlier one about the same wave is in the log only."""
-    results = tuple(Result(check=name, deadline=deadline) for name, deadline in event.deadlines.items())
+    results = tuple(Result(check=one.name, deadline=one.deadline) for one in event.checks)
     new = Asking(wave=event.wave, number=event.number, at=event.at, results=results)
     return (*(one for one in askings if one.wave != event.wave), new)
 

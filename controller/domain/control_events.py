@@ -1,6 +1,5 @@
 """What operators decide about a rollout, and what paces it: events of a rollout's own stream."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.domain.checks import Outcome
@@ -102,6 +101,14 @@ class RevertHastened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedCheck:
+    """A check by name, and when its answer must be there."""
+
+    name: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChecksAsked:
     """The open wave passed its judgement; its checks are asked, anew after a resume."""
 
@@ -109,8 +116,8 @@ class ChecksAsked:
     wave: int
     # How often this wave's checks were asked, this time included.
     number: int
-    # Check -> when its answer must be there, in the order of the rollout file.
-    deadlines: Mapping[str, float]
+    # In the order of the rollout file.
+    checks: tuple[AwaitedCheck, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,5 +22,3 @@ class Case:
     calm_after: int | None = None
     # The controller is killed at this point of its work, counted from 1; None: it is not.
     die_at: int | None = None
-    # Virtual seconds after which a rollout that neither ends nor pauses counts as forgotten; None: from the spec.
-    horizon_s: float | None = None

@@ -12,7 +12,7 @@ from controller.sim.universe import chance
 # A clock that will lie begins to within this long.
 _CLOCK_STEPS_WITHIN_S = 7200.0
 # What a supervisor can refuse.
-VERBS: Final = ("stage", "arm", "reboot", "bless", "revert")
+_VERBS: Final = ("stage", "arm", "reboot", "bless", "revert")
 _ODD: Final = (
     CommandState.FAILED,
     CommandState.TIMED_OUT,
@@ -84,7 +84,7 @@ def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
         warns_after_s=after_s(kernel.warns_later, "warns_later"),
         kills_workloads=hit(kernel.kills_workloads, "kills_workloads"),
         never_returns=hit(hosts.never_return, "never_return"),
-        refuses=one_of(VERBS, "refused verb") if hit(hosts.refuse_a_verb, "refuse_a_verb") else "",
+        refuses=one_of(_VERBS, "refused verb") if hit(hosts.refuse_a_verb, "refuse_a_verb") else "",
         ignores_new_kernel=hit(hosts.ignore_new_kernel, "ignore_new_kernel"),
         outcome=one_of(_ODD, "odd outcome") if hit(hosts.odd_outcomes, "odd_outcomes") else None,
         dead_disk=hit(hosts.dead_disk, "dead_disk"),

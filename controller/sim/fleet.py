@@ -14,6 +14,7 @@ from controller.sim.fault_model import Group
 # Facts are not labels: a selector names them without a host having to carry them.
 _FACTS: Final = frozenset({"architecture", "platform", "stratum", "kernel_release", "host"})
 _USUAL_OLD: Final = "7.0.13"
+_USUAL_NEW: Final = "7.1.13"
 _GIB: Final = 2**30
 
 
@@ -104,7 +105,8 @@ class SimulatedKernels:
             case sources.DebianKernel(version=version):
                 release = f"{version}-{architecture}"
             case _:
-                release = f"{source.path.rstrip('/').rpartition('/')[2]}-{architecture}"
+                # Nobody looks into the file; a later version than what hosts run, named after where it comes from.
+                release = f"{_USUAL_NEW}-{source.path.rstrip('/').rpartition('/')[2]}-{architecture}"
         kernel = Kernel(
             digest=f"new-{architecture}", release=f"{release}-new", architecture=architecture, source="simulated"
         )

@@ -30,7 +30,7 @@ class Machine:
         self._boot_s = boot_s
         self._seen = _RUNNING
         self._timer: TimerHandle | None = None
-        # A boot began: (its number, the kernel's digest, the record).
+        # A boot began.
         self.on_started: Callable[[BootStarted], None] = lambda _record: None
         # A boot ended; whoever watches this machine hears of it later.
         self.on_ended: Callable[[BootEnded], None] = lambda _record: None

@@ -7,7 +7,7 @@ from controller.domain.performance import performance_metrics
 from controller.domain.policy import Task
 from controller.domain.spec import RolloutSpec
 from controller.gate.metrics import METRICS
-from controller.gate.priors import PRIORS
+from controller.gate.priors import HOST_KERNEL_SD, PRIORS
 from controller.sim.fault_fields import Effect
 from controller.sim.universe import normal
 
@@ -73,9 +73,12 @@ class Measures:
         name, stratum = host
         values = {_DEVICE[1]: _DEVICE[2]} if workload == _DEVICE[0] else {}
         for metric in self._metrics.get(workload, ()):
-            true = _usual(metric) * (1 + _HOST_SIGMA * normal(self._seed, name, metric))
+            usual = _usual(metric)
+            true = usual * (1 + _HOST_SIGMA * normal(self._seed, name, metric))
             if new:
-                true *= 1 + self.change(metric, stratum)
+                # The change is that of a usual host: what sets one host apart from others stays, and a little more.
+                own = _host_sigma(metric) * normal(self._seed, name, metric, "new")
+                true += usual * self.change(metric, stratum) + own
             values[metric] = max(0.0, true + noise * _sigma(metric) * normal(self._seed, name, metric, run))
         return values
 
@@ -93,3 +96,10 @@ def _sigma(metric: str) -> float:
     if metric in METRICS:
         return _SIGMA_SHARE * METRICS[metric].sigma_run
     return _usual(metric) * PRIORS[metric].cv / 2
+
+
+def _host_sigma(metric: str) -> float:
+    """Return how much the kernel's effect differs between hosts, in the metric's unit."""
+    if metric in METRICS:
+        return _SIGMA_SHARE * METRICS[metric].sigma_host
+    return _usual(metric) * HOST_KERNEL_SD / 2

@@ -228,7 +228,7 @@ class Simulation:
         await self._until_connected()
         await self._start_rollout()
         self._strikes = list(strikes_of(self.case.faults, self.case.seed, self.expected_commits()))
-        horizon_s = self.case.horizon_s or self._horizon_s()
+        horizon_s = self._horizon_s()
         try:
             async with asyncio.timeout(horizon_s):
                 await self._over.wait()

@@ -13,7 +13,6 @@ from controller.domain.events import (
     AttemptEvent,
     CommandReported,
     Event,
-    Moved,
     RolloutEvent,
     RolloutPlanned,
     RunReported,
@@ -185,10 +184,6 @@ class Witness:
             return False
         silence_s = self.seen.rollouts[uid].policy.silence_timeout_s if attempt.silent_since is not None else 0.0
         return attempt.deadline + silence_s + _SLACK_S < now
-
-    def deadline_of(self, event: Event) -> float | None:
-        """Return the deadline that an event sets."""
-        return event.deadline if isinstance(event, Moved) else None
 
     # --- the end ---
 

@@ -82,6 +82,16 @@ def _sentence(asking: Asking, check: Check, result: Result, state: str) -> str:
     return f"{told}{again}{detail}{'; only reported' if check.dry_run else ''}"
 
 
+def checked_state(rollout: Rollout, wave: int) -> str:
+    """Return the state of a wave that the gate let pass: "passed", or what its checks make of it."""
+    holding = [check for check in rollout.policy.checks if not check.dry_run]
+    if wave != rollout.wave or not holding:
+        return "passed"
+    if rollout.state is State.RUNNING:
+        return "checking" if rollout.asking is None or pending_checks(rollout) else "passed"
+    return "failed" if pending_checks(rollout) else "passed"
+
+
 def awaited_text(rollout: Rollout) -> str:
     """Say which checks hold the open wave now; empty when none does."""
     pending = pending_checks(rollout)

@@ -72,7 +72,8 @@ class WaveView:
 
     # Counts from 1, as people do.
     number: int
-    # "waiting", "active", "baking", "passed" or "failed"; a wave that was judged and did not pass has failed.
+    # "waiting", "active", "baking", "checking" (its checks are awaited), "passed" or "failed"; a wave that was judged
+    # or checked and did not pass has failed.
     state: str
     hosts: tuple[HostProgressView, ...]
 

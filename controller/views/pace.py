@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from controller.domain.checks import CheckKind
 from controller.domain.occupancy import FLEET
 from controller.domain.policy import PlaceBound, Policy
 from controller.domain.selection import WavePlan
@@ -80,6 +81,9 @@ def _duration(policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, 
     for wave in plan.waves:
         hosts = [planned.host for planned in wave.hosts]
         most_s += longest_s * _rounds(policy, hosts, labels)
+    # Checks of a wave are asked at the same time.
+    programs = [one.deadline_s for one in policy.checks if one.kind is not CheckKind.MANUAL and not one.dry_run]
+    most_s += max(programs, default=0.0) * len(plan.waves)
     within = ", within maintenance windows" if policy.windows else ""
     return (
         f"It takes at least {duration_text(baking_s)} (the soak times alone) and at most {duration_text(most_s)} "

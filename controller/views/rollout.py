@@ -10,7 +10,7 @@ from controller.domain.kernels import Kernel
 from controller.domain.rollout import Rollout, State
 from controller.domain.trial_ends import trial_failure
 from controller.domain.verdict_events import JudgedCell
-from controller.views.checks import check_views
+from controller.views.checks import check_views, checked_state
 from controller.views.models import (
     Epoch,
     HostProgressView,
@@ -110,7 +110,7 @@ def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt]) -> str:
     decided = [judged for judged in rollout.judged if judged.wave == wave and not judged.measure_again]
     decisions = [judged.decision for judged in decided]
     if decisions:
-        return "passed" if decisions[-1] == "promote" else "failed"
+        return checked_state(rollout, wave) if decisions[-1] == "promote" else "failed"
     if wave < rollout.wave:
         return "passed"
     if any(attempt.failure is not None for attempt in attempts):

@@ -123,7 +123,7 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt], waits: str) -> str:
         verb = "waits" if len(pending) == 1 else "wait"
         limit = rollout.policy.max_in_flight
         return f"{names_text(pending)} {verb} for a free slot" + (f" of the {limit} in flight" if limit else "")
-    return awaited_text(rollout) or f"{where} is about to be judged"
+    return awaited_text(rollout) or f"{where} {'has passed' if rollout.passed else 'is about to be judged'}"
 
 
 def _slowest(flying: Sequence[Attempt]) -> str:

@@ -57,6 +57,8 @@ async def test_a_real_agent_on_7_1_13(guests: Path) -> None:
         facts = controller.hellos[0].facts
         assert facts.kernel_release.startswith("7.1.13")
         assert (facts.architecture, facts.platform) == ("x86_64", common_pb2.PLATFORM_EMULATED)
+        # QEMU gives the machine its kernel itself.
+        assert (facts.firmware, facts.boot_loader, facts.virtualization) == ("bios", "qemu", "qemu")
         controller.order(swap_mount("c1", timeout_s=RUN_S, device=SWAP))
         await controller.until(lambda: any(each.step == "swapon" for each in controller.progress), timeout_s=RUN_S)
     # The controller is away while the agent measures; the report waits in the spool.

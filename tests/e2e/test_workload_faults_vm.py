@@ -131,7 +131,8 @@ CASES = {
         running="soaking",
     ),
 }
-kinds = pytest.mark.parametrize("kind", KINDS)
+# A panic on purpose is a fault itself; tests of rollouts have it. Any other that has no case here fails.
+kinds = pytest.mark.parametrize("kind", [each for each in KINDS if each != "panic_drill"])
 
 
 def order_of(kind: str) -> agent_pb2.RunWorkload:
@@ -383,7 +384,6 @@ async def test_a_swap_disk_that_is_pulled_out(guest: FaultyGuest) -> None:
     await guest.reaches(command, CASES["anon_sweep"].running)
     await asyncio.to_thread(guest.monitor, "device_del", id=HOT_DEVICE)
     outcome = await guest.ended(command)
-    print(outcome, guest.runs(command), await guest.hands.ask("snapshot"))
     assert outcome.status in (Outcome.STATUS_DIED, Outcome.STATUS_INFRASTRUCTURE)
     assert f"{disk} was removed while it was switched on" in outcome.detail
     refused = await guest.ended(guest.order(order_of("anon_sweep")))

@@ -71,7 +71,7 @@ class CheckedFleet(Simulation):
             event = replace(event, policy=policy_of(spec, event.bake_s))
         super().record(key, event)
         if isinstance(event, ChecksAsked):
-            for name in event.deadlines:
+            for name in (check.name for check in event.checks):
                 self._later(RunCheck(command_id=f"{UID}//{name}", wave=event.wave, number=event.number, check=name))
 
     def _later(self, effect: RunCheck) -> None:

@@ -95,7 +95,7 @@ MUTANTS = (
     ),
     Mutant(
         name="measured without runs",
-        path="controller/domain/rules.py",
+        path="controller/domain/measuring.py",
         old="answer.state is CommandState.COMPLETED and good >= task.repetitions:",
         new="answer.state is CommandState.COMPLETED and good >= 0 * task.repetitions:",
     ),
@@ -119,7 +119,7 @@ MUTANTS = (
     ),
     Mutant(
         name="broken rig tried again for ever",
-        path="controller/domain/rules.py",
+        path="controller/domain/measuring.py",
         old="if attempt.tries < policy.infrastructure_retries:",
         new="if attempt.tries >= 0:",
     ),

@@ -14,8 +14,8 @@ from controller.domain.journey import Role
 from controller.domain.selection import WavePlan, hosts_by_stratum, plan_waves
 from controller.domain.spec import RolloutSpec, parse_spec
 from controller.gate.ledger import Boot, Ledger
-from controller.views.models import PlanView
 from controller.views.plan import plan_view
+from controller.views.plan_models import PlanView
 from protos.kernroll.v1 import operator_pb2 as pb
 
 SPEC = """\

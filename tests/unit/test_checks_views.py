@@ -15,9 +15,9 @@ from controller.domain.rollout import State
 from controller.domain.spec import parse_spec
 from controller.domain.verbs import Verb
 from controller.services.records import attempt_stream, rollout_stream
-from controller.services.world import Key
+from controller.services.world import Key, folded
 from controller.views.changes import changes
-from controller.views.checks import planned_checks
+from controller.views.checks import check_views, planned_checks
 from controller.views.data import view_data
 from controller.views.explain import explain
 from controller.views.models import CheckView, ExplanationView, RolloutView
@@ -57,6 +57,7 @@ def test_what_is_awaited_is_the_one_reason_and_its_deadline_the_next_thing() -> 
     fleet = awaiting(QUERY)
     view = fleet.view
     assert view.blocking_reason == "wave 1 of 2 awaits check api-errors"
+    assert [wave.state for wave in view.waves] == ["checking", "waiting"]
     assert (view.next_deadline_name, view.next_deadline) == ("check api-errors must have passed", fleet.now + 300.0)
     assert [(check.state, check.deadline) for check in view.checks] == [("awaited", fleet.now + 300.0)]
     assert "awaits check api-errors" in fleet.explanation.sentence
@@ -79,6 +80,7 @@ def test_a_failure_is_told_with_value_and_bound_and_how_to_go_on() -> None:
     fleet = awaiting(QUERY, FAIL)
     before = fleet.view
     fleet.run()
+    assert [wave.state for wave in fleet.view.waves] == ["failed", "waiting"]
     (check,) = fleet.view.checks
     assert (check.state, check.value, check.bound) == ("failed", 0.31, "at most 0.01")
     explanation = fleet.explanation
@@ -97,6 +99,7 @@ def test_who_went_on_without_is_told_for_ever() -> None:
     fleet.run(until=lambda: fleet.rollout.wave == 1)
     (check,) = fleet.view.checks
     assert check.state == "skipped"
+    assert fleet.view.waves[0].state == "passed"
     assert check.sentence == (
         "check api-errors of wave 1 was skipped after it failed by grace (known noise): 0.31, must be at most 0.01"
     )
@@ -163,10 +166,14 @@ def test_views_go_through_the_contract_and_json_whole() -> None:
 
 
 def test_events_and_effects_of_checks_are_stored_and_read_again() -> None:
-    fleet = awaiting(QUERY, WAIT, FAIL)
+    fleet = awaiting(MANUAL.replace("dba", "zoe") + QUERY + MANUAL, WAIT, FAIL)
     fleet.run()
     fleet.ask(Verb.PROMOTE, skip=True, remark="known noise")
-    for _, event in fleet.log:
-        assert decode_event(type(event).__name__, encode(event)) == event
+    stored = [(key.stream, decode_event(type(event).__name__, encode(event))) for key, event in fleet.log]
+    assert [event for _, event in stored] == [event for _, event in fleet.log]
+    # The order of checks included: what is read is told as it was before a restart.
+    again = folded(stored, fleet.world.hosts).rollouts[UID]
+    assert again == fleet.rollout
+    assert check_views(again) == check_views(fleet.rollout)
     effect = RunCheck(command_id="u1//check-1.1.api-errors", wave=0, number=1, check="api-errors")
     assert decode_effect("RunCheck", encode(effect)) == effect

@@ -58,3 +58,13 @@ def test_without_bounds_of_its_own_a_rollout_is_cautious() -> None:
         PlaceBound(key="fleet", share=0.02),
         PlaceBound(key="zone", count=1),
     )
+
+
+def test_the_longest_check_of_a_program_counts_once_a_wave() -> None:
+    checks = """  checks:
+    - {name: a, webhook: {url: "http://a"}, deadline: 5m}
+    - {name: b, webhook: {url: "http://b"}, deadline: 10m}
+    - {name: c, webhook: {url: "http://c"}, deadline: 5h, dry_run: true}
+    - {name: d, manual: true, deadline: 5h}
+"""
+    assert "at most 49 min 30 s" in told(PACED.replace("IN_FLIGHT", "2") + checks)[-1]

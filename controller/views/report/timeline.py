@@ -73,7 +73,7 @@ def _text(event: Event) -> str:
             return f"revert: {event.reason}"
         case ChecksAsked():
             again = f" (time {event.number})" if event.number > 1 else ""
-            return f"wave {event.wave + 1} asks its checks{again}: {names_text(tuple(event.deadlines))}"
+            return f"wave {event.wave + 1} asks its checks{again}: {names_text([check.name for check in event.checks])}"
         case CheckReported():
             who = f" (by {event.by})" if event.by else ""
             told = f"check {event.check} of wave {event.wave + 1}: {event.outcome.replace('_', ' ')}{who}"

@@ -863,7 +863,7 @@ class Wave(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     state: _builtins.str
-    """waiting, active, baking, passed, failed."""
+    """waiting, active, baking, checking (its checks are awaited), passed, failed."""
     @_builtins.property
     def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostProgress]: ...
     def __init__(
