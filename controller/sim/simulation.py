@@ -1,6 +1,7 @@
 """One simulated world: hosts, network, controllers, operators and time, run to the end of a rollout."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -67,6 +68,8 @@ class Simulation:
         self._away_s = 0.0
         # How often operators have asked for something.
         self._asked = 0
+        # When the controller's clock was set last.
+        self._jumped_at = -math.inf
         self._over = asyncio.Event()
         self._started_at = 0.0
         self._quiet_at: float | None = None
@@ -146,6 +149,7 @@ class Simulation:
                 if self.leader is not None:
                     self._count(strike.kind.value)
                     self.leader.clock.ahead_s += strike.lasts_s
+                    self._jumped_at = self.universe.now()
                     self.universe.later(_RESTART_S, self.leader.engine.wake)
             case Kind.OPERATOR:
                 self._asked += 1
@@ -320,7 +324,9 @@ class Simulation:
             self._check_later(host, attempt.deadline)
             return
         leader = self.leader
-        if leader is None or self.disk.failure is not None:
+        # A clock that has just been set makes deadlines the past that nobody could keep yet.
+        just_set = self.universe.now() - self._jumped_at < _CHECK_S
+        if leader is None or self.disk.failure is not None or just_set:
             self._check_later(host, self.universe.now() + _CHECK_S)
         elif attempt.step is not Step.BAKE and self.witness.overdue(self.uid, host, leader.clock.now()):
             late_s = leader.clock.now() - attempt.deadline
