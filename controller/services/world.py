@@ -179,6 +179,9 @@ class World:
         after = evolve_rollout(before, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
         self.rollouts[key.uid] = after
         self.mark(key)
+        if after.state is State.RUNNING and before.state is not State.RUNNING:
+            # Their turn had come when the rollout was stopped.
+            self._mark_hosts(key.uid, self.starts[key.uid].called)
         if denials := condemned(after, self.attempts[key.uid], event):
             self.fleet = self.fleet.remembering(denials)
             self._look_again()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
+from controller.domain.advance import advance
 from controller.domain.control_events import RolloutResumed
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import Conflict, InvalidInput, NotFound
@@ -13,6 +14,7 @@ from controller.domain.journey import Step
 from controller.domain.policy import WavePolicy
 from controller.domain.rollout import State
 from controller.domain.verbs import ANSWERS, Verb
+from controller.services.world import Key
 
 BROKEN_RIG = [CommandState.INFRASTRUCTURE] * 2
 _DAY_S = 86_400.0
@@ -318,3 +320,16 @@ def test_who_resumed_is_on_record() -> None:
     simulation.ask(Verb.RESUME, by="ada", remark="incident over")
     resumed = [event for _, event in simulation.log if isinstance(event, RolloutResumed)]
     assert [(one.by, one.remark) for one in resumed] == [("ada", "incident over")]
+
+
+def test_a_host_whose_turn_had_come_when_the_rollout_was_paused_starts_when_it_goes_on() -> None:
+    simulation = Simulation([["a"]])
+    admitted = advance(simulation.world.snapshot(Key(UID)), simulation.now)
+    for event in admitted.events:
+        simulation.record(Key(UID), event)
+    simulation.ask(Verb.PAUSE)
+    simulation.settle()
+    assert simulation.step("a") is Step.PENDING
+    simulation.ask(Verb.RESUME)
+    simulation.settle()
+    assert simulation.step("a") is Step.BASELINE
