@@ -222,7 +222,7 @@ def _unapproved(rollout: Rollout, now: float) -> Decision:
     deadline = rollout.approval_deadline
     if deadline is None or now < deadline:
         return Decision(wake_at=deadline)
-    needed = rollout.policy.waves[rollout.wave].approvals
+    needed = rollout.approvals_needed
     got = len({given.by for given in rollout.approvals})
     reason = f"wave {rollout.wave + 1} had {got} of {needed} approvals when the time for them was over"
     return _events(RolloutPaused(at=now, reason=reason))

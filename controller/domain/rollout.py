@@ -105,6 +105,8 @@ class Rollout:
     admitted: int = 0
     # Whether all waves were opened at once.
     rest_opened: bool = False
+    # The first of those waves.
+    rest_from: int = 0
     judged: tuple[WaveJudged, ...] = ()
     # Hosts far outside the others, that the gate wants measured once more.
     measure_again: frozenset[str] = frozenset()
@@ -149,8 +151,13 @@ class Rollout:
     @property
     def approved(self) -> bool:
         """Whether the open wave has the approvals that it needs."""
-        needed = self.policy.waves[self.wave].approvals if self.policy.waves else 0
-        return len({given.by for given in self.approvals}) >= needed
+        return len({given.by for given in self.approvals}) >= self.approvals_needed
+
+    @property
+    def approvals_needed(self) -> int:
+        """How many persons must approve what is open: opening several waves at once takes what the strictest takes."""
+        first = self.rest_from if self.rest_opened else self.wave
+        return max((wave.approvals for wave in self.policy.waves[first : self.wave + 1]), default=0)
 
     @property
     def passed(self) -> bool:
@@ -245,7 +252,10 @@ def _controlled(rollout: Rollout, event: ControlEvent) -> Rollout:
         case RestOpened():
             running = rollout if rollout.state is State.RUNNING else _to(rollout, State.RUNNING)
             last = len(rollout.waves) - 1
-            return replace(running, reason="", rest_opened=True, wave=last, wave_since=event.at, approval_deadline=None)
+            # No single person goes past waves that several must approve.
+            first = rollout.wave + 1 if rollout.approved else rollout.wave
+            opened = replace(running, reason="", rest_opened=True, rest_from=first, approvals=())
+            return replace(opened, wave=last, wave_since=event.at, approval_deadline=None)
         case HostsRecalled():
             return rollout
         case HostsRetried():

@@ -105,7 +105,7 @@ def _promote_running(case: Case) -> tuple[Event, ...]:
         return _past_checks(case, pending)
     raise Conflict(
         f"wave {rollout.wave + 1} of {rollout.name} is not judged yet, and no wave is left before its soak time and "
-        f"its verdict; `--full` opens all waves at once" + (" and needs --skip no more" if request.skip else "")
+        "its verdict; `--full` opens all waves at once"
     )
 
 
@@ -155,7 +155,7 @@ def _open_rest(case: Case) -> tuple[Event, ...]:
 def _approve(case: Case) -> tuple[Event, ...]:
     rollout, request = case.rollout, case.request
     if any(given.by == request.by for given in rollout.approvals):
-        needed = rollout.policy.waves[rollout.wave].approvals
+        needed = rollout.approvals_needed
         raise Conflict(
             f"{request.by} has approved wave {rollout.wave + 1} of {rollout.name} already; "
             f"it needs {needed} different persons"

@@ -97,7 +97,7 @@ def _joined(word: str, reason: str, more: str) -> str:
 
 
 def _approval(rollout: Rollout) -> str:
-    needed = rollout.policy.waves[rollout.wave].approvals
+    needed = rollout.approvals_needed
     given = names_text(sorted(one.by for one in rollout.approvals)) if rollout.approvals else "nobody yet"
     of = "1 approval" if needed == 1 else f"{needed} approvals"
     return f"wave {rollout.wave + 1} of {len(rollout.waves)} awaits {of}; approved by {given}"

@@ -333,3 +333,17 @@ def test_a_host_whose_turn_had_come_when_the_rollout_was_paused_starts_when_it_g
     simulation.ask(Verb.RESUME)
     simulation.settle()
     assert simulation.step("a") is Step.BASELINE
+
+
+def test_opening_all_waves_at_once_takes_the_approvals_of_the_strictest() -> None:
+    waves = tuple(WavePolicy(max_duration_s=_DAY_S, approvals=persons) for persons in (0, 0, 2, 0))
+    simulation = Simulation([["a"], ["b"], ["c"], ["d"]], wave_policies=waves)
+    simulation.run(until=lambda: simulation.rollout.wave == 1)
+    simulation.ask(Verb.PROMOTE, full=True, remark="hurry", by="ada")
+    simulation.run(horizon_s=2000.0)
+    assert simulation.rollout.state is State.AWAITING_APPROVAL
+    assert {simulation.step(name) for name in "cd"} == {Step.PENDING}
+    for person in ("ada", "grace"):
+        simulation.ask(Verb.APPROVE, by=person)
+    simulation.run()
+    assert simulation.rollout.state is State.PROMOTED
