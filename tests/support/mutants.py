@@ -159,8 +159,8 @@ MUTANTS = (
     Mutant(
         name="boot begun without approval",
         path="controller/domain/rollout.py",
-        old="        return len({given.by for given in self.approvals}) >= needed\n",
-        new="        return len(self.approvals) + 1 >= needed\n",
+        old="        return len({given.by for given in self.approvals}) >= self.approvals_needed\n",
+        new="        return len(self.approvals) + 1 >= self.approvals_needed\n",
     ),
     Mutant(
         name="memory changed by a commit that failed",
