@@ -7,6 +7,7 @@ import json
 import sys
 import time
 
+from designed_worlds import DESIGNS, designed_case
 from sim_cases import case
 
 from controller.sim.cases import drawn
@@ -37,6 +38,15 @@ def found_by_kills() -> tuple[str, str] | None:
     return None
 
 
+def found_in_designs() -> tuple[str, str] | None:
+    """Return the first design whose world breaks a rule, and how: only there is anybody a control host."""
+    for design, hosts in DESIGNS:
+        view = simulate(designed_case(design, hosts, ""))
+        if view.breaches:
+            return design.partition("\n")[0], view.breaches[0]
+    return None
+
+
 def main(arguments: list[str]) -> int:
     """Print what was found as one line of JSON; nothing found is null."""
     most, hosts = int(arguments[0]), int(arguments[1])
@@ -44,6 +54,7 @@ def main(arguments: list[str]) -> int:
     found = (
         found_in_worlds(range(min(_FIRST, most)), hosts)
         or found_by_kills()
+        or found_in_designs()
         or found_in_worlds(range(_FIRST, most), hosts)
     )
     print(json.dumps({"found": found, "cpu_s": round(time.process_time() - began, 1)}))
