@@ -23,11 +23,13 @@ from agent.adapters.block import KernelBlockDevices
 from agent.adapters.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
 from agent.adapters.cgroups import Cgroups
 from agent.adapters.command_journal import CommandJournal
+from agent.adapters.environment import environment_document
 from agent.adapters.files import HostFiles
 from agent.adapters.host import boot_id, read_facts
 from agent.adapters.kmsg import KernelLogPosition, KernelLogWatcher, open_kernel_log
 from agent.adapters.leftovers import LeftoversFile
 from agent.adapters.processes import ProcessRunner
+from agent.adapters.readings import KernelReadings
 from agent.adapters.serial_relay import SerialRelay, find_port
 from agent.adapters.spool import ReportSpool
 from agent.adapters.workers import HostWorkers
@@ -66,12 +68,15 @@ def local_host(state_dir: Path) -> Host:
     boot = boot_id()
     # Agents of other state directories must never end each other's processes.
     name = f"kernroll-{hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:8]}"
+    tools, proc, sys_folder = ProcessRunner(), Path("/proc"), Path("/sys")
     return Host(
-        tools=ProcessRunner(),
+        tools=tools,
         devices=KernelBlockDevices(),
         leftovers=LeftoversFile(state_dir / "leftovers.json", boot),
         workers=HostWorkers(name, Cgroups()),
         files=HostFiles(),
+        readings=KernelReadings(proc, sys_folder),
+        environment=lambda: environment_document(tools, proc=proc, sys=sys_folder),
         monotonic=time.monotonic,
         sleep=asyncio.sleep,
         boot_id=boot,
@@ -79,6 +84,8 @@ def local_host(state_dir: Path) -> Host:
         scratch=scratch_of(state_dir),
         is_root=os.geteuid() == 0,
         free_port=_free_port,
+        proc=proc,
+        sys=sys_folder,
     )
 
 

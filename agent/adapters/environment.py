@@ -11,6 +11,7 @@ from agent.adapters.host import boot_id, read_text
 from agent.domain.counters import chosen, parse_sizes
 from agent.domain.environment import Environment, KernelConfig, cpu_fields, parse_config
 from agent.domain.facts import architecture_name
+from agent.workloads.port import Tools
 
 _VM = (
     "swappiness",
@@ -28,8 +29,22 @@ _VM = (
 # What measures, and what makes and carries swap.
 TOOLS = ("mkswap", "swapon", "make", "gcc", "valkey-server", "redis-server", "valkey-benchmark", "stress-ng")
 _LONGEST_VERSION = 120
+_VERSION_TIMEOUT_S = 10.0
 # Asks a tool for its version; returns what it printed, empty when it is not installed.
 AskVersion = Callable[[str], Awaitable[str]]
+
+
+async def environment_document(tools: Tools, *, proc: Path, sys: Path) -> str:
+    """Read everything, the versions of the host's tools included, and return it as a document."""
+
+    async def ask_version(tool: str) -> str:
+        if not tools.has(tool):
+            return ""
+        completed = await tools.run((tool, "--version"), timeout_s=_VERSION_TIMEOUT_S)
+        # Some tell it as a complaint about an option that they do not know.
+        return completed.stdout or completed.complaint
+
+    return (await read_environment(ask_version, proc=proc, sys=sys)).document()
 
 
 async def read_environment(

@@ -8,10 +8,12 @@ import errno
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from agent.adapters.environment import environment_document
 from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.fake_workers import FakeFiles, FakeProgram, FakeWorkers
 from agent.adapters.leftovers import LeftoversFile
 from agent.adapters.processes import Completed
+from agent.adapters.readings import KernelReadings
 from agent.domain.errors import RigError
 from agent.domain.leftovers import Leftover, Noted
 from agent.workloads.port import Host
@@ -57,6 +59,8 @@ class FakeProcess:
             leftovers=self,
             workers=FakeWorkers(self),
             files=FakeFiles(self),
+            readings=KernelReadings(self.kernel.proc, self.kernel.sys),
+            environment=lambda: environment_document(self, proc=self.kernel.proc, sys=self.kernel.sys),
             monotonic=lambda: self.now_s,
             sleep=self._sleep,
             boot_id=self.boot_id,

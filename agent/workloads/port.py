@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.domain.leftovers import Leftover, Noted
+from agent.domain.recording import Reading
 from agent.domain.results import Sample, WorkloadRun
 
 
@@ -180,6 +181,16 @@ class Leftovers(Protocol):
         """Return all that is not taken down, in the order of setting up."""
 
 
+class Readings(Protocol):
+    """Reads the kernel's counters."""
+
+    def read(self, at_s: float) -> Reading:
+        """Read everything."""
+
+    def glance(self, at_s: float) -> Reading:
+        """Read what a time series shows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """The host as workloads see it. Tests give another one."""
@@ -189,6 +200,9 @@ class Host:
     leftovers: Leftovers
     workers: Workers
     files: Files
+    readings: Readings
+    # Returns what stays as it is until the next boot, as a document.
+    environment: Callable[[], Awaitable[str]]
     # Seconds, from any origin.
     monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]

@@ -1,26 +1,15 @@
 """A workload with what the kernel counted meanwhile: around every run two readings, and a point a second between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
 
 from agent.domain.leftovers import SwapOn
-from agent.domain.recording import Reading, evidence_between, foreign_swap_sample, samples_between
+from agent.domain.recording import evidence_between, foreign_swap_sample, samples_between
 from agent.domain.timeline import Timeline
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter, Workload
 
 _INTERVAL_S = 1.0
-
-
-class Readings(Protocol):
-    """Reads the kernel's counters."""
-
-    def read(self, at_s: float) -> Reading:
-        """Read everything."""
-
-    def glance(self, at_s: float) -> Reading:
-        """Read what a time series shows."""
 
 
 class Recorded:
@@ -30,16 +19,13 @@ class Recorded:
         self,
         workload: Workload,
         host: Host,
-        readings: Readings,
         *,
-        environment: Callable[[], Awaitable[str]],
         every_second: bool,
         own_swap: bool = True,
     ) -> None:
         self._workload = workload
         self._host = host
-        self._readings = readings
-        self._read_environment = environment
+        self._readings = host.readings
         # Off where the memory that the agent itself takes would be in what is measured.
         self._every_second = every_second
         # Off where the host's own swap is what the workload was ordered to use.
@@ -58,7 +44,7 @@ class Recorded:
     async def prepare(self, step: StepReporter) -> None:
         """Prepare the workload, then read the environment as its runs find it."""
         await self._workload.prepare(step)
-        self._environment = await self._read_environment()
+        self._environment = await self._host.environment()
 
     async def run(self, step: StepReporter) -> Measurement:
         """Run the workload; its own samples and evidence come first and stand."""

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.adapters.environment import read_environment
-from agent.adapters.readings import KernelReadings
 from agent.domain.orders import (
     AnonSweepOrder,
     KernelBuildOrder,
@@ -30,8 +28,6 @@ from agent.workloads.swap_integrity import SwapIntegrity
 from agent.workloads.swap_mount import SwapMount
 from agent.workloads.swap_mount_indicator import SwapMountIndicator
 from agent.workloads.valkey_get import ValkeyGet
-
-_VERSION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +61,7 @@ def workload_for(order: Order, host: Host) -> Workload:
     return Recorded(
         kind.make(order, host),
         host,
-        KernelReadings(host.proc, host.sys),
-        environment=lambda: _environment(host),
         every_second=kind.every_second,
         # A drill swaps to nothing of its own, and takes nobody else's.
         own_swap=not isinstance(order, PanicDrillOrder) and order.swap.kind is not SourceKind.EXISTING,
     )
-
-
-async def _environment(host: Host) -> str:
-    async def ask_version(tool: str) -> str:
-        if not host.tools.has(tool):
-            return ""
-        completed = await host.tools.run((tool, "--version"), timeout_s=_VERSION_TIMEOUT_S)
-        # Some tell it as a complaint about an option that they do not know.
-        return completed.stdout or completed.complaint
-
-    return (await read_environment(ask_version, proc=host.proc, sys=host.sys)).document()

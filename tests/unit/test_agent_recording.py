@@ -1,6 +1,7 @@
 """What is recorded with every run: parsed as kernels write it, absent where they do not."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -240,13 +241,7 @@ async def test_a_run_is_recorded_and_the_workloads_own_words_stand(tmp_path: Pat
     async def environment() -> str:
         return '{"schema": 1}'
 
-    recorded = Recorded(
-        inner,
-        process.host(),
-        KernelReadings(kernel.proc, kernel.sys),
-        environment=environment,
-        every_second=True,
-    )
+    recorded = Recorded(inner, replace(process.host(), environment=environment), every_second=True)
     assert recorded.name == "touching"
     await recorded.prepare(lambda step: None)
     first, second = await recorded.run(lambda step: None), await recorded.run(lambda step: None)
