@@ -55,7 +55,7 @@ bench: setup ## A reconcile tick with one change at 1 000, 10 000 and 100 000 ho
 	@$(BIN)/python tests/bench/inventory.py
 
 .PHONY: bench-agent
-bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--sweep: does it move anon_sweep (as root): docs/install.md
+bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--guest: in a guest; --sweep: does it move anon_sweep: docs/install.md
 	@$(BIN)/python tests/bench/footprint.py --write docs/install.md $(ARGS)
 
 .PHONY: noise

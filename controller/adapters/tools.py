@@ -10,10 +10,12 @@ from controller.domain.errors import Permanent
 
 # Which Debian package brings a tool, for the message when it is missing. deploy/debian-packages.txt lists them all.
 PACKAGES = {
+    "cpio": "cpio",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
     "lz4": "lz4",
     "mke2fs": "e2fsprogs",
+    "modprobe": "kmod",
     "zstd": "zstd",
 }
 

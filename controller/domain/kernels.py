@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 class Kernel:
     """One bootable kernel for one architecture, resolved and present in the kernel store."""
 
-    # sha256 over image, modules and added command line, in hex: two kernels are the same only when they boot the same.
+    # sha256 over image, modules, initial RAM disk and added command line, in hex: two kernels are the same only when
+    # they boot the same.
     digest: str
     # uname -r that a host reports when this kernel runs, for example "7.1.13+deb13-cloud-amd64".
     release: str
@@ -18,8 +19,8 @@ class Kernel:
     source: str
     # Appended to the host's own command line when this kernel boots; part of the digest.
     command_line: str = ""
-    # Files by role: "boot" (vmlinux or Image for direct boot) and, where there are modules, "modules" (an ext4 image
-    # with lib/modules/RELEASE).
+    # Files by role: "boot" (vmlinux or Image for direct boot); where there are modules, "modules" (an ext4 image with
+    # lib/modules/RELEASE); where the disk's driver or its file system is one of them, "initrd".
     files: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -86,8 +86,8 @@ def good_spec(versions: Versions, architectures: tuple[str, ...], *, repetitions
 def bad_spec(versions: Versions, architectures: tuple[str, ...], *, ram_disk: bool) -> str:
     """Return the spec of the rollout that is to revert: a kernel that panics at boot.
 
-    The generic flavour keeps its NVMe driver in a module, and these machines boot without an initrd: it finds no root
-    file system. Where kernels come with modules, the mistake is a command line that names no existing first process.
+    The generic flavour keeps its NVMe driver in a module, and where the mirror has no modules it finds no root file
+    system. Where kernels come with modules, the mistake is a command line that names no existing first process.
     """
     source = f'{{debian: {{version: "{versions.new}", flavour: generic}}}}'
     if ram_disk:

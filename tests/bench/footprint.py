@@ -1,6 +1,7 @@
 """What the agent itself costs a host: `make bench-agent`. Beside peers, all idle over the same minutes.
 
 With --sweep instead: whether a connected agent moves the figures of anon_sweep, which takes longer and needs root.
+With --guest instead: the same costs in a guest of the lab on an emulated processor, beside node exporter in it.
 Exit code 1 when a goal is missed.
 """
 
@@ -15,9 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+import footprint_guest
 from idle_subjects import Subject, World, pause
 from noise_table import write
 from paired_shift import CONFIDENCE, Shift, judge_shift
@@ -33,6 +36,7 @@ SETTLE_S = 20.0
 SNAPSHOT_EVERY_S = 5.0
 LEAST_PAIRS = 8
 IDLE_MARKS = ("<!-- make bench-agent: begin -->", "<!-- make bench-agent: end -->")
+GUEST_MARKS = ("<!-- make bench-agent ARGS=--guest: begin -->", "<!-- make bench-agent ARGS=--guest: end -->")
 SWEEP_MARKS = ("<!-- make bench-agent ARGS=--sweep: begin -->", "<!-- make bench-agent ARGS=--sweep: end -->")
 
 
@@ -97,7 +101,7 @@ def _look(subjects: Sequence[Subject]) -> dict[str, Snapshot]:
 
 
 def idle_goals(costs: Mapping[str, Usage]) -> Iterator[Goal]:
-    """Yield what must hold of every agent."""
+    """Yield what must hold of every agent: memory first, then processor time."""
     for name, cost in costs.items():
         if not name.startswith("kernroll-agent"):
             continue
@@ -124,14 +128,26 @@ def idle_text(costs: Mapping[str, Usage], conditions: Conditions) -> str:
         f"{machine()}; {seconds:.0f} s, all processes at the same time; load average {conditions.load:.1f}, from other "
         f"work; {'an unknown number of' if log is None else log} kernel log records meanwhile.",
         "",
-        "| Process | RSS, MB | PSS, MB | CPU, % of a processor | Wake-ups/min | Preempted/min | Threads |",
-        "|---|--:|--:|--:|--:|--:|--:|",
     ]
+    return "\n".join((*lines, *table(costs)))
+
+
+def guest_text(costs: Mapping[str, Usage]) -> str:
+    """Return the guest's table as Markdown."""
+    seconds = next(iter(costs.values())).seconds
+    where = f"A guest of one emulated x86_64 processor, Linux {footprint_guest.KERNEL}"
+    return "\n".join((f"{where}; {seconds:.0f} s, both processes at the same time.", "", *table(costs)))
+
+
+def table(costs: Mapping[str, Usage]) -> Iterator[str]:
+    """Yield the lines of a table of costs, then the first process against the others."""
+    yield "| Process | RSS, MB | PSS, MB | CPU, % of a processor | Wake-ups/min | Preempted/min | Threads |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
     for name, cost in costs.items():
         figures = (f"{cost.rss_mb:.1f}", f"{cost.pss_mb:.1f}", f"{cost.cpu_percent:.3f}")
         rates = (f"{cost.wakeups_per_min:.0f}", f"{cost.preemptions_per_min:.0f}", str(cost.threads))
-        lines.append(f"| {' | '.join((name, *figures, *rates))} |")
-    return "\n".join((*lines, *_ratios(costs)))
+        yield f"| {' | '.join((name, *figures, *rates))} |"
+    yield from _ratios(costs)
 
 
 def shift_text(shift: Shift, load: float) -> str:
@@ -174,7 +190,9 @@ def parse() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=120.0, help="how long to measure (default 120, at least 60)")
-    parser.add_argument("--sweep", action="store_true", help="instead: anon_sweep with an agent connected or stopped")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--sweep", action="store_true", help="instead: anon_sweep with an agent connected or stopped")
+    instead.add_argument("--guest", action="store_true", help="instead: in a guest of the lab, beside node exporter")
     parser.add_argument("--pairs", type=int, default=16, help="pairs of --sweep (default 16, at least 8)")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="how to print (default: text)")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="write the result into this page")
@@ -188,35 +206,75 @@ def parse() -> argparse.Namespace:
     return options
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was found, as a person reads it and as a program does."""
+
+    text: str
+    document: dict[str, Any]
+    goals: list[Goal]
+    # Where the page has it.
+    marks: tuple[str, str]
+
+
+def sweep_result(world: World, pairs: int) -> Result:
+    """Measure pairs of anon_sweep."""
+    with world.serving():
+        stopped, connected = zip(*measure(world, pairs), strict=True)
+    shift = judge_shift(METRIC, stopped, connected)
+    return Result(
+        text=shift_text(shift, os.getloadavg()[0]),
+        document={"pairs": {"stopped": stopped, "connected": connected}, "shift": asdict(shift)},
+        goals=[shift_goal(shift)],
+        marks=SWEEP_MARKS,
+    )
+
+
+def idle_result(world: World, seconds: float) -> Result:
+    """Measure everything idle on this machine."""
+    costs, conditions = idle(world, seconds)
+    return Result(
+        text=idle_text(costs, conditions),
+        document={"conditions": asdict(conditions), "processes": _as_documents(costs)},
+        goals=list(idle_goals(costs)),
+        marks=IDLE_MARKS,
+    )
+
+
+def guest_result(seconds: float) -> Result:
+    """Measure in a guest. An emulated processor's share says nothing by itself, so that memory alone has a goal."""
+    costs = footprint_guest.measure(Path(exporter_binary()), seconds)
+    return Result(
+        text=guest_text(costs),
+        document={"processes": _as_documents(costs)},
+        goals=list(idle_goals(costs))[:1],
+        marks=GUEST_MARKS,
+    )
+
+
+def _as_documents(costs: Mapping[str, Usage]) -> dict[str, Any]:
+    return {name: asdict(cost) for name, cost in costs.items()}
+
+
 def main() -> int:
     """Measure, print, and compare with the goals."""
     options = parse()
     # Whatever ends this, everything that it started is ended first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="kernroll-bench-") as name:
-        world = World(Path(name), agent_python())
-        if options.sweep:
-            with world.serving():
-                stopped, connected = zip(*measure(world, options.pairs), strict=True)
-            shift = judge_shift(METRIC, stopped, connected)
-            goals = [shift_goal(shift)]
-            text = shift_text(shift, os.getloadavg()[0])
-            document = {"pairs": {"stopped": stopped, "connected": connected}, "shift": asdict(shift)}
-        else:
-            costs, conditions = idle(world, options.seconds)
-            goals = list(idle_goals(costs))
-            text = idle_text(costs, conditions)
-            document = {
-                "conditions": asdict(conditions),
-                "processes": {name: asdict(cost) for name, cost in costs.items()},
-            }
-    if options.output == "json":
-        print(json.dumps({**document, "goals": [asdict(goal) for goal in goals]}, indent=2))
+    if options.guest:
+        result = guest_result(options.seconds)
     else:
-        print(text, *("", *(f"{'holds ' if goal.holds else 'MISSED'}  {goal.says}" for goal in goals)), sep="\n")
+        with tempfile.TemporaryDirectory(prefix="kernroll-bench-") as name:
+            world = World(Path(name), agent_python())
+            result = sweep_result(world, options.pairs) if options.sweep else idle_result(world, options.seconds)
+    if options.output == "json":
+        print(json.dumps({**result.document, "goals": [asdict(goal) for goal in result.goals]}, indent=2))
+    else:
+        told = (f"{'holds ' if goal.holds else 'MISSED'}  {goal.says}" for goal in result.goals)
+        print(result.text, "", *told, sep="\n")
     if options.write:
-        write(options.write, text, SWEEP_MARKS if options.sweep else IDLE_MARKS)
-    return 0 if all(goal.holds for goal in goals) else 1
+        write(options.write, result.text, result.marks)
+    return 0 if all(goal.holds for goal in result.goals) else 1
 
 
 if __name__ == "__main__":

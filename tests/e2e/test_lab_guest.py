@@ -36,7 +36,10 @@ def boot(kernel: Kernel, scratch: Path) -> str:
     ]
     command += ["-m", "512", "-nic", "none", "-serial", f"file:{scratch}/console.log"]
     command += ["-kernel", kernel.files["boot"]]
-    command += ["-append", f"{base_command_line(kernel.architecture)} {PROBE_ARGUMENT}"]
+    if "initrd" in kernel.files:
+        command += ["-initrd", kernel.files["initrd"]]
+    words = (base_command_line(kernel.architecture), kernel.command_line, PROBE_ARGUMENT)
+    command += ["-append", " ".join(words)]
     command += [
         "-drive",
         f"file={scratch}/root.qcow2,if=none,id=root",
@@ -56,3 +59,18 @@ def test_a_guest_starts_python_with_the_agents_libraries(tmp_path: Path, archite
 def test_a_kernel_without_the_disks_driver_panics_and_ends(tmp_path: Path) -> None:
     kernel = KernelStore(Cache.from_environment()).resolve(DebianKernel(version="7.1.13", flavour="generic"), "x86_64")
     assert "Kernel panic - not syncing: VFS: Unable to mount root fs" in boot(kernel, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_a_kernel_whose_disk_driver_is_a_module_gets_it_before_the_root(tmp_path: Path, architecture: str) -> None:
+    kernel = KernelStore(Cache.from_environment()).resolve(
+        DebianKernel(version="6.18.15", flavour="generic"), architecture
+    )
+    assert PROBE_PASSED in boot(kernel, tmp_path)
+
+
+def test_a_root_that_is_not_there_is_named_and_ends_the_boot(tmp_path: Path) -> None:
+    generic = DebianKernel(version="6.18.15", flavour="generic", command_line="root=PARTUUID=00000bad-01")
+    console = boot(KernelStore(Cache.from_environment()).resolve(generic, "x86_64"), tmp_path)
+    assert "kernroll-initrd: no root file system: nothing is called PARTUUID=00000bad-01" in console
+    assert "Kernel panic - not syncing: Attempted to kill init!" in console

@@ -188,7 +188,13 @@ class FaultyGuest:
 
 @asynccontextmanager
 async def faulty_guest(
-    directory: Path, version: str, *, seed: Mapping[str, bytes], more_qemu: tuple[str, ...] = ()
+    directory: Path,
+    version: str,
+    *,
+    seed: Mapping[str, bytes],
+    more_qemu: tuple[str, ...] = (),
+    # An emulated processor has better to do than ten of them a second.
+    heartbeat_s: float = 0.5,
 ) -> AsyncIterator[FaultyGuest]:
     """Boot an x86_64 guest that has the workloads' programs; stop it afterwards."""
     cache = Cache.from_environment()
@@ -204,8 +210,7 @@ async def faulty_guest(
     }
     authority = Authority()
     enrollment, controller = Enrollment(authority), Controller()
-    # An emulated processor has better to do than ten of them a second.
-    controller.heartbeat_interval_s = 0.5
+    controller.heartbeat_interval_s = heartbeat_s
     async with serving_tls(controller, enrollment) as (agent_port, enroll_port):
         connection = Connection(
             agent_port=agent_port, enroll_port=enroll_port, join_token=authority.token(), channel="serial"

@@ -59,7 +59,7 @@ class Cell:
 
 _BUILD = {
     "preset": "small",
-    "objects": ("kernel/ksysfs.o",),
+    "objects": tuple(f"kernel/{each}.o" for each in ("range", "user", "ucount", "async", "ksysfs")),
     "jobs": 1,
     "pressure": {"memory_limit": "40MiB"},
     "prepared_directory": "/var/lib/kernroll-prepared",

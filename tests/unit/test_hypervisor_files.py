@@ -105,13 +105,14 @@ def test_the_qemu_command_line_of_a_serial_guest() -> None:
     assert words[words.index("-nic") + 1] == "none"
     assert words[words.index("-accel") + 1] == "tcg,thread=single"
     assert "kernroll-modules" not in line
+    assert "-initrd" not in words
     # A dying kernel's log goes to a file of the VM, not of the boot.
     assert "id=kept-log,share=on,size=1048576,mem-path=kept-log.img" in line
     assert "acpi-erst,memdev=kept-log" in words
 
 
 def test_the_qemu_command_line_of_a_networked_guest_with_modules() -> None:
-    kernel = replace(KERNEL, files={"boot": "k/boot", "modules": "k/modules"})
+    kernel = replace(KERNEL, files={"boot": "k/boot", "modules": "k/modules", "initrd": "k/initrd"})
     definition = replace(
         DEFINITION,
         channel=NetworkChannel(),
@@ -123,6 +124,7 @@ def test_the_qemu_command_line_of_a_networked_guest_with_modules() -> None:
     words = qemu.arguments(definition, kernel, 1)
     assert "if=none,id=disk2,file=k/modules,format=raw,read-only=on" in words
     assert "nvme,drive=disk2,serial=kernroll-modules" in words
+    assert words[words.index("-initrd") + 1] == "k/initrd"
     assert "user,id=net0" in words
     assert words[words.index("-accel") + 1] == "kvm"
     assert words[words.index("-machine") + 1] == "virt,gic-version=host"

@@ -111,8 +111,12 @@ def test_an_unknown_digest_is_named(store: KernelStore, digest: str) -> None:
         store.load(digest)
 
 
-def test_the_digest_covers_image_modules_and_command_line() -> None:
-    digests = {
-        kernel_digest(*parts) for parts in ((b"a", None, ""), (b"b", None, ""), (b"a", "m", ""), (b"a", None, "q"))
-    }
-    assert len(digests) == 4
+def test_the_digest_covers_image_modules_ram_disk_and_command_line() -> None:
+    several = (
+        (b"a", None, "", ""),
+        (b"b", None, "", ""),
+        (b"a", "m", "", ""),
+        (b"a", "m", "r", ""),
+        (b"a", None, "", "q"),
+    )
+    assert len({kernel_digest(*parts) for parts in several}) == 5

@@ -62,6 +62,7 @@ def arguments(definition: VmDefinition, kernel: Kernel, number: int) -> list[str
         *("-accel", _accelerator(definition), "-cpu", definition.cpu_model),
         *("-smp", str(definition.vcpus), "-m", f"{definition.memory_mib}M"),
         *("-kernel", kernel.files["boot"], "-append", command_line),
+        *(["-initrd", kernel.files["initrd"]] if "initrd" in kernel.files else ()),
         *("-chardev", f"file,id=console,path={console_file(number)}", "-serial", "chardev:console"),
         *("-qmp", f"unix:{qmp_socket(number)},server=on,wait=off", "-pidfile", pid_file(number)),
         *_kept_log(definition),

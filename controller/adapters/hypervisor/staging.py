@@ -9,7 +9,7 @@ from controller.domain.errors import NotFound, Permanent, Temporary
 from controller.domain.kernels import Kernel
 
 DIRECTORY = "kernels"
-ROLES = ("boot", "modules")
+ROLES = ("boot", "modules", "initrd")
 
 
 def stage_files(vm_dir: Path, kernel: Kernel) -> Kernel:

@@ -64,13 +64,17 @@ def fingerprint(modules: Path) -> str:
     return digest.hexdigest()
 
 
-def pack_modules(modules: Path, release: str, scratch: Path, image: Path) -> None:
-    """Write an ext4 image with lib/modules/RELEASE at its root, its dependencies computed. `scratch` is used up."""
-    target = scratch / "lib/modules" / release
+def index_modules(modules: Path, release: str, tree: Path) -> None:
+    """Copy the modules to lib/modules/RELEASE below `tree`, with their dependencies computed. Raises Permanent."""
+    target = tree / "lib/modules" / release
     shutil.copytree(modules, target, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-    # Newer depmods look below usr/lib.
-    (scratch / "usr").mkdir()
-    (scratch / "usr/lib").symlink_to("../lib")
-    run_tool(["depmod", "-b", scratch, release], timeout_s=_DEPMOD_TIMEOUT_S, what=f"Indexing the modules of {release}")
-    shutil.rmtree(scratch / "usr")
-    build_ext4(scratch, image)
+    # Newer depmods look below usr/lib, and so do newer modprobes.
+    (tree / "usr").mkdir()
+    (tree / "usr/lib").symlink_to("../lib")
+    run_tool(["depmod", "-b", tree, release], timeout_s=_DEPMOD_TIMEOUT_S, what=f"Indexing the modules of {release}")
+
+
+def pack_modules(tree: Path, image: Path) -> None:
+    """Write an ext4 image with lib/modules at its root. `tree` is an indexed one, and is used up."""
+    shutil.rmtree(tree / "usr")
+    build_ext4(tree, image)

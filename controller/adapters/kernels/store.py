@@ -1,6 +1,7 @@
 """The store itself: kernels by digest, each a directory that is complete or absent, with a small index by request."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from controller.adapters.cache import Cache, Progress, no_progress, request_key
 from controller.adapters.debian import AptRoot
 from controller.adapters.debian.suites import guest_packages
 from controller.adapters.kernels.image import KernelImage, read_image
-from controller.adapters.kernels.modules import find_modules, fingerprint, pack_modules, require_modules
+from controller.adapters.kernels.initrd import build_initrd, fetch_busybox, modules_to_load, recipe
+from controller.adapters.kernels.modules import (
+    find_modules,
+    fingerprint,
+    index_modules,
+    pack_modules,
+    require_modules,
+)
 from controller.adapters.kernels.sources import Found, obtain, request
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import Kernel, KernelSource
@@ -17,10 +25,10 @@ from controller.domain.kernels import Kernel, KernelSource
 ARCHITECTURES = ("x86_64", "arm64")
 
 # Part of every key, so that kernels stored by an older layout are built again instead of misread.
-_FORMAT = 1
+_FORMAT = 2
 # Packages, what is unpacked from them, and the images made of that.
 _ROOM_BYTES = 500 * 2**20
-_BOOT, _MODULES = "boot", "modules"
+_BOOT, _MODULES, _INITRD = "boot", "modules", "initrd"
 
 
 class KernelStore:
@@ -85,31 +93,55 @@ class KernelStore:
                 f"{found.description} is a kernel for {image.architecture}, but it was given for {architecture}."
             )
         modules = _modules_of(found, image)
-        digest = kernel_digest(data, None if modules is None else fingerprint(modules), command_line)
-        kernel = Kernel(
-            digest=digest,
-            release=image.release,
-            architecture=architecture,
-            source=found.description,
-            command_line=command_line,
-            files={_BOOT: _BOOT} if modules is None else {_BOOT: _BOOT, _MODULES: "modules.ext4"},
-        )
+        with self._cache.scratch(f"modules-{image.release}-{architecture}") as tree:
+            load: list[Path] = []
+            if modules is not None:
+                progress(f"indexing the modules of {image.release}", 0, 0)
+                index_modules(modules, image.release, tree)
+                load = modules_to_load(tree, image.release)
+            parts = (data, None if modules is None else fingerprint(modules), recipe(load))
+            kernel = Kernel(
+                digest=kernel_digest(*parts, command_line),
+                release=image.release,
+                architecture=architecture,
+                source=found.description,
+                command_line=command_line,
+                files={
+                    _BOOT: _BOOT,
+                    **({} if modules is None else {_MODULES: "modules.ext4"}),
+                    **({_INITRD: _INITRD} if load else {}),
+                },
+            )
+            self._publish(kernel, image.boot, tree, load, progress)
+        return self.load(kernel.digest)
+
+    def _publish(self, kernel: Kernel, boot: bytes, tree: Path, load: Sequence[Path], progress: Progress) -> None:
+        """Store a kernel, unless it is there. `tree` holds its modules, indexed, and is used up."""
 
         def build(directory: Path) -> None:
-            (directory / _BOOT).write_bytes(image.boot)
-            if modules is not None:
-                progress(f"packing the modules of {image.release}", 0, 0)
-                with self._cache.scratch(f"modules-{digest}") as tree:
-                    pack_modules(modules, image.release, tree, directory / "modules.ext4")
+            (directory / _BOOT).write_bytes(boot)
+            if _INITRD in kernel.files:
+                with self._cache.scratch(f"initrd-{kernel.digest}") as scratch:
+                    (scratch / "package").mkdir()
+                    busybox = fetch_busybox(kernel.architecture, self._packages, scratch / "package", progress)
+                    (scratch / "tree").mkdir()
+                    build_initrd(load, busybox, scratch / "tree", directory / kernel.files[_INITRD])
+            if _MODULES in kernel.files:
+                progress(f"packing the modules of {kernel.release}", 0, 0)
+                pack_modules(tree, directory / kernel.files[_MODULES])
             self._cache.write_json((directory / "kernel.json").relative_to(self._cache.root).as_posix(), asdict(kernel))
 
-        self._cache.publish(f"kernels/{digest}", build)
-        return self.load(digest)
+        self._cache.publish(f"kernels/{kernel.digest}", build)
 
 
-def kernel_digest(image: bytes, modules: str | None, command_line: str) -> str:
-    """Return the identity of a kernel: over its image, its modules' fingerprint and its added command line."""
+def kernel_digest(image: bytes, modules: str | None, initrd: str, command_line: str) -> str:
+    """Return the identity of a kernel: over image, modules' fingerprint, initial RAM disk and added command line.
+
+    The last two are empty where there is none.
+    """
     text = f"{hashlib.sha256(image).hexdigest()}\n{modules or ''}\n{command_line}\n"
+    if initrd:
+        text += f"{initrd}\n"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
