@@ -6,6 +6,11 @@ from collections.abc import Mapping
 class AgentError(Exception):
     """Any failure that is reported to a person or to the controller."""
 
+    def __init__(self, text: str, *, evidence: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        # What a reader needs to see what happened, by name; becomes the evidence of the run that this ends.
+        self.evidence = dict(evidence or {})
+
 
 class ConfigError(AgentError):
     """The configuration file is wrong; the text names file and key."""
@@ -29,11 +34,6 @@ class RigError(AgentError):
 
 class KernelWanting(AgentError):
     """The workload ran and the kernel did not do what it must, for example swapon failed."""
-
-    def __init__(self, text: str, *, evidence: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        # What a reader needs to see what the kernel did, by name; becomes the run's evidence.
-        self.evidence = dict(evidence or {})
 
 
 class WorkloadDied(AgentError):

@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import structlog
+
+from agent.domain.errors import AgentError
 from agent.domain.leftovers import SwapOn
-from agent.domain.recording import evidence_between, foreign_swap_sample, samples_between
+from agent.domain.recording import Reading, evidence_between, foreign_swap_sample, samples_between
 from agent.domain.timeline import Timeline
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter, Workload
 
 _INTERVAL_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class Recorded:
@@ -31,6 +36,7 @@ class Recorded:
         # Off where the host's own swap is what the workload was ordered to use.
         self._own_swap = own_swap
         self._environment = ""
+        self._unfinished = Measurement(samples=())
 
     @property
     def name(self) -> str:
@@ -50,13 +56,35 @@ class Recorded:
         """Run the workload; its own samples and evidence come first and stand."""
         before = self._readings.read(self._host.monotonic())
         timeline = Timeline(before)
-        async with self._watching(timeline):
-            found = await self._workload.run(step)
-        after = self._readings.read(self._host.monotonic())
+        try:
+            async with self._watching(timeline):
+                found = await self._workload.run(step)
+        except BaseException:
+            self._keep_unfinished(before, timeline)
+            raise
+        recorded = self._recorded(before, timeline)
         own = {sample.metric for sample in found.samples}
-        recorded = [sample for sample in samples_between(before, after) if sample.metric not in own]
+        others = (sample for sample in recorded.samples if sample.metric not in own)
+        return Measurement(samples=(*found.samples, *others), evidence={**recorded.evidence, **found.evidence})
+
+    def take_unfinished(self) -> Measurement:
+        """Return once what was recorded of a run that did not come to its end; nothing otherwise."""
+        found, self._unfinished = self._unfinished, Measurement(samples=())
+        return found
+
+    def _keep_unfinished(self, before: Reading, timeline: Timeline) -> None:
+        try:
+            self._unfinished = self._recorded(before, timeline)
+        except (AgentError, OSError) as error:
+            # What ended the run is what must be told.
+            log.warning("unfinished_run_not_recorded", workload=self.name, error=str(error))
+
+    def _recorded(self, before: Reading, timeline: Timeline) -> Measurement:
+        """Return what the kernel has counted since."""
+        after = self._readings.read(self._host.monotonic())
+        samples = list(samples_between(before, after))
         if self._own_swap:
-            recorded.append(foreign_swap_sample(before, after, self._devices()))
+            samples.append(foreign_swap_sample(before, after, self._devices()))
         evidence = evidence_between(before, after)
         accounts = self._host.workers.statistics()
         evidence |= {f"cgroup_{name.replace('.', '_')}": text for name, text in accounts.items()}
@@ -65,7 +93,7 @@ class Recorded:
         if self._environment:
             # The same in all runs of the command, so that it travels with the first one only.
             evidence["environment"], self._environment = self._environment, ""
-        return Measurement(samples=(*found.samples, *recorded), evidence={**evidence, **found.evidence})
+        return Measurement(samples=tuple(samples), evidence=evidence)
 
     def _devices(self) -> set[str]:
         """Return what this command has switched on, or was about to."""

@@ -1,8 +1,8 @@
 """Drives one workload through prepare, warm-ups, repetitions and clean-up, and names how it ended."""
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ from agent.domain.errors import AgentError, KernelWanting, WorkloadDied
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
 from agent.ending import run_to_end
 from agent.workloads.port import Host, Listener, Measurement, Workload
+from agent.workloads.recorded import Recorded
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ class _Ending:
 
     status: RunStatus
     error: str = ""
-    # None unless a run ended OK, or found the kernel wanting and has evidence of it.
+    # None unless a run came to its end.
     measurement: Measurement | None = None
 
 
@@ -73,6 +74,8 @@ _OUTCOME_THAT_ENDS = {
     RunStatus.INFRASTRUCTURE: OutcomeStatus.INFRASTRUCTURE,
 }
 
+    # What the workload kept for a reader to see why it did not.
+    evidence: Mapping[str, str] = field(default_factory=dict)
 
 async def drive(workload: Workload, plan: Plan, host: Host, listener: Listener, stop: Stop) -> CommandOutcome:
     """Run the workload and take everything down again; what happens to the workload is an outcome, never raised."""
@@ -132,7 +135,7 @@ class _Driver:
         await self._listener.run_begun(index)
         begun = self._host.monotonic()
         ending = await self._supervise(self._workload.run(self._step))
-        measurement = ending.measurement or Measurement(samples=())
+        measurement = ending.measurement or self._unfinished(ending)
         run = WorkloadRun(
             workload=self._workload.name,
             index=index,
@@ -168,6 +171,13 @@ class _Driver:
         if task.cancelled():
             match self._stop.reason:
                 case StopReason.CANCELLED:
+    def _unfinished(self, ending: _Ending) -> Measurement:
+        """Return what is known of a run that did not come to its end: what was counted, what the workload kept."""
+        found = Measurement(samples=())
+        if isinstance(self._workload, Recorded):
+            found = self._workload.take_unfinished()
+        return Measurement(samples=found.samples, evidence={**found.evidence, **ending.evidence})
+
                     return _Ending(status=RunStatus.CANCELLED, error="cancelled")
                 case StopReason.AGENT_ENDS:
                     return _Ending(status=RunStatus.DIED, error="the agent was told to end; cleaned up")
@@ -178,11 +188,12 @@ class _Driver:
         if error is None:
             return _Ending(status=RunStatus.OK, measurement=task.result())
         if isinstance(error, KernelWanting):
-            found = Measurement(samples=(), evidence=error.evidence)
-            return _Ending(status=RunStatus.FAILED, error=str(error), measurement=found)
+            return _Ending(status=RunStatus.FAILED, error=str(error), evidence=error.evidence)
         if isinstance(error, WorkloadDied):
-            return _Ending(status=RunStatus.DIED, error=str(error))
-        if not isinstance(error, AgentError | OSError | TimeoutError):
-            log.error("workload_bug", workload=self._workload.name, exc_info=error)
-            return _Ending(status=RunStatus.INFRASTRUCTURE, error=f"{type(error).__name__}: {error}")
-        return _Ending(status=RunStatus.INFRASTRUCTURE, error=str(error))
+            return _Ending(status=RunStatus.DIED, error=str(error), evidence=error.evidence)
+        if isinstance(error, AgentError):
+            return _Ending(status=RunStatus.INFRASTRUCTURE, error=str(error), evidence=error.evidence)
+        if isinstance(error, OSError | TimeoutError):
+            return _Ending(status=RunStatus.INFRASTRUCTURE, error=str(error))
+        log.error("workload_bug", workload=self._workload.name, exc_info=error)
+        return _Ending(status=RunStatus.INFRASTRUCTURE, error=f"{type(error).__name__}: {error}")
