@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from agent.domain.errors import KernelWanting, RigError
+from agent.domain.errors import KernelWanting, RigError, WorkloadDied
 from agent.domain.exercises import ChildDied, Event, ScenarioDone, WrongPage
 from agent.domain.results import Sample
 
@@ -13,6 +13,8 @@ _CACHED_SLOTS = 64
 _CACHE_DIRECTIONS = 2
 _SLOT_CACHE_SYMBOL = "enable_swap_slots_cache"
 _NAMED_PAGES = 3
+# Sent by the out-of-memory killer, or by somebody on the host; a process that reads wrong memory dies of other signals.
+_KILL_SIGNAL = 9
 # The scenario of the load under a swapoff.
 CHURN = "churn"
 # What scenarios between processes use at the most: every process that rewrites pages needs copies of its own.
@@ -41,13 +43,14 @@ class IntegrityFindings:
             case _:
                 pass
 
-    def judge(self, *, size_bytes: int, least_count: int) -> None:
-        """Raise KernelWanting for a fault of the kernel, RigError when the run proves nothing.
+    def judge(self, *, size_bytes: int, least_count: int, killed_for_memory: int = 0) -> None:
+        """Raise KernelWanting for faults of the kernel, WorkloadDied for killed children, RigError without proof.
 
         `size_bytes` is what every scenario meant to have in swap; `least_count` is how often shared pages had to be
-        counted at the highest.
+        counted at the highest; `killed_for_memory` is how many processes the kernel says it killed for want of memory.
         """
         self._judge_faults()
+        self._judge_kills(killed_for_memory)
         for each in self.done:
             # Whether the load under a swapoff was in swap is seen from outside.
             if each.skipped or each.scenario == CHURN:
@@ -92,11 +95,19 @@ class IntegrityFindings:
             wrong = sum(each.wrong_pages for each in self.done) or len(self.wrong)
             first = "; ".join(_in_words(each) for each in self.wrong[:_NAMED_PAGES])
             raise KernelWanting(f"{wrong} pages came back wrong from swap: {first}", evidence=self.evidence())
+        for each in self.died:
+            if each.signal != _KILL_SIGNAL:
+                raise KernelWanting(
+                    f"a process of scenario {each.scenario} died of signal {each.signal} while it read swapped memory",
+                    evidence=self.evidence(),
+                )
+
+    def _judge_kills(self, killed_for_memory: int) -> None:
         if self.died:
-            each = self.died[0]
-            raise KernelWanting(
-                f"a process of scenario {each.scenario} died of signal {each.signal} while it read swapped memory",
-                evidence=self.evidence(),
+            why = " for want of memory" if killed_for_memory else "; the kernel log says whether memory ran out"
+            scenarios = ", ".join(dict.fromkeys(each.scenario for each in self.died))
+            raise WorkloadDied(
+                f"{len(self.died)} processes of scenario {scenarios} were killed{why}", evidence=self.evidence()
             )
 
 

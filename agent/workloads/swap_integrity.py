@@ -19,6 +19,7 @@ from agent.domain.process_memory import parse_status
 from agent.domain.results import Sample
 from agent.domain.swap_source import SourceKind, SwapSource
 from agent.ending import run_to_end
+from agent.workloads.deaths import killed_for_memory
 from agent.workloads.exerciser import exercising, steps
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig, make_swap_area, switch_swap_off, switch_swap_on
@@ -90,10 +91,12 @@ class SwapIntegrity:
         self._rig.own()
         swapoff_s: list[float] = []
         for number in range(order.rounds):
+        deaths_before = killed_for_memory(self._host)
             await self._scenarios(findings, step, seed=order.seed + number)
             swapoff_s += await self._swapoff_under_load(findings, step, seed=order.seed + number)
         least_count = max(each for each in COUNT_STEPS if each <= order.sharers + 1)
-        findings.judge(size_bytes=order.memory_bytes, least_count=least_count)
+        deaths = killed_for_memory(self._host) - deaths_before
+        findings.judge(size_bytes=order.memory_bytes, least_count=least_count, killed_for_memory=deaths)
         self._rig.check_swapped_in(self._rig.counters().since(counted_before), order.memory_bytes // 2)
         evidence = {**self._rig.evidence(), **findings.evidence()}
         step("counting slots that stay in use")

@@ -41,6 +41,8 @@ class FakeExercisers:
         self.swapped_pages = 1000
         self.wrong_pages: tuple[WrongPage, ...] = ()
         self.died: tuple[ChildDied, ...] = ()
+        # Processes that the kernel kills for memory in every round of scenarios.
+        self.oom_kills = 0
         self.scenario_swapped_bytes = 64 * MIB
         self.highest_count = 129
         # What a watcher tells in addition to the truth.
@@ -104,6 +106,7 @@ class FakeExercisers:
 
     def _integrity(self) -> list[Event]:
         self._kernel.count_swapping(20 * self.swapped_pages, 20 * self.swapped_pages)
+        self._kernel.oom_kills += self.oom_kills
         done = [
             ScenarioDone(
                 scenario=scenario,

@@ -299,6 +299,36 @@ async def test_a_child_that_dies_of_a_read_fails_the_run(kernel: FakeKernel) -> 
 
 
 @pytest.mark.parametrize(
+    ("oom_kills", "words"),
+    [
+        (1, "1 processes of scenario race were killed for want of memory"),
+        (0, "1 processes of scenario race were killed; the kernel log says whether memory ran out"),
+    ],
+)
+async def test_a_child_that_is_killed_does_not_speak_against_the_kernel(
+    kernel: FakeKernel, oom_kills: int, words: str
+) -> None:
+    process = FakeProcess(kernel)
+    exercisers = FakeExercisers(process)
+    exercisers.died, exercisers.oom_kills = (ChildDied(scenario="race", signal=9),), oom_kills
+    outcome, (run,) = await go(process, ORDERS["swap_integrity"])
+    assert outcome.status is OutcomeStatus.DIED
+    assert run.status is RunStatus.DIED
+    assert run.error == words
+    assert json.loads(run.evidence["died_children"]) == [{"scenario": "race", "signal": 9}]
+    assert kernel.is_pristine()
+
+
+async def test_a_killed_child_hides_neither_a_wrong_byte_nor_one_that_died_of_a_read(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    exercisers = FakeExercisers(process)
+    exercisers.died = (ChildDied(scenario="race", signal=9), ChildDied(scenario="shared_counts", signal=11))
+    _, (run,) = await go(process, ORDERS["swap_integrity"])
+    assert run.status is RunStatus.FAILED
+    assert "scenario shared_counts died of signal 11" in run.error
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"scenario_swapped_bytes": 0}, "had only 0 bytes in swap, so it proves nothing"),
