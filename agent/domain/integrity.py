@@ -134,6 +134,9 @@ def slot_allowance(symbols: Iterable[str], cpu_count: int) -> int:
     return _CACHED_SLOTS * _CACHE_DIRECTIONS * cpu_count
 
 
-def leaked_slots(*, used_pages: int, owned_pages: int, allowance_pages: int) -> int:
-    """Return how many used slots nobody owns: neither a process nor the kernel's cache of free slots."""
+def unowned_slots(*, used_pages: int, owned_pages: int, allowance_pages: int) -> int:
+    """Return how many used slots neither a process nor the kernel's cache of free slots owns.
+
+    They are leaked, or of memory files.
+    """
     return max(0, used_pages - owned_pages - allowance_pages)

@@ -73,6 +73,11 @@ class SwapIntegrityOrder:
 
     def __post_init__(self) -> None:
         needs_swap(self.workload, self.swap)
+        if self.swap.kind is SourceKind.EXISTING or self.swap.allow_active_swap:
+            raise InvalidOrder(
+                "swap_integrity counts the slots of its devices, and no kernel tells on which one a process has its "
+                "pages; it needs devices of its own and no other swap"
+            )
         _at_least(self, MIB, "memory_bytes")
         _at_least(self, 1, "sharers", "rounds", "device_count")
 

@@ -348,12 +348,17 @@ async def test_an_integrity_run_that_proves_nothing_does_not_pass(
     assert words in run.error
 
 
-def leak(kernel: FakeKernel, process: FakeProcess) -> None:
-    """Let a slot of every device stay in use when nobody needs it any more."""
+def keep_in_use(kernel: FakeKernel, process: FakeProcess, *, for_ever: bool) -> None:
+    """Let a slot of every device stay in use when no process needs it any more; for ever: swapoff does not free it."""
 
     async def keep_one(at: int) -> None:
         swaps = kernel.proc / "swaps"
-        swaps.write_text(swaps.read_text().replace("\t0\t-2", "\t4\t-2"))
+        text = swaps.read_text().replace("\t0\t-2", "\t4\t-2")
+        swaps.write_text(text)
+        # Both devices have been switched off under load before.
+        swapoffs = sum(command[0] == "swapoff" for command in process.commands)
+        if for_ever and swapoffs >= 2 and "\t4\t-2" in text:
+            process.failing["swapoff"] = "swapoff: interrupted after 600 s"
 
     process.on_checkpoint = keep_one
 
@@ -361,25 +366,40 @@ def leak(kernel: FakeKernel, process: FakeProcess) -> None:
 async def test_one_leaked_slot_fails_the_run(kernel: FakeKernel) -> None:
     process = FakeProcess(kernel)
     FakeExercisers(process)
-    leak(kernel, process)
+    keep_in_use(kernel, process, for_ever=True)
     outcome, (run,) = await go(process, ORDERS["swap_integrity"])
     assert outcome.status is OutcomeStatus.FAILED
-    assert "2 slots stayed in use when no process had anything in swap" in run.error
-    assert run.evidence["slots"].startswith("2 in use, 2 of them owned by nobody, 0 may be cached")
+    assert run.status is RunStatus.FAILED
+    assert "2 slots stayed in use when no process had anything in them" in run.error
+    assert run.evidence["slots"].startswith("2 in use, 2 of them not by a process, 0 may be cached")
+    assert "scenarios" in run.evidence
+    assert "clean-up failed" in outcome.detail
+
+
+async def test_slots_that_swapoff_frees_are_of_memory_files_and_no_leak(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    FakeExercisers(process)
+    keep_in_use(kernel, process, for_ever=False)
+    outcome, (run,) = await go(process, ORDERS["swap_integrity"])
+    assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
+    assert values(run)["swap_integrity.leaked_slots"] == 0
+    assert run.evidence["slots"].startswith("2 in use, 2 of them not by a process")
 
 
 async def test_slots_that_a_process_owns_or_an_older_kernel_caches_are_no_leak(kernel: FakeKernel) -> None:
     process = FakeProcess(kernel)
     FakeExercisers(process)
-    leak(kernel, process)
+    keep_in_use(kernel, process, for_ever=False)
     (kernel.proc / "123").mkdir()
     (kernel.proc / "123/status").write_text("Name:\tsshd\nVmSwap:\t       8 kB\n")
-    outcome, _ = await go(process, ORDERS["swap_integrity"])
+    outcome, (run,) = await go(process, ORDERS["swap_integrity"])
     assert outcome.status is OutcomeStatus.COMPLETED
+    assert run.evidence["slots"].startswith("2 in use, 0 of them not by a process")
     (kernel.proc / "123/status").unlink()
     (kernel.proc / "kallsyms").write_text("ffffffff81000000 T enable_swap_slots_cache\n")
-    outcome, _ = await go(process, ORDERS["swap_integrity"])
+    outcome, (run,) = await go(process, ORDERS["swap_integrity"])
     assert outcome.status is OutcomeStatus.COMPLETED
+    assert run.evidence["slots"].startswith("2 in use, 0 of them not by a process")
 
 
 async def test_an_indicator_that_shows_what_is_off_fails_the_run(kernel: FakeKernel) -> None:

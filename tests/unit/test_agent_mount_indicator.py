@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from agent.domain.exercises import SwapsSeen
-from agent.domain.integrity import leaked_slots, slot_allowance
+from agent.domain.integrity import slot_allowance, unowned_slots
 from agent.domain.mount_indicator import Call, Device, Period, judge, spans
 
 HEADER = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
@@ -132,11 +132,11 @@ def test_other_swap_of_the_host_is_not_judged() -> None:
 
 
 def test_slots_in_use_belong_to_somebody_or_are_leaked() -> None:
-    assert leaked_slots(used_pages=10, owned_pages=10, allowance_pages=0) == 0
-    assert leaked_slots(used_pages=10, owned_pages=9, allowance_pages=0) == 1
+    assert unowned_slots(used_pages=10, owned_pages=10, allowance_pages=0) == 0
+    assert unowned_slots(used_pages=10, owned_pages=9, allowance_pages=0) == 1
     # Pages that several processes share are counted for each.
-    assert leaked_slots(used_pages=10, owned_pages=500, allowance_pages=0) == 0
-    assert leaked_slots(used_pages=300, owned_pages=0, allowance_pages=256) == 44
+    assert unowned_slots(used_pages=10, owned_pages=500, allowance_pages=0) == 0
+    assert unowned_slots(used_pages=300, owned_pages=0, allowance_pages=256) == 44
 
 
 @pytest.mark.parametrize(

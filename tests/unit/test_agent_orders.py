@@ -106,6 +106,8 @@ def test_explicit_values_win_over_the_preset_and_another_kind_of_swap_replaces_t
         (orders.AnonSweepOrder, {"swap": ZRAM, "speed": 5}, "speed is no parameter"),
         (orders.SwapMountOrder, {"swap": {"kind": "existing"}}, "needs a device of its own"),
         (orders.SwapFillOrder, {"swap": ZRAM, "fill_percent": 100}, "fill_percent must be 1 to 95"),
+        (orders.SwapIntegrityOrder, {"swap": {"kind": "existing"}}, "needs devices of its own and no other swap"),
+        (orders.SwapIntegrityOrder, {"swap": {**ZRAM, "allow_active_swap": True}}, "no kernel tells on which one"),
         (orders.KernelBuildOrder, {"swap": ZRAM, "objects": ("../x.o",)}, "named from the top of the source"),
         (orders.ValkeyGetOrder, {"swap": ZRAM, "min_hit_percent": 0}, "min_hit_percent must be 1 to 100"),
         (orders.StressNgOrder, {"swap": ZRAM, "duration_s": 0}, "duration_s must be at least 1"),
