@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from agent.adapters.command_journal import CommandJournal
-from agent.domain.commands import CleaningUp, Finished, RunBegun, RunEnded, RunWorkload, Start
+from agent.domain.commands import CleaningUp, Finished, Record, RunBegun, RunEnded, RunWorkload, Start
 from agent.domain.errors import RigError
 from agent.domain.results import (
     CommandOutcome,
@@ -65,7 +65,7 @@ class Executor:
         outcome = await self._drive(start.command_id, start.timeout_s, start.workload, stop)
         self.before_report()
         self._outbox.report(outcome_report_id(self._outbox.host, start.command_id), start.command_id, outcome)
-        self._journal.note(Finished(command_id=start.command_id))
+        self._note(Finished(command_id=start.command_id))
         log.info("command_finished", command_id=start.command_id, status=outcome.status, detail=outcome.detail)
 
     async def _drive(self, command_id: str, timeout_s: float, order: RunWorkload, stop: Stop) -> CommandOutcome:
@@ -100,13 +100,17 @@ class Executor:
 
     def clean_up_begun(self) -> None:
         """Write down that taking down begins."""
-        self._journal.note(CleaningUp())
+        self._note(CleaningUp())
 
     def run_ended(self, command_id: str, run: WorkloadRun) -> None:
         """Spool a run, then write down that it ended."""
         self.before_report()
         self._outbox.report(run_report_id(self._outbox.host, command_id, run.index), command_id, run)
-        self._journal.note(RunEnded(index=run.index))
+        self._note(RunEnded(index=run.index))
+
+    def _note(self, record: Record) -> None:
+        # A journal that knew more than the spool would leave a successor nothing to tell of a run that is lost.
+        self._journal.note(record, durable=self._outbox.spool.durable)
 
 
 class _Reporter:

@@ -126,7 +126,7 @@ class Resident:
         if run is not None:
             outbox.report(run_report_id(outbox.host, command_id, run.index), command_id, run, boot_id=boot_id)
         outbox.report(outcome_report_id(outbox.host, command_id), command_id, outcome, boot_id=boot_id)
-        self._parts.journal.note(Finished(command_id=command_id))
+        self._parts.journal.note(Finished(command_id=command_id), durable=outbox.spool.durable)
         log.warning("command_died", command_id=command_id, detail=outcome.detail)
 
     # What a session does to the agent.
@@ -142,11 +142,15 @@ class Resident:
         )
 
     def heartbeat(self) -> agent_pb2.AgentMessage:
-        """Return a sign of life."""
+        """Return a sign of life; also the moment to write what a full disk has not taken."""
+        spool = self._parts.outbox.spool
+        spool.persist()
+        if spool.durable:
+            self._parts.journal.catch_up()
         return agent_pb2.AgentMessage(
             heartbeat=agent_pb2.Heartbeat(
                 boot_id=self._parts.outbox.boot_id,
-                spooled_reports=len(self._parts.outbox.spool),
+                spooled_reports=len(spool),
                 active_command_ids=self._parts.journal.book.active_ids,
             )
         )
@@ -194,7 +198,8 @@ class Resident:
             return
         outbox.report(outcome_report_id(outbox.host, conclude.command_id), conclude.command_id, outcome)
         refused = "" if conclude.status is OutcomeStatus.CANCELLED else conclude.detail
-        self._parts.journal.note(Finished(command_id=conclude.command_id, refused=refused))
+        finished = Finished(command_id=conclude.command_id, refused=refused)
+        self._parts.journal.note(finished, durable=outbox.spool.durable)
 
     # Staying connected.
 

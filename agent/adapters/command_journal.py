@@ -42,28 +42,47 @@ class CommandJournal:
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
         self.book = CommandBook()
+        # Folded, and not written yet.
+        self._owed: tuple[Record, ...] = ()
         for line in self._journal.read():
             self.book = apply(self.book, _decode(line))
         self._condense()
 
     def write(self, *records: Record) -> None:
         """Make the records durable, then fold them into the book. Raises OSError, and then nothing has changed."""
-        self._journal.append(_encode(record) for record in records)
+        # With nothing new to write, what is owed can wait for a disk that takes it.
+        if records:
+            self._append(records)
         self._fold(records)
 
-    def note(self, *records: Record) -> None:
-        """Fold the records even when the disk does not take them: for what has happened already."""
+    def note(self, *records: Record, durable: bool = True) -> None:
+        """Fold the records even when the disk does not take them: for what has happened already.
+
+        Not `durable` is what rests on a report that is not on disk yet: it is written with the records that follow, so
+        that a process that dies before is told as one that had not come so far.
+        """
+        self._owed += records
+        self._fold(records)
+        if durable:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what has been noted and not written yet, if the disk takes it."""
         try:
-            self._journal.append(_encode(record) for record in records)
+            self._append(())
         except OSError as error:
             log.error("journal_write_failed", error=str(error))
-        self._fold(records)
+
+    def _append(self, records: tuple[Record, ...]) -> None:
+        self._journal.append(_encode(record) for record in (*self._owed, *records))
+        self._owed = ()
 
     def _fold(self, records: Iterable[Record]) -> None:
         for record in records:
             self.book = apply(self.book, record)
             self._appended += 1
-        if self._appended > _CONDENSE_AFTER:
+        # What is owed is in the book already, and must not come to disk before its time.
+        if self._appended > _CONDENSE_AFTER and not self._owed:
             self._condense()
 
     def _condense(self) -> None:

@@ -21,7 +21,19 @@ def sync_directory(directory: Path) -> None:
 def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file so that after a crash either the former or the new content is there, whole."""
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        _write_new(temporary, content, mode)
+        temporary.replace(path)
+    except OSError:
+        # Half a file would take what little room a full disk has left.
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         # A file left over by a crash keeps its old mode otherwise.
         os.fchmod(descriptor, mode)
@@ -31,8 +43,6 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def remove_file(path: Path) -> None:

@@ -27,14 +27,20 @@ class ReportSpool:
         self.queue = spool.Queue(limit_bytes=limit_bytes, next_number=next_number, entries=entries)
         # Kernel log records dropped for want of room and not yet told to the controller.
         self.lost_records = 0
-        # Reports that a full or failing disk would not take; they are sent, but a crash loses them.
+        # Reports that a full or failing disk has not taken yet, oldest first; they are sent, but a crash loses them.
         self._undurable: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self.queue.entries)
 
+    @property
+    def durable(self) -> bool:
+        """Return whether every report that waits is on disk."""
+        return not self._undurable
+
     def add(self, report: Report) -> bool:
         """Make the report durable. False when it waits already: the first telling stands."""
+        self.persist()
         if self.queue.holds(report.report_id):
             return False
         content = messages.report_to_bytes(report)
@@ -46,14 +52,23 @@ class ReportSpool:
             droppable_records=records,
         )
         admission = spool.admit(self.queue, entry)
-        if entry not in admission.dropped:
-            self._write(entry, content)
+        if entry not in admission.dropped and (problem := self._write(entry.number, content)):
+            self._undurable[entry.number] = content
+            log.error("spool_write_failed", report_id=entry.report_id, error=problem)
         self.queue = admission.queue
         self._remove(admission.dropped)
         if admission.lost_records:
             self.lost_records += admission.lost_records
             log.warning("spool_full", dropped_kernel_log_records=admission.lost_records)
         return True
+
+    def persist(self) -> None:
+        """Try once more to write what the disk has not taken; to be called now and then."""
+        if not self._undurable:
+            return
+        tried = self._undurable
+        self._undurable = {number: content for number, content in tried.items() if self._write(number, content)}
+        log.warning("spool_tried_again", reports=len(tried), still_in_memory=len(self._undurable))
 
     def acknowledge(self, report_ids: frozenset[str]) -> None:
         """Forget what the controller holds durably."""
@@ -70,12 +85,13 @@ class ReportSpool:
         except FileNotFoundError:
             return None
 
-    def _write(self, entry: spool.Entry, content: bytes) -> None:
+    def _write(self, number: int, content: bytes) -> str:
+        """Write one report; return why the disk did not take it, empty when it did."""
         try:
-            replace_file(self._path(entry.number), content, mode=0o600)
+            replace_file(self._path(number), content, mode=0o600)
         except OSError as error:
-            self._undurable[entry.number] = content
-            log.error("spool_write_failed", report_id=entry.report_id, error=str(error))
+            return str(error)
+        return ""
 
     def _remove(self, entries: tuple[spool.Entry, ...]) -> None:
         for entry in entries:
