@@ -29,6 +29,8 @@ _EXAMPLES = """examples:
 exit codes:
 """
 
+_TIMEOUT_HELP = "for preparing and all runs together (default: 3600); one run may take twice its share, at least 60"
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
@@ -164,7 +166,7 @@ def _runs(workload: argparse.ArgumentParser) -> None:
         "--repetitions", "--runs", dest="repetitions", type=parse_count(1), default=1, metavar="N", help="measured runs"
     )
     group.add_argument("--warmups", type=parse_count(0), default=0, metavar="N", help="runs before them, not to judge")
-    group.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="for all runs together")
+    group.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help=_TIMEOUT_HELP)
 
 
 def _log_to_stderr() -> None:

@@ -17,6 +17,10 @@ from agent.workloads.recorded import Recorded
 log = structlog.get_logger(__name__)
 
 
+# However many runs a command has, one that takes no longer than this is not taken for one that hangs.
+_LEAST_RUN_TIMEOUT_S = 60.0
+
+
 class StopReason(StrEnum):
     """Why a command is stopped from outside."""
 
@@ -56,6 +60,11 @@ class Plan:
         """Return the number of runs, warm-ups included."""
         return self.warmups + self.repetitions
 
+    @property
+    def run_timeout_s(self) -> float:
+        """Return how long one run may take: twice its share, so that one that hangs leaves the others their time."""
+        return min(self.timeout_s, max(_LEAST_RUN_TIMEOUT_S, 2 * self.timeout_s / self.runs))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ending:
@@ -65,6 +74,8 @@ class _Ending:
     error: str = ""
     # None unless a run came to its end.
     measurement: Measurement | None = None
+    # What the workload kept for a reader to see why it did not.
+    evidence: Mapping[str, str] = field(default_factory=dict)
 
 
 _OUTCOME_THAT_ENDS = {
@@ -74,8 +85,6 @@ _OUTCOME_THAT_ENDS = {
     RunStatus.INFRASTRUCTURE: OutcomeStatus.INFRASTRUCTURE,
 }
 
-    # What the workload kept for a reader to see why it did not.
-    evidence: Mapping[str, str] = field(default_factory=dict)
 
 async def drive(workload: Workload, plan: Plan, host: Host, listener: Listener, stop: Stop) -> CommandOutcome:
     """Run the workload and take everything down again; what happens to the workload is an outcome, never raised."""
@@ -109,32 +118,49 @@ class _Driver:
         self._listener = listener
         self._stop = stop
         self._deadline = asyncio.get_running_loop().time() + plan.timeout_s
+        # Whether it is the command's time that the present stage must not exceed, and not only that of one run.
+        self._last_stage = False
+        # Whether the last stage was ended because its time was up.
+        self._cut_off = False
         self._runs_done = 0
 
     async def measure(self) -> CommandOutcome:
         """Return how the command ended, clean-up apart."""
-        ending = await self._supervise(self._workload.prepare(self._step))
+        ending = await self._supervise(self._workload.prepare(self._step), self._plan.timeout_s)
         if ending.status is not RunStatus.OK:
             # Nothing was measured, so there is no run to report.
             status = _OUTCOME_THAT_ENDS.get(ending.status, OutcomeStatus.FAILED)
             return CommandOutcome(status=status, detail=ending.error)
-        failures = []
+        failures, late = [], []
         for index in range(self._plan.runs):
             run = await self._run(index)
-            if run.status in _OUTCOME_THAT_ENDS:
-                return CommandOutcome(status=_OUTCOME_THAT_ENDS[run.status], detail=run.error)
             if run.status is RunStatus.FAILED:
                 failures.append(run.error)
+                if self._cut_off:
+                    # What it had set up is still there.
+                    break
+            elif run.status is RunStatus.TIMED_OUT and not self._last_stage:
+                # It has taken down what it had set up, or it would have ended otherwise: the next may have its time.
+                late.append(run.error)
+            elif run.status in _OUTCOME_THAT_ENDS:
+                return CommandOutcome(status=_OUTCOME_THAT_ENDS[run.status], detail=run.error)
             self._runs_done += 1
+        return self._outcome(failures, late)
+
+    def _outcome(self, failures: list[str], late: list[str]) -> CommandOutcome:
+        """Return the outcome of a command whose runs were all made, by the errors of those that were not OK."""
         if failures:
             text = f"{len(failures)} of {self._plan.runs} runs failed; first: {failures[0]}"
             return CommandOutcome(status=OutcomeStatus.FAILED, detail=text)
+        if late:
+            text = f"{len(late)} of {self._plan.runs} runs took too long; first: {late[0]}"
+            return CommandOutcome(status=OutcomeStatus.TIMED_OUT, detail=text)
         return CommandOutcome(status=OutcomeStatus.COMPLETED)
 
     async def _run(self, index: int) -> WorkloadRun:
         await self._listener.run_begun(index)
         begun = self._host.monotonic()
-        ending = await self._supervise(self._workload.run(self._step))
+        ending = await self._supervise(self._workload.run(self._step), self._plan.run_timeout_s)
         measurement = ending.measurement or self._unfinished(ending)
         run = WorkloadRun(
             workload=self._workload.name,
@@ -150,27 +176,6 @@ class _Driver:
         await self._listener.run_ended(run)
         return run
 
-    def _step(self, step: str) -> None:
-        self._listener.progress(step, self._runs_done / self._plan.runs)
-
-    async def _supervise(self, work: Coroutine[Any, Any, Measurement | None]) -> _Ending:
-        """Run one stage until it ends, somebody stops it, or time is up."""
-        task = asyncio.create_task(work)
-        stop = asyncio.create_task(self._stop.wait())
-        remaining_s = max(0.0, self._deadline - asyncio.get_running_loop().time())
-        try:
-            await asyncio.wait({task, stop}, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-            task.cancel()
-            # A cancelled workload first takes down what it has set up.
-            await run_to_end(asyncio.wait({task}))
-        return self._ending(task)
-
-    def _ending(self, task: "asyncio.Task[Measurement | None]") -> _Ending:
-        if task.cancelled():
-            match self._stop.reason:
-                case StopReason.CANCELLED:
     def _unfinished(self, ending: _Ending) -> Measurement:
         """Return what is known of a run that did not come to its end: what was counted, what the workload kept."""
         found = Measurement(samples=())
@@ -178,12 +183,44 @@ class _Driver:
             found = self._workload.take_unfinished()
         return Measurement(samples=found.samples, evidence={**found.evidence, **ending.evidence})
 
+    def _step(self, step: str) -> None:
+        self._listener.progress(step, self._runs_done / self._plan.runs)
+
+    async def _supervise(self, work: Coroutine[Any, Any, Measurement | None], timeout_s: float) -> _Ending:
+        """Run one stage until it ends, somebody stops it, or its time or the command's is up."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stop.wait())
+        remaining_s = max(0.0, self._deadline - asyncio.get_running_loop().time())
+        self._last_stage = remaining_s <= timeout_s
+        try:
+            waits = {task, stop}
+            await asyncio.wait(waits, timeout=min(remaining_s, timeout_s), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._cut_off = not task.done() and not stop.done()
+            stop.cancel()
+            task.cancel()
+            # A cancelled workload first takes down what it has set up.
+            await run_to_end(asyncio.wait({task}))
+        return self._ending(task)
+
+    def _late(self) -> str:
+        plan = self._plan
+        if self._last_stage:
+            return f"not finished within the command's {plan.timeout_s:g} s"
+        return (
+            f"not finished within {plan.run_timeout_s:g} s, which is what one of {plan.runs} runs may take of the "
+            f"command's {plan.timeout_s:g} s"
+        )
+
+    def _ending(self, task: "asyncio.Task[Measurement | None]") -> _Ending:
+        if task.cancelled():
+            match self._stop.reason:
+                case StopReason.CANCELLED:
                     return _Ending(status=RunStatus.CANCELLED, error="cancelled")
                 case StopReason.AGENT_ENDS:
                     return _Ending(status=RunStatus.DIED, error="the agent was told to end; cleaned up")
                 case None:
-                    text = f"not finished within the command's {self._plan.timeout_s:g} s"
-                    return _Ending(status=RunStatus.TIMED_OUT, error=text)
+                    return _Ending(status=RunStatus.TIMED_OUT, error=self._late())
         error = task.exception()
         if error is None:
             return _Ending(status=RunStatus.OK, measurement=task.result())
