@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from agent.adapters.spool import ReportSpool
+from agent.domain.report_size import fitted
 from agent.domain.results import KernelLog, Report, ReportBody, kernel_log_report_id
 
 
@@ -20,7 +21,11 @@ class Outbox:
     def report(self, report_id: str, command_id: str, body: ReportBody, *, boot_id: str = "") -> None:
         """Make one result of this boot, or of `boot_id`, durable; a second telling of an id changes nothing."""
         report = Report(
-            report_id=report_id, command_id=command_id, boot_id=boot_id or self.boot_id, at=self._now(), body=body
+            report_id=report_id,
+            command_id=command_id,
+            boot_id=boot_id or self.boot_id,
+            at=self._now(),
+            body=fitted(body),
         )
         if self.spool.add(report):
             self.on_news()

@@ -41,8 +41,8 @@ _log = structlog.get_logger("controller")
 
 _STOP_GRACE_S = 2.0
 _OPERATOR_RENEWAL_S = 30 * 86_400.0
-# The largest message that is taken in: a specification, or a run with its evidence.
-_MESSAGE_BYTES = 4 * 2**20
+# The largest message that is taken in: a specification, or a run with its evidence, which agents keep smaller.
+MESSAGE_BYTES = 4 * 2**20
 _ENROLLMENT_BYTES = 64 * 2**10
 _SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),
@@ -132,7 +132,7 @@ async def listen(
 ) -> list[grpc.aio.Server]:
     sessions, operations, enrollment = services
     plaintext = settings.insecure_plaintext
-    main = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(_MESSAGE_BYTES)))
+    main = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(MESSAGE_BYTES)))
     # Whoever enrolls is nobody yet.
     enrolling = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(_ENROLLMENT_BYTES)))
     agent_pb2_grpc.add_AgentServiceServicer_to_server(

@@ -13,6 +13,8 @@ _CACHED_SLOTS = 64
 _CACHE_DIRECTIONS = 2
 _SLOT_CACHE_SYMBOL = "enable_swap_slots_cache"
 _NAMED_PAGES = 3
+# Of a kernel that gives everything back wrong, the first ones tell as much as all.
+MOST_KEPT_PAGES = 200
 # Sent by the out-of-memory killer, or by somebody on the host; a process that reads wrong memory dies of other signals.
 _KILL_SIGNAL = 9
 # The scenario of the load under a swapoff.
@@ -28,7 +30,9 @@ class IntegrityFindings:
 
     def __init__(self) -> None:
         self.done: list[ScenarioDone] = []
+        # The first ones; all are counted.
         self.wrong: list[WrongPage] = []
+        self.wrong_heard = 0
         self.died: list[ChildDied] = []
 
     def hear(self, event: Event) -> None:
@@ -37,7 +41,9 @@ class IntegrityFindings:
             case ScenarioDone():
                 self.done.append(event)
             case WrongPage():
-                self.wrong.append(event)
+                self.wrong_heard += 1
+                if len(self.wrong) < MOST_KEPT_PAGES:
+                    self.wrong.append(event)
             case ChildDied():
                 self.died.append(event)
             case _:
@@ -88,11 +94,14 @@ class IntegrityFindings:
             "wrong_pages": [asdict(each) for each in self.wrong],
             "died_children": [asdict(each) for each in self.died],
         }
-        return {name: json.dumps(document, indent=1) for name, document in documents.items() if document}
+        found = {name: json.dumps(document, indent=1) for name, document in documents.items() if document}
+        if left_out := self.wrong_heard - len(self.wrong):
+            found["wrong_pages_left_out"] = f"{left_out} more wrong pages were told\n"
+        return found
 
     def _judge_faults(self) -> None:
         if self.wrong:
-            wrong = sum(each.wrong_pages for each in self.done) or len(self.wrong)
+            wrong = sum(each.wrong_pages for each in self.done) or self.wrong_heard
             first = "; ".join(_in_words(each) for each in self.wrong[:_NAMED_PAGES])
             raise KernelWanting(f"{wrong} pages came back wrong from swap: {first}", evidence=self.evidence())
         for each in self.died:

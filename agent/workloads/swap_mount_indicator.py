@@ -44,6 +44,8 @@ from agent.workloads.swap_device import TOOL_TIMEOUT_S
 from agent.workloads.undoing import undo
 
 _NAMED = 3
+# Of a file that is wrong all the time, the first ones tell as much as all.
+_MOST_KEPT = 200
 
 
 class SwapMountIndicator:
@@ -232,7 +234,10 @@ def _raise_wrong(judged: Judged, evidence: dict[str, str]) -> None:
     if judged.wrong:
         named = "; ".join(judged.wrong[:_NAMED])
         more = f"; and {len(judged.wrong) - _NAMED} more" if len(judged.wrong) > _NAMED else ""
-        evidence = {**evidence, "wrong_readings": "\n".join(judged.wrong)}
+        kept = judged.wrong[:_MOST_KEPT]
+        left_out = len(judged.wrong) - len(kept)
+        kept += (f"and {left_out} more",) if left_out else ()
+        evidence = {**evidence, "wrong_readings": "\n".join(kept)}
         raise KernelWanting(f"/proc/swaps was wrong: {named}{more}", evidence=evidence)
     for period in (Period.OFF, Period.ON, Period.SWITCHING_OFF):
         if not judged.witnesses[period]:

@@ -290,6 +290,15 @@ async def test_one_wrong_byte_fails_the_run_and_is_kept_as_evidence(kernel: Fake
     assert kernel.is_pristine()
 
 
+async def test_of_very_many_wrong_pages_the_first_are_kept_and_all_are_counted(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    FakeExercisers(process).wrong_pages = tuple(replace(WRONG, page=number) for number in range(500))
+    _, (run,) = await go(process, ORDERS["swap_integrity"])
+    assert run.error.startswith("500 pages came back wrong from swap: private page 0 ")
+    assert [each["page"] for each in json.loads(run.evidence["wrong_pages"])] == list(range(200))
+    assert run.evidence["wrong_pages_left_out"] == "300 more wrong pages were told\n"
+
+
 async def test_a_child_that_dies_of_a_read_fails_the_run(kernel: FakeKernel) -> None:
     process = FakeProcess(kernel)
     FakeExercisers(process).died = (ChildDied(scenario="race", signal=7),)
@@ -413,6 +422,15 @@ async def test_an_indicator_that_shows_what_is_off_fails_the_run(kernel: FakeKer
     assert "/dev/zram0 is shown while off" in run.error
     assert "is shown while off" in run.evidence["wrong_readings"]
     assert len(json.loads(run.evidence["calls"])) == 6
+
+
+async def test_of_very_many_wrong_readings_the_first_are_kept_and_all_are_counted(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    FakeExercisers(process).false_readings = ("no header\n",) * 500
+    _, (run,) = await go(process, ORDERS["swap_mount_indicator"])
+    assert run.error.endswith("; and 497 more")
+    lines = run.evidence["wrong_readings"].splitlines()
+    assert (len(lines), lines[-1]) == (201, "and 300 more")
 
 
 async def test_a_kernel_that_takes_a_broken_area_fails_the_run(kernel: FakeKernel) -> None:
