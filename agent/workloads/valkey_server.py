@@ -65,7 +65,8 @@ class Server:
     async def saving(self) -> AsyncIterator[None]:
         """Keep the server saving in the background, one save after the other, as long as the context lasts.
 
-        Raises RigError when a save of before does not end, or the first one does not begin.
+        Raises RigError when a save of before does not end, the first one does not begin, or no further ones could be
+        asked for to the end; WorkloadDied when that is because a process was killed for memory.
         """
         deadline = self.host.monotonic() + _SAVED_TIMEOUT_S
         # The save that an earlier run left half-way would cover a share of this one that nobody knows.
@@ -78,12 +79,15 @@ class Server:
             reply = await cli.line(timeout_s=_ANSWER_TIMEOUT_S)
             if "started" not in reply:
                 raise RigError(f"no background save begins: {reply}; allow the fork (vm.overcommit_memory=1)?")
+            deaths_before = killed_for_memory(self.host)
             task = asyncio.create_task(self._save_for_ever(cli))
             try:
                 yield
             finally:
                 task.cancel()
                 await asyncio.wait({task})
+            if not task.cancelled() and (error := task.exception()):
+                raise self._saving_stopped(error, killed_for_memory(self.host) - deaths_before) from error
 
     async def _save_for_ever(self, cli: Worker) -> None:
         while True:
@@ -91,6 +95,12 @@ class Server:
             await cli.say("BGSAVE")
             await cli.line(timeout_s=_ANSWER_TIMEOUT_S)
             await self.host.sleep(_SAVE_PAUSE_S)
+
+    def _saving_stopped(self, error: BaseException, deaths: int) -> Exception:
+        """Return what to raise for a run that from some moment on read from a server that did not save."""
+        if deaths:
+            return WorkloadDied(f"{deaths} processes of the workload were killed for memory while it saved: {error}")
+        return RigError(f"the run is not valid: the server was not asked to save to its end: {error}")
 
     async def _ask(self, *words: str) -> Ended:
         return await self.host.workers.run((*self._cli(), *words), timeout_s=_ANSWER_TIMEOUT_S)

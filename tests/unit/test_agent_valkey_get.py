@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from measuring_host import ZRAM, go, prepared
 
 from agent.adapters.fake_workers import FakeProgram
+from agent.domain.errors import RigError
 from agent.domain.memory import MIB
 from agent.domain.results import OutcomeStatus
 
@@ -98,6 +100,47 @@ async def test_a_save_that_is_still_under_way_is_waited_for(tmp_path: Path) -> N
     outcome, _ = await go(process, "valkey_get with BGSAVE")
     assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
     assert asked == 6, "once before the run, four times until the save has ended, once after the run"
+
+
+@pytest.mark.parametrize(
+    ("oom_kills", "status", "words"),
+    [
+        (
+            0,
+            OutcomeStatus.INFRASTRUCTURE,
+            "the run is not valid: the server was not asked to save to its end: valkey-cli",
+        ),
+        (1, OutcomeStatus.DIED, "1 processes of the workload were killed for memory while it saved: valkey-cli"),
+    ],
+)
+async def test_a_run_in_whose_middle_the_saving_stops_is_none_with_saving(
+    tmp_path: Path, oom_kills: int, status: OutcomeStatus, words: str
+) -> None:
+    process, programs = prepared(tmp_path)
+    asked = 0
+
+    def answer(line: str) -> Sequence[str]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            process.kernel.oom_kills += oom_kills
+            raise RigError("valkey-cli ended too early")
+        return ("Background saving started",)
+
+    def cli(command: Sequence[str]) -> FakeProgram:
+        if command[-1].isdigit():
+            programs.forks += 1
+            return FakeProgram(answers=answer, stays=True)
+        return programs.cli(command)
+
+    process.programs["valkey-cli"] = cli
+    outcome, recorder = await go(process, "valkey_get with BGSAVE")
+    assert asked == 2, "one save was asked for"
+    assert programs.reads == 1, "and the benchmark came to its end"
+    assert outcome.status is status
+    assert words in outcome.detail
+    assert not any(sample.metric.startswith("valkey.") for sample in recorder.runs[0].samples)
+    assert process.kernel.is_pristine()
 
 
 async def test_a_save_that_does_not_begin_is_the_rig(tmp_path: Path) -> None:
