@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agent.adapters.host import read_facts
+from agent.adapters.run_file import RunFile, run_files_of
 from agent.domain.commands import RunWorkload
 from agent.domain.orders import Order
 from agent.domain.results import CommandOutcome, OutcomeStatus, WorkloadRun
 from agent.exits import Exit
 from agent.locks import workload_lock
-from agent.serve import local_host, open_state, protect_process
+from agent.serve import local_host, open_state, protect_process, wall_clock
 from agent.settings import load
 from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, StopReason, drive
@@ -61,7 +62,7 @@ def inspect(order: Order, *, state_dir: Path, output: str) -> tuple[Exit, str]:
 
 
 async def run(workload: RunWorkload, *, state_dir: Path, timeout_s: float, output: str) -> tuple[Exit, str]:
-    """Run a workload here; SIGINT and SIGTERM cancel it, and it cleans up. Raises RigError."""
+    """Run a workload here and keep every run as it ends; SIGINT and SIGTERM cancel it, cleaned up. Raises RigError."""
     open_state(state_dir)
     protect_process()
     host = local_host(state_dir)
@@ -69,12 +70,17 @@ async def run(workload: RunWorkload, *, state_dir: Path, timeout_s: float, outpu
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.request, StopReason.CANCELLED)
     plan = Plan(warmups=workload.warmups, repetitions=workload.repetitions, timeout_s=timeout_s)
-    listener = _Terminal()
+    file = RunFile(run_files_of(state_dir), workload=workload.order.workload, begun_at=wall_clock())
+    listener = _Terminal(file)
     with workload_lock(state_dir).held():
         outcome = await drive(workload_for(workload.order, host), plan, host, listener, stop)
     code = _CODES.get(outcome.status, Exit.RIG)
+    kept = str(file.path) if file.kept_runs else None
+    if kept:
+        print(f"{file.kept_runs} of {len(listener.runs)} runs are kept in {kept}", file=sys.stderr)
     if output == "json":
-        document = {"outcome": asdict(outcome), "runs": [asdict(each) for each in listener.runs]}
+        runs = [asdict(each) for each in listener.runs]
+        document = {"outcome": asdict(outcome), "runs": runs, "runs_file": kept}
         return code, json.dumps(document, indent=2)
     return code, _as_text(outcome, listener.runs)
 
@@ -82,14 +88,17 @@ async def run(workload: RunWorkload, *, state_dir: Path, timeout_s: float, outpu
 class _Terminal:
     """Shows progress on standard error and keeps the runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: RunFile) -> None:
         self.runs: list[WorkloadRun] = []
+        self._file = file
 
     async def run_begun(self, index: int) -> None:
         print(f"run {index}", file=sys.stderr)
 
     async def run_ended(self, run: WorkloadRun) -> None:
         self.runs.append(run)
+        if problem := self._file.add(run):
+            print(f"run {run.index} is in memory only: {problem}", file=sys.stderr)
 
     def clean_up_begun(self) -> None:
         """Nothing is kept: a sweep is what follows a death here."""

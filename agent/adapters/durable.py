@@ -84,6 +84,8 @@ class Journal:
                 # A write that a full disk cut short must not swallow this one.
                 content = b"\n" + content
             if os.write(descriptor, content) < len(content):
+                # What is there of it would be half a record, and comes again whole.
+                os.ftruncate(descriptor, length)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(descriptor)
         finally:
