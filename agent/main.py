@@ -29,6 +29,11 @@ _EXAMPLES = """examples:
 exit codes:
 """
 
+# In the order in which it is set up; the newest goes first.
+_SWEPT = (
+    "its swap, swap areas, devices (brd, zram, loop) and the modules loaded for them, zswap's settings, its files and "
+    "directories, its processes and their cgroup"
+)
 _TIMEOUT_HELP = "for preparing and all runs together (default: 3600); one run may take twice its share, at least 60"
 
 
@@ -51,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     facts = _verb(verbs, "facts", "print what this host is, as a controller sees it")
     facts.add_argument("--config", type=Path, metavar="FILE", help="take labels and platform from this configuration")
     _output(facts)
-    sweep = _verb(verbs, "sweep", "take down what a killed agent left behind: its swap, its swap area, its brd")
+    sweep = _verb(verbs, "sweep", f"take down what a killed agent left behind: {_SWEPT}")
     _state_dir(sweep)
     _output(sweep)
     run = _verb(verbs, "run", "run one workload here and print what it found")

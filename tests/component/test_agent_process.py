@@ -216,6 +216,25 @@ async def test_help_names_examples_and_exit_codes() -> None:
     assert "no valid client certificate; needs a new join token" in stdout
 
 
+async def test_help_of_sweep_names_every_kind_of_thing_that_it_takes_down() -> None:
+    status, stdout, _ = await call("sweep", "--help")
+    assert status == 0
+    text = " ".join(stdout.split())
+    for each in (
+        "swap areas",
+        "brd",
+        "zram",
+        "loop",
+        "modules",
+        "zswap",
+        "files",
+        "directories",
+        "processes",
+        "cgroup",
+    ):
+        assert each in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
