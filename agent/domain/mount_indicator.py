@@ -43,6 +43,13 @@ class Call:
     failed: bool
     # Whether the device is on afterwards.
     left_on: bool
+    # Whether its process was killed meanwhile, so that its length says nothing of the kernel.
+    killed: bool = False
+
+
+def longest_swapoff_s(calls: Sequence[Call]) -> float | None:
+    """Return how long the longest swapoff took that was left to end; None when there was none."""
+    return max((each.ended_s - each.begun_s for each in calls if not each.on and not each.killed), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from agent.domain.exercises import (
 )
 from agent.domain.leftovers import SwapOn
 from agent.domain.memory import MIB
-from agent.domain.mount_indicator import Call, Device, Judged, Period, judge
+from agent.domain.mount_indicator import Call, Device, Judged, Period, judge, longest_swapoff_s
 from agent.domain.orders import SwapMountIndicatorOrder
 from agent.domain.preflight import Needs
 from agent.domain.results import Sample
@@ -43,6 +43,7 @@ from agent.workloads.settling import swap_total_bytes
 from agent.workloads.swap_device import TOOL_TIMEOUT_S
 from agent.workloads.undoing import undo
 
+_SWAPOFF_TIME = "swap_mount_indicator.swapoff_under_load_time"
 _NAMED = 3
 # Of a file that is wrong all the time, the first ones tell as much as all.
 _MOST_KEPT = 200
@@ -81,6 +82,7 @@ class SwapMountIndicator:
         judged = judge(session.seen, session.calls, self._device)
         evidence = {**self._rig.evidence(), "calls": json.dumps([asdict(each) for each in session.calls], indent=1)}
         _raise_wrong(judged, evidence)
+        swapoff_s = longest_swapoff_s(session.calls)
         return Measurement(
             samples=(
                 _count("swap_mount_indicator.readings", session.readings),
@@ -89,11 +91,7 @@ class SwapMountIndicator:
                     _count(f"swap_mount_indicator.witnesses_{period.name.lower()}", number)
                     for period, number in judged.witnesses.items()
                 ),
-                Sample(
-                    metric="swap_mount_indicator.swapoff_under_load_time",
-                    value=max(each.ended_s - each.begun_s for each in session.calls if not each.on),
-                    unit="s",
-                ),
+                *([] if swapoff_s is None else [Sample(metric=_SWAPOFF_TIME, value=swapoff_s, unit="s")]),
             ),
             evidence=evidence,
         )
@@ -225,7 +223,14 @@ class _Session:
             await victim.until(Calling)
         left_on = swap_total_bytes(self._host) > self._total_bytes
         self.calls.append(
-            Call(begun_s=begun_s, ended_s=self._host.monotonic(), on=False, failed=left_on, left_on=left_on)
+            Call(
+                begun_s=begun_s,
+                ended_s=self._host.monotonic(),
+                on=False,
+                failed=left_on,
+                left_on=left_on,
+                killed=True,
+            )
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.domain.exercises import SwapsSeen
 from agent.domain.integrity import slot_allowance, unowned_slots
-from agent.domain.mount_indicator import Call, Device, Period, judge, spans
+from agent.domain.mount_indicator import Call, Device, Period, judge, longest_swapoff_s, spans
 
 HEADER = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 LINE = "/dev/zram0                              partition\t1048572\t\t{used}\t\t-2\n"
@@ -58,6 +58,12 @@ def test_right_readings_are_right_and_counted_by_their_period() -> None:
         Period.SWITCHING_OFF: 4,
         Period.FAILING_OFF: 2,
     }
+
+
+def test_a_swapoff_that_was_killed_is_not_the_longest() -> None:
+    killed = Call(begun_s=10.0, ended_s=90.0, on=False, failed=True, left_on=True, killed=True)
+    assert longest_swapoff_s((*CALLS, killed)) == 2.0
+    assert longest_swapoff_s((killed, CALLS[0])) is None
 
 
 def test_periods_cover_all_time() -> None:
