@@ -5,6 +5,7 @@ is removed and built again in a directory that was prepared once, which is not m
 of its own: kernel_build_subset.*. Preparing takes an emulated processor minutes, so it can be kept for later commands.
 """
 
+import asyncio
 from pathlib import Path
 
 from agent.domain.errors import RigError, WorkloadDied
@@ -14,7 +15,7 @@ from agent.domain.orders import KernelBuildOrder
 from agent.domain.preflight import Needs
 from agent.domain.results import Sample
 from agent.workloads.deaths import killed_for_memory
-from agent.workloads.kernel_source import KernelTree, find_source, is_partial, needs_of, tree_of, unpack
+from agent.workloads.kernel_source import KernelTree, find_source, is_partial, needs_of, state_of, tree_of, unpack
 from agent.workloads.port import Ended, Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig, pages_to_mib
 
@@ -32,6 +33,8 @@ _ENVIRONMENT = {
     "KBUILD_BUILD_HOST": "kernroll",
     "KBUILD_BUILD_TIMESTAMP": "@0",
     "CCACHE_DISABLE": "1",
+    # A source directory stays as it is: what changes in it is somebody's edit.
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
@@ -47,8 +50,11 @@ class KernelBuild:
         self._kept = Path(order.prepared_directory) if order.prepared_directory else None
         self._work = self._kept or scratch / f"{host.workers.name}.build"
         self._source = find_source(host, order.source)
-        needs = Needs(disk_bytes=needs_of(self._source) + (_FULL_BYTES if order.config == "defconfig" else _TINY_BYTES))
-        self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs, scratch=scratch)
+        # What is kept has its room already; when it does not fit any more, it makes room for what takes its place.
+        kept = self._kept is not None and host.files.exists(self._kept / _STAMP)
+        build_bytes = needs_of(self._source) + (_FULL_BYTES if order.config == "defconfig" else _TINY_BYTES)
+        needs = Needs(disk_bytes=0 if kept else build_bytes)
+        self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs, scratch=self._kept or scratch)
         self._tree: KernelTree | None = None
         self._metric = "kernel_build_subset" if order.objects else "kernel_build"
 
@@ -69,7 +75,8 @@ class KernelBuild:
             raise RigError("this host is not touched: " + "; ".join(refusals))
         # The limit comes when the source is there: unpacking is no part of the measurement.
         await self._rig.set_up(step, limited=False)
-        made_for = await self._made_for()
+        # Read before anything is prepared from it: an edit meanwhile is one that the next command finds.
+        made_for = await self._made_for() if self._kept else ""
         if self._kept and await self._take_kept(made_for):
             return
         step("unpacking the source")
@@ -138,8 +145,9 @@ class KernelBuild:
     async def _made_for(self) -> str:
         """Return what a prepared directory depends on: another one of these, and it is prepared anew."""
         compiler = await self._host.tools.run(("gcc", "--version"), timeout_s=60.0)
-        state = await self._host.tools.run(("stat", "-c", "%s %Y", self._source), timeout_s=60.0)
-        return "\n".join((self._source, state.stdout.strip(), self._order.config, compiler.stdout.split("\n")[0]))
+        # A large directory on a slow disk takes a while.
+        state = await asyncio.to_thread(state_of, self._source)
+        return "\n".join((self._source, state, self._order.config, compiler.stdout.split("\n")[0]))
 
     async def _configure(self, step: StepReporter) -> None:
         """Make an empty build directory and configure it; prepare what a subset of objects needs."""

@@ -1,6 +1,8 @@
 """The source of the kernel that is built: Debian's package, a tarball or a directory."""
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ _DEBIAN_TARBALL = re.compile(r"linux-source-[0-9.]+\.tar\.(xz|bz2|gz|zst)")
 # What the lab puts into its guests: a source cut down to what objects of the kernel's core need.
 _PARTIAL = re.compile(r"linux-source-[0-9.]+-objects-only")
 _UNPACK_TIMEOUT_S = 3600.0
+# What git writes for itself, at every look at its state, is no source.
+_GIT = ".git"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,28 @@ def needs_of(source: str) -> int:
 def tree_of(source: str, work: Path) -> KernelTree:
     """Return where the source is, or will be unpacked, and where it is built."""
     return KernelTree(source=work / "source" if needs_of(source) else Path(source), output=work / "output")
+
+
+def state_of(source: str) -> str:
+    """Return a text that another content of the source makes another one. Raises OSError.
+
+    Of a directory: the latest change of anything in it by the kernel's own account, which no tool sets back as it may
+    the time of modification, and the number of entries. It is read, and not what is in the files: that takes seconds.
+    """
+    if not os.path.isdir(source):
+        archive = os.stat(source)
+        return f"{archive.st_size} bytes of {archive.st_mtime_ns}"
+    newest_ns = entries = 0
+    for directory, directories, names in os.walk(source):
+        if _GIT in directories:
+            directories.remove(_GIT)
+        newest_ns = max(newest_ns, os.stat(directory).st_ctime_ns)
+        for name in names:
+            # One that is gone since it was listed has changed its directory.
+            with suppress(FileNotFoundError):
+                newest_ns = max(newest_ns, os.lstat(os.path.join(directory, name)).st_ctime_ns)
+        entries += len(names)
+    return f"{entries} files, changed at {newest_ns}"
 
 
 async def unpack(host: Host, source: str, work: Path) -> KernelTree:

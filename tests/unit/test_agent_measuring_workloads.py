@@ -1,5 +1,6 @@
 """kernel_build, valkey_get and stress_ng: what they measure, which runs they refuse, and what they leave."""
 
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +11,11 @@ from measuring_host import CSV, ORDERS, ZRAM, go, prepared, values
 from structlog.testing import capture_logs
 
 from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_workers import FakeProgram
+from agent.adapters.fake_workers import FakeFiles, FakeProgram
 from agent.domain.memory import MIB
 from agent.domain.orders import KernelBuildOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus
+from agent.workloads.kernel_source import state_of
 from agent.workloads.registry import workload_for
 from agent.workloads.runner import Stop, StopReason
 from agent.workloads.undoing import sweep
@@ -224,6 +226,78 @@ async def test_what_objects_need_is_prepared_once_and_kept(tmp_path: Path) -> No
     assert await commands("tinyconfig") == built
     assert await commands("defconfig") == ["defconfig", "prepare", *built]
     assert "defconfig" in (kept / "prepared-from").read_text().splitlines()
+
+
+@pytest.mark.parametrize("what", ["edited", "edited as if long ago", "added", "removed", "retargeted"])
+async def test_what_was_prepared_from_a_directory_is_done_again_when_anything_in_it_changes(
+    tmp_path: Path, what: str
+) -> None:
+    process, _ = prepared(tmp_path)
+    deep, kept = tmp_path / "linux/mm/deep", tmp_path / "kept"
+    deep.mkdir(parents=True)
+    (deep / "swap.c").write_text("int a;")
+    (deep / "link.c").symlink_to("swap.c")
+
+    async def prepares() -> bool:
+        process.commands.clear()
+        outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(kept))
+        assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
+        return any(command[-1] == "prepare" for command in process.commands)
+
+    assert await prepares()
+    (tmp_path / "linux/.git").mkdir()
+    (tmp_path / "linux/.git/index").write_text("first")
+    # That a directory was made is a change; what git does in it is none.
+    assert await prepares()
+    (tmp_path / "linux/.git/index").write_text("second")
+    assert not await prepares()
+    match what:
+        case "edited":
+            (deep / "swap.c").write_text("int b;")
+        case "edited as if long ago":
+            (deep / "swap.c").write_text("int b;")
+            os.utime(deep / "swap.c", (1_000_000.0, 1_000_000.0))
+        case "added":
+            (deep / "new.c").write_text("")
+        case "removed":
+            (deep / "swap.c").unlink()
+        case _:
+            (deep / "link.c").unlink()
+            (deep / "link.c").symlink_to("other.c")
+    assert await prepares()
+    assert not await prepares()
+
+
+def test_another_tarball_of_the_same_name_is_another_source(tmp_path: Path) -> None:
+    tarball = tmp_path / "linux.tar.xz"
+    tarball.write_bytes(b"one")
+    os.utime(tarball, (1_000_000.0, 1_000_000.0))
+    first = state_of(str(tarball))
+    assert state_of(str(tarball)) == first
+    os.utime(tarball, (1_000_000.0, 1_000_001.0))
+    assert state_of(str(tarball)) != first
+
+
+async def test_room_is_asked_for_where_the_prepared_directory_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, _ = prepared(tmp_path)
+    kept = tmp_path / "kept"
+
+    def free_bytes(files: FakeFiles, directory: Path) -> int:
+        return 100 * MIB if directory == kept else 1 << 40
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeFiles, "free_bytes", free_bytes)
+        outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(kept))
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert f"{kept} has 100 MiB free and 512 MiB are needed" in outcome.detail
+    outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(kept))
+    assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
+    # It is there now, and needs no further room.
+    monkeypatch.setattr(FakeFiles, "free_bytes", free_bytes)
+    outcome, _ = await go(process, "kernel_build of objects", prepared_directory=str(kept))
+    assert outcome.status is OutcomeStatus.COMPLETED, outcome.detail
 
 
 async def test_a_directory_that_nobody_prepared_is_left_alone(tmp_path: Path) -> None:
