@@ -128,7 +128,8 @@ async def test_a_run_that_did_not_swap_is_no_measurement(tmp_path: Path, name: s
     outcome, recorder = await go(process, name)
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
     assert "the run is not valid: 0.0 MiB were swapped" in outcome.detail
-    assert recorder.runs[0].samples == ()
+    # What the kernel counted is recorded all the same.
+    assert {metric.partition(".")[0] for metric in values(recorder.runs[0])} <= {"vmstat", "swap"}
     assert process.kernel.is_pristine()
 
 
