@@ -40,8 +40,9 @@ _PORT = (
     *("-device", "virtio-serial-pci,id=hands0", "-chardev", f"socket,id=hands,path={_SOCKET},server=on,wait=off"),
     *("-device", f"virtserialport,bus=hands0.0,nr=1,chardev=hands,name={guest_hands.PORT}"),
 )
-# Found by Python before the agent is: the first agent of a boot starts the hands, which outlive it. Every agent has mounts
-# of its own, as systemd gives them to a service that it protects: they end with it, and names in them lose their folders.
+# Found by Python before the agent is: the first agent of a boot starts the hands, which outlive it. Every agent has
+# mounts of its own, as systemd gives them to a service that it protects: they end with it, and names in them lose their
+# folders.
 _SITECUSTOMIZE = b"""\
 import os
 import subprocess
