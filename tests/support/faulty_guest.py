@@ -144,6 +144,10 @@ class FaultyGuest:
         """Do what makes the agent go, and wait until one has joined again."""
         sessions = len(self.controller.hellos)
         await do()
+        await self.joined_after(sessions)
+
+    async def joined_after(self, sessions: int) -> None:
+        """Wait until an agent has joined after that many have."""
         await self.controller.until(lambda: len(self.controller.hellos) > sessions, timeout_s=BOOT_S)
 
     async def assert_nothing_lost(self) -> None:
