@@ -63,11 +63,13 @@ def wall_clock() -> float:
     return time.time()  # noqa: TID251 -- the agent is a process of its own; reports carry the time at which they were made
 
 
-def local_host(state_dir: Path) -> Host:
+def local_host(state_dir: Path, *, allows_active_swap: bool = False) -> Host:
     """Return the host this process runs on."""
     boot = boot_id()
+    # The kernel shows swap files and what loop devices lie on by names without links.
+    state_dir = state_dir.resolve()
     # Agents of other state directories must never end each other's processes.
-    name = f"kernroll-{hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:8]}"
+    name = f"kernroll-{hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:8]}"
     tools, proc, sys_folder = ProcessRunner(), Path("/proc"), Path("/sys")
     return Host(
         tools=tools,
@@ -83,6 +85,7 @@ def local_host(state_dir: Path) -> Host:
         kernel_release=os.uname().release,
         scratch=scratch_of(state_dir),
         is_root=os.geteuid() == 0,
+        allows_active_swap=allows_active_swap,
         free_port=_free_port,
         proc=proc,
         sys=sys_folder,
@@ -159,7 +162,7 @@ def _save(file: BootMarkFile, mark: BootMark) -> None:
 
 def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Parts:
     state_dir = settings.state_dir
-    host = local_host(state_dir)
+    host = local_host(state_dir, allows_active_swap=settings.allow_active_swap)
     outbox = Outbox(host=settings.host, boot_id=host.boot_id, spool=ReportSpool(state_dir / "spool"), now=wall_clock)
     journal = CommandJournal(state_dir / "commands.journal")
     lock = workload_lock(state_dir)

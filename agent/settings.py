@@ -5,6 +5,7 @@ controller = "10.0.0.5:7443"       # or a list; tried in order
 enroll = "10.0.0.5:7444"           # where the join token is exchanged for a certificate
 join_token = "kr1.…"               # or join_token_file
 transport = "tcp"                  # or "serial": virtio-serial ports (agent_port, enroll_port) instead
+allow_active_swap = false          # true: workloads may run although this host swaps elsewhere too
 [labels]
 zone = "a"
 """
@@ -26,7 +27,7 @@ DEFAULT_AGENT_PORT = "org.kernroll.agent"
 DEFAULT_ENROLL_PORT = "org.kernroll.enroll"
 
 _TEXT_KEYS = ("host", "enroll", "server_name", "join_token", "join_token_file", "state_dir", "platform", "transport")
-_KEYS = {*_TEXT_KEYS, "agent_port", "enroll_port", "controller", "insecure", "labels"}
+_KEYS = {*_TEXT_KEYS, "agent_port", "enroll_port", "controller", "insecure", "allow_active_swap", "labels"}
 
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -61,6 +62,8 @@ class Settings:
     enroll_port: str
     # Plain text; only to loopback addresses.
     insecure: bool
+    # Workloads may run although the host swaps elsewhere too; so a class of hosts is allowed what others are not.
+    allow_active_swap: bool
     labels: Mapping[str, str]
 
 
@@ -92,9 +95,7 @@ def _parse(document: Mapping[str, object], path: Path) -> Settings:
         raise _KeyProblem("host: give the name under which the controller knows this host")
     transport = _choice(document, "transport", Transport) or Transport.TCP
     controllers = _addresses(document)
-    insecure = document.get("insecure", False)
-    if not isinstance(insecure, bool):
-        raise _KeyProblem("insecure: must be true or false")
+    insecure = _flag(document, "insecure")
     if transport is Transport.TCP and not controllers:
         raise _KeyProblem('controller: give the controller\'s address, for example "10.0.0.5:7443"')
     if insecure and (transport is not Transport.TCP or not all(_is_loopback(address) for address in controllers)):
@@ -111,6 +112,7 @@ def _parse(document: Mapping[str, object], path: Path) -> Settings:
         agent_port=_text(document, "agent_port", DEFAULT_AGENT_PORT),
         enroll_port=_text(document, "enroll_port", DEFAULT_ENROLL_PORT),
         insecure=insecure,
+        allow_active_swap=_flag(document, "allow_active_swap"),
         labels=_labels(document),
     )
 
@@ -120,6 +122,13 @@ def _text(document: Mapping[str, object], key: str, default: str = "") -> str:
     if not isinstance(value, str):
         raise _KeyProblem(f"{key}: must be a text in quotes")
     return value or default
+
+
+def _flag(document: Mapping[str, object], key: str) -> bool:
+    value = document.get(key, False)
+    if not isinstance(value, bool):
+        raise _KeyProblem(f"{key}: must be true or false")
+    return value
 
 
 def _choice(document: Mapping[str, object], key: str, kind: type[_Word]) -> _Word | None:

@@ -41,6 +41,8 @@ class FakeProcess:
         self.missing: set[str] = {"free"}
         # Complaint by tool.
         self.failing: dict[str, str] = {}
+        # Swap that no swapoff switches off.
+        self.stubborn: set[str] = set()
         # Tools that never return; they have had their effect when they are killed, as swapon may.
         self.hanging: set[str] = set()
         self.kill_at: int | None = None
@@ -67,6 +69,7 @@ class FakeProcess:
             kernel_release="7.1.13-fake",
             scratch=self.kernel.scratch,
             is_root=True,
+            allows_active_swap=False,
             free_port=lambda: 16379,
             proc=self.kernel.proc,
             sys=self.kernel.sys,
@@ -85,6 +88,8 @@ class FakeProcess:
         await self.checkpoint()
         self.commands.append(tuple(command))
         complaint = self.failing.get(command[0], "")
+        if command[0] == "swapoff" and command[-1] in self.stubborn:
+            complaint = f"swapoff: {command[-1]}: Input/output error"
         if not complaint:
             complaint = self.kernel.act(command)
         if command[0] in self.hanging:
@@ -92,6 +97,8 @@ class FakeProcess:
         self.now_s += 0.5
         await self.checkpoint()
         stdout = _PRINTED.get(tuple(command), "")
+        if tuple(command[:-1]) == ("losetup", "-n", "-O", "NAME", "-j"):
+            stdout = "".join(f"{each}\n" for each in self.kernel.loops_over(command[-1]))
         return Completed(status=1 if complaint else 0, stdout=stdout, stderr=complaint)
 
     async def wait_until_gone(self, command: Sequence[str], *, timeout_s: float) -> None:

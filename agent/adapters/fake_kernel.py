@@ -136,10 +136,12 @@ class FakeKernel:
             case ("swapon", *_, device):
                 self.write_swaps((*self.swaps, device))
             case ("swapoff", device):
-                if device not in self.swaps:
+                # By the file itself: /proc/swaps may show another name of it.
+                shown = [each for each in self.swaps if _is_shown_as(each, device)]
+                if not shown:
                     return f"swapoff: {device}: Invalid argument"
                 self._leaked_bytes += self.leak_bytes
-                self.write_swaps(tuple(each for each in self.swaps if each != device))
+                self.write_swaps(tuple(each for each in self.swaps if each not in shown))
             case ("modprobe", "brd", *parameters):
                 self._load_brd(dict(each.split("=") for each in parameters))
             case ("rmmod", "brd"):
@@ -164,7 +166,7 @@ class FakeKernel:
             case ("modprobe", "loop"):
                 if self.loop_is_module:
                     (self.sys / "module/loop").mkdir(parents=True, exist_ok=True)
-            case ("losetup", "-f"):
+            case ("losetup", "-f") | ("losetup", "-n", "-O", "NAME", "-j", _):
                 pass
             case ("losetup", "-d", device):
                 backing = self.sys / "block" / Path(device).name / "loop/backing_file"
@@ -181,6 +183,19 @@ class FakeKernel:
                 return f"{command[0]}: unknown arguments"
         self.write_meminfo()
         return ""
+
+    def forget_folders(self) -> None:
+        """Show swap and what loop devices lie on as they are shown when the mounts of whoever made them are gone."""
+        for device in self.swaps:
+            self._sizes[f"/{Path(device).name}"] = self._sizes[device]
+        self.write_swaps(tuple(f"/{Path(device).name}" for device in self.swaps))
+        for backing in (self.sys / "block").glob("loop*/loop/backing_file"):
+            backing.write_text(f"/{Path(backing.read_text()).name}")
+
+    def loops_over(self, file: str) -> list[str]:
+        """Return the loop devices over a file, as `losetup -j` tells them."""
+        found = sorted((self.sys / "block").glob("loop*/loop/backing_file"))
+        return [f"/dev/{each.parent.parent.name}" for each in found if _is_shown_as(each.read_text(), file)]
 
     def give_device(self, device: str, size_bytes: int) -> None:
         """Let a device, or a file that serves as one, have this size, all zero."""
@@ -245,3 +260,8 @@ class FakeKernel:
             (directory / name).write_text(value + "\n")
         self._sizes[BRD] = int(parameters["rd_size"]) * 1024
         self._heads[BRD] = bytearray(EDGE_BYTES)
+
+
+def _is_shown_as(shown: str, path: str) -> bool:
+    """Return whether the kernel may show a path so: whole, or, its mounts gone, without its folders."""
+    return shown in (path, f"/{Path(path).name}")

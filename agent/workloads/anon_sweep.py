@@ -20,7 +20,9 @@ class AnonSweep:
     def __init__(self, order: AnonSweepOrder, host: Host) -> None:
         self._order = order
         self._host = host
-        self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=Needs(memory_bytes=order.memory_bytes))
+        # Half of every page is noise.
+        needs = Needs(memory_bytes=order.memory_bytes, incompressible_bytes=order.memory_bytes // 2)
+        self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs)
 
     def inspect(self) -> Inspection:
         """Say what would be touched."""

@@ -211,6 +211,8 @@ class Host:
     # Where workloads make their files when the order does not say where.
     scratch: Path
     is_root: bool
+    # Whether its configuration allows workloads beside swap that it has switched on by itself.
+    allows_active_swap: bool
     # Returns a TCP port of the loopback interface that nobody listens on now.
     free_port: Callable[[], int]
     proc: Path = Path("/proc")

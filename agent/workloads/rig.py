@@ -16,20 +16,30 @@ from agent.domain.errors import KernelWanting, RigError
 from agent.domain.facts import parse_swaps
 from agent.domain.leftovers import Leftover, SwapHeader, SwapOn, Workers
 from agent.domain.memory import MIB
-from agent.domain.preflight import HostView, Needs, refusals
+from agent.domain.preflight import GUARDS, HostView, Needs, metadata_bytes, refusals
 from agent.domain.swap_counters import SwapCounters, parse_swap_counters
 from agent.domain.swap_header import OUR_LABEL
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource
+from agent.workloads.modules import is_loaded
 from agent.workloads.port import Host, Inspection, StepReporter
-from agent.workloads.settling import PAGE_BYTES, read_memory
-from agent.workloads.swap_device import SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, claim_block_device, load_brd, swap_area
+from agent.workloads.settling import PAGE_BYTES, read_memory, short_of_memory
+from agent.workloads.swap_device import (
+    SWAP_TIMEOUT_S,
+    TOOL_TIMEOUT_S,
+    claim_block_device,
+    load_brd,
+    require_no_brd,
+    swap_area,
+)
 from agent.workloads.swap_files import attach_loop, make_swap_file, swap_file_path
 from agent.workloads.undoing import sweep
-from agent.workloads.zram import set_up_zram
-from agent.workloads.zswap import set_zswap, zswap_state
+from agent.workloads.zram import set_up_zram, zram_is_there
+from agent.workloads.zswap import NO_ZSWAP, has_zswap, set_zswap, zswap_change, zswap_state
 
 # mkswap writes a few pages, but a swap file of many GiB is checked for holes at swapon.
 _ON_TOOLS = ("mkswap", "swapon", "swapoff")
+# The highest priority there is (include/linux/swap.h).
+_FIRST = 32767
 
 
 class Rig:
@@ -57,7 +67,7 @@ class Rig:
         """Say what setting up would touch, then these, and what speaks against it."""
         return Inspection(
             touches=(*self._touches(), *touches),
-            refusals=refusals(self._swap, self._pressure, self._needs, self._view()),
+            refusals=(*refusals(self._swap, self._pressure, self._needs, self._view()), *self._lacking()),
         )
 
     async def set_up(self, step: StepReporter, *, limited: bool = True, switch_on: bool = True) -> None:
@@ -92,11 +102,7 @@ class Rig:
         step("taking down what an earlier run left")
         await sweep(self._host)
         step("checking the host")
-        found = list(self.inspect().refusals)
-        if self._swap.kind is not SourceKind.EXISTING:
-            found += [
-                f"{tool} is not installed; install util-linux" for tool in _ON_TOOLS if not self._host.tools.has(tool)
-            ]
+        found = self.inspect().refusals
         if found:
             raise RigError("this host is not touched: " + "; ".join(found))
 
@@ -138,8 +144,26 @@ class Rig:
                 found[f"zram_{each}"] = path.read_text().strip()
         return {key: text for key, text in found.items() if text}
 
+    def _lacking(self) -> list[str]:
+        """Return what the swap that was ordered needs and does not find here."""
+        host, swap = self._host, self._swap
+        if swap.kind in (SourceKind.EXISTING, SourceKind.NONE):
+            return []
+        found = [f"{tool} is not installed; install util-linux" for tool in _ON_TOOLS if not host.tools.has(tool)]
+        try:
+            if swap.kind is SourceKind.BLOCK_DEVICE:
+                claim_block_device(host, swap.path)
+            elif swap.kind is SourceKind.BRD:
+                require_no_brd(host)
+        except RigError as error:
+            found.append(str(error))
+        if swap.zswap and not has_zswap(host):
+            found.append(NO_ZSWAP)
+        return found
+
     def _view(self) -> HostView:
         host = self._host
+        comms = host.proc.glob("[0-9]*/comm")
         directory = swap_file_path(host, self._swap).parent
         return HostView(
             available_bytes=read_memory(host).available_bytes,
@@ -150,13 +174,22 @@ class Rig:
             scratch_free_bytes=host.files.free_bytes(self._scratch),
             no_limit=host.workers.can_limit(),
             running_as_root=host.is_root,
+            device_bytes=self._device_bytes(),
+            kernel_release=host.kernel_release,
+            guards=tuple(sorted({name for comm in comms if (name := _comm(comm)) in GUARDS})),
+            allows_active_swap=host.allows_active_swap,
         )
+
+    def _device_bytes(self) -> int:
+        """Return the size of the block device that was ordered; 0 when there is none."""
+        device = os.path.realpath(self._swap.path) if self._swap.kind is SourceKind.BLOCK_DEVICE else ""
+        return self._host.devices.size_bytes(device) if device and self._host.devices.is_block_device(device) else 0
 
     def _touches(self) -> tuple[str, ...]:
         swap, limit_bytes = self._swap, self._pressure.memory_limit_bytes
         said = [_touched_by(self._host, swap)]
-        if swap.zswap:
-            said.append("switches zswap on, and back to what it is now afterwards")
+        if swap.kind is not SourceKind.NONE and (word := zswap_change(self._host, swap)):
+            said.append(f"switches zswap {word}, and back to what it is now afterwards")
         name = self._host.workers.name
         limit = f"limited to {limit_bytes / MIB:.0f} MiB of memory" if limit_bytes else "without a limit of memory"
         said.append(f"makes the cgroup {name} for the workload's processes, {limit}, and removes it afterwards")
@@ -188,7 +221,11 @@ async def make_swap_area(host: Host, swap: SwapSource) -> str:
 
 
 async def switch_swap_on(host: Host, device: str, *options: str) -> float:
-    """Switch swap on and return how long it took. Raises KernelWanting; RigError for a file system that cannot."""
+    """Switch swap on and return how long it took; without options before all other swap that the host may have.
+
+    Raises KernelWanting; RigError for a file system that cannot hold swap, and for memory that is too short.
+    """
+    options = options or ("-p", str(_FIRST))
     host.leftovers.note(SwapOn(device=device))
     begun = host.monotonic()
     try:
@@ -205,11 +242,18 @@ async def switch_swap_on(host: Host, device: str, *options: str) -> float:
         raise RigError(f"{complaint}; the file system there cannot hold swap: name another directory, or use loop")
     if any(hint in completed.complaint for hint in NO_PERMISSION):
         raise RigError(f"{complaint}; the agent must run as root")
+    needed_bytes = metadata_bytes(_size_bytes(host, device), host.kernel_release)
+    if short_of_memory(host, completed.complaint, needed_bytes=needed_bytes):
+        raise RigError(f"{complaint}; this host has too little memory left, choose a smaller device")
     raise KernelWanting(complaint)
 
 
+def _size_bytes(host: Host, device: str) -> int:
+    return host.devices.size_bytes(device) if host.devices.is_block_device(device) else 0
+
+
 async def switch_swap_off(host: Host, device: str) -> float:
-    """Switch swap off and return how long it took. Raises KernelWanting."""
+    """Switch swap off and return how long it took. Raises KernelWanting; RigError for memory that is too short."""
     begun = host.monotonic()
     try:
         completed = await host.tools.run(("swapoff", device), timeout_s=SWAP_TIMEOUT_S)
@@ -217,7 +261,11 @@ async def switch_swap_off(host: Host, device: str) -> float:
         raise KernelWanting(f"swapoff did not end: {error}") from error
     elapsed_s = host.monotonic() - begun
     if completed.status:
-        raise KernelWanting(f"swapoff {device} failed: {completed.complaint}")
+        complaint = f"swapoff {device} failed: {completed.complaint}"
+        area = swap_area(host, device)
+        if short_of_memory(host, completed.complaint, needed_bytes=area.used_bytes if area else 0):
+            raise RigError(f"{complaint}; what is in swap does not fit into the memory that this host has left")
+        raise KernelWanting(complaint)
     if swap_area(host, device) is not None:
         raise KernelWanting(f"/proc/swaps still shows {device} after swapoff")
     host.leftovers.forget(SwapOn(device=device))
@@ -244,14 +292,28 @@ def _touched_by(host: Host, swap: SwapSource) -> str:
         case SourceKind.BRD:
             return f"loads the module brd with a disk of {size}, switches swap on and off, and unloads it"
         case SourceKind.ZRAM:
-            return f"adds a zram device (or takes an idle one) of {size}, switches swap on and off, and resets it"
+            load, unload = ("", "") if zram_is_there(host) else ("loads the module zram, ", ", and unloads the module")
+            return (
+                f"{load}adds a zram device (or takes an idle one) of {size}, switches swap on and off, and resets it"
+                f"{unload}"
+            )
         case SourceKind.LOOP:
             path = swap_file_path(host, swap)
+            load, unload = ("", "") if is_loaded(host, "loop") else ("loads the module loop, ", ", and unloads it")
             return (
-                f"makes a sparse file {path} of {size} under a loop device, switches swap on and off, and removes both"
+                f"{load}makes a sparse file {path} of {size} under a loop device, switches swap on and off, and "
+                f"removes both{unload}"
             )
         case SourceKind.FILE:
             path = swap_file_path(host, swap)
             return f"writes the file {path} of {size}, switches swap on and off, and removes it"
         case _:
             assert_never(swap.kind)
+
+
+def _comm(path: Path) -> str:
+    """Return the name of a process; empty when it has ended meanwhile."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -5,6 +5,7 @@ import os
 from agent.domain.counters import parse_sizes
 from agent.domain.errors import RigError
 from agent.domain.memory import MIB, Memory, parked_pages, parse_meminfo
+from agent.domain.preflight import RESERVED_MEMORY_BYTES
 from agent.workloads.port import Host
 
 INTERVAL_S = 1.0
@@ -44,6 +45,12 @@ def read_memory(host: Host) -> Memory:
         return parse_meminfo((host.proc / "meminfo").read_text(), parked_bytes=parked * PAGE_BYTES)
     except ValueError as error:
         raise RigError(str(error)) from error
+
+
+def short_of_memory(host: Host, complaint: str, *, needed_bytes: int) -> bool:
+    """Tell whether a call failed for memory that the host did not have, so that the kernel is not to blame."""
+    least_bytes = needed_bytes + RESERVED_MEMORY_BYTES
+    return "Cannot allocate memory" in complaint and read_memory(host).available_bytes < least_bytes
 
 
 def swap_total_bytes(host: Host) -> int:

@@ -38,7 +38,7 @@ class StressNg:
             host,
             swap=order.swap,
             pressure=order.pressure,
-            needs=Needs(memory_bytes=order.vm_bytes, disk_bytes=disk_bytes),
+            needs=Needs(memory_bytes=order.vm_bytes, incompressible_bytes=order.vm_bytes, disk_bytes=disk_bytes),
         )
 
     def inspect(self) -> Inspection:

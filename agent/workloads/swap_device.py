@@ -61,10 +61,15 @@ def claim_block_device(host: Host, path: str) -> str:
     return device
 
 
-async def load_brd(host: Host, size_bytes: int) -> str:
-    """Load brd with one disk of this size and return its path. Raises RigError, also when brd is there already."""
+def require_no_brd(host: Host) -> None:
+    """Raise RigError when brd is loaded already: its disks are somebody's."""
     if (host.sys / "module/brd").exists() or any((host.sys / "block").glob("ram*")):
         raise RigError("brd is loaded already, by somebody else; unload it (rmmod brd) or give a block device")
+
+
+async def load_brd(host: Host, size_bytes: int) -> str:
+    """Load brd with one disk of this size and return its path. Raises RigError, also when brd is there already."""
+    require_no_brd(host)
     size_kib = size_bytes // 1024
     host.leftovers.note(BrdModule(size_kib=size_kib))
     command = ("modprobe", "brd", "rd_nr=1", f"rd_size={size_kib}", "max_part=0")

@@ -15,8 +15,8 @@ _ATTEMPTS = 5
 
 
 def swap_file_path(host: Host, swap: SwapSource) -> Path:
-    """Return where the file is made."""
-    return (Path(swap.directory) if swap.directory else host.scratch) / f"{host.workers.name}.swap"
+    """Return where the file is made, as the kernel will call it: without links."""
+    return (Path(swap.directory).resolve() if swap.directory else host.scratch) / f"{host.workers.name}.swap"
 
 
 async def make_swap_file(host: Host, swap: SwapSource) -> str:
@@ -60,9 +60,11 @@ async def attach_loop(host: Host, swap: SwapSource) -> str:
 
 async def detach_loop(host: Host, loop: LoopDevice) -> None:
     """Detach whatever loop device the file is attached to. Raises RigError."""
-    for device in _attached(host, loop.file):
+    # The tool knows the file by its inode; the kernel's word is its name in the mounts of whoever attached it.
+    listed = await host.tools.run(("losetup", "-n", "-O", "NAME", "-j", loop.file), timeout_s=_TOOL_TIMEOUT_S)
+    for device in sorted({*_attached(host, loop.file), *listed.stdout.split()}):
         completed = await host.tools.run(("losetup", "-d", device), timeout_s=_TOOL_TIMEOUT_S)
-        if completed.status and device in _attached(host, loop.file):
+        if completed.status and (host.sys / "block" / Path(device).name / "loop/backing_file").exists():
             raise RigError(f"{device} cannot be detached: {completed.complaint}")
 
 

@@ -55,7 +55,7 @@ class SwapFill:
     def __init__(self, order: SwapFillOrder, host: Host) -> None:
         self._order = order
         self._host = host
-        self._rig = Rig(host, swap=order.swap, needs=Needs(memory_bytes=2 * _BROUGHT_BACK_BYTES))
+        self._rig = Rig(host, swap=order.swap, needs=Needs(memory_bytes=2 * _BROUGHT_BACK_BYTES, strictly_alone=True))
         self._size_bytes = 0
 
     def inspect(self) -> Inspection:

@@ -45,7 +45,12 @@ class SwapIntegrity:
         self._order = order
         self._host = host
         disk_bytes = (order.device_count - 1) * self._further_bytes()
-        needs = Needs(memory_bytes=order.memory_bytes, disk_bytes=disk_bytes)
+        needs = Needs(
+            memory_bytes=order.memory_bytes,
+            incompressible_bytes=order.memory_bytes,
+            disk_bytes=disk_bytes,
+            strictly_alone=True,
+        )
         self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs)
         self._devices: list[str] = []
         self._allowance_pages = 0

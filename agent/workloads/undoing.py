@@ -1,11 +1,12 @@
 """Takes back what a workload set up: for the workload itself and for the start-up sweep alike."""
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
 from agent.domain.errors import KernelWanting, RigError
-from agent.domain.facts import parse_swaps
+from agent.domain.facts import SwapArea, parse_swaps
 from agent.domain.leftovers import (
     BrdModule,
     Leftover,
@@ -25,21 +26,53 @@ from agent.domain.leftovers import (
 )
 from agent.domain.swap_header import Content, content_of, is_zero
 from agent.workloads.port import Host
+from agent.workloads.settling import short_of_memory
 from agent.workloads.swap_device import DELETED, SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, edges, swap_area
 from agent.workloads.swap_files import detach_loop, unload_loop
 from agent.workloads.zram import undo_adding, undo_zram, unload_zram
 from agent.workloads.zswap import restore_zswap
 
+# What swap may lie on: taken away from under swap that cannot be switched off, it would be lost from sight.
+_UNDER_SWAP = (SwapHeader, BrdModule, ZramModule, ZramAdding, ZramDevice, LoopDevice, LoopModule, MadeFile)
+# What swapoff says of a device that is not switched on, or not there.
+_WAS_OFF = ("Invalid argument", "No such file", "No such device")
+
 
 async def sweep(host: Host) -> tuple[Leftover, ...]:
-    """Take down what an earlier process of this agent left, newest first, and return it. Raises as `undo` does."""
-    undone = []
+    """Take down what an earlier process of this agent left, newest first, and return it.
+
+    What cannot be taken down stays noted, with what swap may lie on if swap is among it; everything else is taken down
+    all the same. Then raises as `undo` does.
+    """
+    undone: list[Leftover] = []
+    failures: list[KernelWanting | RigError | OSError] = []
+    swap_stays = False
     for noted in reversed(host.leftovers.noted()):
         if still_there(noted, host.boot_id):
-            await undo(host, noted.leftover)
+            if swap_stays and isinstance(noted.leftover, _UNDER_SWAP):
+                continue
+            try:
+                await undo(host, noted.leftover)
+            except (KernelWanting, RigError, OSError) as error:
+                failures.append(error)
+                swap_stays |= isinstance(noted.leftover, SwapOn | SwapFilesBelow)
+                continue
         host.leftovers.forget(noted.leftover)
         undone.append(noted.leftover)
+    if failures:
+        raise _together(failures)
     return tuple(undone)
+
+
+def _together(failures: Sequence[KernelWanting | RigError | OSError]) -> KernelWanting | RigError | OSError:
+    """Return the first failure, one that speaks against the kernel before others, with what the others say."""
+    first = next((each for each in failures if isinstance(each, KernelWanting)), failures[0])
+    others = "; ".join(str(each) for each in failures if each is not first)
+    if not others:
+        return first
+    if isinstance(first, KernelWanting):
+        return KernelWanting(f"{first}; {others}", evidence=first.evidence)
+    return RigError(f"{first}; {others}")
 
 
 async def undo(host: Host, leftover: Leftover) -> None:
@@ -66,9 +99,8 @@ async def undo(host: Host, leftover: Leftover) -> None:
         case MadeDirectory(path=path):
             await host.files.remove_tree(Path(path))
         case SwapFilesBelow(directory=directory):
-            for area in parse_swaps((host.proc / "swaps").read_text()):
-                if area.path.startswith(f"{directory}/"):
-                    await _switch_off(host, area.path)
+            for path in _swap_files_below(host, Path(directory)):
+                await _switch_off(host, path)
         case ZswapSettings() as settings:
             restore_zswap(host, settings)
         case Workers():
@@ -85,21 +117,41 @@ async def _switch_off(host: Host, device: str) -> None:
             await host.tools.wait_until_gone((tool, device), timeout_s=SWAP_TIMEOUT_S)
         except TimeoutError as error:
             raise KernelWanting(f"{tool} {device} does not end, even when killed") from error
-    if swap_area(host, device) is None:
+    if not _swaps(host):
         return
+    # Not only when /proc/swaps has it: that shows a name in the mounts of the process that switched it on, and under
+    # systemd's protection those were the process's own and ended with it. The call goes by the file itself.
     try:
         completed = await host.tools.run(("swapoff", device), timeout_s=SWAP_TIMEOUT_S)
     except TimeoutError as error:
         raise KernelWanting(f"swapoff did not end: {error}") from error
     area = swap_area(host, device)
-    if area is None:
+    if area is None and (not completed.status or any(hint in completed.complaint for hint in _WAS_OFF)):
         return
-    if area.path.endswith(DELETED) and not host.files.exists(Path(device)):
+    if area is not None and area.path.endswith(DELETED) and not host.files.exists(Path(device)):
         raise RigError(
             f"{device} was removed while it was switched on, and the kernel switches off only what has a name; restart "
             "the host"
         )
-    raise KernelWanting(f"swapoff {device} left it switched on: {completed.complaint}")
+    complaint = f"swapoff {device} left it switched on: {completed.complaint}"
+    used_bytes = sum(each.used_bytes for each in _swaps(host))
+    if short_of_memory(host, completed.complaint, needed_bytes=used_bytes):
+        raise RigError(f"{complaint}: what is in swap does not fit into memory; end something, then try again")
+    raise KernelWanting(complaint)
+
+
+def _swap_files_below(host: Host, directory: Path) -> list[str]:
+    """Return the files in a directory that may be switched on, also under a name that /proc/swaps does not show."""
+    swaps = _swaps(host)
+    shown = [area.path for area in swaps if area.path.startswith(f"{directory}/")]
+    # One whose name is shown otherwise is found by looking at every file, which only then is worth while.
+    hidden = len(shown) < len(swaps) and directory.is_dir()
+    there = [str(path) for path in sorted(directory.rglob("*")) if path.is_file()] if hidden else []
+    return [*shown, *(path for path in there if path not in shown)]
+
+
+def _swaps(host: Host) -> tuple[SwapArea, ...]:
+    return parse_swaps((host.proc / "swaps").read_text())
 
 
 def _erase(host: Host, device: str) -> None:

@@ -17,7 +17,7 @@ _PAUSE_S = 0.1
 
 async def set_up_zram(host: Host, swap: SwapSource) -> str:
     """Return the path of a zram device of the wanted size. Raises RigError."""
-    if not (host.sys / "class/zram-control").exists():
+    if not zram_is_there(host):
         await _load(host)
     name = await _added(host) or _idle(host)
     if not name:
@@ -37,6 +37,11 @@ async def set_up_zram(host: Host, swap: SwapSource) -> str:
     except OSError as error:
         raise RigError(f"/dev/{name} cannot be given {swap.size_bytes} bytes: {error.strerror}") from error
     return f"/dev/{name}"
+
+
+def zram_is_there(host: Host) -> bool:
+    """Return whether zram is loaded, or built in."""
+    return (host.sys / "class/zram-control").exists()
 
 
 async def undo_zram(host: Host, device: ZramDevice) -> None:

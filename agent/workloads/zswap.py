@@ -7,13 +7,29 @@ from agent.domain.leftovers import ZswapSettings
 from agent.domain.swap_source import SourceKind, SwapSource
 from agent.workloads.port import Host
 
+NO_ZSWAP = "this kernel has no zswap; leave it out, or run a kernel that has CONFIG_ZSWAP"
+
+
+def has_zswap(host: Host) -> bool:
+    """Return whether this kernel has zswap."""
+    return _parameters(host).exists()
+
+
+def zswap_change(host: Host, swap: SwapSource) -> str:
+    """Return "on" or "off" when a run would switch it so; empty when it stays as it is."""
+    if swap.zswap:
+        return "on"
+    if swap.kind is SourceKind.EXISTING or not has_zswap(host):
+        return ""
+    return "off" if host.files.read(_parameters(host) / "enabled") == "Y" else ""
+
 
 def set_zswap(host: Host, swap: SwapSource) -> None:
     """Switch zswap on, or off, as ordered; the host's own swap keeps it as it is unless asked. Raises RigError."""
     parameters = _parameters(host)
-    if not parameters.exists():
+    if not has_zswap(host):
         if swap.zswap:
-            raise RigError("this kernel has no zswap; leave it out, or run a kernel that has CONFIG_ZSWAP")
+            raise RigError(NO_ZSWAP)
         return
     if swap.kind is SourceKind.EXISTING and not swap.zswap:
         return

@@ -8,7 +8,7 @@ from controller.cli import control
 from controller.cli.exit_codes import ExitCode
 from controller.cli.following import follow, show_rollout, watch_options
 from controller.cli.session import ROLLOUT_FILE, ROLLOUT_NAME, Session, calls, examples, read_spec
-from controller.domain.errors import Conflict, NotFound, Permanent
+from controller.domain.errors import Conflict, InvalidInput, NotFound, Permanent
 from controller.views.models import RolloutView
 
 _FORMATS = {".md": "markdown", ".json": "json"}
@@ -167,11 +167,12 @@ kernroll rollout report swap-table-phase3
 kernroll rollout report swap-table-phase3 --write report.md
 kernroll rollout report swap-table-phase3 --format json | jq .costs
 kernroll rollout report swap-table-phase3 --format cover-letter
+kernroll rollout report series-zswap series-zram series-bgsave --format cover-letter
 kernroll rollout report swap-table-phase3 --plot verdicts.svg
 """
     ),
 )
-@click.argument("name", type=ROLLOUT_NAME)
+@click.argument("names", metavar="NAME…", type=ROLLOUT_NAME, nargs=-1, required=True)
 @click.option(
     "--format",
     "form",
@@ -186,22 +187,30 @@ kernroll rollout report swap-table-phase3 --plot verdicts.svg
     help="Draw the verdicts into FILE.svg or FILE.png; the report follows only with --format or --write.",
 )
 @calls
-def report(session: Session, /, *, name: str, form: str | None, write: Path | None, plot: Path | None) -> None:
-    """Print the before/after report of a rollout, as plain text for a mailing list by default."""
+def report(
+    session: Session, /, *, names: tuple[str, ...], form: str | None, write: Path | None, plot: Path | None
+) -> None:
+    """Print the before/after report of a rollout, as plain text for a mailing list by default.
+
+    Of several rollouts, each with tests of its own, --format cover-letter makes one letter.
+    """
+    name, *beside = names
+    if beside and (form != "cover-letter" or plot is not None):
+        raise InvalidInput("only --format cover-letter joins several rollouts; name one, or give that format")
     if plot is not None:
         _plot(session, name, plot)
     if plot is not None and form is None and write is None:
         return
     chosen = form or (_FORMATS.get(write.suffix) if write else None) or session.output
     with session.client() as client:
-        made = client.report_rollout(name)
+        made = client.report_rollout(name, *beside)
     forms = {"text": made.text, "markdown": made.markdown, "json": made.json, "cover-letter": made.letter}
     content = forms[chosen]
     if write is None:
         click.echo(content, nl=not content.endswith("\n"))
         return
     _write(write, content)
-    click.echo(f"{write}: {chosen} report of {name}", err=True)
+    click.echo(f"{write}: {chosen} report of {', '.join(names)}", err=True)
 
 
 def _newest(session: Session) -> RolloutView:

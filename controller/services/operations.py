@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from controller.domain.advance_checks import decide_report
@@ -31,7 +31,7 @@ from controller.views.pace import pace_sentences
 from controller.views.plan import plan_view
 from controller.views.plan_models import PlanView
 from controller.views.replay import ReplayView
-from controller.views.report import report
+from controller.views.report import rebuild, report
 from controller.views.rollout import rollout_view
 
 # A watcher hears of the passing of time at least this often.
@@ -165,12 +165,16 @@ class Operations:
         rollout = self._find(name)
         return explain(rollout, self._attempts(rollout), name, why_waiting(self._snapshot(rollout), self._clock.now()))
 
-    async def report(self, name: str) -> ReportView:
-        """Rebuild the before/after report from the event log."""
+    async def report(self, name: str, beside: Sequence[str] = ()) -> ReportView:
+        """Rebuild the before/after report from the event log; its cover letter has the tests of those beside, too."""
+        hosts = self._engine.world.hosts
+        others = [rebuild(*await self._logged(each), hosts) for each in beside]
+        return report(*await self._logged(name), hosts, beside=others)
+
+    async def _logged(self, name: str) -> tuple[Rollout, Mapping[str, Attempt], list[tuple[str, Event]]]:
         rollout = self._find(name)
         logged = await self._store.events(rollout.uid)
-        events: list[tuple[str, Event]] = [(one.stream, one.event) for one in logged]
-        return report(rollout, self._attempts(rollout), events, self._engine.world.hosts)
+        return rollout, self._attempts(rollout), [(one.stream, one.event) for one in logged]
 
     async def replay(self, name: str, claims: Mapping[str, float], margins: Mapping[str, float]) -> ReplayView:
         """Judge the rollout's log again, with these claims and margins in place of its own; changes nothing."""

@@ -161,8 +161,8 @@ def shift_text(shift: Shift, load: float) -> str:
 
 
 def machine() -> str:
-    """Return what was measured on."""
-    return f"Linux {os.uname().release}, {os.cpu_count()} processors"
+    """Return what was measured on: the upstream version, without what whoever built it added."""
+    return f"Linux {os.uname().release.partition('-')[0]}, {os.cpu_count()} processors"
 
 
 def _ratios(costs: Mapping[str, Usage]) -> Iterator[str]:

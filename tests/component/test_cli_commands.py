@@ -220,6 +220,15 @@ def test_report_prints_and_writes_every_form(server: OperatorServer, capsys: Cap
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_only_a_cover_letter_joins_several_rollouts(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["ReportRollout"] = pb.RolloutReport(text="plain\n", letter="letter\n")
+    assert run(["rollout", "report", "one", "two", "--format", "cover-letter"]) == 0
+    assert capsys.readouterr().out == "letter\n"
+    assert (server.requests[0].name, list(server.requests[0].beside)) == ("one", ["two"])
+    assert run(["rollout", "report", "one", "two"]) != 0
+    assert "only --format cover-letter joins several rollouts" in capsys.readouterr().err
+
+
 def test_token_create(server: OperatorServer, capsys: Captured) -> None:
     server.answers["CreateJoinToken"] = pb.JoinToken(token="kr1.x")
     assert run(["controller", "token", "create", "--uses", "3", "--valid", "2h"]) == 0

@@ -61,7 +61,7 @@ def test_a_kernel_without_the_disks_driver_panics_and_ends(tmp_path: Path) -> No
     assert "Kernel panic - not syncing: VFS: Unable to mount root fs" in boot(kernel, tmp_path)
 
 
-@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+@pytest.mark.parametrize("architecture", ["x86_64", pytest.param("arm64", marks=pytest.mark.e2e)])
 def test_a_kernel_whose_disk_driver_is_a_module_gets_it_before_the_root(tmp_path: Path, architecture: str) -> None:
     kernel = KernelStore(Cache.from_environment()).resolve(
         DebianKernel(version="6.18.15", flavour="generic"), architecture
@@ -69,6 +69,7 @@ def test_a_kernel_whose_disk_driver_is_a_module_gets_it_before_the_root(tmp_path
     assert PROBE_PASSED in boot(kernel, tmp_path)
 
 
+@pytest.mark.e2e
 def test_a_root_that_is_not_there_is_named_and_ends_the_boot(tmp_path: Path) -> None:
     generic = DebianKernel(version="6.18.15", flavour="generic", command_line="root=PARTUUID=00000bad-01")
     console = boot(KernelStore(Cache.from_environment()).resolve(generic, "x86_64"), tmp_path)

@@ -40,7 +40,9 @@ _PORT = (
     *("-device", "virtio-serial-pci,id=hands0", "-chardev", f"socket,id=hands,path={_SOCKET},server=on,wait=off"),
     *("-device", f"virtserialport,bus=hands0.0,nr=1,chardev=hands,name={guest_hands.PORT}"),
 )
-# Found by Python before the agent is: the first agent of a boot starts the hands, which outlive it.
+# Found by Python before the agent is: the first agent of a boot starts the hands, which outlive it. Every agent has
+# mounts of its own, as systemd gives them to a service that it protects: they end with it, and names in them lose their
+# folders.
 _SITECUSTOMIZE = b"""\
 import os
 import subprocess
@@ -53,6 +55,7 @@ if "agent.main" in " ".join(sys.orig_argv):
         pass
     else:
         subprocess.Popen([sys.executable, "-S", "/run/kernroll/seed/guest_hands.py"], start_new_session=True)
+    os.unshare(os.CLONE_NEWNS)
 """
 
 
@@ -141,6 +144,10 @@ class FaultyGuest:
         """Do what makes the agent go, and wait until one has joined again."""
         sessions = len(self.controller.hellos)
         await do()
+        await self.joined_after(sessions)
+
+    async def joined_after(self, sessions: int) -> None:
+        """Wait until an agent has joined after that many have."""
         await self.controller.until(lambda: len(self.controller.hellos) > sessions, timeout_s=BOOT_S)
 
     async def assert_nothing_lost(self) -> None:

@@ -19,6 +19,9 @@ STATE = Path("/var/lib/kernroll")
 FILLER = STATE / "test-filler"
 _CGROUPS = Path("/sys/fs/cgroup")
 _PAUSE_S = 0.02
+# A clean-up may take a tenth of a second.
+_GLANCE_S = 0.005
+_PATIENCE_S = 100.0
 # linux/reboot.h
 _RB_AUTOBOOT = 0x01234567
 _MIB = 1 << 20
@@ -102,6 +105,21 @@ def kill_agent() -> int:
     return pid
 
 
+def kill_agent_cleaning_up() -> bool:
+    """Kill the agent as soon as its journal says that it takes a command's things down; False when it came too late."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        kinds = [json.loads(line)["kind"] for line in kept("commands.journal") if line.endswith("}")]
+        since = kinds[len(kinds) - 1 - kinds[::-1].index("accepted") :] if "accepted" in kinds else []
+        if "finished" in since:
+            return False
+        if "cleaning_up" in since:
+            kill_agent()
+            return True
+        time.sleep(_GLANCE_S)
+    raise TimeoutError(f"no command of this agent was cleaned up within {_PATIENCE_S:g} s")
+
+
 def kept(name: str) -> list[str]:
     """Return the lines of a file in the agent's state directory, or the names in a directory there."""
     path = STATE / name
@@ -152,9 +170,8 @@ def disk(serial: str) -> str:
     return f"/dev/{found.name}n1"
 
 
-VERBS: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (snapshot, kill_agent, kept, fill_disk, free_disk, disk, starve, shell, reset)
-}
+_VERBS = (snapshot, kill_agent, kill_agent_cleaning_up, kept, fill_disk, free_disk, disk, starve, shell, reset)
+VERBS: dict[str, Callable[..., Any]] = {each.__name__: each for each in _VERBS}
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from agent.domain.memory import MIB
 from agent.domain.preflight import HostView, Needs, refusals
 from agent.domain.swap_counters import SwapCounters, parse_swap_counters
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource
-from agent.workloads.rig import Rig
+from agent.workloads.rig import Rig, make_swap_area, switch_swap_on
+from agent.workloads.swap_files import swap_file_path
 from agent.workloads.undoing import sweep
+from agent.workloads.zswap import set_zswap
 
 LIMIT = Pressure(memory_limit_bytes=64 * MIB)
 SOURCES = {
@@ -74,7 +76,8 @@ async def test_everything_is_up_while_the_workload_runs_and_gone_afterwards(
 
 
 @sources
-async def test_killed_at_any_checkpoint_the_next_start_sweeps(tmp_path: Path, swap: SwapSource) -> None:
+@pytest.mark.parametrize("mounts", ["the host's mounts", "mounts of its own"])
+async def test_killed_at_any_checkpoint_the_next_start_sweeps(tmp_path: Path, swap: SwapSource, mounts: str) -> None:
     probe = FakeProcess(FakeKernel(tmp_path / "probe"))
     await go(probe, swap)
     assert probe.checkpoints >= 10
@@ -84,6 +87,9 @@ async def test_killed_at_any_checkpoint_the_next_start_sweeps(tmp_path: Path, sw
         process.kill_at = number
         with pytest.raises(ProcessKilled):
             await go(process, swap)
+        if mounts == "mounts of its own":
+            # As a service of systemd has them: names in them are shown without their folders when they are gone.
+            kernel.forget_folders()
         successor = FakeProcess(kernel)
         await sweep(successor.host())
         assert kernel.is_pristine(), f"killed at checkpoint {number}"
@@ -305,6 +311,9 @@ ACTIVE = (SwapArea(path="/dev/sda2", size_bytes=100 * MIB, used_bytes=0),)
 EXISTING = SwapSource(kind=SourceKind.EXISTING)
 
 
+BLOCK = SOURCES["block device, zswap"]
+
+
 @pytest.mark.parametrize(
     ("swap", "needs", "view", "words"),
     [
@@ -324,6 +333,113 @@ def test_a_host_that_is_not_fit_is_refused_with_the_reason(
     swap: SwapSource, needs: Needs, view: HostView, words: str
 ) -> None:
     assert any(words in each for each in refusals(swap, LIMIT, needs, view)), refusals(swap, LIMIT, needs, view)
+
+
+@pytest.mark.parametrize(
+    ("swap", "needs", "view", "words"),
+    [
+        (
+            SwapSource(kind=SourceKind.BRD, size_bytes=1 << 40),
+            Needs(alone=False),
+            replace(VIEW, available_bytes=900 * MIB),
+            "the kernel 850 MiB to keep track of the swap, and 772 MiB are available",
+        ),
+        (BLOCK, Needs(), replace(VIEW, device_bytes=2 << 40, kernel_release="7.1.13"), "the kernel 1700 MiB"),
+        (SOURCES["zram"], Needs(incompressible_bytes=900 * MIB), VIEW, "it may take 900 MiB of memory"),
+        (SOURCES["zram"], Needs(), replace(VIEW, guards=("earlyoom",)), "earlyoom would end other programs"),
+        (
+            SOURCES["file"],
+            Needs(memory_bytes=950 * MIB),
+            replace(VIEW, guards=("kubelet", "oomd")),
+            "kubelet and oomd would end",
+        ),
+        (
+            SOURCES["zram"],
+            Needs(strictly_alone=True),
+            replace(VIEW, swaps=ACTIVE, allows_active_swap=True),
+            "switch it off",
+        ),
+    ],
+)
+def test_without_a_limit_a_host_is_refused_for_what_ending_the_workload_would_not_mend(
+    swap: SwapSource, needs: Needs, view: HostView, words: str
+) -> None:
+    found = refusals(swap, Pressure(), needs, view)
+    assert any(words in each for each in found), found
+
+
+def test_a_recent_kernel_keeps_little_for_an_idle_device() -> None:
+    swap, view = SwapSource(kind=SourceKind.BRD, size_bytes=1 << 40), replace(VIEW, available_bytes=300 * MIB)
+    assert refusals(swap, Pressure(), Needs(alone=False), replace(view, kernel_release="7.2.13+deb14-amd64")) == ()
+    assert refusals(swap, Pressure(), Needs(alone=False), replace(view, kernel_release="7.1.13")) != ()
+    assert refusals(swap, Pressure(), Needs(alone=False), view) != (), "an unknown one is taken for an old one"
+
+
+def test_guards_do_not_matter_where_memory_of_the_host_does_not_run_short() -> None:
+    view = replace(VIEW, guards=("systemd-oomd",))
+    assert refusals(SOURCES["zram"], LIMIT, Needs(), view) == ()
+    assert refusals(SOURCES["zram"], Pressure(), Needs(memory_bytes=100 * MIB), view) == ()
+
+
+async def test_what_can_be_taken_down_is_taken_down_beside_what_cannot(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    host = process.host()
+    rig = Rig(host, swap=SOURCES["loop"], pressure=LIMIT, needs=Needs())
+    await rig.set_up(quiet)
+    device = await make_swap_area(host, SOURCES["block device, zswap"])
+    set_zswap(host, SOURCES["block device, zswap"])
+    await switch_swap_on(host, device)
+    # Swap on the loop device stays on, as when its last pages cannot be read.
+    process.stubborn.add(rig.device)
+    with pytest.raises(KernelWanting, match=f"swapoff {rig.device} left it switched on"):
+        await sweep(host)
+    assert kernel.swaps == (rig.device,)
+    assert (kernel.sys / "module/zswap/parameters/enabled").read_text() == "N"
+    assert kernel.cgroup_limit_bytes is None
+    kept = {type(each.leftover).__name__ for each in process.noted()}
+    assert {"SwapOn", "LoopDevice", "MadeFile"} <= kept, "nothing is taken from under swap that is on"
+    process.stubborn.clear()
+    await sweep(host)
+    assert kernel.is_pristine()
+    assert process.noted() == ()
+
+
+async def test_swap_that_does_not_fit_into_memory_is_the_hosts_affair(kernel: FakeKernel) -> None:
+    process = FakeProcess(kernel)
+    rig = Rig(process.host(), swap=SOURCES["file"], pressure=LIMIT, needs=Needs())
+    await rig.set_up(quiet)
+    process.failing["swapoff"] = "swapoff: Cannot allocate memory"
+    with pytest.raises(KernelWanting, match="left it switched on: swapoff: Cannot allocate memory"):
+        await rig.take_down()
+    kernel.total_bytes = 150 * MIB
+    kernel.write_meminfo()
+    with pytest.raises(RigError, match="does not fit into memory; end something"):
+        await rig.take_down()
+
+
+async def test_a_dry_run_says_what_it_would_change_and_what_is_in_its_way(bare: FakeKernel) -> None:
+    (bare.sys / "module/zswap/parameters/enabled").write_text("Y")
+    process = FakeProcess(bare)
+    said = Rig(process.host(), swap=SOURCES["zram"], needs=Needs()).inspect()
+    assert any("loads the module zram" in each and "unloads the module" in each for each in said.touches)
+    assert any("switches zswap off, and back" in each for each in said.touches)
+    bare.head()[1024:1028] = b"data"
+    (bare.sys / "module/brd").mkdir(parents=True)
+    process.missing.add("mkswap")
+    block = Rig(process.host(), swap=SOURCES["block device, zswap"], needs=Needs()).inspect().refusals
+    assert any("carries data" in each for each in block)
+    assert any("mkswap is not installed" in each for each in block)
+    assert any(
+        "brd is loaded already" in each
+        for each in Rig(process.host(), swap=SOURCES["brd"], needs=Needs()).inspect().refusals
+    )
+
+
+async def test_a_directory_is_called_as_the_kernel_calls_it(kernel: FakeKernel, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    swap = replace(SOURCES["file"], directory=str(tmp_path / "link"))
+    assert swap_file_path(FakeProcess(kernel).host(), swap).parent == (tmp_path / "real").resolve()
 
 
 def test_a_fit_host_is_not_refused() -> None:

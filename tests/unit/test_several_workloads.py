@@ -28,7 +28,10 @@ from controller.domain.verdict_events import WaveJudged
 from controller.gate.evidence import HostEvidence, Outcome, Run, Side
 from controller.gate.survival import unresolved
 from controller.services.world import Key
-from controller.views.report import report
+from controller.views.report import rebuild, report
+from controller.views.report.blocks import as_text
+from controller.views.report.letter import letter
+from controller.views.report.model import FreeOutput, FreeTable
 from protos.kernroll.v1 import agent_pb2
 
 BUILD = (
@@ -268,3 +271,34 @@ def test_a_report_tells_means_and_spread_and_a_letter_the_command() -> None:
     assert "command: make -j12. built: the whole kernel. Mean of 6 + 6 runs on 2 hosts." in letter
     assert "Before 67.85 s 300.00 s 250.00 s After 66.75 s (−1.6 %) 300.00 s (0.0 %) 250.00 s (0.0 %)" in letter
     assert max(map(len, made.letter.splitlines())) <= 78
+
+
+def test_a_letter_of_several_rollouts_tells_an_idle_device_once_and_reads_side_by_side() -> None:
+    story = Built([["a"], ["b"]], spec=TWO)
+    story.run()
+    events = [(f"attempt/{UID}/{key.host}" if key.host else f"rollout/{UID}", event) for key, event in story.log]
+    made = rebuild(story.rollout, story.world.attempts[UID], events, {})
+    build = next(row for row in made.performance if row.metric == "kernel_build.system_time")
+    reads = replace(build, metric="valkey.get_rate", unit="requests/s", told=(("command", "benchmark -t get"),))
+    saving = replace(reads, metric="valkey.get_rate_bgsave", old_runs=8)
+    output = FreeOutput(columns=("used",), lines=(("Mem", ("36",)),), used_mib=36.0)
+    outputs = dict.fromkeys(("old_before", "old_after", "new_before", "new_after"), output)
+    idle = FreeTable(stratum="x86_64/vm", host="a", device_tib=1.0, old_release="old", new_release="new", **outputs)
+    made = replace(made, free_tables=(idle,))
+    letter_text = as_text(
+        letter(
+            (
+                replace(made, rollout="zram", performance=(build, reads)),
+                replace(made, rollout="bgsave", performance=(saving,)),
+                replace(made, rollout="zswap", performance=(build,)),
+            )
+        )
+    )
+    text = " ".join(letter_text.split())
+    assert "zram, bgsave and zswap: test results" in text
+    assert text.count("Idle swap of 1 TiB") == 1
+    assert text.count("Valkey GET, x86_64/vm") == 1
+    assert "no persistence: command: benchmark -t get. Mean of 6 + 6 runs" in text
+    assert "with BGSAVE: command: benchmark -t get. Mean of 8 + 6 runs" in text
+    assert text.count("Kernel build, x86_64/vm") == 2
+    assert max(map(len, letter_text.splitlines())) <= 78

@@ -17,11 +17,13 @@ _NEEDED = ("nvme", "ext4", "virtio_pci")
 _PACKAGE = "busybox-static"
 _INIT = Path(__file__).parent / "initrd-init"
 _TIMEOUT_S = 60.0
+# What a request's key takes of this module: made otherwise, a kernel that was stored before is made again.
+INITRD_RECIPE = request_key({"init": _INIT.read_text(), "needed": _NEEDED})
 
 
 def recipe(load: Sequence[Path]) -> str:
     """Return what tells an initial RAM disk from one that is made otherwise of the same modules; empty without one."""
-    return request_key({"init": _INIT.read_text(), "modules": [each.name for each in load]}) if load else ""
+    return request_key({"made": INITRD_RECIPE, "modules": [each.name for each in load]}) if load else ""
 
 
 def modules_to_load(tree: Path, release: str) -> list[Path]:

@@ -10,7 +10,7 @@ from controller.adapters.cache import Cache, Progress, no_progress, request_key
 from controller.adapters.debian import AptRoot
 from controller.adapters.debian.suites import guest_packages
 from controller.adapters.kernels.image import KernelImage, read_image
-from controller.adapters.kernels.initrd import build_initrd, fetch_busybox, modules_to_load, recipe
+from controller.adapters.kernels.initrd import INITRD_RECIPE, build_initrd, fetch_busybox, modules_to_load, recipe
 from controller.adapters.kernels.modules import (
     find_modules,
     fingerprint,
@@ -25,7 +25,7 @@ from controller.domain.kernels import Kernel, KernelSource
 ARCHITECTURES = ("x86_64", "arm64")
 
 # Part of every key, so that kernels stored by an older layout are built again instead of misread.
-_FORMAT = 2
+_FORMAT = 1
 # Packages, what is unpacked from them, and the images made of that.
 _ROOM_BYTES = 500 * 2**20
 _BOOT, _MODULES, _INITRD = "boot", "modules", "initrd"
@@ -46,7 +46,7 @@ class KernelStore:
         """
         if architecture not in ARCHITECTURES:
             raise InvalidInput(f"Unknown architecture {architecture!r}; kernels are for {' or '.join(ARCHITECTURES)}.")
-        key = request_key({"format": _FORMAT, **request(source, architecture)})
+        key = request_key({"format": _FORMAT, "initrd": INITRD_RECIPE, **request(source, architecture)})
         index = f"kernel-index/{key}.json"
         if (known := self._indexed(index)) is not None:
             return known

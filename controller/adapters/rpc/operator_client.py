@@ -155,9 +155,9 @@ class OperatorClient:
         """Return why the rollout is in its state; raises NotFound."""
         return from_message(self._call(self._stub.ExplainRollout, pb.GetRolloutRequest(name=name)), ExplanationView)
 
-    def report_rollout(self, name: str) -> ReportView:
-        """Return the before/after report; raises NotFound."""
-        request = pb.GetRolloutRequest(name=name)
+    def report_rollout(self, name: str, *beside: str) -> ReportView:
+        """Return the before/after report, with the tests of rollouts beside it in its cover letter; raises NotFound."""
+        request = pb.ReportRolloutRequest(name=name, beside=beside)
         return from_message(self._call(self._stub.ReportRollout, request, self._fetch_timeout_s), ReportView)
 
     def replay_gate(self, name: str, claims: Mapping[str, float], margins: Mapping[str, float]) -> ReplayView:

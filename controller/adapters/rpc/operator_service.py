@@ -143,7 +143,8 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         """See operator.proto."""
 
         async def act(_by: str) -> operator_pb2.RolloutReport:
-            return to_message(await self._operations.report(request.name), operator_pb2.RolloutReport)
+            made = await self._operations.report(request.name, tuple(request.beside))
+            return to_message(made, operator_pb2.RolloutReport)
 
         return await self._answer(context, act)
 

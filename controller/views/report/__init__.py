@@ -16,15 +16,21 @@ from controller.views.models import ReportView
 from controller.views.report.blocks import as_markdown, as_text
 from controller.views.report.contents import contents
 from controller.views.report.letter import letter
+from controller.views.report.model import Report
 from controller.views.report.rebuild import rebuild
 
-__all__ = ["report"]
+__all__ = ["Report", "rebuild", "report"]
 
 
 def report(
-    rollout: Rollout, attempts: Mapping[str, Attempt], events: Sequence[tuple[str, Event]], hosts: Mapping[str, Host]
+    rollout: Rollout,
+    attempts: Mapping[str, Attempt],
+    events: Sequence[tuple[str, Event]],
+    hosts: Mapping[str, Host],
+    *,
+    beside: Sequence[Report] = (),
 ) -> ReportView:
-    """Return the report in its four forms.
+    """Return the report in its four forms; the cover letter has the tests of those `beside` it, too.
 
     `events` are (stream, event) in the order of the log; `attempts` are what the log folds to; `hosts` are the facts
     known of the hosts. A host that is not in `hosts` any more is told without its machine.
@@ -33,5 +39,8 @@ def report(
     blocks = tuple(contents(made))
     document = json.dumps(view_data(made), indent=2, ensure_ascii=False, allow_nan=False)
     return ReportView(
-        text=as_text(blocks), markdown=as_markdown(blocks), json=f"{document}\n", letter=as_text(letter(made))
+        text=as_text(blocks),
+        markdown=as_markdown(blocks),
+        json=f"{document}\n",
+        letter=as_text(letter((made, *beside))),
     )

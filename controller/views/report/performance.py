@@ -16,6 +16,7 @@ from controller.views.report.runs import HostRuns
 _TOLD = (
     *("command", "server_command", "config", "built", "source", "compiler", "server"),
     *("zram_disksize", "zram_comp_algorithm", "zswap_parameters", "proc_swaps"),
+    *("cgroup_memory_max", "cgroup_memory_limit_in_bytes"),
 )
 
 

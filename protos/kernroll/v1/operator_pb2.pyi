@@ -307,6 +307,31 @@ class GetRolloutRequest(_message.Message):
 Global___GetRolloutRequest: _TypeAlias = GetRolloutRequest  # noqa: Y015
 
 @_typing.final
+class ReportRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BESIDE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def beside(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further rollouts whose tests stand in the same cover letter; the other forms are of the first alone."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        beside: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside", b"beside", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRolloutRequest: _TypeAlias = ReportRolloutRequest  # noqa: Y015
+
+@_typing.final
 class ActOnRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -96,7 +96,7 @@ class OperatorServiceStub:
                 _registered_method=True)
         self.ReportRollout = channel.unary_unary(
                 '/kernroll.v1.OperatorService/ReportRollout',
-                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportRolloutRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.FromString,
                 _registered_method=True)
         self.ReplayGate = channel.unary_unary(
@@ -290,7 +290,7 @@ def add_OperatorServiceServicer_to_server(servicer, server):
             ),
             'ReportRollout': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportRollout,
-                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.FromString,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportRolloutRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.SerializeToString,
             ),
             'ReplayGate': grpc.unary_unary_rpc_method_handler(
@@ -658,7 +658,7 @@ class OperatorService:
             request,
             target,
             '/kernroll.v1.OperatorService/ReportRollout',
-            protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportRolloutRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.FromString,
             options,
             channel_credentials,

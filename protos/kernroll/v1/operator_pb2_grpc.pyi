@@ -51,7 +51,7 @@ class OperatorServiceStub:
     ReportCheck: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]
     """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
     ExplainRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]
-    ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]
+    ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReportRolloutRequest, _operator_pb2.RolloutReport]
     ReplayGate: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]
     """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]
@@ -81,7 +81,7 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     ReportCheck: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
     ExplainRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]  # type: ignore[assignment]
-    ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
+    ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReportRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
     ReplayGate: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]  # type: ignore[assignment]
     """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
     GetLedger: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]  # type: ignore[assignment]
@@ -184,7 +184,7 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ReportRollout(
         self,
-        request: _operator_pb2.GetRolloutRequest,
+        request: _operator_pb2.ReportRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.RolloutReport, _abc.Awaitable[_operator_pb2.RolloutReport]]: ...
 
