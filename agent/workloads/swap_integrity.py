@@ -7,7 +7,7 @@ switched off and on again under a load that compares what it reads, everything e
 import os
 from pathlib import Path
 
-from agent.domain.errors import KernelWanting, RigError
+from agent.domain.errors import AgentError, KernelWanting, RigError
 from agent.domain.exercises import ChurnOptions, End, GoOn, IntegrityOptions, Ready, ScenarioDone
 from agent.domain.facts import parse_swaps
 from agent.domain.integrity import COUNT_STEPS, IntegrityFindings, slot_allowance, unowned_slots
@@ -84,7 +84,7 @@ class SwapIntegrity:
             try:
                 for device in self._devices:
                     await run_to_end(undo(self._host, SwapOn(device=device)))
-            except KernelWanting:
+            except (AgentError, OSError):
                 # What was found says more, and cleaning up tries this once more and tells.
                 if not found_wanting:
                     raise

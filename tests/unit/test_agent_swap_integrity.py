@@ -12,8 +12,11 @@ from structlog.testing import capture_logs
 
 from agent.adapters.fake_host import FakeProcess
 from agent.adapters.fake_kernel import FakeKernel
+from agent.domain.errors import KernelWanting, RigError
 from agent.domain.exercises import ChildDied, WrongPage
+from agent.domain.leftovers import Leftover
 from agent.domain.results import OutcomeStatus, RunStatus
+from agent.workloads.port import Host
 
 WRONG = WrongPage(
     scenario="private",
@@ -163,6 +166,25 @@ async def test_one_leaked_slot_fails_the_run(kernel: FakeKernel) -> None:
     assert run.evidence["slots"].startswith("2 in use, 2 of them not by a process, 0 may be cached")
     assert "scenarios" in run.evidence
     assert "clean-up failed" in outcome.detail
+
+
+@pytest.mark.parametrize("problem", [KernelWanting("stays on"), RigError("too little memory"), OSError("gone")])
+async def test_swap_that_cannot_be_switched_off_does_not_hide_a_wrong_byte(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    async def stay_on(host: Host, leftover: Leftover) -> None:
+        raise problem
+
+    monkeypatch.setattr("agent.workloads.swap_integrity.undo", stay_on)
+    process = FakeProcess(kernel)
+    FakeExercisers(process).wrong_pages = (WRONG,)
+    _, (run,) = await go(process, ORDERS["swap_integrity"])
+    assert run.status is RunStatus.FAILED
+    assert run.error.startswith("1 pages came back wrong from swap")
+    assert "wrong_pages" in run.evidence
+    FakeExercisers(process)
+    _, (run,) = await go(process, ORDERS["swap_integrity"])
+    assert run.error == str(problem), "and is told where nothing else is"
 
 
 async def test_slots_that_swapoff_frees_are_of_memory_files_and_no_leak(kernel: FakeKernel) -> None:
