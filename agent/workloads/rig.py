@@ -252,11 +252,11 @@ def _size_bytes(host: Host, device: str) -> int:
     return host.devices.size_bytes(device) if host.devices.is_block_device(device) else 0
 
 
-async def switch_swap_off(host: Host, device: str) -> float:
+async def switch_swap_off(host: Host, device: str, *, timeout_s: float = SWAP_TIMEOUT_S) -> float:
     """Switch swap off and return how long it took. Raises KernelWanting; RigError for memory that is too short."""
     begun = host.monotonic()
     try:
-        completed = await host.tools.run(("swapoff", device), timeout_s=SWAP_TIMEOUT_S)
+        completed = await host.tools.run(("swapoff", device), timeout_s=timeout_s)
     except TimeoutError as error:
         raise KernelWanting(f"swapoff did not end: {error}") from error
     elapsed_s = host.monotonic() - begun

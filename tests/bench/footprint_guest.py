@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import guest_usage
 import process_usage
@@ -57,8 +58,9 @@ async def _told(guest: FaultyGuest, command: str) -> str:
     return str(printed)
 
 
-def _snapshots(documents: list[dict[str, object]]) -> list[Snapshot]:
-    return [
-        Snapshot(**{**each, "threads": {int(thread): Switches(**both) for thread, both in each["threads"].items()}})  # type: ignore[arg-type,attr-defined]
-        for each in documents
-    ]
+def _snapshots(documents: list[dict[str, Any]]) -> list[Snapshot]:
+    found = []
+    for each in documents:
+        threads = {int(thread): Switches(**both) for thread, both in each["threads"].items()}
+        found.append(Snapshot(**{**each, "threads": threads}))
+    return found

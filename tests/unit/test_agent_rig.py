@@ -10,9 +10,8 @@ from agent.adapters.fake_host import FakeProcess, ProcessKilled
 from agent.adapters.fake_kernel import DEVICE, FakeKernel
 from agent.adapters.fake_workers import FakeProgram
 from agent.domain.errors import KernelWanting, RigError
-from agent.domain.facts import SwapArea
 from agent.domain.memory import MIB
-from agent.domain.preflight import HostView, Needs, refusals
+from agent.domain.preflight import Needs
 from agent.domain.swap_counters import SwapCounters, parse_swap_counters
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource
 from agent.workloads.rig import Rig, make_swap_area, switch_swap_on
@@ -297,90 +296,6 @@ def test_zswaps_own_counts_are_added() -> None:
         parse_swap_counters("nr_free 5\n")
 
 
-VIEW = HostView(
-    available_bytes=1024 * MIB,
-    swaps=(),
-    swap_directory="/var/swap",
-    swap_directory_free_bytes=10_000 * MIB,
-    scratch="/var/lib/kernroll/scratch",
-    scratch_free_bytes=10_000 * MIB,
-    no_limit="",
-    running_as_root=True,
-)
-ACTIVE = (SwapArea(path="/dev/sda2", size_bytes=100 * MIB, used_bytes=0),)
-EXISTING = SwapSource(kind=SourceKind.EXISTING)
-
-
-BLOCK = SOURCES["block device, zswap"]
-
-
-@pytest.mark.parametrize(
-    ("swap", "needs", "view", "words"),
-    [
-        (SOURCES["zram"], Needs(), replace(VIEW, running_as_root=False), "takes root"),
-        (SOURCES["zram"], Needs(), replace(VIEW, no_limit="no memory cgroup is mounted"), "memory cannot be limited"),
-        (SOURCES["zram"], Needs(), replace(VIEW, swaps=ACTIVE), "the host swaps to /dev/sda2 already"),
-        (EXISTING, Needs(), VIEW, "none is switched on"),
-        (EXISTING, Needs(), replace(VIEW, swaps=ACTIVE), "--allow-active-swap"),
-        (SOURCES["loop"], Needs(), replace(VIEW, available_bytes=150 * MIB), "22 MiB are available"),
-        (SOURCES["zram"], Needs(memory_bytes=200 * MIB), replace(VIEW, available_bytes=300 * MIB), "200 MiB of memory"),
-        (SOURCES["zram"], Needs(memory_bytes=400 * MIB), VIEW, "does not fit into memory and 256 MiB of swap"),
-        (SOURCES["file"], Needs(), replace(VIEW, swap_directory_free_bytes=700 * MIB), "/var/swap has 700 MiB free"),
-        (SOURCES["zram"], Needs(disk_bytes=9_900 * MIB), VIEW, "scratch has 10000 MiB free and 9900 MiB are needed"),
-    ],
-)
-def test_a_host_that_is_not_fit_is_refused_with_the_reason(
-    swap: SwapSource, needs: Needs, view: HostView, words: str
-) -> None:
-    assert any(words in each for each in refusals(swap, LIMIT, needs, view)), refusals(swap, LIMIT, needs, view)
-
-
-@pytest.mark.parametrize(
-    ("swap", "needs", "view", "words"),
-    [
-        (
-            SwapSource(kind=SourceKind.BRD, size_bytes=1 << 40),
-            Needs(alone=False),
-            replace(VIEW, available_bytes=900 * MIB),
-            "the kernel 850 MiB to keep track of the swap, and 772 MiB are available",
-        ),
-        (BLOCK, Needs(), replace(VIEW, device_bytes=2 << 40, kernel_release="7.1.13"), "the kernel 1700 MiB"),
-        (SOURCES["zram"], Needs(incompressible_bytes=900 * MIB), VIEW, "it may take 900 MiB of memory"),
-        (SOURCES["zram"], Needs(), replace(VIEW, guards=("earlyoom",)), "earlyoom would end other programs"),
-        (
-            SOURCES["file"],
-            Needs(memory_bytes=950 * MIB),
-            replace(VIEW, guards=("kubelet", "oomd")),
-            "kubelet and oomd would end",
-        ),
-        (
-            SOURCES["zram"],
-            Needs(strictly_alone=True),
-            replace(VIEW, swaps=ACTIVE, allows_active_swap=True),
-            "switch it off",
-        ),
-    ],
-)
-def test_without_a_limit_a_host_is_refused_for_what_ending_the_workload_would_not_mend(
-    swap: SwapSource, needs: Needs, view: HostView, words: str
-) -> None:
-    found = refusals(swap, Pressure(), needs, view)
-    assert any(words in each for each in found), found
-
-
-def test_a_recent_kernel_keeps_little_for_an_idle_device() -> None:
-    swap, view = SwapSource(kind=SourceKind.BRD, size_bytes=1 << 40), replace(VIEW, available_bytes=300 * MIB)
-    assert refusals(swap, Pressure(), Needs(alone=False), replace(view, kernel_release="7.2.13+deb14-amd64")) == ()
-    assert refusals(swap, Pressure(), Needs(alone=False), replace(view, kernel_release="7.1.13")) != ()
-    assert refusals(swap, Pressure(), Needs(alone=False), view) != (), "an unknown one is taken for an old one"
-
-
-def test_guards_do_not_matter_where_memory_of_the_host_does_not_run_short() -> None:
-    view = replace(VIEW, guards=("systemd-oomd",))
-    assert refusals(SOURCES["zram"], LIMIT, Needs(), view) == ()
-    assert refusals(SOURCES["zram"], Pressure(), Needs(memory_bytes=100 * MIB), view) == ()
-
-
 async def test_what_can_be_taken_down_is_taken_down_beside_what_cannot(kernel: FakeKernel) -> None:
     process = FakeProcess(kernel)
     host = process.host()
@@ -440,12 +355,3 @@ async def test_a_directory_is_called_as_the_kernel_calls_it(kernel: FakeKernel, 
     (tmp_path / "link").symlink_to(tmp_path / "real")
     swap = replace(SOURCES["file"], directory=str(tmp_path / "link"))
     assert swap_file_path(FakeProcess(kernel).host(), swap).parent == (tmp_path / "real").resolve()
-
-
-def test_a_fit_host_is_not_refused() -> None:
-    for swap in SOURCES.values():
-        assert refusals(swap, LIMIT, Needs(memory_bytes=200 * MIB), VIEW) == ()
-    allowed = replace(EXISTING, allow_active_swap=True)
-    assert refusals(allowed, LIMIT, Needs(), replace(VIEW, swaps=ACTIVE)) == ()
-    idle = Needs(alone=False)
-    assert refusals(SOURCES["brd"], Pressure(), idle, replace(VIEW, swaps=ACTIVE)) == ()

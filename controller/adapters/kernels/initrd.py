@@ -69,7 +69,7 @@ def build_initrd(load: Sequence[Path], busybox: Path, tree: Path, target: Path) 
 
     Raises InvalidInput naming a module that cannot be decompressed.
     """
-    for name in ("bin", "dev", "modules", "proc", "root", "sys"):
+    for name in ("bin", "dev", "modules", "proc", "sys", "target"):
         (tree / name).mkdir()
     for source, name in ((busybox, "bin/busybox"), (_INIT, "init")):
         shutil.copyfile(source, tree / name)
