@@ -14,6 +14,7 @@ from agent.domain.orders import KernelBuildOrder
 from agent.domain.preflight import Needs
 from agent.domain.results import Sample
 from agent.workloads.deaths import killed_for_memory
+from agent.workloads.kept import keep, made_for, still_fits
 from agent.workloads.kernel_source import KernelTree, find_source, is_partial, needs_of, tree_of, unpack
 from agent.workloads.port import Ended, Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig, pages_to_mib
@@ -21,10 +22,7 @@ from agent.workloads.rig import Rig, pages_to_mib
 # The command's own deadline comes first; this one ends what hangs in spite of it.
 _BUILD_TIMEOUT_S = 12 * 3600.0
 _CONFIGURE_TIMEOUT_S = 1800.0
-_SYNC_TIMEOUT_S = 300.0
 _TOOLS = ("make", "gcc", "ld", "flex", "bison", "bc")
-# In a directory that is kept: it is complete, and made from what is written here.
-_STAMP = "prepared-from"
 # Whatever the agent's environment says, the same is built.
 _ENVIRONMENT = {
     "MAKEFLAGS": "",
@@ -69,25 +67,19 @@ class KernelBuild:
             raise RigError("this host is not touched: " + "; ".join(refusals))
         # The limit comes when the source is there: unpacking is no part of the measurement.
         await self._rig.set_up(step, limited=False)
-        made_for = await self._made_for()
-        if self._kept and await self._take_kept(made_for):
+        wanted = await made_for(self._host, self._source, self._order.config)
+        if self._kept and await still_fits(self._host, self._kept, wanted):
+            self._tree = tree_of(self._source, self._kept)
             return
         step("unpacking the source")
         if self._host.files.exists(self._work):
             raise RigError(f"{self._work} is there already, and this agent did not note it; remove it, or name another")
-        made = MadeDirectory(path=str(self._work))
-        self._rig.own(made)
+        self._rig.own(MadeDirectory(path=str(self._work)))
         self._tree = await unpack(self._host, self._source, self._work)
         if self._order.objects:
             await self._configure(step)
         if self._kept:
-            # The stamp says that all is there, also to a host that loses its power next.
-            await self._host.tools.run(("sync",), timeout_s=_SYNC_TIMEOUT_S)
-            self._host.files.make_sparse(self._kept / _STAMP, 0)
-            self._host.files.write(self._kept / _STAMP, made_for)
-            await self._host.tools.run(("sync",), timeout_s=_SYNC_TIMEOUT_S)
-            # Complete now, and nobody's leftover: a killed run leaves it as it is.
-            self._host.leftovers.forget(made)
+            await keep(self._host, self._kept, wanted)
 
     async def run(self, step: StepReporter) -> Measurement:
         """Build once. Raises WorkloadDied, RigError (also when nothing was swapped)."""
@@ -122,24 +114,6 @@ class KernelBuild:
     async def clean_up(self) -> None:
         """Take everything down."""
         await self._rig.take_down()
-
-    async def _take_kept(self, made_for: str) -> bool:
-        """Use what an earlier command prepared if it still fits; remove it if it does not. Raises RigError."""
-        assert self._kept is not None, "asked for"
-        stamp = self._kept / _STAMP
-        if not self._host.files.exists(stamp):
-            return False
-        if self._host.files.read(stamp) != made_for.strip():
-            await self._host.files.remove_tree(self._kept)
-            return False
-        self._tree = tree_of(self._source, self._kept)
-        return True
-
-    async def _made_for(self) -> str:
-        """Return what a prepared directory depends on: another one of these, and it is prepared anew."""
-        compiler = await self._host.tools.run(("gcc", "--version"), timeout_s=60.0)
-        state = await self._host.tools.run(("stat", "-c", "%s %Y", self._source), timeout_s=60.0)
-        return "\n".join((self._source, state.stdout.strip(), self._order.config, compiler.stdout.split("\n")[0]))
 
     async def _configure(self, step: StepReporter) -> None:
         """Make an empty build directory and configure it; prepare what a subset of objects needs."""
