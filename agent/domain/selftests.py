@@ -20,6 +20,8 @@ _NOT_STARTED = 127
 _LONGEST_REMARK = 200
 # Of all programs together; what comes after them is not told, and the run says so.
 _MOST_CASES = 10_000
+# Failed, and skipped, cases of one program that people are shown; all are in the evidence.
+_MOST_SHOWN = 20
 END = "its end"
 
 
@@ -224,6 +226,8 @@ def _shown(result: ProgramResult) -> Iterable[str]:
     told = counts if result.cases else str(result.state)
     yield f"{result.name}: {told}, {result.elapsed_s:.1f} s" + (f" ({result.remark})" if result.remark else "")
     for state in (CaseState.FAILED, CaseState.SKIPPED):
-        for case in result.cases:
-            if case.state is state:
-                yield f"  {state}: {case.name}" + (f" ({case.remark})" if case.remark not in ("", case.name) else "")
+        of_state = [case for case in result.cases if case.state is state]
+        for case in of_state[:_MOST_SHOWN]:
+            yield f"  {state}: {case.name}" + (f" ({case.remark})" if case.remark not in ("", case.name) else "")
+        if len(of_state) > _MOST_SHOWN:
+            yield f"  {state}: {len(of_state) - _MOST_SHOWN} more"

@@ -40,7 +40,7 @@ def _sections(text: str) -> Iterator[Case]:
         for colour, state in _COLOURS.items():
             if marked := [line for line in lines if colour in line]:
                 remark = "" if state is CaseState.PASSED else _CODES.sub("", marked[0]).strip()
-                yield Case(name=name.strip()[:_LONGEST], state=state, remark=remark[:_LONGEST])
+                yield Case(name=" ".join(name.split())[:_LONGEST], state=state, remark=remark[:_LONGEST])
                 break
 
 

@@ -202,6 +202,15 @@ async def test_people_are_told_every_program(tmp_path: Path) -> None:
     assert "  mm/cow: 2 passed, 1 skipped, 1.0 s\n    skipped: no huge page\n" in text
 
 
+async def test_people_are_shown_so_many_cases_and_the_judge_gets_all(tmp_path: Path) -> None:
+    process = made(tmp_path)
+    process.programs["cow"] = FakeProgram(stdout="1..25\n" + "".join(f"ok {n} # SKIP case {n}\n" for n in range(25)))
+    _, (run,) = await go(process)
+    shown = run.evidence["selftests"].splitlines()
+    assert shown[20:22] == ["  skipped: case 19", "  skipped: 5 more"]
+    assert "skipped mm/cow: case 24\tcase 24" in run.evidence["selftest_cases"].splitlines()
+
+
 async def test_a_program_that_hangs_is_killed_and_the_others_run_under_their_limit(tmp_path: Path) -> None:
     process = made(tmp_path)
     process.programs["cow"] = FakeProgram(stdout=COW.format("ok"), stays=True)

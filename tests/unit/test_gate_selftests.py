@@ -63,14 +63,27 @@ def test_what_passed_twice_and_fails_twice_reverts() -> None:
     assert (decision.action, decision.verdict) == (Action.REVERT, Verdict.FAIL)
     assert decision.sentence == (
         'REVERT: x86_64/vm survival: a: the selftest "mm/cow: x" passed on the old kernel in 2 of 2 runs and failed on '
-        "the new kernel in 2 of 2: worn out; 1 more case did so too. FAIL."
+        'the new kernel in 2 of 2: worn out; so did "mm/cow: y". FAIL.'
     )
+    many = decided(host("a", [text("abcdefgh")] * 2, [text("", "abcdefgh")] * 2))
+    assert '; so did "mm/cow: b", "mm/cow: c", "mm/cow: d", "mm/cow: e", "mm/cow: f" and 2 more. FAIL.' in many.sentence
 
 
 def test_it_reverts_on_a_second_host_too() -> None:
     decision = decided(*(host(name, [text("x")], [text("", "x")]) for name in "ab"))
     assert decision.action is Action.REVERT
     assert "; it did so on 2 hosts" in decision.sentence
+
+
+def test_a_case_that_fails_in_other_words_than_it_passed_in_is_found_by_its_place() -> None:
+    old, new = text("xyz"), "\n".join((text("x"), text("", "w"), text("z")))
+    decision = decided(host("a", [old] * 2, [new] * 2))
+    assert decision.action is Action.REVERT
+    assert 'the selftest "mm/cow: y" passed on the old kernel in 2 of 2 runs' in decision.sentence
+    assert "failed on the new kernel in 2 of 2: w (worn out)" in decision.sentence
+    # Words that the old kernel knows, or whose place was taken by one that is told of elsewhere, are another case.
+    for other in ("\n".join((text("x"), text("", "w"), text("yz"))), "\n".join((text("xyz"), text("", "w")))):
+        assert decided(host("a", [old] * 2, [other] * 2)).action is Action.PROMOTE
 
 
 @pytest.mark.parametrize(
