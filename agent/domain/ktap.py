@@ -5,7 +5,8 @@ the place of names ("ok 3 # SKIP no huge page"), XFAIL beside SKIP, and "Bail ou
 """
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -117,11 +118,10 @@ def _closed(parent: Case, nested: list[Case]) -> list[Case]:
     return [*found, parent]
 
 
-def _numbered(cases: Iterable[Case]) -> tuple[Case, ...]:
-    """Tell cases of one name apart by their order."""
-    seen: dict[str, int] = {}
-    found = []
-    for case in cases:
-        seen[case.name] = count = seen.get(case.name, 0) + 1
-        found.append(case if count == 1 else replace(case, name=f"{case.name} ({count})"))
-    return tuple(found)
+def _numbered(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Tell cases of one name apart by their places, which stay what they are when one of them fails in other words."""
+    names = Counter(case.name for case in cases)
+    return tuple(
+        replace(case, name=f"{case.name} [{place}]") if names[case.name] > 1 else case
+        for place, case in enumerate(cases, 1)
+    )

@@ -84,6 +84,7 @@ def counts(run: WorkloadRun) -> dict[str, float]:
         # It can go no further, and what it did is good.
         (4, "1..5\nok 1 one\nok 2 # SKIP needs two nodes\n", PASSED, ""),
         (1, "1..5\nok 1 one\nBail out! mmap() failed\n", FAILED, "gave up: mmap() failed"),
+        (1, "1..2\nok 1 one\nnot ok 2 two\nBail out! 1 out of 2 tests failed\n", FAILED, ""),
         (0, "1..5\nok 1 one\n", FAILED, "told of 1 of 5 cases (exit status 0): last words"),
         (1, "1..1\nok 1 one\n", FAILED, "exit status 1: last words"),
         (2, "1..1\nok 1 # XFAIL one\n", SKIPPED, "expected to fail: one"),

@@ -6,6 +6,7 @@ import pytest
 from simulated_fleet import UID, Simulation
 from simulated_host import NEW_RELEASE, OLD_RELEASE
 
+from agent.domain.selftests import Ending, Program, evidence_of, judged
 from controller.domain.attempt import SELFTEST_CASES
 from controller.domain.events import Event, RunReported
 from controller.domain.evidence import host_evidence
@@ -84,6 +85,40 @@ def test_a_case_that_fails_in_other_words_than_it_passed_in_is_found_by_its_plac
     # Words that the old kernel knows, or whose place was taken by one that is told of elsewhere, are another case.
     for other in ("\n".join((text("x"), text("", "w"), text("yz"))), "\n".join((text("xyz"), text("", "w")))):
         assert decided(host("a", [old] * 2, [other] * 2)).action is Action.PROMOTE
+
+
+MKDIRTY = """\
+TAP version 13
+1..6
+# [INFO] PTRACE write access
+{0} 1 {1}
+# [INFO] PTRACE write access to THP
+{0} 2 {1}
+# [INFO] Page migration
+ok 3 SIGSEGV generated, page not modified
+# [INFO] Page migration of THP
+ok 4 SIGSEGV generated, page not modified
+# [INFO] PTE-mapping a THP
+ok 5 SIGSEGV generated, page not modified
+# [INFO] UFFDIO_COPY
+ok 6 SIGSEGV generated, page not modified
+"""
+
+
+def test_what_an_agent_tells_of_a_real_program_is_compared_case_by_case() -> None:
+    def told(status: int, output: str) -> str:
+        ending = Ending(status=status, elapsed_s=0.6, stdout=output, stderr="")
+        return evidence_of([judged(Program(name="mm/mkdirty"), ending)])[SELFTEST_CASES]
+
+    old = told(0, MKDIRTY.format("ok", "SIGSEGV generated, page not modified"))
+    new = told(1, MKDIRTY.format("not ok", "write() failed") + "Bail out! 2 out of 6 tests failed\n")
+    sentence = decided(host("a", [old], [new])).sentence
+    assert (
+        'the selftest "mm/mkdirty: SIGSEGV generated, page not modified [1]" passed on the old kernel in 1 of 1 runs '
+        "and failed on the new kernel in 1 of 1: write() failed [1]; so did "
+        '"mm/mkdirty: SIGSEGV generated, page not modified [2]"; more runs'
+    ) in sentence
+    assert decided(host("a", [new], [new])).action is Action.PROMOTE
 
 
 @pytest.mark.parametrize(
