@@ -67,7 +67,7 @@ async def test_every_program_and_case_is_told(guests: Path, version: str, archit
         found = {sample.metric: sample.value for sample in run.samples}
         assert found["mm_selftests.passed"] > 10
         assert found["mm_selftests.programs_skipped"] == 1
-        assert found["mm_selftests.swapped_out"] > 1
+        assert found["mm_selftests.swapped_out"] > 0
         cases = run.evidence["selftest_cases"].splitlines()
         assert "passed mm/transhuge-stress: its end" in cases
         assert "passed mm/madv_populate: its end" in cases
