@@ -25,6 +25,8 @@ _CODES = {
     OutcomeStatus.FAILED: Exit.KERNEL_WANTING,
     OutcomeStatus.CANCELLED: Exit.CANCELLED,
 }
+# Evidence that is written for people.
+_TOLD = ("selftests",)
 
 
 def facts(config: Path | None, *, output: str) -> str:
@@ -113,5 +115,6 @@ def _as_text(outcome: CommandOutcome, runs: list[WorkloadRun]) -> str:
         kind = "warm-up" if run.warmup else "run"
         lines.append(f"{kind} {run.index} on {run.kernel_release}: {run.status} {run.error}".rstrip())
         lines += [f"  {sample.metric:28} {sample.value:12.3f} {sample.unit}" for sample in run.samples]
+        lines += [f"  {line}" for name in _TOLD for line in run.evidence.get(name, "").splitlines()]
     lines.append(f"{outcome.status}: {outcome.detail}" if outcome.detail else str(outcome.status))
     return "\n".join(lines)

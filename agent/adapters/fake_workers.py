@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.domain.errors import RigError
-from agent.workloads.port import Ended
+from agent.workloads.port import KEPT_BYTES, Ended
 
 if TYPE_CHECKING:
     from agent.adapters.fake_host import FakeProcess
@@ -157,7 +157,12 @@ class FakeWorkers:
 
     @asynccontextmanager
     async def started(
-        self, command: Sequence[str], *, directory: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> AsyncIterator["FakeWorker"]:
         """Start a program."""
         tool = Path(command[0]).name
@@ -204,6 +209,11 @@ class FakeWorker:
         self._told = asyncio.Event()
         self.heard: list[str] = []
 
+    @property
+    def printed(self) -> str:
+        """Return what the program prints."""
+        return "\n".join((*self._program.lines, self._program.stdout))
+
     async def line(self, *, timeout_s: float) -> str:
         """Return the next line; a program that stays says something only when it is told something."""
         await self._process.checkpoint()
@@ -239,7 +249,7 @@ class FakeWorker:
         await self._process.checkpoint()
         return Ended(
             status=program.status,
-            stdout="\n".join((*program.lines, program.stdout)),
+            stdout=self.printed,
             stderr=program.stderr,
             elapsed_s=program.elapsed_s,
             user_s=program.user_s,

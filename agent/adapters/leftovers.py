@@ -10,6 +10,7 @@ import structlog
 from agent.adapters.durable import replace_file
 from agent.domain.leftovers import (
     BrdModule,
+    KernelSettings,
     Leftover,
     LoopDevice,
     LoopModule,
@@ -42,6 +43,7 @@ _KINDS: dict[str, type[Leftover]] = {
     "made_directory": MadeDirectory,
     "swap_files_below": SwapFilesBelow,
     "zswap_settings": ZswapSettings,
+    "kernel_settings": KernelSettings,
     "workers": Workers,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

@@ -18,7 +18,7 @@ from agent.adapters.cgroups import Cgroups
 from agent.adapters.processes import find_tool
 from agent.domain.errors import RigError
 from agent.ending import run_to_end
-from agent.workloads.port import Ended
+from agent.workloads.port import KEPT_BYTES, Ended
 
 _MARK = "KERNROLL_WORKLOAD"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -27,8 +27,6 @@ _OOM_SCORE_ADJUSTMENT = 500
 _START_TIMEOUT_S = 60.0
 _KILL_TIMEOUT_S = 60.0
 _PAUSE_S = 0.05
-# Of each stream, what is kept for reports and complaints.
-_KEPT_BYTES = 64 << 10
 # Longest line a worker may print.
 _LINE_LIMIT_BYTES = 1 << 20
 
@@ -60,7 +58,12 @@ class HostWorkers:
 
     @asynccontextmanager
     async def started(
-        self, command: Sequence[str], *, directory: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> AsyncIterator["HostWorker"]:
         """Start a process and yield it; its whole group is killed and awaited at the end. Raises RigError."""
         executable = find_tool(command[0])
@@ -95,7 +98,7 @@ class HostWorkers:
             raise
         finally:
             os.close(write_fd)
-        worker = HostWorker(process, tuple(command))
+        worker = HostWorker(process, tuple(command), kept_bytes)
         try:
             await worker.begin(read_fd)
             yield worker
@@ -142,9 +145,11 @@ class HostWorkers:
 class HostWorker:
     """One process of a workload and all its children."""
 
-    def __init__(self, process: asyncio.subprocess.Process, command: tuple[str, ...]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, command: tuple[str, ...], kept_bytes: int) -> None:
         self._process = process
         self._command = command
+        # Of each stream, for reports and complaints.
+        self._kept_bytes = kept_bytes
         # The launcher's account, and the process group of what it launched; 0 until it says so.
         self._report = asyncio.StreamReader()
         self._report_transport: asyncio.BaseTransport | None = None
@@ -153,7 +158,12 @@ class HostWorker:
         self._err = bytearray()
         assert process.stderr is not None, "started with pipes"
         # Somebody must read, or the process stops when the pipe is full.
-        self._err_reader = asyncio.create_task(_keep(process.stderr, self._err))
+        self._err_reader = asyncio.create_task(self._keep(process.stderr, self._err))
+
+    @property
+    def printed(self) -> str:
+        """Return the end of what it has printed so far, as far as somebody waited for a line or for its end."""
+        return self._out.decode("utf-8", "replace")
 
     async def begin(self, report_fd: int) -> None:
         """Wait until the process has been started. Raises RigError."""
@@ -175,7 +185,7 @@ class HostWorker:
         assert self._process.stdout is not None, "started with pipes"
         async with asyncio.timeout(timeout_s):
             line = await self._process.stdout.readline()
-        _append(self._out, line)
+        self._append(self._out, line)
         return line.decode("utf-8", "replace").rstrip("\n")
 
     async def say(self, line: str) -> None:
@@ -197,7 +207,7 @@ class HostWorker:
         assert self._process.stdout is not None, "started with pipes"
         try:
             async with asyncio.timeout(timeout_s):
-                await _keep(self._process.stdout, self._out)
+                await self._keep(self._process.stdout, self._out)
                 await self._process.wait()
                 await self._err_reader
                 line = await self._report.readline()
@@ -208,7 +218,7 @@ class HostWorker:
         report: dict[str, Any] = json.loads(line)
         return Ended(
             status=int(report["status"]),
-            stdout=self._out.decode("utf-8", "replace"),
+            stdout=self.printed,
             stderr=self._err.decode("utf-8", "replace"),
             elapsed_s=float(report["elapsed_s"]),
             user_s=float(report["user_s"]),
@@ -235,13 +245,11 @@ class HostWorker:
     def _complaint(self) -> str:
         return self._err.decode("utf-8", "replace").strip()[-400:] or "it said nothing"
 
+    async def _keep(self, stream: asyncio.StreamReader, kept: bytearray) -> None:
+        while part := await stream.read(1 << 16):
+            self._append(kept, part)
 
-async def _keep(stream: asyncio.StreamReader, kept: bytearray) -> None:
-    while part := await stream.read(1 << 16):
-        _append(kept, part)
-
-
-def _append(kept: bytearray, part: bytes) -> None:
-    kept += part
-    # The end is what says why a process failed.
-    del kept[: max(0, len(kept) - _KEPT_BYTES)]
+    def _append(self, kept: bytearray, part: bytes) -> None:
+        kept += part
+        # The end is what says why a process failed.
+        del kept[: max(0, len(kept) - self._kept_bytes)]

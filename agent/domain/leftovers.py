@@ -96,6 +96,14 @@ class ZswapSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSettings:
+    """Programs were, or were about to be, started that change settings of the kernel; as they were before."""
+
+    # A line each: the file's path, a space, the value.
+    values: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
     """Processes were, or were about to be, started under this name, in cgroups of this name where there are any."""
 
@@ -115,6 +123,7 @@ Leftover = (
     | MadeDirectory
     | SwapFilesBelow
     | ZswapSettings
+    | KernelSettings
     | Workers
 )
 

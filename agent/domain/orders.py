@@ -3,6 +3,7 @@
 A field's sentence is what --help prints. Swap source and pressure are the same everywhere.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,8 @@ from agent.domain.errors import InvalidOrder
 from agent.domain.memory import MIB
 from agent.domain.order_fields import setting
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource, needs_swap
+
+_PROGRAM = re.compile(r"[a-z0-9_]+/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def _at_least(order: object, least: int, *names: str) -> None:
@@ -200,6 +203,48 @@ class StressNgOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MmSelftestsOrder:
+    """The kernel's own selftests that bear on swap, while memory is short: which cases pass, fail, or cannot run."""
+
+    workload: ClassVar[str] = "mm_selftests"
+    swap: SwapSource = field(default_factory=SwapSource)
+    pressure: Pressure = field(default_factory=Pressure)
+    programs: tuple[str, ...] = setting((), "run only these test programs, for example mm/cow cgroup/test_memcontrol")
+    program_timeout_s: float = setting(600.0, "a program that takes longer is killed, and has failed")
+    memory_bytes: int = setting(256 * MIB, "how much is touched by the programs that can be told so")
+    selftests_directory: str = setting(
+        "", "what make install of the kernel's selftests has left; empty: /usr/libexec/kselftests, else they are built"
+    )
+    source: str = setting(
+        "", "a kernel's source to build them from: directory or tarball; empty: Debian's linux-source in /usr/src"
+    )
+    jobs: int = setting(2, "what make -j is given to build them")
+    directory: str = setting("", "where they are built; empty: the agent's state directory")
+    prepared_directory: str = setting("", "where they are built and kept for later commands; empty: built by each")
+    # Most of the programs have the pages that they are about swapped out themselves, and those are few.
+    min_swapped_out_bytes: int = setting(64 << 10, "a run that swapped out less than this is invalid")
+
+    def __post_init__(self) -> None:
+        needs_swap(self.workload, self.swap)
+        _at_least(self, MIB, "memory_bytes")
+        _at_least(self, 1, "jobs")
+        _at_least(self, 0, "min_swapped_out_bytes")
+        if self.program_timeout_s < 1:
+            raise InvalidOrder(f"program_timeout_s must be at least 1 (got {self.program_timeout_s:g})")
+        if self.selftests_directory and (self.source or self.prepared_directory):
+            raise InvalidOrder(
+                "selftests_directory has programs that are built; source and prepared_directory build them"
+            )
+        for name in ("selftests_directory", "prepared_directory"):
+            value = getattr(self, name)
+            if value and not value.startswith("/"):
+                raise InvalidOrder(f"{name} must start with / (got {value!r})")
+        for each in self.programs:
+            if not _PROGRAM.fullmatch(each):
+                raise InvalidOrder(f"programs are named by folder and name, as mm/cow (got {each!r})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PanicDrillOrder:
     """Measures nothing: panics the running kernel, to prove that the host comes back by itself."""
 
@@ -220,5 +265,6 @@ Order = (
     | ValkeyGetOrder
     | AnonSweepOrder
     | StressNgOrder
+    | MmSelftestsOrder
     | PanicDrillOrder
 )

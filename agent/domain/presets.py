@@ -56,6 +56,12 @@ PRESETS: Mapping[Preset, Mapping[str, Values]] = {
             "pressure": {"memory_limit_bytes": 96 * MIB},
             "memory_bytes": 192 * MIB,
         },
+        "mm_selftests": {
+            "swap": _ZRAM_SMALL,
+            # Some test programs hold huge pages of 64 MiB and more at once.
+            "pressure": {"memory_limit_bytes": 128 * MIB},
+            "memory_bytes": 192 * MIB,
+        },
         "stress_ng": {
             "swap": _ZRAM_SMALL,
             # A method of the vm stressor counts when it has gone over everything, which an emulated processor must

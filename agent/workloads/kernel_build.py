@@ -5,7 +5,6 @@ is removed and built again in a directory that was prepared once, which is not m
 of its own: kernel_build_subset.*. Preparing takes an emulated processor minutes, so it can be kept for later commands.
 """
 
-import asyncio
 from pathlib import Path
 
 from agent.domain.errors import RigError, WorkloadDied
@@ -15,17 +14,15 @@ from agent.domain.orders import KernelBuildOrder
 from agent.domain.preflight import Needs
 from agent.domain.results import Sample
 from agent.workloads.deaths import killed_for_memory
-from agent.workloads.kernel_source import KernelTree, find_source, is_partial, needs_of, state_of, tree_of, unpack
+from agent.workloads.kept import is_kept, keep, made_for, still_fits
+from agent.workloads.kernel_source import KernelTree, find_source, is_partial, needs_of, tree_of, unpack
 from agent.workloads.port import Ended, Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig, pages_to_mib
 
 # The command's own deadline comes first; this one ends what hangs in spite of it.
 _BUILD_TIMEOUT_S = 12 * 3600.0
 _CONFIGURE_TIMEOUT_S = 1800.0
-_SYNC_TIMEOUT_S = 300.0
 _TOOLS = ("make", "gcc", "ld", "flex", "bison", "bc")
-# In a directory that is kept: it is complete, and made from what is written here.
-_STAMP = "prepared-from"
 # Whatever the agent's environment says, the same is built.
 _ENVIRONMENT = {
     "MAKEFLAGS": "",
@@ -51,7 +48,7 @@ class KernelBuild:
         self._work = self._kept or scratch / f"{host.workers.name}.build"
         self._source = find_source(host, order.source)
         # What is kept has its room already; when it does not fit any more, it makes room for what takes its place.
-        kept = self._kept is not None and host.files.exists(self._kept / _STAMP)
+        kept = self._kept is not None and is_kept(host, self._kept)
         build_bytes = needs_of(self._source) + (_FULL_BYTES if order.config == "defconfig" else _TINY_BYTES)
         needs = Needs(disk_bytes=0 if kept else build_bytes)
         self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs, scratch=self._kept or scratch)
@@ -76,25 +73,19 @@ class KernelBuild:
         # The limit comes when the source is there: unpacking is no part of the measurement.
         await self._rig.set_up(step, limited=False)
         # Read before anything is prepared from it: an edit meanwhile is one that the next command finds.
-        made_for = await self._made_for() if self._kept else ""
-        if self._kept and await self._take_kept(made_for):
+        wanted = await made_for(self._host, self._source, self._order.config) if self._kept else ""
+        if self._kept and await still_fits(self._host, self._kept, wanted):
+            self._tree = tree_of(self._source, self._kept)
             return
         step("unpacking the source")
         if self._host.files.exists(self._work):
             raise RigError(f"{self._work} is there already, and this agent did not note it; remove it, or name another")
-        made = MadeDirectory(path=str(self._work))
-        self._rig.own(made)
+        self._rig.own(MadeDirectory(path=str(self._work)))
         self._tree = await unpack(self._host, self._source, self._work)
         if self._order.objects:
             await self._configure(step)
         if self._kept:
-            # The stamp says that all is there, also to a host that loses its power next.
-            await self._host.tools.run(("sync",), timeout_s=_SYNC_TIMEOUT_S)
-            self._host.files.make_sparse(self._kept / _STAMP, 0)
-            self._host.files.write(self._kept / _STAMP, made_for)
-            await self._host.tools.run(("sync",), timeout_s=_SYNC_TIMEOUT_S)
-            # Complete now, and nobody's leftover: a killed run leaves it as it is.
-            self._host.leftovers.forget(made)
+            await keep(self._host, self._kept, wanted)
 
     async def run(self, step: StepReporter) -> Measurement:
         """Build once. Raises WorkloadDied, RigError (also when nothing was swapped)."""
@@ -129,25 +120,6 @@ class KernelBuild:
     async def clean_up(self) -> None:
         """Take everything down."""
         await self._rig.take_down()
-
-    async def _take_kept(self, made_for: str) -> bool:
-        """Use what an earlier command prepared if it still fits; remove it if it does not. Raises RigError."""
-        assert self._kept is not None, "asked for"
-        stamp = self._kept / _STAMP
-        if not self._host.files.exists(stamp):
-            return False
-        if self._host.files.read(stamp) != made_for.strip():
-            await self._host.files.remove_tree(self._kept)
-            return False
-        self._tree = tree_of(self._source, self._kept)
-        return True
-
-    async def _made_for(self) -> str:
-        """Return what a prepared directory depends on: another one of these, and it is prepared anew."""
-        compiler = await self._host.tools.run(("gcc", "--version"), timeout_s=60.0)
-        # A large directory on a slow disk takes a while.
-        state = await asyncio.to_thread(state_of, self._source)
-        return "\n".join((self._source, state, self._order.config, compiler.stdout.split("\n")[0]))
 
     async def _configure(self, step: StepReporter) -> None:
         """Make an empty build directory and configure it; prepare what a subset of objects needs."""

@@ -64,8 +64,16 @@ class Ended:
         return text or f"exit status {self.status}"
 
 
+# Of what a worker prints and complains about, what is kept unless more is asked for.
+KEPT_BYTES = 64 << 10
+
+
 class Worker(Protocol):
     """A running process of a workload."""
+
+    @property
+    def printed(self) -> str:
+        """Return the end of what it has printed so far, as far as somebody waited for a line or for its end."""
 
     async def line(self, *, timeout_s: float) -> str:
         """Return the next line of output without its end; empty at the end of output. Raises TimeoutError."""
@@ -97,9 +105,17 @@ class Workers(Protocol):
         """Return the cgroup's own accounts by file name; empty without a cgroup."""
 
     def started(
-        self, command: Sequence[str], *, directory: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> AbstractAsyncContextManager[Worker]:
-        """Start a process; it and its group are killed at the end of the context. Raises RigError (missing)."""
+        """Start a process; it and its group are killed at the end of the context. Raises RigError (missing).
+
+        Of what it prints, the last `kept_bytes` are kept for `printed` and `ended`.
+        """
 
     async def run(
         self,

@@ -7,6 +7,7 @@ from typing import Any, Final
 from agent.domain.orders import (
     AnonSweepOrder,
     KernelBuildOrder,
+    MmSelftestsOrder,
     Order,
     PanicDrillOrder,
     StressNgOrder,
@@ -19,6 +20,7 @@ from agent.domain.orders import (
 from agent.domain.swap_source import SourceKind
 from agent.workloads.anon_sweep import AnonSweep
 from agent.workloads.kernel_build import KernelBuild
+from agent.workloads.mm_selftests import MmSelftests
 from agent.workloads.panic_drill import PanicDrill
 from agent.workloads.port import Host, Workload
 from agent.workloads.recorded import Recorded
@@ -50,6 +52,7 @@ _KINDS = (
     Kind(ValkeyGetOrder, ValkeyGet),
     Kind(AnonSweepOrder, AnonSweep),
     Kind(StressNgOrder, StressNg),
+    Kind(MmSelftestsOrder, MmSelftests),
     Kind(PanicDrillOrder, PanicDrill, every_second=False),
 )
 KINDS: Final[Mapping[str, Kind]] = {kind.order.workload: kind for kind in _KINDS}

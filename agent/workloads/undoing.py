@@ -9,6 +9,7 @@ from agent.domain.errors import KernelWanting, RigError
 from agent.domain.facts import SwapArea, parse_swaps
 from agent.domain.leftovers import (
     BrdModule,
+    KernelSettings,
     Leftover,
     LoopDevice,
     LoopModule,
@@ -25,6 +26,7 @@ from agent.domain.leftovers import (
     still_there,
 )
 from agent.domain.swap_header import Content, content_of, is_zero
+from agent.workloads.kernel_settings import restore_settings
 from agent.workloads.port import Host
 from agent.workloads.settling import short_of_memory
 from agent.workloads.swap_device import DELETED, SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, edges, swap_area
@@ -103,6 +105,8 @@ async def undo(host: Host, leftover: Leftover) -> None:
                 await _switch_off(host, path)
         case ZswapSettings() as settings:
             restore_zswap(host, settings)
+        case KernelSettings() as before:
+            restore_settings(host, before)
         case Workers():
             await host.workers.end_all()
         case _:

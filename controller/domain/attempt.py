@@ -37,6 +37,7 @@ from controller.domain.journey import (
     Trigger,
     legs_of,
 )
+from controller.gate.selftests import NO_CASES, Cases, parse_cases
 
 if TYPE_CHECKING:
     # What it does, and all that a type checker knows of it.
@@ -47,6 +48,8 @@ from controller.domain.trial_ends import trial_failure
 
 # Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
 RETRY_PAUSE_S = 10.0
+# What agents call the text of their selftests' cases.
+SELFTEST_CASES = "selftest_cases"
 # Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
 
@@ -74,6 +77,8 @@ class Run:
     workload: str = ""
     # What `environments.recorded` keeps; empty for all but the first run of a command.
     environment: str = ""
+    # Of the kernel's selftests, where the run was of them.
+    cases: Cases = NO_CASES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +370,7 @@ def _run_reported(state: Attempt, event: RunReported) -> Attempt:
         error=event.error,
         workload=event.workload,
         environment=recorded(event.evidence),
+        cases=parse_cases(event.evidence.get(SELFTEST_CASES, "")),
     )
     return replace(state, runs=(*state.runs, run))
 

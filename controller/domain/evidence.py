@@ -97,6 +97,7 @@ def _gate_run(attempt: Attempt, run: Run, *, aa: bool) -> gate.Run:
         attempt=int(run.command_id.rpartition(".")[2] or 0),
         error=run.error,
         workload=run.workload,
+        cases=run.cases,
     )
 
 

@@ -221,6 +221,29 @@ class StressNg(_OfPreset):
     min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
 
 
+class MmSelftests(_OfPreset):
+    """Run the kernel's own selftests that bear on swap; what passed on the old kernel must pass on the new one."""
+
+    preset: Literal["small"] | None = None
+    pressure: Pressure | None = None
+    # Only these, for example mm/cow.
+    programs: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
+    program_timeout_s: Annotated[PositiveDuration, Field(ge=1)] | None = Field(default=None, alias="program_timeout")
+    memory_bytes: Size | None = Field(default=None, alias="memory")
+    # What `make install` of the selftests has left on the hosts; else they are built.
+    selftests_directory: HostPath | None = None
+    # Directory or tarball on the hosts; else Debian's linux-source package.
+    source: HostPath | None = None
+    jobs: Count | None = None
+    directory: HostPath | None = None
+    # Where they are built and kept; else they are built on each kernel anew.
+    prepared_directory: HostPath | None = None
+    min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
+    # They pass or they fail: a second run tells whether that repeats itself.
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 2
+    warmups: Annotated[int, Field(ge=0, le=100)] = 0
+
+
 class Workloads(Model):
     """What the agents run, in this order, on the old and on the new kernel; at least one."""
 
@@ -232,6 +255,7 @@ class Workloads(Model):
     kernel_build: KernelBuild | None = None
     valkey_get: ValkeyGet | None = None
     stress_ng: StressNg | None = None
+    mm_selftests: MmSelftests | None = None
 
     @property
     def given(self) -> Mapping[str, Workload]:

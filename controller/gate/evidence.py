@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.gate.kernel_log import Finding
+from controller.gate.selftests import NO_CASES, Cases
 from controller.gate.verdict import Action
 
 
@@ -43,6 +44,8 @@ class Run:
     error: str = ""
     # Only runs of the same workload make each other good.
     workload: str = ""
+    # What a run of the kernel's selftests told of them; none in other runs.
+    cases: Cases = NO_CASES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Did hosts and kernel live? Fatal log lines, lost hosts, and runs that died on the new kernel."""
+"""Did hosts and kernel live? Fatal log lines, lost hosts, runs that died and selftests that fail on the new kernel."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from controller.gate.evidence import GatePlan, HostEvidence, Outcome, Run, Side
 from controller.gate.kernel_log import Finding, Severity
+from controller.gate.selftests import cases_that_pass, selftest_ruling
 from controller.gate.verdict import CellVerdict, Verdict
 
 # Ends of a run that are held against the kernel it ran on.
@@ -31,6 +32,7 @@ def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -
         *_fatal(hosts),
         *_serious(hosts),
         *_died(plan, hosts),
+        *_selftests(plan, hosts),
         *_missing(plan, stratum, hosts),
     ]
     ran = sum(any(run.side is Side.NEW for run in host.runs) for host in hosts)
@@ -39,7 +41,11 @@ def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -
         verdict, sentence = worst.verdict, worst.sentence
     else:
         verdict = Verdict.PASS
-        sentence = f"{len(hosts)} of {len(hosts)} hosts live on the new kernel, no new fatal or serious log line."
+        passing = cases_that_pass(hosts)
+        selftests = f", {passing} selftest cases pass as before" if passing else ""
+        sentence = (
+            f"{len(hosts)} of {len(hosts)} hosts live on the new kernel, no new fatal or serious log line{selftests}."
+        )
     return CellVerdict(
         stratum=stratum,
         metric="survival",
@@ -152,6 +158,11 @@ def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
             else:
                 text += "; it must be repeated."
             yield _Ruling(verdict=Verdict.FAIL if repeated else undecided, sentence=text)
+
+
+def _selftests(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
+    if ruling := selftest_ruling(plan, hosts):
+        yield _Ruling(verdict=ruling[0], sentence=ruling[1])
 
 
 def _told(run: Run) -> str:

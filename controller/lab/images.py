@@ -15,6 +15,7 @@ from controller.domain.errors import Permanent
 from controller.lab import rootfs
 from controller.lab.bytecode import GUEST_PYTHON, compile_tree, guest_python, merge_usr
 from controller.lab.kernel_source import GUEST_FOLDER, SOURCE_RECIPE, SourceTree, prepare_source
+from controller.lab.selftests import SELFTESTS_FOLDER, SELFTESTS_RECIPE, Selftests, can_build, prepare_selftests
 
 # Tells the first process of a guest to start Python, print PROBE_PASSED and switch off.
 PROBE_ARGUMENT = "kernroll.probe"
@@ -88,12 +89,14 @@ def prepare_guest(
 ) -> GuestImage:
     """Return the base image of an architecture, built on first use; with what `workloads` need, if asked.
 
-    That is the programs that they run, and as much of a kernel's source as building a few objects takes.
+    That is the programs that they run, the kernel's selftests where they can be built here, and as much of a kernel's
+    source as building a few objects takes.
 
     Once built it stays as it is until its recipe changes. Raises Permanent (disk full, missing tool) or Temporary
     (mirror or package index out of reach).
     """
     wanted = (*rootfs.PACKAGES, *rootfs.WORKLOAD_PACKAGES) if workloads else rootfs.PACKAGES
+    selftests = workloads and can_build(architecture)
     recipe = {
         "format": _FORMAT,
         "packages": wanted,
@@ -101,6 +104,7 @@ def prepare_guest(
         "init": (rootfs.GUEST_FILES / "kernroll-init").read_text(encoding="utf-8"),
         "root_bytes": _ROOT_BYTES,
         **({"source": SOURCE_RECIPE} if workloads else {}),
+        **({"selftests": SELFTESTS_RECIPE} if selftests else {}),
     }
     name = f"guests/{architecture}-{request_key(recipe)}"
     root = packages or guest_packages(cache)
@@ -111,6 +115,9 @@ def prepare_guest(
             contents = _build_tree(cache, architecture, scratch, root, progress=progress, wanted=wanted)
             if workloads:
                 contents.append(_add_source(prepare_source(cache, root, progress), scratch / "root"))
+            if selftests:
+                built = prepare_selftests(cache, architecture, root, progress)
+                contents.append(_add_selftests(built, scratch / "root"))
             progress(f"writing the {architecture} image", 0, 0)
             _write_disk(scratch / "root", directory / "base.raw")
             digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
@@ -180,6 +187,12 @@ def _add_source(source: SourceTree, tree: Path) -> str:
     """Copy a kernel's source to where the agent looks for one and return what it is."""
     shutil.copytree(source.path, tree / GUEST_FOLDER / source.name, symlinks=True)
     return f"{source.origin}, for objects only"
+
+
+def _add_selftests(selftests: Selftests, tree: Path) -> str:
+    """Copy the kernel's selftests to where the agent looks for them and return what they are."""
+    shutil.copytree(selftests.path, tree / SELFTESTS_FOLDER)
+    return f"selftests of {selftests.origin}"
 
 
 def _write_disk(tree: Path, image: Path) -> None:

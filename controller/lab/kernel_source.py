@@ -6,6 +6,8 @@ is enough to configure it and to build objects of kernel/, mm/ and fs/ on both a
 
 import re
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,31 +73,51 @@ def prepare_source(cache: Cache, packages: AptRoot, progress: Progress) -> Sourc
 
     Raises Permanent (not on the mirror, disk full) or Temporary (mirror out of reach).
     """
-    chosen = oldest(packages.versions(_PACKAGE, _ARCHITECTURE, progress))
+    chosen = oldest(offered_sources(packages, progress))
     origin = f"{chosen.package} {chosen.version}"
     name = f"{chosen.package}{_NAME_END}"
 
     def build(directory: Path) -> None:
         cache.require_room(_ROOM_BYTES, f"unpacking {origin}")
-        archives = packages.exact([chosen], _ARCHITECTURE, progress)
-        files = packages.fetch(archives, progress, label=origin)
-        with cache.scratch(f"package-{name}") as scratch:
-            unpack(files, scratch, progress, label=origin)
-            _cut_down(_tarball(scratch / GUEST_FOLDER, origin), directory / name, progress)
+        with source_tarball(cache, packages, chosen, progress, label=name) as tarball:
+            _cut_down(tarball, directory / name, progress)
 
     directory = cache.publish(f"sources/{chosen.package}-{chosen.version}-{SOURCE_RECIPE}", build)
     return SourceTree(path=directory / name, name=name, origin=origin)
 
 
-def oldest(offered: list[PackageVersion]) -> PackageVersion:
-    """Return the newest revision of the oldest kernel: the release's own, and the smallest. Raises Permanent."""
+def offered_sources(packages: AptRoot, progress: Progress) -> list[PackageVersion]:
+    """Return the sources that the mirror offers. Raises Permanent when there are none."""
+    offered = packages.versions(_PACKAGE, _ARCHITECTURE, progress)
     if not offered:
         raise Permanent(
-            "the mirror offers no linux-source package, which guests with tools build objects from: set "
+            "the mirror offers no linux-source package, which guests with tools need parts of: set "
             "KERNROLL_DEBIAN_SUITES to suites that have one"
         )
+    return offered
+
+
+def oldest(offered: list[PackageVersion]) -> PackageVersion:
+    """Return the newest revision of the oldest kernel: the release's own, and the smallest."""
     first = min((each.package for each in offered), key=_numbers)
     return max((each for each in offered if each.package == first), key=lambda each: _numbers(each.version))
+
+
+def newest(offered: list[PackageVersion]) -> PackageVersion:
+    """Return the newest revision of the newest kernel: its tests know most, and skip what an older one has not."""
+    return max(offered, key=lambda each: (_numbers(each.package), _numbers(each.version)))
+
+
+@contextmanager
+def source_tarball(
+    cache: Cache, packages: AptRoot, chosen: PackageVersion, progress: Progress, *, label: str
+) -> Iterator[Path]:
+    """Fetch a source package and give its tarball; `label` tells apart who unpacks it at the same time."""
+    origin = f"{chosen.package} {chosen.version}"
+    files = packages.fetch(packages.exact([chosen], _ARCHITECTURE, progress), progress, label=origin)
+    with cache.scratch(f"package-{label}") as scratch:
+        unpack(files, scratch, progress, label=origin)
+        yield _tarball(scratch / GUEST_FOLDER, origin)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from agent.adapters.fake_workers import FakeFiles, FakeProgram, FakeWorkers
 from agent.adapters.files import HostFiles
 from agent.adapters.workers import HostWorkers
 from agent.domain.errors import RigError
-from agent.workloads.port import Files, Workers
+from agent.workloads.port import KEPT_BYTES, Files, Workers
 
 _PROGRAMS = {
     "greet": FakeProgram(stdout="hello\n"),
@@ -21,6 +21,7 @@ _PROGRAMS = {
     "die": FakeProgram(status=-9),
     "stay": FakeProgram(status=-15, stays=True),
     "count": FakeProgram(lines=("one", "two")),
+    "linger": FakeProgram(lines=("one",), stays=True),
 }
 _SCRIPTS = {
     "greet": "echo hello",
@@ -28,6 +29,7 @@ _SCRIPTS = {
     "die": "kill -9 $$",
     "stay": "exec sleep 1000",
     "count": "echo one; echo two",
+    "linger": "echo one; exec sleep 1000",
 }
 
 
@@ -88,6 +90,22 @@ async def test_lines_come_one_by_one_and_then_none(ports: Ports) -> None:
     async with ports[1].started(script("count")) as worker:
         lines = [await worker.line(timeout_s=60) for _ in range(3)]
     assert lines == ["one", "two", ""]
+
+
+async def test_what_a_process_printed_is_there_although_it_did_not_end(ports: Ports) -> None:
+    async with ports[1].started(script("linger")) as worker:
+        assert await worker.line(timeout_s=60) == "one"
+        with pytest.raises(TimeoutError):
+            await worker.ended(timeout_s=0.2)
+        assert worker.printed.split() == ["one"]
+
+
+async def test_as_much_output_is_kept_as_was_asked_for(tmp_path: Path) -> None:
+    _, workers = real(tmp_path)
+    command = ("sh", "-c", "head -c 200000 /dev/zero | tr '\\0' x")
+    async with workers.started(command, kept_bytes=150_000) as worker:
+        assert len((await worker.ended(timeout_s=60)).stdout) == 150_000
+    assert len((await workers.run(command, timeout_s=60)).stdout) == KEPT_BYTES
 
 
 async def test_a_server_ends_when_it_is_asked_to(ports: Ports) -> None:

@@ -111,6 +111,14 @@ def test_explicit_values_win_over_the_preset_and_another_kind_of_swap_replaces_t
         (orders.KernelBuildOrder, {"swap": ZRAM, "objects": ("../x.o",)}, "named from the top of the source"),
         (orders.ValkeyGetOrder, {"swap": ZRAM, "min_hit_percent": 0}, "min_hit_percent must be 1 to 100"),
         (orders.StressNgOrder, {"swap": ZRAM, "duration_s": 0}, "duration_s must be at least 1"),
+        (orders.MmSelftestsOrder, {"swap": ZRAM, "programs": ("mm/../sh",)}, "named by folder and name, as mm/cow"),
+        (orders.MmSelftestsOrder, {"swap": ZRAM, "program_timeout_s": 0.5}, "program_timeout_s must be at least 1"),
+        (orders.MmSelftestsOrder, {"swap": ZRAM, "selftests_directory": "x"}, "selftests_directory must start with /"),
+        (
+            orders.MmSelftestsOrder,
+            {"swap": ZRAM, "selftests_directory": "/x", "source": "/y"},
+            "selftests_directory has programs that are built",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_sentence(order: type[Any], values: dict[str, Any], words: str) -> None:

@@ -11,7 +11,7 @@ from controller.adapters.cache import Cache
 from controller.adapters.debian import AptRoot, PackageVersion
 from controller.domain.errors import Permanent
 from controller.lab import kernel_source
-from controller.lab.kernel_source import is_kept, oldest, prepare_source
+from controller.lab.kernel_source import is_kept, newest, offered_sources, oldest, prepare_source
 
 MEMBERS = (
     "Makefile",
@@ -48,8 +48,14 @@ def test_the_newest_revision_of_the_releases_own_kernel_is_taken() -> None:
         PackageVersion(package="linux-source-6.12", version="6.12.117-1"),
     ]
     assert oldest(offered) == offered[2]
+    assert newest(offered) == offered[0]
+
+
+def test_a_mirror_without_a_source_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AptRoot, "versions", lambda *_: [])
+    packages = AptRoot(cache=Cache(root=tmp_path), suites=("trixie",), architectures=("amd64",))
     with pytest.raises(Permanent, match="KERNROLL_DEBIAN_SUITES"):
-        oldest([])
+        offered_sources(packages, lambda *_: None)
 
 
 def test_a_source_is_cut_down_once_and_the_agent_knows_it_for_what_it_is(

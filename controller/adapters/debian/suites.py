@@ -56,6 +56,11 @@ def guest_packages(cache: Cache, environment: Mapping[str, str] | None = None) -
     )
 
 
+def has_host_packages() -> bool:
+    """Return whether `host_packages` knows this machine's release."""
+    return host_release() in _HOST_SUITES
+
+
 def host_packages(cache: Cache) -> AptRoot:
     """Return the apt root for tools that run on this machine. Raises Permanent on other releases."""
     release = host_release()

@@ -297,6 +297,7 @@ class RunWorkload(_message.Message):
     STRESS_NG_FIELD_NUMBER: _builtins.int
     SWAP_MOUNT_INDICATOR_FIELD_NUMBER: _builtins.int
     PANIC_DRILL_FIELD_NUMBER: _builtins.int
+    MM_SELFTESTS_FIELD_NUMBER: _builtins.int
     PRESET_FIELD_NUMBER: _builtins.int
     repetitions: _builtins.int
     warmups: _builtins.int
@@ -320,6 +321,8 @@ class RunWorkload(_message.Message):
     def swap_mount_indicator(self) -> _workloads_pb2.SwapMountIndicator: ...
     @_builtins.property
     def panic_drill(self) -> _workloads_pb2.PanicDrill: ...
+    @_builtins.property
+    def mm_selftests(self) -> _workloads_pb2.MmSelftests: ...
     def __init__(
         self,
         *,
@@ -334,13 +337,14 @@ class RunWorkload(_message.Message):
         stress_ng: _workloads_pb2.StressNg | None = ...,
         swap_mount_indicator: _workloads_pb2.SwapMountIndicator | None = ...,
         panic_drill: _workloads_pb2.PanicDrill | None = ...,
+        mm_selftests: _workloads_pb2.MmSelftests | None = ...,
         preset: _workloads_pb2.Preset.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "panic_drill", b"panic_drill", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "mm_selftests", b"mm_selftests", "panic_drill", b"panic_drill", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "panic_drill", b"panic_drill", "preset", b"preset", "repetitions", b"repetitions", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "warmups", b"warmups", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anon_sweep", b"anon_sweep", "kernel_build", b"kernel_build", "mm_selftests", b"mm_selftests", "panic_drill", b"panic_drill", "preset", b"preset", "repetitions", b"repetitions", "stress_ng", b"stress_ng", "swap_fill", b"swap_fill", "swap_integrity", b"swap_integrity", "swap_mount", b"swap_mount", "swap_mount_indicator", b"swap_mount_indicator", "valkey_get", b"valkey_get", "warmups", b"warmups", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_workload: _TypeAlias = _typing.Literal["swap_mount", "swap_fill", "swap_integrity", "kernel_build", "valkey_get", "anon_sweep", "stress_ng", "swap_mount_indicator", "panic_drill"]  # noqa: Y015
+    _WhichOneofReturnType_workload: _TypeAlias = _typing.Literal["swap_mount", "swap_fill", "swap_integrity", "kernel_build", "valkey_get", "anon_sweep", "stress_ng", "swap_mount_indicator", "panic_drill", "mm_selftests"]  # noqa: Y015
     _WhichOneofArgType_workload: _TypeAlias = _typing.Literal["workload", b"workload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_workload) -> _WhichOneofReturnType_workload | None: ...
 

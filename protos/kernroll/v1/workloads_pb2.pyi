@@ -654,6 +654,97 @@ class StressNg(_message.Message):
 Global___StressNg: _TypeAlias = StressNg  # noqa: Y015
 
 @_typing.final
+class MmSelftests(_message.Message):
+    """The kernel's own selftests that bear on swap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FIELD_NUMBER: _builtins.int
+    PRESSURE_FIELD_NUMBER: _builtins.int
+    PROGRAMS_FIELD_NUMBER: _builtins.int
+    PROGRAM_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SELFTESTS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    PREPARED_DIRECTORY_FIELD_NUMBER: _builtins.int
+    MIN_SWAPPED_OUT_BYTES_FIELD_NUMBER: _builtins.int
+    program_timeout_s: _builtins.float
+    """A program that takes longer is killed, and has failed."""
+    memory_bytes: _builtins.int
+    selftests_directory: _builtins.str
+    """What `make install` of the selftests has left. Absent: the usual place, else they are built."""
+    source: _builtins.str
+    """Directory or tarball on the host to build them from. Absent: Debian's linux-source package."""
+    jobs: _builtins.int
+    directory: _builtins.str
+    prepared_directory: _builtins.str
+    """Where they are built and kept for later commands. Absent: built by each, and removed."""
+    min_swapped_out_bytes: _builtins.int
+    @_builtins.property
+    def swap(self) -> Global___SwapSource: ...
+    @_builtins.property
+    def pressure(self) -> Global___Pressure: ...
+    @_builtins.property
+    def programs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Run only these, for example "mm/cow". Empty: all that the agent knows of."""
+
+    def __init__(
+        self,
+        *,
+        swap: Global___SwapSource | None = ...,
+        pressure: Global___Pressure | None = ...,
+        programs: _abc.Iterable[_builtins.str] | None = ...,
+        program_timeout_s: _builtins.float | None = ...,
+        memory_bytes: _builtins.int | None = ...,
+        selftests_directory: _builtins.str | None = ...,
+        source: _builtins.str | None = ...,
+        jobs: _builtins.int | None = ...,
+        directory: _builtins.str | None = ...,
+        prepared_directory: _builtins.str | None = ...,
+        min_swapped_out_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_directory", b"_directory", "_jobs", b"_jobs", "_memory_bytes", b"_memory_bytes", "_min_swapped_out_bytes", b"_min_swapped_out_bytes", "_prepared_directory", b"_prepared_directory", "_program_timeout_s", b"_program_timeout_s", "_selftests_directory", b"_selftests_directory", "_source", b"_source", "directory", b"directory", "jobs", b"jobs", "memory_bytes", b"memory_bytes", "min_swapped_out_bytes", b"min_swapped_out_bytes", "prepared_directory", b"prepared_directory", "pressure", b"pressure", "program_timeout_s", b"program_timeout_s", "selftests_directory", b"selftests_directory", "source", b"source", "swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_directory", b"_directory", "_jobs", b"_jobs", "_memory_bytes", b"_memory_bytes", "_min_swapped_out_bytes", b"_min_swapped_out_bytes", "_prepared_directory", b"_prepared_directory", "_program_timeout_s", b"_program_timeout_s", "_selftests_directory", b"_selftests_directory", "_source", b"_source", "directory", b"directory", "jobs", b"jobs", "memory_bytes", b"memory_bytes", "min_swapped_out_bytes", b"min_swapped_out_bytes", "prepared_directory", b"prepared_directory", "pressure", b"pressure", "program_timeout_s", b"program_timeout_s", "programs", b"programs", "selftests_directory", b"selftests_directory", "source", b"source", "swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__directory: _TypeAlias = _typing.Literal["directory"]  # noqa: Y015
+    _WhichOneofArgType__directory: _TypeAlias = _typing.Literal["_directory", b"_directory"]  # noqa: Y015
+    _WhichOneofReturnType__jobs: _TypeAlias = _typing.Literal["jobs"]  # noqa: Y015
+    _WhichOneofArgType__jobs: _TypeAlias = _typing.Literal["_jobs", b"_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__min_swapped_out_bytes: _TypeAlias = _typing.Literal["min_swapped_out_bytes"]  # noqa: Y015
+    _WhichOneofArgType__min_swapped_out_bytes: _TypeAlias = _typing.Literal["_min_swapped_out_bytes", b"_min_swapped_out_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__prepared_directory: _TypeAlias = _typing.Literal["prepared_directory"]  # noqa: Y015
+    _WhichOneofArgType__prepared_directory: _TypeAlias = _typing.Literal["_prepared_directory", b"_prepared_directory"]  # noqa: Y015
+    _WhichOneofReturnType__program_timeout_s: _TypeAlias = _typing.Literal["program_timeout_s"]  # noqa: Y015
+    _WhichOneofArgType__program_timeout_s: _TypeAlias = _typing.Literal["_program_timeout_s", b"_program_timeout_s"]  # noqa: Y015
+    _WhichOneofReturnType__selftests_directory: _TypeAlias = _typing.Literal["selftests_directory"]  # noqa: Y015
+    _WhichOneofArgType__selftests_directory: _TypeAlias = _typing.Literal["_selftests_directory", b"_selftests_directory"]  # noqa: Y015
+    _WhichOneofReturnType__source: _TypeAlias = _typing.Literal["source"]  # noqa: Y015
+    _WhichOneofArgType__source: _TypeAlias = _typing.Literal["_source", b"_source"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__directory) -> _WhichOneofReturnType__directory | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__jobs) -> _WhichOneofReturnType__jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_bytes) -> _WhichOneofReturnType__memory_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_swapped_out_bytes) -> _WhichOneofReturnType__min_swapped_out_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prepared_directory) -> _WhichOneofReturnType__prepared_directory | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__program_timeout_s) -> _WhichOneofReturnType__program_timeout_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__selftests_directory) -> _WhichOneofReturnType__selftests_directory | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__source) -> _WhichOneofReturnType__source | None: ...
+
+Global___MmSelftests: _TypeAlias = MmSelftests  # noqa: Y015
+
+@_typing.final
 class PanicDrill(_message.Message):
     """Measures nothing: panics the running kernel, to prove that the host comes back on its default kernel by itself."""
 
