@@ -114,6 +114,7 @@ class FakeKernel:
             ("MemFree", available - 20 * MIB),
             ("MemAvailable", available),
             ("SwapTotal", mounted),
+            ("SwapFree", mounted - self.used_kib * 1024 * len(self.swaps)),
             ("SUnreclaim", 8 * MIB),
             ("VmallocUsed", 4 * MIB + kernel),
         )

@@ -55,7 +55,16 @@ def short_of_memory(host: Host, complaint: str, *, needed_bytes: int) -> bool:
 
 def swap_total_bytes(host: Host) -> int:
     """Return how much swap is switched on, by /proc/meminfo. Raises RigError."""
+    return _swap_bytes(host, "SwapTotal")
+
+
+def swap_free_bytes(host: Host) -> int:
+    """Return how much of the swap that is switched on is not in use, by /proc/meminfo. Raises RigError."""
+    return _swap_bytes(host, "SwapFree")
+
+
+def _swap_bytes(host: Host, name: str) -> int:
     sizes = parse_sizes((host.proc / "meminfo").read_text())
-    if "SwapTotal" not in sizes:
-        raise RigError("/proc/meminfo has no SwapTotal: this kernel was built without swap")
-    return sizes["SwapTotal"]
+    if name not in sizes:
+        raise RigError(f"/proc/meminfo has no {name}: this kernel was built without swap")
+    return sizes[name]

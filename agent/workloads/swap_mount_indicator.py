@@ -7,6 +7,7 @@ killed meanwhile, and switched off. Every reading is then held against what was 
 
 import asyncio
 import json
+import os
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
@@ -39,7 +40,7 @@ from agent.ending import run_to_end
 from agent.workloads.exerciser import Exerciser, exercising
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig
-from agent.workloads.settling import swap_total_bytes
+from agent.workloads.settling import short_of_memory, swap_free_bytes, swap_total_bytes
 from agent.workloads.swap_device import TOOL_TIMEOUT_S
 from agent.workloads.undoing import undo
 
@@ -209,7 +210,11 @@ class _Session:
                 f"{verb} of {must_fail} failed, and SwapTotal went from {before_bytes} to {after_bytes}"
             )
         if not must_fail and called.errno:
-            raise KernelWanting(f"{verb} {path} failed with error number {called.errno}")
+            complaint = f"{verb} {path} failed with error number {called.errno} ({os.strerror(called.errno)})"
+            needed_bytes = 0 if on else before_bytes - swap_free_bytes(self._host)
+            if short_of_memory(self._host, complaint, needed_bytes=needed_bytes):
+                raise RigError(f"{complaint}; this host has too little memory left")
+            raise KernelWanting(complaint)
         if not must_fail and left_on is not on:
             raise KernelWanting(f"{verb} {path} succeeded, and SwapTotal is {after_bytes}")
 

@@ -49,6 +49,8 @@ class FakeExercisers:
         self.false_readings: tuple[str, ...] = ()
         # swapon takes what it must refuse.
         self.takes_anything = False
+        # What swapon of an area that is whole fails with; 0: it works.
+        self.swapon_errno = 0
         self.killed: set[str] = set()
         self._readings: list[SwapsSeen] = []
         self.filled_bytes = 0
@@ -152,6 +154,8 @@ class FakeExercisers:
         whole = version == 1 and last_page < self._kernel.size_of(device) // 4096 and bad_pages == 0
         if not whole and not self.takes_anything:
             return EINVAL
+        if self.swapon_errno:
+            return self.swapon_errno
         self._kernel.act(("swapon", device))
         return 0
 

@@ -1,5 +1,6 @@
 """anon_sweep, swap_fill, swap_integrity and swap_mount_indicator: what they find, refuse, report and leave."""
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +220,27 @@ async def test_a_kernel_that_takes_a_broken_area_fails_the_run(kernel: FakeKerne
     assert outcome.status is OutcomeStatus.FAILED
     assert "swapon accepted an area of an unknown version" in run.error
     assert kernel.is_pristine()
+
+
+@pytest.mark.parametrize(("total_mib", "status"), [(1536, RunStatus.FAILED), (260, RunStatus.INFRASTRUCTURE)])
+async def test_a_swapon_that_finds_no_memory_is_the_kernels_fault_only_where_there_is_some(
+    kernel: FakeKernel, total_mib: int, status: RunStatus
+) -> None:
+    process = FakeProcess(kernel)
+    FakeExercisers(process).swapon_errno = errno.ENOMEM
+    kernel.total_bytes = total_mib * MIB
+    kernel.write_meminfo()
+
+    async def others_take_some(at: int) -> None:
+        # Between the look before the run and the call.
+        if process.commands and process.commands[-1][0] == "mkswap" and total_mib < 1536:
+            kernel.total_bytes = 150 * MIB
+            kernel.write_meminfo()
+
+    process.on_checkpoint = others_take_some
+    _, (run,) = await go(process, ORDERS["swap_mount_indicator"])
+    assert run.status is status, run.error
+    assert "Cannot allocate memory" in run.error
 
 
 @every
