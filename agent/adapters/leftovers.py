@@ -17,6 +17,7 @@ from agent.domain.leftovers import (
     MadeDirectory,
     MadeFile,
     Noted,
+    SelftestCgroups,
     SwapFilesBelow,
     SwapHeader,
     SwapOn,
@@ -44,6 +45,7 @@ _KINDS: dict[str, type[Leftover]] = {
     "swap_files_below": SwapFilesBelow,
     "zswap_settings": ZswapSettings,
     "kernel_settings": KernelSettings,
+    "selftest_cgroups": SelftestCgroups,
     "workers": Workers,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

@@ -104,6 +104,14 @@ class KernelSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SelftestCgroups:
+    """Programs were, or were about to be, started that make cgroups beside these, directly below the root."""
+
+    # Separated by spaces.
+    known: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
     """Processes were, or were about to be, started under this name, in cgroups of this name where there are any."""
 
@@ -124,6 +132,7 @@ Leftover = (
     | SwapFilesBelow
     | ZswapSettings
     | KernelSettings
+    | SelftestCgroups
     | Workers
 )
 

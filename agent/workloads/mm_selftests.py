@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.domain.errors import RigError
 from agent.domain.ktap import CaseState
-from agent.domain.leftovers import KernelSettings, MadeDirectory
+from agent.domain.leftovers import KernelSettings, MadeDirectory, SelftestCgroups
 from agent.domain.memory import MIB
 from agent.domain.orders import MmSelftestsOrder
 from agent.domain.preflight import Needs
@@ -28,6 +28,7 @@ from agent.workloads.kernel_settings import noted, read_settings, restore_settin
 from agent.workloads.kernel_source import find_source, needs_of
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter
 from agent.workloads.rig import Rig, pages_to_mib
+from agent.workloads.selftest_cgroups import noted_cgroups, remove_cgroups
 from agent.workloads.selftest_programs import build, find_installed, find_program, refusals
 
 # Of one program's output; a few thousand cases.
@@ -53,8 +54,8 @@ class MmSelftests:
         self._source = "" if self._where else find_source(host, order.source)
         disk_bytes = needs_of(self._source) + _BUILT_BYTES if self._source else 0
         needs = Needs(memory_bytes=order.memory_bytes, disk_bytes=disk_bytes)
-        self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs, scratch=scratch)
-        self._settings = KernelSettings(values="")
+        self._rig = Rig(host, swap=order.swap, pressure=order.pressure, needs=needs, scratch=self._kept or scratch)
+        self._settings, self._cgroups = KernelSettings(values=""), SelftestCgroups(known="")
 
     def inspect(self) -> Inspection:
         """Say what would be touched."""
@@ -78,8 +79,8 @@ class MmSelftests:
         if self._where is None:
             self._where = await self._built(step)
         self._settings = noted(read_settings(self._host))
-        if self._settings.values:
-            self._rig.own(self._settings)
+        self._cgroups = noted_cgroups(self._host)
+        self._rig.own(self._cgroups, *([self._settings] if self._settings.values else []))
 
     async def run(self, step: StepReporter) -> Measurement:
         """Run every program once. Raises RigError when none could run, or hardly anything was swapped out."""
@@ -94,14 +95,19 @@ class MmSelftests:
         if all(result.state is CaseState.SKIPPED for result in results):
             reasons = "; ".join(f"{each.name}: {each.remark}" for each in results[:3])
             raise RigError(f"the run is not valid: none of {len(results)} test programs could run here ({reasons})")
-        self._rig.check_swapped_out(swapped, self._order.min_swapped_out_bytes)
+        evidence = {**self._rig.evidence(), **evidence_of(results), "source": self._source or str(self._where)}
+        try:
+            self._rig.check_swapped_out(swapped, self._order.min_swapped_out_bytes)
+        except RigError as error:
+            # The cases say what the programs did instead.
+            raise RigError(str(error), evidence=evidence) from error
         return Measurement(
             samples=(
                 *samples_of(results),
                 Sample(metric="mm_selftests.swapped_out", value=pages_to_mib(swapped.all_out), unit="MiB"),
                 Sample(metric="mm_selftests.swapped_in", value=pages_to_mib(swapped.all_in), unit="MiB"),
             ),
-            evidence={**self._rig.evidence(), **evidence_of(results), "source": self._source or str(self._where)},
+            evidence=evidence,
         )
 
     async def clean_up(self) -> None:
@@ -129,6 +135,8 @@ class MmSelftests:
         mib = str(self._order.memory_bytes // MIB)
         ending = await self._ending(path, tuple(word.replace("{mib}", mib) for word in program.arguments))
         restore_settings(self._host, self._settings)
+        # A test does not run where one that was killed has left its cgroups.
+        await remove_cgroups(self._host, self._cgroups)
         return judged(program, ending)
 
     async def _ending(self, path: Path, arguments: tuple[str, ...]) -> Ending:

@@ -15,6 +15,7 @@ from agent.domain.leftovers import (
     LoopModule,
     MadeDirectory,
     MadeFile,
+    SelftestCgroups,
     SwapFilesBelow,
     SwapHeader,
     SwapOn,
@@ -28,6 +29,7 @@ from agent.domain.leftovers import (
 from agent.domain.swap_header import Content, content_of, is_zero
 from agent.workloads.kernel_settings import restore_settings
 from agent.workloads.port import Host
+from agent.workloads.selftest_cgroups import remove_cgroups
 from agent.workloads.settling import short_of_memory
 from agent.workloads.swap_device import DELETED, SWAP_TIMEOUT_S, TOOL_TIMEOUT_S, edges, swap_area
 from agent.workloads.swap_files import detach_loop, unload_loop
@@ -107,6 +109,8 @@ async def undo(host: Host, leftover: Leftover) -> None:
             restore_zswap(host, settings)
         case KernelSettings() as before:
             restore_settings(host, before)
+        case SelftestCgroups() as beside:
+            await remove_cgroups(host, beside)
         case Workers():
             await host.workers.end_all()
         case _:

@@ -3,6 +3,7 @@
 import json
 import os
 import statistics
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -29,6 +30,7 @@ from protos.kernroll.v1 import agent_pb2, common_pb2
 
 # Configuring a kernel is some hundred short processes.
 PREPARE_TIMEOUT_S = 1800.0
+_WIDTH = 150
 
 
 class Failed(Exception):
@@ -193,8 +195,13 @@ def table(results: Path, pieces: Sequence[Piece]) -> str:
         f"Guests of one emulated processor and {MEMORY_MIB} MiB, one at a time, on a machine with {os.cpu_count()} "
         f"processors. A boot has {WARMUPS} warm-up and {RUNS} runs, or as said."
     )
-    orders = [f"{cell.workload}: {_flow(cell.said())}" for cell in CELLS if measured & set(cell.metrics)]
+    orders = [_folded(f"{cell.workload}: {_flow(cell.said())}") for cell in CELLS if measured & set(cell.metrics)]
     return "\n".join((rig, "", *lines, "", "```", *dict.fromkeys(orders), "```"))
+
+
+def _folded(text: str) -> str:
+    """Return it over several lines where it is long; YAML reads it as one."""
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _flow(value: object) -> str:

@@ -12,13 +12,10 @@ from agent import local
 from agent.adapters.fake_host import FakeProcess, ProcessKilled
 from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.fake_workers import FakeProgram
-from agent.domain.errors import RigError
 from agent.domain.ktap import CaseState
-from agent.domain.leftovers import KernelSettings
 from agent.domain.orders import MmSelftestsOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
 from agent.domain.selftests import PROGRAMS, Ending, Program, judged
-from agent.workloads.kernel_settings import read_settings, restore_settings
 from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, drive
 from agent.workloads.undoing import sweep
@@ -298,17 +295,6 @@ async def test_settings_that_a_program_leaves_changed_are_put_back(tmp_path: Pat
     assert (pages / "hugepages-64kB/enabled").read_text() == "always inherit madvise [never]\n"
 
 
-def test_a_setting_that_cannot_be_put_back_is_named(tmp_path: Path) -> None:
-    process = made(tmp_path)
-    pages = settings(process)
-    assert read_settings(process.host()) == {
-        str(pages / "enabled"): "madvise",
-        str(pages / "hugepages-64kB/enabled"): "never",
-    }
-    with pytest.raises(RigError, match="gone cannot be set back to 3: No such file"):
-        restore_settings(process.host(), KernelSettings(values=f"{pages}/gone 3\n{pages}/enabled madvise"))
-
-
 class Source:
     """A kernel's source, and a make that builds what it is told, apart from one program that needs a library."""
 
@@ -394,3 +380,12 @@ def test_where_there_are_no_programs_nothing_is_touched(
         changes = {"selftests_directory": "", "source": str(tmp_path / changes["source"])}
     (refusal,) = workload_for(replace(order(process), **changes), process.host()).inspect().refusals
     assert words in refusal
+
+
+async def test_an_invalid_run_keeps_its_cases(tmp_path: Path) -> None:
+    process = made(tmp_path)
+    process.programs["transhuge-stress"] = FakeProgram()
+    _, (run,) = await go(process)
+    assert run.status is RunStatus.INFRASTRUCTURE
+    assert "were swapped out" in run.error
+    assert "with base page" in run.evidence["selftest_cases"]
