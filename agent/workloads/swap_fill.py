@@ -19,8 +19,9 @@ from agent.domain.results import Sample
 from agent.ending import run_to_end
 from agent.workloads.exerciser import Exerciser, exercising, steps
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter
-from agent.workloads.rig import Rig, switch_swap_off, switch_swap_on
+from agent.workloads.rig import Rig
 from agent.workloads.settling import settled_memory
+from agent.workloads.switching import switch_swap_off, switch_swap_on
 from agent.workloads.undoing import undo
 
 # What swapoff has to bring back; the same on every kernel, and little enough for a machine of 1 GB.

@@ -22,9 +22,10 @@ from agent.ending import run_to_end
 from agent.workloads.deaths import killed_for_memory
 from agent.workloads.exerciser import exercising, steps
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter
-from agent.workloads.rig import Rig, make_swap_area, switch_swap_off, switch_swap_on
+from agent.workloads.rig import Rig
 from agent.workloads.settling import PAGE_BYTES, read_memory
 from agent.workloads.swap_device import SWAP_TIMEOUT_S
+from agent.workloads.switching import make_swap_area, switch_swap_off, switch_swap_on
 from agent.workloads.undoing import undo
 
 # Above what the host's own swap has by default, so that ours is used first.

@@ -12,9 +12,10 @@ from agent.domain.preflight import Needs
 from agent.domain.results import Sample
 from agent.ending import run_to_end
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter
-from agent.workloads.rig import Rig, make_swap_area, switch_swap_off, switch_swap_on
+from agent.workloads.rig import Rig
 from agent.workloads.settling import settled_memory
 from agent.workloads.swap_device import TOOL_TIMEOUT_S, swap_area
+from agent.workloads.switching import make_swap_area, switch_swap_off, switch_swap_on
 from agent.workloads.undoing import undo
 from agent.workloads.zswap import set_zswap
 

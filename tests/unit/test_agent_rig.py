@@ -14,8 +14,9 @@ from agent.domain.memory import MIB
 from agent.domain.preflight import Needs
 from agent.domain.swap_counters import SwapCounters, parse_swap_counters
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource
-from agent.workloads.rig import Rig, make_swap_area, switch_swap_on
+from agent.workloads.rig import Rig
 from agent.workloads.swap_files import swap_file_path
+from agent.workloads.switching import make_swap_area, switch_swap_on
 from agent.workloads.undoing import sweep
 from agent.workloads.zswap import set_zswap
 
