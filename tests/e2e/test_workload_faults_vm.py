@@ -130,6 +130,13 @@ CASES = {
         preparing="swapon",
         running="soaking",
     ),
+    "mm_selftests": Case(
+        workload=agent_pb2.RunWorkload(
+            mm_selftests=workloads_pb2.MmSelftests(programs=["mm/madv_populate", "mm/transhuge-stress"])
+        ),
+        preparing="preparing the swap device",
+        running="mm/transhuge-stress",
+    ),
 }
 # A panic on purpose is a fault itself; tests of rollouts have it. Any other that has no case here fails.
 kinds = pytest.mark.parametrize("kind", [each for each in KINDS if each != "panic_drill"])
