@@ -29,9 +29,12 @@ def letter(reports: Sequence[Report]) -> Iterator[Block]:
                 yield from _mounted(table)
     for stratum in sorted({row.stratum for report in reports for row in report.performance}):
         for title, wanted in _tests():
-            for group in _side_by_side(reports, stratum, [metric for metric, _ in wanted]):
+            groups = list(_side_by_side(reports, stratum, [metric for metric, _ in wanted]))
+            for group in groups:
                 rows = [row for report in group for row in report.performance if row.stratum == stratum]
-                yield from _test(f"{title}, {stratum}", group, rows, wanted)
+                # The same test under other conditions.
+                whose = f" ({group[0].rollout})" if len(groups) > 1 else ""
+                yield from _test(f"{title}{whose}, {stratum}", group, rows, wanted)
                 for report in group:
                     yield from _compared(report, rows, wanted)
 
