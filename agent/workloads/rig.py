@@ -172,9 +172,14 @@ class Rig:
         )
 
     def _device_bytes(self) -> int:
-        """Return the size of the block device that was ordered; 0 when there is none."""
-        device = os.path.realpath(self._swap.path) if self._swap.kind is SourceKind.BLOCK_DEVICE else ""
-        return self._host.devices.size_bytes(device) if device and self._host.devices.is_block_device(device) else 0
+        """Return the size of the block device that was ordered; 0 when there is none, or none that can be read."""
+        if self._swap.kind is not SourceKind.BLOCK_DEVICE:
+            return 0
+        try:
+            return self._host.devices.size_bytes(os.path.realpath(self._swap.path))
+        except OSError:
+            # Claiming it tells why.
+            return 0
 
     def _touches(self) -> tuple[str, ...]:
         swap, limit_bytes = self._swap, self._pressure.memory_limit_bytes

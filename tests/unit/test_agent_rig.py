@@ -356,3 +356,14 @@ async def test_a_directory_is_called_as_the_kernel_calls_it(kernel: FakeKernel, 
     (tmp_path / "link").symlink_to(tmp_path / "real")
     swap = replace(SOURCES["file"], directory=str(tmp_path / "link"))
     assert swap_file_path(FakeProcess(kernel).host(), swap).parent == (tmp_path / "real").resolve()
+
+
+async def test_a_device_that_may_not_be_opened_is_refused_with_the_reason(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: FakeProcess, path: str) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(FakeProcess, "size_bytes", refuse)
+    said = Rig(FakeProcess(kernel).host(), swap=SOURCES["block device, zswap"], needs=Needs()).inspect()
+    assert f"{DEVICE} cannot be read: Operation not permitted" in said.refusals
