@@ -21,6 +21,7 @@ pytestmark = pytest.mark.e2e
 
 HOST = "canary"
 KERNEL = "6.18.15"
+MIB = 1 << 20
 BOOT_S = 240.0
 # A run takes half a minute here on a machine with nothing else to do, and preparing a build seven times that.
 COMMAND_S = 800.0
@@ -31,9 +32,11 @@ WORKLOADS = {
     "stress": agent_pb2.RunWorkload(stress_ng=workloads_pb2.StressNg()),
     "zswap": agent_pb2.RunWorkload(
         anon_sweep=workloads_pb2.AnonSweep(
+            memory_bytes=48 * MIB,
+            pressure=workloads_pb2.Pressure(memory_limit_bytes=24 * MIB),
             swap=workloads_pb2.SwapSource(
                 kind=workloads_pb2.SWAP_KIND_BLOCK_DEVICE, path="/dev/kernroll-swap", zswap=True
-            )
+            ),
         )
     ),
     # Of the image's own part of a kernel source. Preparing it is most of the time.
