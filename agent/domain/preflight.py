@@ -55,6 +55,8 @@ class HostView:
     kernel_release: str = ""
     # Which of GUARDS run here.
     guards: tuple[str, ...] = ()
+    # Whether what zswap holds counts as memory of the cgroup whose pages it are: so with version 2, not with version 1.
+    zswap_is_charged: bool = False
     # Whether this host's own configuration allows workloads beside its active swap.
     allows_active_swap: bool = False
 
@@ -69,6 +71,11 @@ def refusals(swap: SwapSource, pressure: Pressure, needs: Needs, view: HostView)
         found.append(f"memory cannot be limited: {view.no_limit}")
     found += _about_active_swap(swap, needs, view) if needs.alone else []
     found += _about_memory(swap, limit_bytes, needs, view)
+    if swap.zswap and view.zswap_is_charged and limit_bytes and needs.incompressible_bytes >= limit_bytes:
+        found.append(
+            f"what zswap holds counts within the limit of {_mib(limit_bytes)}, and {_mib(needs.incompressible_bytes)} "
+            "of the data cannot be made smaller; set a higher limit, or choose less data"
+        )
     # A build does not know beforehand how much it needs.
     short = needs.alone and not 0 < needs.memory_bytes <= view.available_bytes - RESERVED_MEMORY_BYTES
     if view.guards and not limit_bytes and short:

@@ -168,6 +168,7 @@ class Rig:
             device_bytes=self._device_bytes(),
             kernel_release=host.kernel_release,
             guards=tuple(sorted({name for comm in comms if (name := _comm(comm)) in GUARDS})),
+            zswap_is_charged=host.files.exists(host.sys / "fs/cgroup/cgroup.controllers"),
             allows_active_swap=host.allows_active_swap,
         )
 

@@ -30,10 +30,11 @@ WORKLOADS = {
     "valkey": agent_pb2.RunWorkload(valkey_get=workloads_pb2.ValkeyGet()),
     "bgsave": agent_pb2.RunWorkload(valkey_get=workloads_pb2.ValkeyGet(bgsave=True)),
     "stress": agent_pb2.RunWorkload(stress_ng=workloads_pb2.StressNg()),
+    # What zswap holds counts within the limit, and half of each page does not compress.
     "zswap": agent_pb2.RunWorkload(
         anon_sweep=workloads_pb2.AnonSweep(
             memory_bytes=48 * MIB,
-            pressure=workloads_pb2.Pressure(memory_limit_bytes=24 * MIB),
+            pressure=workloads_pb2.Pressure(memory_limit_bytes=40 * MIB),
             swap=workloads_pb2.SwapSource(
                 kind=workloads_pb2.SWAP_KIND_BLOCK_DEVICE, path="/dev/kernroll-swap", zswap=True
             ),

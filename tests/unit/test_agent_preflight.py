@@ -97,6 +97,16 @@ def test_a_recent_kernel_keeps_little_for_an_idle_device() -> None:
     assert refusals(swap, Pressure(), Needs(alone=False), view) != (), "an unknown one is taken for an old one"
 
 
+def test_data_that_zswap_cannot_make_small_enough_for_the_limit_is_refused() -> None:
+    swap = SwapSource(kind=SourceKind.BLOCK_DEVICE, path="/dev/nvme1n1", zswap=True)
+    needs, view = Needs(memory_bytes=128 * MIB, incompressible_bytes=64 * MIB), replace(VIEW, zswap_is_charged=True)
+    (refusal,) = refusals(swap, LIMIT, needs, view)
+    assert "zswap holds counts within the limit of 64 MiB, and 64 MiB of the data cannot be made smaller" in refusal
+    assert refusals(swap, LIMIT, needs, replace(view, zswap_is_charged=False)) == ()
+    assert refusals(replace(swap, zswap=False), LIMIT, needs, view) == ()
+    assert refusals(swap, LIMIT, replace(needs, incompressible_bytes=40 * MIB), view) == ()
+
+
 def test_guards_do_not_matter_where_memory_of_the_host_does_not_run_short() -> None:
     view = replace(VIEW, guards=("systemd-oomd",))
     assert refusals(SOURCES["zram"], LIMIT, Needs(), view) == ()
