@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from agent.domain.errors import RigError, WorkloadDied
 from agent.domain.exercises import Advanced, Event, Failed, Options, Order, as_line, options_text, parse_event
+from agent.workloads.deaths import killed_for_memory
 from agent.workloads.port import Host, Worker
 
 # An event comes at least as often as a step of work is done. In an emulated guest a step may take minutes.
@@ -20,16 +21,21 @@ _E = TypeVar("_E", bound=Event)
 class Exerciser:
     """One running exerciser."""
 
-    def __init__(self, name: str, worker: Worker) -> None:
+    def __init__(self, name: str, worker: Worker, host: Host) -> None:
         self._name = name
         self._worker = worker
+        self._host = host
+        self._deaths_before = killed_for_memory(host)
 
     async def order(self, order: Order) -> None:
         """Give an order. Raises RigError when the exerciser has ended."""
         await self._worker.say(as_line(order).decode().rstrip("\n"))
 
     async def next(self, *, timeout_s: float = SILENCE_TIMEOUT_S) -> Event:
-        """Return the next event. Raises WorkloadDied when the exerciser was killed, RigError when it gave up."""
+        """Return the next event.
+
+        Raises WorkloadDied when it was killed or gave up because one of its processes was; RigError when it gave up.
+        """
         try:
             line = await self._worker.line(timeout_s=timeout_s)
         except TimeoutError as error:
@@ -41,7 +47,10 @@ class Exerciser:
         except ValueError as error:
             raise RigError(str(error)) from error
         if isinstance(event, Failed):
-            raise RigError(f"the exerciser {self._name} gave up: {event.error}")
+            complaint = f"the exerciser {self._name} gave up: {event.error}"
+            if killed := killed_for_memory(self._host) - self._deaths_before:
+                raise WorkloadDied(f"{complaint}; {killed} of its processes were killed for want of memory")
+            raise RigError(complaint)
         return event
 
     async def until(self, kind: type[_E], heard: Callable[[Event], None] = lambda event: None) -> _E:
@@ -64,7 +73,7 @@ async def exercising(host: Host, name: str, options: Options) -> AsyncIterator[E
     """Start an exerciser; whatever it does at the end of the context, it is killed. Raises RigError."""
     command = (sys.executable, "-m", f"agent.exercisers.{name}", options_text(options))
     async with host.workers.started(command) as worker:
-        yield Exerciser(name, worker)
+        yield Exerciser(name, worker, host)
 
 
 def steps(step: Callable[[str], None]) -> Callable[[Event], None]:

@@ -13,6 +13,7 @@ from agent.domain.exercises import (
     ChildDied,
     End,
     Event,
+    Failed,
     FillUp,
     Ready,
     ScenarioDone,
@@ -41,8 +42,10 @@ class FakeExercisers:
         self.swapped_pages = 1000
         self.wrong_pages: tuple[WrongPage, ...] = ()
         self.died: tuple[ChildDied, ...] = ()
-        # Processes that the kernel kills for memory in every round of scenarios.
+        # Processes that the kernel kills for memory in every round of scenarios, and in every pass of a sweep.
         self.oom_kills = 0
+        # What a sweep gives up with; empty: it does not.
+        self.sweep_gives_up = ""
         self.scenario_swapped_bytes = 64 * MIB
         self.highest_count = 129
         # What a watcher tells in addition to the truth.
@@ -84,6 +87,9 @@ class FakeExercisers:
 
     def _sweep(self, options: dict[str, int]) -> list[Event]:
         self._kernel.count_swapping(self.swapped_pages, self.swapped_pages)
+        self._kernel.oom_kills += self.oom_kills
+        if self.sweep_gives_up:
+            return [Failed(error=self.sweep_gives_up)]
         return [Swept(pattern="any", touched_bytes=options["size_bytes"], elapsed_s=0.5)]
 
     def _fill(self, line: str) -> list[Event]:

@@ -222,6 +222,19 @@ async def test_a_kernel_that_takes_a_broken_area_fails_the_run(kernel: FakeKerne
     assert kernel.is_pristine()
 
 
+@pytest.mark.parametrize(("oom_kills", "status"), [(1, RunStatus.DIED), (0, RunStatus.INFRASTRUCTURE)])
+async def test_a_sweep_that_loses_a_process_has_died_when_the_kernel_took_it_for_memory(
+    kernel: FakeKernel, oom_kills: int, status: RunStatus
+) -> None:
+    process = FakeProcess(kernel)
+    exercisers = FakeExercisers(process)
+    exercisers.oom_kills, exercisers.sweep_gives_up = oom_kills, "a process of the sweep was killed"
+    _, (run,) = await go(process, ORDERS["anon_sweep"])
+    assert run.status is status, run.error
+    assert "a process of the sweep was killed" in run.error
+    assert ("for want of memory" in run.error) is bool(oom_kills)
+
+
 @pytest.mark.parametrize(("total_mib", "status"), [(1536, RunStatus.FAILED), (260, RunStatus.INFRASTRUCTURE)])
 async def test_a_swapon_that_finds_no_memory_is_the_kernels_fault_only_where_there_is_some(
     kernel: FakeKernel, total_mib: int, status: RunStatus
