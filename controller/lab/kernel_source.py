@@ -6,7 +6,7 @@ is enough to configure it and to build objects of kernel/, mm/ and fs/ on both a
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,8 @@ def prepare_source(cache: Cache, packages: AptRoot, progress: Progress) -> Sourc
     def build(directory: Path) -> None:
         cache.require_room(_ROOM_BYTES, f"unpacking {origin}")
         with source_tarball(cache, packages, chosen, progress, label=name) as tarball:
-            _cut_down(tarball, directory / name, progress)
+            progress("unpacking a kernel's source", 0, 0)
+            extract_kept(tarball, directory / name, is_kept)
 
     directory = cache.publish(f"sources/{chosen.package}-{chosen.version}-{SOURCE_RECIPE}", build)
     return SourceTree(path=directory / name, name=name, origin=origin)
@@ -131,9 +132,8 @@ def _tarball(folder: Path, origin: str) -> Path:
     return found[0]
 
 
-def _cut_down(tarball: Path, target: Path, progress: Progress) -> None:
-    """Unpack what is kept, in one pass."""
-    progress("unpacking a kernel's source", 0, 0)
+def extract_kept(tarball: Path, target: Path, is_kept: Callable[[str], bool]) -> None:
+    """Unpack the files whose names, from the source's top, are kept, in one pass."""
     with tarfile.open(tarball, mode="r|*") as archive:
         for member in archive:
             _, _, path = member.name.partition("/")

@@ -5,7 +5,6 @@ the cache, never installed; its C library comes with it.
 """
 
 import shutil
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from controller.adapters.debian import AptRoot, unpack
 from controller.adapters.debian.suites import has_host_packages, host_architecture, host_packages
 from controller.adapters.tools import run_tool
 from controller.domain.errors import Permanent
-from controller.lab.kernel_source import newest, offered_sources, source_tarball
+from controller.lab.kernel_source import extract_kept, newest, offered_sources, source_tarball
 
 # Where the agent looks for them.
 SELFTESTS_FOLDER = "usr/libexec/kselftests"
@@ -95,22 +94,13 @@ def prepare_selftests(cache: Cache, architecture: str, packages: AptRoot, progre
         with cache.lock(name), cache.scratch(name) as scratch:
             with source_tarball(cache, packages, chosen, progress, label=name) as tarball:
                 progress(f"unpacking the source of {label}", 0, 0)
-                _extract(tarball, scratch / "source")
+                extract_kept(tarball, scratch / "source", is_kept)
             progress(f"building {label}", 0, 0)
             _make(scratch / "source", scratch / "output", architecture, compiler)
             _collect(scratch / "output", directory, origin)
 
     recipe = f"{chosen.package}-{chosen.version}-{architecture}-{SELFTESTS_RECIPE}"
     return Selftests(path=cache.publish(f"selftests/{recipe}", build), origin=origin)
-
-
-def _extract(tarball: Path, target: Path) -> None:
-    with tarfile.open(tarball, mode="r|*") as archive:
-        for member in archive:
-            _, _, path = member.name.partition("/")
-            if (member.isfile() or member.issym()) and is_kept(path):
-                member.name = path
-                archive.extract(member, target, filter="tar")
 
 
 def _make(source: Path, output: Path, architecture: str, compiler: _Compiler) -> None:

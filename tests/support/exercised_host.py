@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from measuring_host import Recorder
+
 from agent.adapters.fake_host import FakeProcess
 from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.memory import MIB
@@ -24,25 +26,6 @@ ORDERS: dict[str, Order] = {
     ),
     "swap_mount_indicator": SwapMountIndicatorOrder(swap=ZRAM, memory_bytes=64 * MIB, readers=1, cycles=1),
 }
-
-
-class Recorder:
-    """Keeps the runs."""
-
-    def __init__(self) -> None:
-        self.runs: list[WorkloadRun] = []
-
-    async def run_begun(self, index: int) -> None:
-        """Nothing is kept of the beginning."""
-
-    async def run_ended(self, run: WorkloadRun) -> None:
-        self.runs.append(run)
-
-    def clean_up_begun(self) -> None:
-        """Nothing is kept of it."""
-
-    def progress(self, step: str, fraction: float) -> None:
-        """Nobody looks."""
 
 
 async def go(

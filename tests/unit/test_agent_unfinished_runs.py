@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from measuring_host import Recorder
 from structlog.testing import capture_logs
 
 from agent.adapters.fake_host import FakeProcess
@@ -55,25 +56,6 @@ class Ending:
 
     async def clean_up(self) -> None:
         """Nothing is set up."""
-
-
-class Recorder:
-    """Keeps the runs."""
-
-    def __init__(self) -> None:
-        self.runs: list[WorkloadRun] = []
-
-    async def run_begun(self, index: int) -> None:
-        """Nothing is kept of the beginning."""
-
-    async def run_ended(self, run: WorkloadRun) -> None:
-        self.runs.append(run)
-
-    def clean_up_begun(self) -> None:
-        """Nothing is kept of it."""
-
-    def progress(self, step: str, fraction: float) -> None:
-        """Nobody looks."""
 
 
 async def environment() -> str:
