@@ -1,0 +1,49 @@
+"""Text of unknown origin is one line that can only be read."""
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.domain.printable import printable, printable_lines
+
+_HOSTILE = st.text(
+    st.characters() | st.sampled_from("\x1b\x9b\u202e\u2066\u2028\u2029\r\n\t\u0301\u200b\ufeff\x85\U000e0041")
+)
+
+
+def test_what_a_terminal_obeys_is_shown() -> None:
+    assert printable("\x1b[2J\x9b31m ok") == r"\x1b[2J\x9b31m ok"
+    assert printable("a\u202egnp.exe") == r"a\u202egnp.exe"
+
+
+def test_line_breaks_of_every_kind_are_spaces() -> None:
+    assert printable("7.1\r\n# forged: promoted\u2028x\u2029y\x0bz\x85w") == "7.1 # forged: promoted x y z w"
+
+
+def test_what_is_left_out_is_marked() -> None:
+    assert printable("x" * 20, 10) == "x" * 9 + "…"
+    assert printable("x" * 10_000_000, 10) == "x" * 9 + "…"
+    assert printable(" " * 10_000 + "x", 10) == "…"
+
+
+def test_accents_stay_and_towers_of_them_do_not() -> None:
+    assert printable("Zürich e\u0301 हिन्दी") == "Zürich e\u0301 हिन्दी"
+    assert printable("a" + "\u0301" * 500) == "a" + "\u0301" * 4
+
+
+def test_lines_and_columns_are_kept() -> None:
+    assert printable_lines("a   b\r\n\tc\x1b[0m\n") == "a   b\n c\\x1b[0m\n"
+    assert printable_lines("a\nb\nc", lines=2) == "a\nb…"
+
+
+@given(_HOSTILE, st.integers(1, 80))
+def test_nothing_but_signs_comes_out(text: str, most: int) -> None:
+    line = printable(text, most)
+    assert line.isprintable()
+    assert len(line) <= most
+    assert printable(line, most) == line
+    lines = printable_lines(text, most, 3)
+    assert len(lines) <= most
+    assert all(part.isprintable() for part in lines.split("\n"))
+    assert not any(unicodedata.category(sign) in ("Cc", "Cf") for sign in lines.replace("\n", ""))
