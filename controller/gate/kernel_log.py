@@ -86,6 +86,8 @@ _FRAME: Final = re.compile(
 _PANIC: Final = re.compile(r"(?:[\w./-]+: )?Kernel panic - not syncing")
 _VAGUE_PANIC: Final = re.compile(r"not syncing: (?:Oops: )?Fatal exception")
 _END: Final = re.compile(r"---\[ end ")
+# It begins where a word does, so that a long word is read once and not once from each of its letters.
+_FUNCTION: Final = re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _CHANGING: Final = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\b\d+\b")
 # Frames that every report has, whatever broke.
 _GENERIC: Final = re.compile(
@@ -99,6 +101,8 @@ _FRAMES_IN_SIGNATURE: Final = 3
 _GOES_ON: Final = frozenset({"kernel_bug", "null_or_paging", "general_protection", "list_corruption"})
 # A report that has not ended after this many lines was cut off.
 _REPORT_LINES: Final = 120
+# The kernel's own lines are shorter (LOG_LINE_MAX is 1 KiB less a prefix); what lies beyond is somebody else's.
+_LINE_CHARACTERS: Final = 4096
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,8 +121,8 @@ class _Report:
 
 
 def clean(line: str) -> str:
-    """Return a console or kmsg line without terminal codes, level and time stamp."""
-    return _STAMP.sub("", _TERMINAL_CODES.sub("", line)).rstrip()
+    """Return a console or kmsg line without terminal codes, level and time stamp; a very long one is cut off."""
+    return _STAMP.sub("", _TERMINAL_CODES.sub("", line[:_LINE_CHARACTERS])).rstrip()
 
 
 def classify(lines: Iterable[str]) -> tuple[Finding, ...]:
@@ -167,7 +171,7 @@ def _match(text: str) -> _Report | None:
 
 def _place(text: str, place: str) -> str:
     """Return file and function of a WARNING; the line number moves with every patch, so it stays out."""
-    function = re.search(r"([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+", text)
+    function = _FUNCTION.search(text)
     path = place.rpartition(":")[0]
     return f"{path} {function[1]}" if function else path
 

@@ -28,7 +28,7 @@ def _swap(told: Mapping[str, str]) -> str:
     for area in areas:
         if len(area) < 3 or not area[2].isdigit():
             continue
-        algorithm = re.search(r"\[(\S+)\]", told.get("zram_comp_algorithm", ""))
+        algorithm = re.search(r"\[([^][\s]+)\]", told.get("zram_comp_algorithm", ""))
         packed = f" ({algorithm[1]})" if algorithm and area[0].startswith("/dev/zram") else ""
         texts.append(f"{area[0]}{packed} of {_size(int(area[2]) * 1024)}")
     zswap = dict(line.split(None, 1) for line in told.get("zswap_parameters", "").splitlines() if " " in line)
