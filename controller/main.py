@@ -21,7 +21,7 @@ from controller.adapters.clock import SystemClock
 from controller.adapters.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels.asynchronous import StoredKernels
-from controller.adapters.rpc.agent_service import AgentService, EnrollmentService
+from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
 from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
@@ -135,16 +135,10 @@ async def listen(
     main = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(MESSAGE_BYTES)))
     # Whoever enrolls is nobody yet.
     enrolling = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(_ENROLLMENT_BYTES)))
-    agent_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(
-            sessions,
-            clock,
-            epoch=epoch,
-            heartbeat_interval_s=settings.heartbeat_interval_s,
-            plaintext=plaintext,
-        ),
-        main,
+    agents = AgentService(
+        sessions, clock, epoch=epoch, heartbeat_interval_s=settings.heartbeat_interval_s, plaintext=plaintext
     )
+    add_agent_service(main, agents)
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(
         OperatorService(operations, enrollment, plaintext=plaintext), main
     )

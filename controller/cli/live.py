@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console, Group
 from rich.live import Live
 
-from controller.cli.output import console, show_json
+from controller.cli.output import cell, console, show_json
 from controller.cli.rollout_tables import status_parts
 from controller.cli.session import Session
 from controller.views.changes import changes
@@ -76,7 +76,7 @@ class LineSink:
         began = view.started_at if view.started_at is not None else self._now()
         for change in changes(self._shown, view):
             at = change.at if change.at is not None else self._now()
-            print(f"{offset_text(at - began):>8}  {change.subject:<20} {change.text}", flush=True)
+            print(f"{offset_text(at - began):>8}  {cell(change.subject):<20} {cell(change.text)}", flush=True)
         self._shown, self._silent = view, False
 
     def tick(self) -> None:
@@ -85,7 +85,7 @@ class LineSink:
     def unheard(self, sentence: str) -> None:
         """Say it once until the controller is heard again."""
         if not self._silent:
-            print(f"{'':>8}  {'controller':<20} {sentence}; trying again", flush=True)
+            print(f"{'':>8}  {'controller':<20} {cell(sentence)}; trying again", flush=True)
         self._silent = True
 
 

@@ -9,11 +9,14 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from controller.domain.printable import printable
 from controller.views.data import view_data
 
 # Wide enough for tables when the output is a file or a pipe.
 _FILE_WIDTH = 160
 _MOST_FITTED_ROWS = 500
+# Of the longest text that stands in a table: all labels of a host.
+_CELL_CHARACTERS = 65_536
 
 
 class _Console(Console):
@@ -27,14 +30,17 @@ class _Console(Console):
 def console() -> Console:
     """Return the console on standard output: coloured on a terminal, plain and wide elsewhere."""
     terminal = sys.stdout.isatty()
-    return _Console(file=sys.stdout, width=None if terminal else _FILE_WIDTH, highlight=False, emoji=False)
+    # Names that look like markup are names.
+    return _Console(
+        file=sys.stdout, width=None if terminal else _FILE_WIDTH, highlight=False, emoji=False, markup=False
+    )
 
 
 def show(*parts: RenderableType) -> None:
     """Print for people."""
     target = console()
     for part in parts:
-        target.print(part, soft_wrap=isinstance(part, str), markup=False)
+        target.print(part, soft_wrap=isinstance(part, str))
 
 
 def prose(text: str) -> RenderableType:
@@ -59,8 +65,13 @@ def filled_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: fr
     """Return a table with these rows."""
     table = plain_table(*titles, right=right)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
+
+
+def cell(text: str) -> str:
+    """Return a table's cell: one line, whoever wrote it."""
+    return printable(text, _CELL_CHARACTERS)
 
 
 def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset()) -> None:
@@ -68,10 +79,10 @@ def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], right: froze
     if len(rows) <= _MOST_FITTED_ROWS:
         show(filled_table(titles, rows, right))
         return
-    columns = list(zip(titles, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    table = [tuple(map(cell, row)) for row in (titles, *rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
-    for row in (titles, *rows):
+    for row in table:
         fitted = (
             text.rjust(width) if title in right else text.ljust(width)
             for title, text, width in zip(titles, row, widths, strict=True)
@@ -82,4 +93,4 @@ def show_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], right: froze
 
 def cells(*values: Any) -> tuple[str, ...]:
     """Return table cells; nothing becomes a dash, so that a column never looks broken."""
-    return tuple("–" if value in (None, "") else str(value) for value in values)
+    return tuple("–" if value in (None, "") else cell(str(value)) for value in values)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from controller.domain.bounds import numbers
 from controller.domain.delivery import BootEnd
 from controller.domain.environments import recorded
 from controller.domain.events import (
@@ -366,7 +367,7 @@ def _run_reported(state: Attempt, event: RunReported) -> Attempt:
         warmup=event.warmup,
         state=event.state,
         boot_id=event.boot_id,
-        values=event.values,
+        values=numbers(event.values),
         error=event.error,
         workload=event.workload,
         environment=recorded(event.evidence),

@@ -78,7 +78,10 @@ _TABLE: Final[Sequence[_Row]] = (
     _row(Severity.COUNT, "throttling", r".*(?:temperature above threshold|clock throttled)"),
 )
 
-_TERMINAL_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# Sequences of ECMA-48, control characters of both kinds, and what turns the direction of writing or is not seen.
+_TERMINAL_CODES: Final = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 _STAMP: Final = re.compile(r"^(?:<\d+>)?\s*(?:\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])?\s?)?")
 _FRAME: Final = re.compile(
     r"^\s*(?:RIP: [0-9a-f]{4}:|pc : |lr : )?(?P<guess>\? )?(?P<name>[A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+"

@@ -167,19 +167,25 @@ class Operations:
 
     async def report(self, name: str, beside: Sequence[str] = ()) -> ReportView:
         """Rebuild the before/after report from the event log; its cover letter has the tests of those beside, too."""
-        hosts = self._engine.world.hosts
-        others = [rebuild(*await self._logged(each), hosts) for each in beside]
-        return report(*await self._logged(name), hosts, beside=others)
+        hosts = dict(self._engine.world.hosts)
+        logs = [await self._logged(each) for each in (name, *beside)]
+
+        def made() -> ReportView:
+            return report(*logs[0], hosts, beside=[rebuild(*log, hosts) for log in logs[1:]])
+
+        # As large as hosts made their evidence: meanwhile others are heard.
+        return await asyncio.to_thread(made)
 
     async def _logged(self, name: str) -> tuple[Rollout, Mapping[str, Attempt], list[tuple[str, Event]]]:
         rollout = self._find(name)
         logged = await self._store.events(rollout.uid)
-        return rollout, self._attempts(rollout), [(one.stream, one.event) for one in logged]
+        return rollout, dict(self._attempts(rollout)), [(one.stream, one.event) for one in logged]
 
     async def replay(self, name: str, claims: Mapping[str, float], margins: Mapping[str, float]) -> ReplayView:
         """Judge the rollout's log again, with these claims and margins in place of its own; changes nothing."""
         rollout = self._find(name)
-        return replay(rollout, await self._store.events(rollout.uid), claims, margins)
+        logged = await self._store.events(rollout.uid)
+        return await asyncio.to_thread(replay, rollout, logged, claims, margins)
 
     async def ledger(self) -> LedgerView:
         """Return what is known of the noise of measurements."""

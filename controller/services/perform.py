@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from controller.domain import bounds
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.effects import (
     AcknowledgeBoot,
@@ -174,7 +175,7 @@ class Performer:
         report = DeliveryReported(
             at=self._clock.now(),
             command_id=effect.command_id,
-            error=error,
+            error=bounds.sentence(error),
             default_kernel=status.default if status else "",
             running_kernel=(status.running or "") if status else "",
         )

@@ -1,7 +1,9 @@
 """Agents' sessions: what a host says becomes a recorded observation; what it is asked goes down its stream."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import structlog
@@ -20,6 +22,7 @@ from controller.domain.events import (
 )
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
+from controller.domain.policy import Task
 from controller.gate.kernel_log import Finding, Severity, classify
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
@@ -30,6 +33,10 @@ _log = structlog.get_logger("sessions")
 
 # A stream that takes nothing for this long is broken.
 _SEND_TIMEOUT_S = 30.0
+# What one host may add to the store without having been asked, while this controller runs: boots, and lines of its log.
+_MOST_UNASKED = 5000
+# A log that is longer is read in a thread, so that it holds nobody up.
+_SHORT_LOG_CHARACTERS = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,8 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._connected: dict[str, AgentStream] = {}
+        self._unasked: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="log")
         self.live: dict[str, LiveProgress] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
 
@@ -78,7 +87,7 @@ class Sessions:
             return
         self._engine.world.see(heard)
         attempt = self._engine.world.active_attempt(host.name)
-        if attempt is not None and _is_news(attempt, host):
+        if attempt is not None and _is_news(attempt, host) and self._may_add(host.name):
             event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
             await self._engine.observe(Key(attempt.uid, attempt.host), event)
         self._engine.world.mark_host(host.name)
@@ -148,29 +157,44 @@ class Sessions:
             await self._kernel_log(host, report)
             return
         uid, _, rest = report.command_id.partition("/")
-        if rest.partition("/")[0] != host:
-            _log.warning("report_of_another_host", host=host, command_id=report.command_id)
-            await self._engine.note_report(_own(host, report.report_id))
-            return
         attempt = self._engine.world.attempts.get(uid, {}).get(host)
-        if attempt is None:
+        if attempt is None or rest.partition("/")[0] != host:
+            # Nothing is kept of it: told again, it would be ignored again.
             _log.warning("report_of_unknown_command", host=host, command_id=report.command_id)
-            await self._engine.note_report(_own(host, report.report_id))
             return
-        await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))
+        asked_for = _is_asked_for(attempt, report, self._engine.world.rollouts[uid].policy.tasks)
+        # A second outcome of one command may correct the first, and is nothing that was asked for.
+        if asked_for and (isinstance(report, RunReported) or attempt.command is None or self._may_add(host)):
+            await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))
+        else:
+            _log.info("report_not_asked_for", host=host, command_id=report.command_id, kind=type(report).__name__)
         if isinstance(report, CommandReported):
             await self._engine.effect_done(report.command_id)
 
     async def _kernel_log(self, host: str, report: LogReported) -> None:
-        found = classify(report.lines)
+        found = await self._classified(report.lines)
         # With the host first: told again after a failure in between, it changes nothing there.
         await self._remember_serious(host, report.boot_id, found)
+        if not any(one.severity in (Severity.FATAL, Severity.SERIOUS) for one in found) or not self._may_add(host):
+            return
         attempt = self._engine.world.active_attempt(host)
         event = None if attempt is None else self._learnt_from_log(attempt, report, found)
         if attempt is None or event is None:
             await self._engine.note_report(_own(host, report.report_id))
             return
         await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
+
+    async def _classified(self, lines: Sequence[str]) -> Sequence[Finding]:
+        if sum(map(len, lines)) <= _SHORT_LOG_CHARACTERS:
+            return classify(lines)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, classify, lines)
+
+    def _may_add(self, host: str) -> bool:
+        """Count what a host adds unasked; False once that is more than any honest host has to say."""
+        self._unasked[host] += 1
+        if self._unasked[host] == _MOST_UNASKED:
+            _log.error("host_says_too_much", host=host, most=_MOST_UNASKED)
+        return self._unasked[host] <= _MOST_UNASKED
 
     async def _remember_serious(self, host: str, boot_id: str, found: Sequence[Finding]) -> None:
         """Keep serious lines of the present boot with the host: a later rollout must know what its old kernel wrote."""
@@ -229,6 +253,20 @@ class Sessions:
 def _own(host: str, report_id: str) -> str:
     """Return the report's name among those of all hosts: no host can use up another's."""
     return f"{host}/{report_id}"
+
+
+def _is_asked_for(attempt: Attempt, report: RunReported | CommandReported, tasks: Sequence[Task]) -> bool:
+    """Whether a report tells something that was ordered and is not known: a run once, and as many as were ordered.
+
+    What is told of a command that was given up counts nowhere, so nothing is kept of it.
+    """
+    if report.command_id != attempt.command_id:
+        return False
+    if isinstance(report, CommandReported):
+        return attempt.command is None or attempt.command.state is not report.state
+    task = tasks[attempt.task]
+    known = any(run.command_id == report.command_id and run.index == report.index for run in attempt.runs)
+    return not known and report.index < task.repetitions + task.warmups
 
 
 def _is_news(attempt: Attempt, host: Host) -> bool:

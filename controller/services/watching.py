@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
+from controller.domain import bounds
 from controller.domain.attempt import Attempt
 from controller.domain.delivery import BootEnd, DeliveryStatus
 from controller.domain.events import TrialEnded
@@ -78,7 +79,7 @@ def _trial_end(attempt: Attempt, status: DeliveryStatus, now: float, resumed_at:
                 at=now,
                 command_id=boot.command_id,
                 end=boot.end,
-                line=boot.console_line,
+                line=bounds.sentence(boot.console_line),
                 unattended=boot.started_at < resumed_at,
             )
     return None

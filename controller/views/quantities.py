@@ -1,16 +1,21 @@
 """Numbers as people read them: durations, sizes, times, intervals and lists of names."""
 
+import math
 from datetime import UTC, datetime
 
+from controller.domain.bounds import LAST_MOMENT
 from controller.domain.words import names_text
 
 __all__ = ["names_text"]
 
+_UNTOLD = "?"
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def duration_text(seconds: float) -> str:
     """Return a duration in its two largest units, for example "2 h 5 min"; less than nothing counts as nothing."""
+    if not math.isfinite(seconds):
+        return _UNTOLD
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -33,16 +38,25 @@ def bytes_text(count: float) -> str:
 
 def time_text(epoch_s: float) -> str:
     """Return a moment in UTC, for example "2026-03-01 12:00:05 UTC"."""
-    return datetime.fromtimestamp(epoch_s, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return _moment(epoch_s).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def time_iso(epoch_s: float) -> str:
     """Return a moment as RFC 3339 in UTC to the millisecond, for other programs."""
-    return datetime.fromtimestamp(epoch_s, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _moment(epoch_s).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(epoch_s: float) -> datetime:
+    """Return the moment, or the nearest one that a calendar can tell: hosts' clocks say anything."""
+    if math.isnan(epoch_s):
+        epoch_s = 0.0
+    return datetime.fromtimestamp(min(max(epoch_s, 0.0), LAST_MOMENT), tz=UTC)
 
 
 def offset_text(seconds: float) -> str:
     """Return the time since a beginning as a clock shows it, for example "+03:25" or "+1:02:03"."""
+    if not math.isfinite(seconds):
+        return f"+{_UNTOLD}"
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -51,11 +65,15 @@ def offset_text(seconds: float) -> str:
 
 def number_text(value: float, digits: int = 1) -> str:
     """Return a number with that many digits after the point and without a negative zero."""
+    if not math.isfinite(value):
+        return _UNTOLD
     return f"{value:.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
 
 
 def signed_text(value: float, digits: int = 1) -> str:
     """Return a change with its sign; the minus is the typographic one, as in tables for people."""
+    if not math.isfinite(value):
+        return _UNTOLD
     text = number_text(abs(value), digits)
     if float(text) == 0:
         return text

@@ -21,7 +21,7 @@ class Call:
     def __init__(self, host: str) -> None:
         facts = common_pb2.HostFacts(architecture="x86_64", kernel_release="7.0.13", boot_id="b", page_size_bytes=4096)
         hello = agent_pb2.Hello(protocol_version=1, host=host, facts=facts)
-        self._messages = [agent_pb2.AgentMessage(hello=hello)]
+        self._messages = [agent_pb2.AgentMessage(hello=hello).SerializeToString()]
         self.silence = asyncio.Event()
 
     async def read(self) -> Any:

@@ -13,6 +13,7 @@ from controller.domain.errors import Permanent, Temporary
 from controller.domain.events import CommandState, HostHeard, RunReported, RunState
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
+from controller.services import sessions
 from controller.services.sessions import AgentStream, LogReported, checked_name
 from controller.services.world import Key
 from protos.kernroll.v1 import agent_pb2, common_pb2
@@ -72,6 +73,36 @@ async def test_a_repeated_report_counts_once(parts: Parts) -> None:
     # The same run under another name, as a spool that was restored might tell it.
     await parts.sessions.reported("a", replace(report, report_id="again"))
     assert len(parts.attempt("a").runs) == 1
+
+
+async def test_runs_that_were_not_ordered_are_not_kept(parts: Parts) -> None:
+    attempt = parts.attempt("a")
+    before = len(parts.disk.log)
+    for index in range(80):
+        await parts.sessions.reported("a", run(attempt, index))
+        # Of a command that was never given, and of one of another rollout.
+        await parts.sessions.reported(
+            "a", replace(run(attempt, index), command_id=f"u1/a/{index}", report_id=f"s{index}")
+        )
+        await parts.sessions.reported(
+            "a", replace(run(attempt, index), command_id=f"u7/a/{index}", report_id=f"t{index}")
+        )
+    task = parts.engine.world.rollouts[UID].policy.tasks[0]
+    assert len(parts.disk.log) - before == task.repetitions + task.warmups
+    assert len(parts.disk.reports) == task.repetitions + task.warmups
+
+
+async def test_what_a_host_says_unasked_does_not_fill_the_store(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_MOST_UNASKED", 10)
+    for number in range(50):
+        log = LogReported(report_id=f"k{number}", boot_id=f"boot-{number}", lines=(OOPS, "all is well"))
+        await parts.sessions.reported("a", log)
+        await parts.sessions.reported("a", replace(log, report_id=f"w{number}", lines=("all is well",)))
+        await parts.connect("a", boot=str(number))
+    assert len(parts.disk.log) + len(parts.disk.reports) < 60
+    # Another host is heard all the same.
+    await parts.sessions.reported("b", run(parts.attempt("b"), 0))
+    assert len(parts.attempt("b").runs) == 1
 
 
 async def test_a_cancellation_is_told_until_it_is_confirmed(parts: Parts) -> None:

@@ -1,15 +1,18 @@
-"""Between the agents' messages and domain values. Outside data is checked here and nowhere else."""
+"""Between the agents' messages and domain values. What hosts say is cut to its bounds here."""
 
-import math
 from collections.abc import Mapping
 
 from controller.adapters.rpc.workload_messages import workload_message
+from controller.domain import bounds
 from controller.domain.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.errors import InvalidInput
 from controller.domain.events import CommandReported, CommandState, RunReported, RunState
 from controller.domain.hosts import Host, SwapDevice
+from controller.domain.printable import printable
+from controller.domain.words import names_text
 from controller.services.enrollment import check_host_name
 from controller.services.sessions import LogReported
+from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 PLATFORMS: Mapping[int, str] = {
@@ -33,95 +36,115 @@ _COMMAND_STATES: Mapping[int, CommandState] = {
     agent_pb2.CommandOutcome.STATUS_UNSUPPORTED: CommandState.UNSUPPORTED,
     agent_pb2.CommandOutcome.STATUS_REFUSED: CommandState.REFUSED,
 }
-_LONGEST_FACT = 128
+# Without them no stratum and no journey can be told.
 _NEEDED_FACTS = ("architecture", "boot_id", "kernel_release")
-_MOST_LABELS = 256
 
 
 def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
     """Return the host a Hello describes; raises InvalidInput when it leaves out what strata are made of."""
     check_host_name(name)
-    for field in (*_NEEDED_FACTS, "firmware", "boot_loader", "virtualization"):
-        value = getattr(facts, field)
-        if not value and field in _NEEDED_FACTS:
+    for field in _NEEDED_FACTS:
+        if not bounds.name(getattr(facts, field)):
             raise InvalidInput(f"{name}: the Hello says nothing in facts.{field}")
-        if len(value) > _LONGEST_FACT or not value.isprintable():
-            raise InvalidInput(f"{name}: facts.{field} must be one line of at most {_LONGEST_FACT} characters")
-    if len(facts.labels) > _MOST_LABELS:
-        raise InvalidInput(f"{name}: a host has at most {_MOST_LABELS} labels, this Hello names {len(facts.labels)}")
     return Host(
         name=name,
-        architecture=facts.architecture,
+        architecture=bounds.word(facts.architecture),
         platform=PLATFORMS.get(facts.platform, "unknown"),
-        page_size_bytes=facts.page_size_bytes,
-        memory_bytes=facts.memory_bytes,
+        page_size_bytes=bounds.whole(facts.page_size_bytes),
+        memory_bytes=bounds.whole(facts.memory_bytes),
         cpu_count=facts.cpu_count,
-        kernel_release=facts.kernel_release,
-        kernel_version=facts.kernel_version,
-        boot_id=facts.boot_id,
-        agent_version=facts.agent_version,
-        kernel_command_line=facts.kernel_command_line,
+        kernel_release=bounds.name(facts.kernel_release),
+        kernel_version=bounds.sentence(facts.kernel_version),
+        boot_id=bounds.name(facts.boot_id),
+        agent_version=bounds.name(facts.agent_version),
+        kernel_command_line=printable(facts.kernel_command_line, bounds.COMMAND_LINE_CHARACTERS),
         swap_devices=tuple(
             SwapDevice(
-                path=device.path,
-                size_bytes=device.size_bytes,
-                used_bytes=device.used_bytes,
-                backend=device.backend,
+                path=printable(device.path, bounds.PATH_CHARACTERS),
+                size_bytes=bounds.whole(device.size_bytes),
+                used_bytes=bounds.whole(device.used_bytes),
+                backend=bounds.name(device.backend),
             )
-            for device in facts.swap_devices
+            for device in facts.swap_devices[: bounds.SWAP_DEVICES]
         ),
-        labels=dict(facts.labels),
-        firmware=facts.firmware,
-        boot_loader=facts.boot_loader,
-        virtualization=facts.virtualization,
+        labels=bounds.labels(facts.labels),
+        firmware=bounds.name(facts.firmware),
+        boot_loader=bounds.name(facts.boot_loader),
+        virtualization=bounds.name(facts.virtualization),
     )
 
 
-def report_of(report: agent_pb2.Report, now: float) -> RunReported | CommandReported | LogReported | None:
-    """Return what a report says; None for a kind this version does not know, which is acknowledged all the same."""
-    at = report.at.seconds + report.at.nanos / 1e9 if report.HasField("at") else now
+def report_of(
+    report: agent_pb2.Report, now: float, *, cut: bool = False
+) -> RunReported | CommandReported | LogReported | None:
+    """Return what a report says; None for a kind this version does not know, which is acknowledged all the same.
+
+    `cut` says that the message had more parts than are taken: the last of them are not in `report`.
+    """
+    at = bounds.moment(report.at.seconds + report.at.nanos / 1e9) if report.HasField("at") else None
+    report_id = bounds.report_id(report.report_id)
     match report.WhichOneof("body"):
         case "run":
-            return _run(report, at)
+            return _run(report, report_id, now if at is None else at, cut=cut)
         case "outcome":
             return CommandReported(
                 at=now,
-                report_id=report.report_id,
-                command_id=report.command_id,
+                report_id=report_id,
+                command_id=bounds.report_id(report.command_id),
                 state=_COMMAND_STATES.get(report.outcome.status, CommandState.INFRASTRUCTURE),
-                detail=report.outcome.detail,
+                detail=bounds.sentence(report.outcome.detail),
             )
         case "kernel_log":
-            lines = tuple(record.text for record in report.kernel_log.records)
-            return LogReported(report_id=report.report_id, boot_id=report.boot_id, lines=lines)
+            records = report.kernel_log.records[: bounds.LOG_RECORDS]
+            return LogReported(
+                report_id=report_id,
+                boot_id=bounds.name(report.boot_id),
+                lines=bounds.lines(record.text for record in records),
+            )
         case _:
             return None
 
 
-def _run(report: agent_pb2.Report, at: float) -> RunReported:
+def _run(report: agent_pb2.Report, report_id: str, at: float, *, cut: bool) -> RunReported:
     run = report.run
     state = _RUN_STATES.get(run.status, RunState.INFRASTRUCTURE)
-    error = run.error
-    senseless = sorted({sample.metric for sample in run.samples if not math.isfinite(sample.value)})
+    error = bounds.sentence(run.error)
+    values: dict[str, float] = {}
+    senseless: set[str] = set()
+    for sample in run.samples[: bounds.SAMPLES]:
+        metric, value = bounds.name(sample.metric), bounds.number(sample.value)
+        if value is None:
+            senseless.add(metric)
+        else:
+            values[metric] = value
     if senseless:
-        # Not a number compares as false everywhere: no verdict may be reached through it.
-        state, error = RunState.INFRASTRUCTURE, f"no number was measured for {', '.join(senseless)}"
+        # Not a number compares as false everywhere, and one without bounds spoils every mean: no verdict may be
+        # reached through either.
+        state, error = RunState.INFRASTRUCTURE, f"no number was measured for {names_text(sorted(senseless))}"
+    if cut or len(run.samples) > bounds.SAMPLES:
+        state, error = RunState.INFRASTRUCTURE, "the report has more parts than are taken; the last are left out"
     return RunReported(
         at=at,
-        report_id=report.report_id,
-        command_id=report.command_id,
-        boot_id=report.boot_id,
-        workload=run.workload,
+        report_id=report_id,
+        command_id=bounds.report_id(report.command_id),
+        boot_id=bounds.name(report.boot_id),
+        workload=bounds.name(run.workload),
         index=run.index,
         warmup=run.warmup,
         state=state,
         error=error,
-        values={sample.metric: sample.value for sample in run.samples if math.isfinite(sample.value)},
-        units={sample.metric: sample.unit for sample in run.samples},
-        evidence=dict(run.evidence),
-        release=run.kernel_release,
-        duration_s=run.duration_s,
+        values=values,
+        units={bounds.name(sample.metric): bounds.name(sample.unit) for sample in run.samples[: bounds.SAMPLES]},
+        evidence=bounds.evidence(run.evidence),
+        release=bounds.name(run.kernel_release),
+        duration_s=bounds.seconds(run.duration_s),
     )
+
+
+def progress_of(progress: agent_pb2.Progress) -> LiveProgress:
+    """Return what an agent says of the work it is at; a fraction that is none is -1, as the contract has it."""
+    fraction = progress.fraction if 0 <= progress.fraction <= 1 else -1.0
+    return LiveProgress(bounds.name(progress.step), fraction)
 
 
 def command_message(effect: AgentEffect, epoch: int) -> agent_pb2.ControllerMessage:

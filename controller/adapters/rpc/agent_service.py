@@ -2,21 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from controller.adapters.rpc.agent_messages import command_message, host_of, report_of
+from controller.adapters.rpc.agent_messages import command_message, host_of, progress_of, report_of
 from controller.adapters.rpc.identity import names_of
+from controller.adapters.rpc.incoming import Allowance, Incoming, decoded
 from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts import Host
 from controller.services.enrollment import Enrollment
 from controller.services.ports import Clock
 from controller.services.sessions import AgentStream, Sessions, checked_name
-from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
 _log = structlog.get_logger("agent_service")
@@ -31,9 +33,25 @@ _GOODBYE_TIMEOUT_S = 5.0
 _MOST_OPENING = 128
 # A host is silent after this many missed heartbeats.
 _MISSED_HEARTBEATS = 3
+# A message that is larger is read in a thread: what takes long must not hold up everybody else.
+_SMALL_BYTES = 16 << 10
+_READING_THREADS = 2
+
+T = TypeVar("T")
 
 
-class AgentService(agent_pb2_grpc.AgentServiceServicer):
+def add_agent_service(server: grpc.aio.Server, service: "AgentService") -> None:
+    """Serve agents. Their messages come undecoded, because the service has to see their size first."""
+    name = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+    handlers = {
+        "Session": grpc.stream_stream_rpc_method_handler(
+            service.Session, response_serializer=agent_pb2.ControllerMessage.SerializeToString
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+
+class AgentService:
     """One stream per agent."""
 
     def __init__(
@@ -45,10 +63,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._heartbeat_interval_s = heartbeat_interval_s
         self._plaintext = plaintext
         self._opening = 0
+        self._threads = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="reading")
 
-    async def Session(  # type: ignore[override]  # the generated base class knows only the synchronous form
-        self, _requests: AsyncIterator[agent_pb2.AgentMessage], context: Any
-    ) -> None:
+    async def Session(self, _requests: AsyncIterator[bytes], context: Any) -> None:
         """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
         host = await self._hello(context)
         if self._opening >= _MOST_OPENING:
@@ -109,11 +126,13 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         """Return the host that the first message describes, or abort the call with a sentence."""
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                first = await context.read()
+                data = await context.read()
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {_HELLO_TIMEOUT_S:.0f} s")
-        if first is _EOF or first.WhichOneof("body") != "hello":
+        first = None if data is _EOF else (await self._decoded(data, context)).message
+        if first is None or first.WhichOneof("body") != "hello":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a Hello")
+            raise AssertionError("abort returned")
         hello: agent_pb2.Hello = first.hello
         if hello.protocol_version != PROTOCOL_VERSION:
             await context.abort(
@@ -127,39 +146,61 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             except Permanent as error:
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         try:
-            return host_of(hello.host, hello.facts)
+            return await self._aside(len(data), lambda: host_of(hello.host, hello.facts))
         except InvalidInput as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise
 
+    async def _decoded(self, data: bytes, context: Any) -> Incoming:
+        try:
+            return await self._aside(len(data), lambda: decoded(data))
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"a message of {len(data)} bytes cannot be read")
+            raise AssertionError("abort returned") from error
+
+    async def _aside(self, size_bytes: int, compute: Callable[[], T]) -> T:
+        """Compute what takes as long as a host's message is large where it holds nobody up."""
+        if size_bytes <= _SMALL_BYTES:
+            return compute()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, compute)
+
     async def _read(self, context: Any, session: AgentStream, write: Any) -> None:
         """Take messages until the stream ends or falls silent."""
         silence_s = self._heartbeat_interval_s * _MISSED_HEARTBEATS
+        allowance = Allowance(at=asyncio.get_running_loop().time())
         while True:
             try:
                 async with asyncio.timeout(silence_s):
-                    message = await context.read()
+                    data = await context.read()
             except TimeoutError:
                 _log.warning("silent", host=session.host, for_s=silence_s)
                 return
-            if message is _EOF:
+            if data is _EOF:
                 return
-            await self._take(message, session, write)
+            incoming = await self._decoded(data, context)
+            if incoming.cut:
+                _log.warning("message_cut", host=session.host, size_bytes=len(data))
+            await self._take(incoming, len(data), session, write)
+            pause_s = allowance.pause_s(asyncio.get_running_loop().time(), len(data))
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
 
-    async def _take(self, message: agent_pb2.AgentMessage, session: AgentStream, write: Any) -> None:
+    async def _take(self, incoming: Incoming, size_bytes: int, session: AgentStream, write: Any) -> None:
         self._sessions.heartbeat(session.host)
+        message = incoming.message
         match message.WhichOneof("body"):
             case "report":
-                report = report_of(message.report, self._clock.now())
+                now = self._clock.now()
+                report = await self._aside(size_bytes, lambda: report_of(message.report, now, cut=incoming.cut))
                 if report is not None:
                     await self._sessions.reported(session.host, report)
                 done = agent_pb2.Acknowledgement(report_ids=[message.report.report_id])
                 await write(agent_pb2.ControllerMessage(acknowledgement=done))
             case "receipt":
-                await self._sessions.accepted(session.host, message.receipt.command_id, message.receipt.refused)
+                receipt = message.receipt
+                await self._sessions.accepted(session.host, receipt.command_id, receipt.refused)
             case "progress":
-                progress = LiveProgress(message.progress.step, message.progress.fraction)
-                await self._sessions.progressed(session.host, progress)
+                await self._sessions.progressed(session.host, progress_of(message.progress))
             case _:
                 # Heartbeats, and whatever a newer agent may say.
                 pass

@@ -14,12 +14,18 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from controller.domain.bounds import LAST_MOMENT
+from controller.domain.printable import printable_lines
 from controller.views.models import Epoch
 
 M = TypeVar("M", bound=Message)
 V = TypeVar("V")
 
 _NANOS = 1_000_000_000
+# The year 1, where protobuf's calendar begins.
+_FIRST_MOMENT = -62_135_596_800.0
+# More than any report has: nothing of a text is left out here.
+_MOST_CHARACTERS = 1 << 28
 
 
 def to_message(view: object, kind: type[M]) -> M:
@@ -41,7 +47,9 @@ def from_message(message: Message, kind: type[V]) -> V:
 
 
 def timestamp(epoch_s: float) -> Timestamp:
-    """Return seconds since the Unix epoch as a protobuf timestamp."""
+    """Return seconds since the Unix epoch as a protobuf timestamp, or the nearest that its calendar can tell."""
+    if not _FIRST_MOMENT <= epoch_s <= LAST_MOMENT:
+        epoch_s = LAST_MOMENT if epoch_s > 0 else _FIRST_MOMENT
     whole = int(epoch_s // 1)
     nanos = min(_NANOS - 1, round((epoch_s - whole) * _NANOS))
     return Timestamp(seconds=whole, nanos=nanos)
@@ -88,16 +96,21 @@ def _get(message: Message, descriptor: FieldDescriptor, hint: Any) -> Any:
     origin = get_origin(inner)
     if origin is tuple:
         element = get_args(inner)[0]
-        return tuple(from_message(one, cast(Any, element)) if is_dataclass(element) else one for one in value)
+        return tuple(from_message(one, cast(Any, element)) if is_dataclass(element) else _shown(one) for one in value)
     if origin is not None and issubclass(origin, Mapping):
-        return dict(sorted(value.items()))
+        return {_shown(key): _shown(one) for key, one in sorted(value.items())}
     if optional and descriptor.has_presence and not message.HasField(descriptor.name):
         return None
     if descriptor.message_type is not None:
         return Epoch(epoch(value)) if inner is Epoch else from_message(value, inner)
     if descriptor.enum_type is not None:
         return _enum_word(descriptor.enum_type, value)
-    return value
+    return _shown(value)
+
+
+def _shown(value: Any) -> Any:
+    """Return text without what a terminal would obey; whoever made it, a reader can only read it."""
+    return printable_lines(value, _MOST_CHARACTERS, _MOST_CHARACTERS) if isinstance(value, str) else value
 
 
 def _optional(hint: Any) -> tuple[bool, Any]:

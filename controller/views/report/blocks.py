@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from controller.domain.printable import printable
+
 # Mailing lists wrap at 80; two are left for a quote.
 TEXT_WIDTH = 78
 _GAP = "  "
@@ -43,8 +45,14 @@ class Table:
     numbers: frozenset[int] = frozenset()
 
 
-# An underscore inside a word, as in x86_64, is none.
-_MARKUP = re.compile(r"[\\`*<>\[\]]|(?<!\w)_|_(?!\w)")
+# An underscore inside a word, as in x86_64, is none. An ampersand begins an entity; what a line begins with makes it a
+# heading, an item, a rule or a title.
+_MARKUP = re.compile(r"[\\`*<>\[\]|]|(?<!\w)_|_(?!\w)|~(?=~)|&(?=[#\w])|^[-#+=]")
+_NUMBERED = re.compile(r"^([0-9]{1,9})([.)])(?=\s|$)")
+# What would look like the line under a heading where it stands alone.
+_RULE = re.compile(r"([-=])\1{3,}")
+# Longer than any sentence of ours.
+_MOST_CHARACTERS = 20_000
 
 Block = Heading | Paragraph | Bullets | Table
 
@@ -83,7 +91,7 @@ def as_markdown(blocks: Iterable[Block]) -> str:
             case Table():
                 marks = ["---:" if index in block.numbers else "---" for index in range(len(block.titles))]
                 rows = [block.titles, tuple(marks), *block.rows]
-                cells = [[_escaped(cell).replace("|", "\\|") for cell in row] for row in rows]
+                cells = [[cell if row is rows[1] else _escaped(cell) for cell in row] for row in rows]
                 parts.append("\n".join(f"| {' | '.join(row)} |" for row in cells))
             case _:
                 assert_never(block)
@@ -91,20 +99,29 @@ def as_markdown(blocks: Iterable[Block]) -> str:
 
 
 def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
-    return textwrap.wrap(text, TEXT_WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [
-        first.rstrip()
-    ]
+    return textwrap.wrap(
+        _RULE.sub(r"\1\1\1", _plain(text)),
+        TEXT_WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
 
 
 def _escaped(text: str) -> str:
     """Keep characters of kernel lines and release names from becoming markup."""
-    return _MARKUP.sub(r"\\\g<0>", text)
+    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", _plain(text)))
+
+
+def _plain(text: str) -> str:
+    """Return one line: whoever wrote it, it begins no heading, row or item of its own."""
+    return printable(text, _MOST_CHARACTERS)
 
 
 def _text_table(table: Table) -> str:
     """Return aligned columns; the last column takes what is left of the line and wraps in it."""
     count = len(table.titles)
-    rows = [table.titles, *table.rows]
+    rows = [tuple(map(_plain, row)) for row in (table.titles, *table.rows)]
     widths = [max(len(row[index]) for row in rows) for index in range(count)]
     before_last = sum(widths[:-1]) + len(_GAP) * (count - 1)
     if before_last + widths[-1] > TEXT_WIDTH and before_last > TEXT_WIDTH - 16:

@@ -3,9 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from controller.domain.bounds import digits
+from controller.domain.printable import printable
 from controller.views.quantities import number_text
 
 _MIB = 2**20
+# MAX_SWAPFILES of the kernel is smaller.
+_MOST_AREAS = 32
 _LIMITS = ("cgroup_memory_max", "cgroup_memory_limit_in_bytes")
 
 
@@ -13,24 +17,26 @@ def conditions(told: Mapping[str, str]) -> Iterator[str]:
     """Yield what the evidence says, one statement each; what it does not say is left out."""
     if swap := _swap(told):
         yield f"swap: {swap}"
-    limit = next((told[name].strip() for name in _LIMITS if told.get(name, "").strip().isdigit()), "")
-    if limit:
-        yield f"memory limit: {_size(int(limit))}"
+    limits = (digits(told.get(name, "").strip()) for name in _LIMITS)
+    limit = next((one for one in limits if one is not None), None)
+    if limit is not None:
+        yield f"memory limit: {_size(limit)}"
     for name in ("server_command", "command", "config", "built", "source", "compiler", "server"):
         if told.get(name):
-            yield f"{name.replace('_', ' ')}: {told[name].strip()}"
+            yield f"{name.replace('_', ' ')}: {printable(told[name])}"
 
 
 def _swap(told: Mapping[str, str]) -> str:
     """Return the swap that was on, for example "ZSWAP (lzo) over /dev/nvme3n1 of 1 TiB"."""
-    areas = [line.split() for line in told.get("proc_swaps", "").splitlines()[1:]]
+    areas = [line.split() for line in told.get("proc_swaps", "").splitlines()[1 : _MOST_AREAS + 1]]
     texts = []
     for area in areas:
-        if len(area) < 3 or not area[2].isdigit():
+        size_kib = digits(area[2]) if len(area) >= 3 else None
+        if size_kib is None:
             continue
         algorithm = re.search(r"\[([^][\s]+)\]", told.get("zram_comp_algorithm", ""))
         packed = f" ({algorithm[1]})" if algorithm and area[0].startswith("/dev/zram") else ""
-        texts.append(f"{area[0]}{packed} of {_size(int(area[2]) * 1024)}")
+        texts.append(f"{area[0]}{packed} of {_size(size_kib * 1024)}")
     zswap = dict(line.split(None, 1) for line in told.get("zswap_parameters", "").splitlines() if " " in line)
     over = f"ZSWAP ({zswap.get('compressor', 'unknown')}) over " if texts and zswap.get("enabled") == "Y" else ""
     return over + " and ".join(texts)

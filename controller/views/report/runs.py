@@ -1,10 +1,11 @@
 """The measured runs of a rollout, found again in the event log."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from controller.domain.attempt import Attempt
+from controller.domain.bounds import numbers
 from controller.domain.events import Event, RunReported, RunState
 from controller.domain.journey import Side
 from controller.gate.metrics import Metric
@@ -29,9 +30,16 @@ class HostRuns:
 
     def good(self, side: Side, metric: str) -> tuple[RunReported, ...]:
         """Return the runs on one kernel that ended well and measured the metric, warm-ups left out."""
+        return tuple(run for run in self._ended_well(side) if metric in numbers(run.values))
+
+    def untold(self, side: Side, metric: str) -> tuple[RunReported, ...]:
+        """Return the runs whose value of the metric is no number that could be told."""
         return tuple(
-            run for run in self.of(side) if run.state is RunState.OK and not run.warmup and metric in run.values
+            run for run in self._ended_well(side) if metric in run.values and metric not in numbers(run.values)
         )
+
+    def _ended_well(self, side: Side) -> Iterator[RunReported]:
+        return (run for run in self.of(side) if run.state is RunState.OK and not run.warmup)
 
     def values(self, side: Side, metric: str) -> tuple[float, ...]:
         """Return the metric's values on one kernel."""
@@ -82,9 +90,11 @@ def host_of(stream: str) -> str:
 
 
 def outliers(runs: HostRuns, metric: Metric) -> Iterable[str]:
-    """Yield the values that are far from the others of their kernel on their host."""
+    """Yield the values that are far from the others of their kernel on their host, and those that cannot be told."""
     allowed = _OUTLIER_ERRORS * metric.sigma_run / min(1.0, runs.device_tib or 1.0)
     for side in Side:
+        for run in runs.untold(side, metric.name):
+            yield f"{side} kernel, run {run.index}: {run.values[metric.name]:g} cannot be told and is left out"
         middle = runs.median(side, metric.name)
         for run in runs.good(side, metric.name):
             value = run.values[metric.name]
