@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, fleet_pb2_g
 _log = structlog.get_logger("controller")
 
 _STOP_GRACE_S = 2.0
+_SWITCH_INTERVAL_S = 0.0005
 _OPERATOR_RENEWAL_S = 30 * 86_400.0
 # The largest message that is taken in: a specification, or a run with its evidence, which agents keep smaller.
 MESSAGE_BYTES = 4 * 2**20
@@ -130,6 +132,8 @@ async def listen(
     epoch: int,
     services: tuple[Sessions, Operations, Enrollment],
 ) -> list[grpc.aio.Server]:
+    # Threads read what is large: they let go of the interpreter soon enough for the loop to answer everybody else.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     sessions, operations, enrollment = services
     plaintext = settings.insecure_plaintext
     main = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(MESSAGE_BYTES)))

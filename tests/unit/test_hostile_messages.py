@@ -83,7 +83,7 @@ def test_evidence_is_cut_and_the_small_texts_stay_whole() -> None:
     assert sum(map(len, report.evidence.values())) <= bounds.EVIDENCE_CHARACTERS
     assert report.evidence["flood"].endswith("…")
     assert all(key.isprintable() for key in report.evidence)
-    assert r"\x1b[2Jok" in report.evidence.values()
+    assert "\N{REPLACEMENT CHARACTER}[2Jok" in report.evidence.values()
 
 
 def test_many_texts_are_cut_and_it_is_said() -> None:
@@ -224,15 +224,17 @@ def test_any_bytes_are_a_message_or_none(data: bytes, head: bytes) -> None:
             continue
 
 
-def test_one_host_is_read_as_fast_as_an_honest_one_needs_and_no_faster() -> None:
+def test_one_host_takes_so_much_of_a_controllers_time_and_no_more() -> None:
     allowance = Allowance(at=0.0)
-    # A spool of a long absence comes in at once.
-    assert sum(allowance.pause_s(0.0, 16_384) for _ in range(1000)) == 0.0
-    for _ in range(5000):
+    # What an honest host says in its busiest minute comes in at once.
+    assert sum(allowance.pause_s(0.0, 4096) for _ in range(200)) == 0.0
+    for _ in range(1000):
         pause_s = allowance.pause_s(0.0, 100)
-    assert pause_s == pytest.approx(10.0, rel=0.1)
+    # 40 messages a second for as long as it likes.
+    assert pause_s == pytest.approx(1000 / 40, rel=0.1)
     # And after the pause it may go on.
     assert allowance.pause_s(60.0, 100) == 0.0
     large = Allowance(at=0.0)
-    assert sum(large.pause_s(0.0, 4 << 20) for _ in range(8)) == 0.0
-    assert large.pause_s(0.0, 4 << 20) == pytest.approx(4.0)
+    for _ in range(20):
+        pause_s = large.pause_s(0.0, 4 << 20, computed_s=0.1)
+    assert pause_s > 50.0

@@ -33,7 +33,7 @@ def test_accents_stay_and_towers_of_them_do_not() -> None:
 
 
 def test_lines_and_columns_are_kept() -> None:
-    assert printable_lines("a   b\r\n\tc\x1b[0m\n") == "a   b\n c\\x1b[0m\n"
+    assert printable_lines("a   b\r\n\tc\x1b[0m\n") == "a   b\n c�[0m\n"
     assert printable_lines("a\nb\nc", lines=2) == "a\nb…"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from controller.adapters.rpc.agent_messages import command_message, host_of, progress_of, report_of
 from controller.adapters.rpc.identity import names_of
-from controller.adapters.rpc.incoming import Allowance, Incoming, decoded
+from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
 from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts import Host
@@ -36,6 +37,11 @@ _MISSED_HEARTBEATS = 3
 # A message that is larger is read in a thread: what takes long must not hold up everybody else.
 _SMALL_BYTES = 16 << 10
 _READING_THREADS = 2
+# Hosts of which it is remembered how much of our time they took, and for how long that can matter.
+_MOST_ALLOWANCES = 50_000
+_FORGOTTEN_AFTER_S = 60.0
+# However much a host has had, it is heard again by then: silence would be counted against it.
+_LONGEST_PAUSE_S = 10.0
 
 T = TypeVar("T")
 
@@ -64,10 +70,13 @@ class AgentService:
         self._plaintext = plaintext
         self._opening = 0
         self._threads = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="reading")
+        # By host, and over all its sessions: one that comes back again and again takes no more than one that stays.
+        self._allowances: dict[str, Allowance] = {}
+        self._held_back: set[str] = set()
 
     async def Session(self, _requests: AsyncIterator[bytes], context: Any) -> None:
         """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
-        host = await self._hello(context)
+        host, allowance = await self._hello(context)
         if self._opening >= _MOST_OPENING:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._opening} sessions are opening at this moment; try again"
@@ -104,7 +113,7 @@ class AgentService:
             finally:
                 self._opening -= 1
             # Only now: what a host reports is understood by the boot that its Hello named.
-            reading = asyncio.ensure_future(self._read(context, session, write))
+            reading = asyncio.ensure_future(self._read(context, session, write, allowance))
             await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)
             if replaced.done():
                 goodbye = agent_pb2.Goodbye(reason=replaced.result(), retry_after_s=self._heartbeat_interval_s)
@@ -122,14 +131,15 @@ class AgentService:
                 await asyncio.gather(reading, return_exceptions=True)
             await self._sessions.disconnected(session)
 
-    async def _hello(self, context: Any) -> Host:
+    async def _hello(self, context: Any) -> tuple[Host, Allowance]:
         """Return the host that the first message describes, or abort the call with a sentence."""
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 data = await context.read()
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {_HELLO_TIMEOUT_S:.0f} s")
-        first = None if data is _EOF else (await self._decoded(data, context)).message
+        incoming = None if data is _EOF else await self._decoded(data, context)
+        first = None if incoming is None else incoming.message
         if first is None or first.WhichOneof("body") != "hello":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a Hello")
             raise AssertionError("abort returned")
@@ -146,28 +156,56 @@ class AgentService:
             except Permanent as error:
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         try:
-            return await self._aside(len(data), lambda: host_of(hello.host, hello.facts))
+            host, computed_s = await self._aside(len(data), lambda: host_of(hello.host, hello.facts))
         except InvalidInput as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise
+        return host, await self._admitted(host.name, len(data), computed_s, context)
+
+    async def _admitted(self, host: str, size_bytes: int, computed_s: float, context: Any) -> Allowance:
+        """Return how much of our time the host has left; one that has used it up waits, in one session at a time."""
+        now = asyncio.get_running_loop().time()
+        if len(self._allowances) >= _MOST_ALLOWANCES:
+            # Whoever has been quiet for long has as much as somebody new.
+            self._allowances = {
+                name: one for name, one in self._allowances.items() if now - one.at < _FORGOTTEN_AFTER_S
+            }
+        allowance = self._allowances.setdefault(host, Allowance(at=now))
+        pause_s = allowance.pause_s(now, size_bytes, computed_s, HELLO_MESSAGES)
+        if pause_s == 0:
+            return allowance
+        if host in self._held_back:
+            text = f"{host} opens sessions too often, and one waits already; try again in {pause_s:.0f} s"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self._held_back.add(host)
+        try:
+            await asyncio.sleep(min(pause_s, _LONGEST_PAUSE_S))
+        finally:
+            self._held_back.discard(host)
+        return allowance
 
     async def _decoded(self, data: bytes, context: Any) -> Incoming:
         try:
-            return await self._aside(len(data), lambda: decoded(data))
+            incoming, _ = await self._aside(len(data), lambda: decoded(data))
         except DecodeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"a message of {len(data)} bytes cannot be read")
             raise AssertionError("abort returned") from error
+        return incoming
 
-    async def _aside(self, size_bytes: int, compute: Callable[[], T]) -> T:
-        """Compute what takes as long as a host's message is large where it holds nobody up."""
+    async def _aside(self, size_bytes: int, compute: Callable[[], T]) -> tuple[T, float]:
+        """Compute what takes as long as a host's message is large where it holds nobody up; return what it took."""
         if size_bytes <= _SMALL_BYTES:
-            return compute()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, compute)
+            return compute(), 0.0
 
-    async def _read(self, context: Any, session: AgentStream, write: Any) -> None:
+        def timed() -> tuple[T, float]:
+            began = time.thread_time()
+            return compute(), time.thread_time() - began
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, timed)
+
+    async def _read(self, context: Any, session: AgentStream, write: Any, allowance: Allowance) -> None:
         """Take messages until the stream ends or falls silent."""
         silence_s = self._heartbeat_interval_s * _MISSED_HEARTBEATS
-        allowance = Allowance(at=asyncio.get_running_loop().time())
         while True:
             try:
                 async with asyncio.timeout(silence_s):
@@ -180,18 +218,22 @@ class AgentService:
             incoming = await self._decoded(data, context)
             if incoming.cut:
                 _log.warning("message_cut", host=session.host, size_bytes=len(data))
-            await self._take(incoming, len(data), session, write)
-            pause_s = allowance.pause_s(asyncio.get_running_loop().time(), len(data))
+            computed_s = await self._take(incoming, len(data), session, write)
+            pause_s = allowance.pause_s(asyncio.get_running_loop().time(), len(data), computed_s)
             if pause_s > 0:
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(min(pause_s, _LONGEST_PAUSE_S))
 
-    async def _take(self, incoming: Incoming, size_bytes: int, session: AgentStream, write: Any) -> None:
+    async def _take(self, incoming: Incoming, size_bytes: int, session: AgentStream, write: Any) -> float:
+        """Do what a message asks for; return the processor time that its content took, as far as it was measured."""
         self._sessions.heartbeat(session.host)
         message = incoming.message
+        computed_s = 0.0
         match message.WhichOneof("body"):
             case "report":
                 now = self._clock.now()
-                report = await self._aside(size_bytes, lambda: report_of(message.report, now, cut=incoming.cut))
+                report, computed_s = await self._aside(
+                    size_bytes, lambda: report_of(message.report, now, cut=incoming.cut)
+                )
                 if report is not None:
                     await self._sessions.reported(session.host, report)
                 done = agent_pb2.Acknowledgement(report_ids=[message.report.report_id])
@@ -204,6 +246,7 @@ class AgentService:
             case _:
                 # Heartbeats, and whatever a newer agent may say.
                 pass
+        return computed_s
 
 
 class EnrollmentService(agent_pb2_grpc.EnrollmentServiceServicer):

@@ -1,4 +1,4 @@
-"""Agents' messages as they come in: how many parts of one are taken, and how much of one host's in what time.
+"""Agents' messages as they come in: how many parts of one are taken, and how much of its time the controller gives.
 
 Decoding a message takes the library one step a part, and millions of parts fit into the largest message: that would
 hold up everybody else. So the parts are counted before, and what is beyond the limit is not decoded.
@@ -111,27 +111,32 @@ def _as_varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-# What one host may say for as long as it likes, and how much at once: more than an agent keeps for a controller that
-# was away. Beyond it the stream is read more slowly; nothing is lost.
-_BYTES_A_SECOND: Final = 1 << 20
-_BYTES_AT_ONCE: Final = 32 << 20
-_MESSAGES_A_SECOND: Final = 200.0
-_MESSAGES_AT_ONCE: Final = 4000.0
+# What a message costs at least (taking it, writing it down, answering), and what its bytes cost beside that.
+_MESSAGE_S: Final = 0.002
+_BYTES_A_SECOND: Final = 20e6
+# How much of a controller's time one host may take: so much at once, and this share of it for as long as it likes.
+# Beyond it the host's stream is read more slowly; nothing is lost, and nobody else waits for it.
+_AT_ONCE_S: Final = 0.5
+_SHARE: Final = 0.08
+# A session costs as much as so many messages.
+HELLO_MESSAGES: Final = 25
 
 
 @dataclass(slots=True, kw_only=True)
 class Allowance:
-    """How much one host may still say at this moment (a token bucket for bytes, and one for messages)."""
+    """How much of the controller's time one host may still take at this moment: a token bucket of seconds."""
 
     # Seconds, of any clock that does not go back.
     at: float
-    bytes_left: float = _BYTES_AT_ONCE
-    messages_left: float = _MESSAGES_AT_ONCE
+    left_s: float = _AT_ONCE_S
 
-    def pause_s(self, now: float, size_bytes: int) -> float:
-        """Take one message of so many bytes off; return how long to wait before the next is read."""
-        passed_s = max(0.0, now - self.at)
+    def pause_s(self, now: float, size_bytes: int, computed_s: float = 0.0, messages: int = 1) -> float:
+        """Take off what was just done for the host; return how long to wait before more is done.
+
+        `computed_s` is the processor time that the content took, as far as it was measured.
+        """
+        earned_s = _SHARE * max(0.0, now - self.at)
+        cost_s = messages * _MESSAGE_S + size_bytes / _BYTES_A_SECOND + computed_s
         self.at = now
-        self.bytes_left = min(_BYTES_AT_ONCE, self.bytes_left + passed_s * _BYTES_A_SECOND) - size_bytes
-        self.messages_left = min(_MESSAGES_AT_ONCE, self.messages_left + passed_s * _MESSAGES_A_SECOND) - 1
-        return max(0.0, -self.bytes_left / _BYTES_A_SECOND, -self.messages_left / _MESSAGES_A_SECOND)
+        self.left_s = min(_AT_ONCE_S, self.left_s + earned_s) - cost_s
+        return max(0.0, -self.left_s / _SHARE)
