@@ -8,7 +8,6 @@ controls), ECMA-48 (C0 and C1).
 
 import re
 import unicodedata
-from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -17,6 +16,7 @@ _MOST_MARKS: Final = 4
 _CUT: Final = "…"
 # Above it there is nothing that is written.
 _LAST_WRITTEN: Final = 0x3FFFF
+_PIECE: Final = 16_384
 
 
 def printable(text: str, most: int = 512) -> str:
@@ -41,10 +41,26 @@ def printable_lines(text: str, most: int = 65_536, lines: int = 2048) -> str:
     kept = text[:most].split("\n", lines)
     whole = len(text) <= most and len(kept) <= lines
     cleaned = "\n".join(kept[:lines])
-    if not cleaned.replace("\n", "").isprintable() or not cleaned.isascii():
-        cleaned = _unprintable().sub("\N{REPLACEMENT CHARACTER}", cleaned.replace("\r\n", "\n").replace("\t", " "))
-        cleaned = _towers().sub(r"\1", cleaned)
+    if not (cleaned.isascii() and cleaned.replace("\n", "").isprintable()):
+        cleaned = cleaned.replace("\r\n", "\n")
+        # Piece by piece: one call over all of it would let no other thread run meanwhile.
+        pieces = (cleaned[at : at + _PIECE] for at in range(0, len(cleaned), _PIECE))
+        cleaned = "".join(_towers().sub(r"\1", piece.translate(_SIGNS)) for piece in pieces)
     return cleaned if whole else f"{cleaned[: most - 1]}{_CUT}"
+
+
+class _Signs(dict[int, int]):
+    """Character -> itself, or what stands for it where it is no sign of its own; each is looked at once."""
+
+    def __missing__(self, code: int) -> int:
+        if code > _LAST_WRITTEN:
+            return 0xFFFD
+        sign = chr(code)
+        self[code] = code if sign.isprintable() else 0x20 if sign in "\t\xa0\u3000" else 0xFFFD
+        return self[code]
+
+
+_SIGNS: Final = _Signs({0x0A: 0x0A})
 
 
 def _shown(sign: str) -> str:
@@ -56,26 +72,8 @@ def _shown(sign: str) -> str:
 
 
 @cache
-def _unprintable() -> re.Pattern[str]:
-    """Match one character that is no sign of its own and no line's end."""
-    strange = _ranges(lambda sign: not sign.isprintable() and sign != "\n")
-    return re.compile(f"[{strange}{chr(_LAST_WRITTEN + 1)}-{chr(0x10FFFF)}]")
-
-
-@cache
 def _towers() -> re.Pattern[str]:
     """Match more marks on one letter than writing needs; the first of them are its group."""
-    marks = _ranges(lambda sign: unicodedata.category(sign) in ("Mn", "Me"))
+    # Those beyond the first plane would make a class that is looked through range by range, for every character.
+    marks = "".join(f"\\u{code:04x}" for code in range(0x10000) if unicodedata.category(chr(code)) in ("Mn", "Me"))
     return re.compile(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+")
-
-
-def _ranges(belongs: Callable[[str], bool]) -> str:
-    """Return the characters that belong, as ranges for a pattern's class."""
-    found: list[list[int]] = []
-    for code in range(_LAST_WRITTEN + 1):
-        if belongs(chr(code)):
-            if found and found[-1][1] == code - 1:
-                found[-1][1] = code
-            else:
-                found.append([code, code])
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in found)
