@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from controller.adapters.named_files import read_file
 from controller.adapters.tools import is_full
-from controller.domain.errors import Permanent, Temporary
+from controller.domain.errors import InvalidInput, Permanent, Temporary
 
 _LOCK_POLL_S = 0.2
+_MOST_JSON_BYTES = 16 << 20
 
 
 class Progress(Protocol):
@@ -130,8 +132,8 @@ class Cache:
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a small JSON file, or None when it is absent or damaged: a cache is rebuilt, not repaired."""
         try:
-            value = json.loads((self.root / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            value = json.loads(read_file(self.root / name, _MOST_JSON_BYTES))
+        except (OSError, ValueError, RecursionError, InvalidInput):
             return None
         return value if isinstance(value, dict) else None
 
