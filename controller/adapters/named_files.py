@@ -79,6 +79,13 @@ def read_at_most(file: BinaryIO, most_bytes: int, *, expected: int = 0) -> bytes
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def tail(path: Path, most_bytes: int) -> str:
+    """Return the end of a log. Raises OSError or InvalidInput."""
+    with open_file(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
+        return file.read(most_bytes).decode(errors="replace")
+
+
 def copy_file(source: Path, target: Path, most_bytes: int) -> None:
     """Copy a regular file that is no link to a new one. Raises OSError, or InvalidInput when it is too large."""
     left = most_bytes

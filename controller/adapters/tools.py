@@ -1,5 +1,6 @@
 """Runs the command line tools that the adapters build on: with a deadline and limits, each failure as one sentence."""
 
+import atexit
 import contextlib
 import errno
 import os
@@ -30,6 +31,8 @@ PACKAGES = {
 MOST_PRINTED_BYTES: Final = 256 << 20
 _MOST_SAID_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 16
+# Process groups that end when we do, also those of threads that nobody waits for.
+_RUNNING: Final[set[int]] = set()
 _FULL = ("No space left on device", "Could not allocate block", "Disk quota exceeded")
 
 
@@ -68,6 +71,7 @@ class Tool:
                 # Its children must end with it.
                 process_group=0,
             )
+        _RUNNING.add(self._process.pid)
         self._end = os.pidfd_open(self._process.pid)
         if memory_bytes is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -77,9 +81,8 @@ class Tool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # Its children too, while its number, which is theirs as a group, is not given to others: it is not reaped yet.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        # Before it is reaped, however it has ended: a child of it may still hold on to what it was given.
+        _end_group(self._process.pid)
         os.close(self._end)
         with self._process:
             pass
@@ -130,6 +133,19 @@ class Tool:
         if left_s <= 0:
             raise OutOfTime
         return left_s
+
+
+@atexit.register
+def _end_all() -> None:
+    for leader in tuple(_RUNNING):
+        _end_group(leader)
+
+
+def _end_group(leader: int) -> None:
+    """Kill a tool and its children: its number, which is theirs as a group, must not have been given to others."""
+    _RUNNING.discard(leader)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

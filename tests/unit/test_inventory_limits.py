@@ -146,5 +146,5 @@ def test_a_host_without_variables_may_be_null() -> None:
 
 def test_long_chains_of_groups_take_time_in_proportion() -> None:
     groups = {f"g{n}": {"children": [f"g{n + 1}"]} for n in range(900)}
-    groups["g900"] = {"hosts": [f"h{n}" for n in range(100)]}  # type: ignore[dict-item]
+    groups["g900"] = {"hosts": [f"h{n}" for n in range(100)]}
     assert len(inventory_labels(listing({}, **groups), "a.json")["h0"]) == 901

@@ -15,13 +15,15 @@ from urllib.parse import unquote
 
 from controller.adapters.cache import Progress
 from controller.adapters.debian.unpacking import TarReader, extract
-from controller.adapters.named_files import shown
+from controller.adapters.named_files import shown, tail
 from controller.adapters.tools import Tool, missing_tool, running, tool_environment, tool_failure
 from controller.domain.errors import InvalidInput, Permanent, Temporary
+from controller.domain.printable import printable
 
 _HELPER = "/usr/lib/apt/apt-helper"
 _POLL_S = 0.25
 _STALLED_S = 180.0
+_MOST_LOG_BYTES = 1 << 20
 _UNPACK_TIMEOUT_S = 300.0
 # A package may ask for gigabytes to be decompressed with; those that people build ask for some tens of megabytes.
 _UNPACK_MEMORY_BYTES = 2 << 30
@@ -116,7 +118,7 @@ def _download(
                 process.kill()
                 process.wait()
     if process.returncode != 0:
-        _fail(log.read_text(errors="replace"), what, archives[0].uri)
+        _fail(tail(log, _MOST_LOG_BYTES), what, archives[0].uri)
 
 
 def _watch(process: subprocess.Popen[bytes], drafts: Path, total_bytes: int, progress: Progress, label: str) -> None:
@@ -141,7 +143,7 @@ def _fail(output: str, what: str, uri: str) -> None:
     failure = tool_failure(_HELPER, what, output.encode())
     if "disk is full" in str(failure):
         raise failure
-    reason = errors[-1] if errors else "the downloader gave no reason"
+    reason = printable(errors[-1]) if errors else "the downloader gave no reason"
     if "404" in output:
         raise Permanent(
             f"{what}: the mirror no longer has {uri.rsplit('/', 1)[1]}; "

@@ -17,7 +17,7 @@ from controller.adapters.hypervisor.console import ConsoleLog
 from controller.adapters.hypervisor.decision import Observation, Qemu
 from controller.adapters.hypervisor.definition import load_definition
 from controller.adapters.hypervisor.qmp import ask_to_quit
-from controller.adapters.named_files import open_file
+from controller.adapters.named_files import tail
 from controller.domain.errors import InvalidInput, Permanent, Temporary
 from controller.domain.kernels import Kernel
 from controller.domain.printable import printable
@@ -159,9 +159,7 @@ class QemuMachine:
     def _own_words(self, number: int) -> str:
         """What QEMU itself said when it ended without any console output, for example that a disk is missing."""
         try:
-            with open_file(self._vm_dir / qemu.output_file(number)) as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
-                text = file.read(_LAST_WORDS_BYTES).decode(errors="replace")
+            text = tail(self._vm_dir / qemu.output_file(number), _LAST_WORDS_BYTES)
         except (OSError, InvalidInput):
             return ""
         lines = text.strip().splitlines()
