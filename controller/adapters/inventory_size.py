@@ -4,6 +4,7 @@ Ansible takes h[1:10000000] and aliases of aliases for what they say, in gigabyt
 what is plain to see; what is not understood is left to Ansible, which runs within limits.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +21,10 @@ from controller.domain.inventory import MOST_HOSTS
 
 # Of one file; 100 000 hosts with ten variables each are some 20 MiB.
 MOST_FILE_BYTES: Final = 64 << 20
+# Of one directory; what more there is Ansible reads within its limits.
 MOST_FILES: Final = 10_000
+# Characters of a file whose aliases are counted, which takes some seconds at most; those that explode are short.
+_MOST_ALIASED: Final = 1 << 20
 # Values that a file stands for once its aliases are written out.
 MOST_VALUES: Final = 1_000_000
 _YAML: Final = (".yaml", ".yml", ".json", "")
@@ -34,28 +38,32 @@ _ALIAS: Final = re.compile(r"(?:^|[\s\[{,:])\*[^\s,\]}]", re.MULTILINE)
 
 def check_size(path: Path) -> None:
     """Raise InvalidInput that names file and line where an inventory stands for more than is read."""
-    for file in _files(path):
+    for file in itertools.islice(_files(path), MOST_FILES):
         try:
             content = read_file(file, MOST_FILE_BYTES)
         except OSError as error:
             raise InvalidInput(f"{shown(file)}: {(error.strerror or str(error)).lower()}") from error
+        if content.startswith((b"#!", b"\x7fELF")):
+            # Ansible runs it, and reads what it prints.
+            continue
         text = content.decode("utf-8", "replace")
         _check_ranges(text, shown(file), yaml=file.suffix in _YAML[:-1])
-        if file.suffix in _YAML and _ALIAS.search(text):
+        if file.suffix in _YAML and len(text) <= _MOST_ALIASED and _ALIAS.search(text):
             _check_aliases(text, shown(file))
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Yield the files that Ansible reads as they are; those that are programs it runs."""
+    """Yield the files that Ansible reads: of a directory all but hidden ones, those with variables included."""
     if not path.is_dir():
-        if not os.access(path, os.X_OK):
-            yield path
+        yield path
         return
-    for count, (folder, folders, names) in enumerate(os.walk(path)):
-        folders.sort()
-        if count + len(names) > MOST_FILES:
-            raise InvalidInput(f"{shown(path)}: holds more than {MOST_FILES} files, the most that is read")
-        yield from (file for name in sorted(names) if not os.access(file := Path(folder, name), os.X_OK))
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder, name)
+            # What is large beside the inventory is none of it.
+            if not name.startswith(".") and file.exists() and file.stat().st_size <= MOST_FILE_BYTES:
+                yield file
 
 
 def _check_ranges(text: str, name: str, *, yaml: bool) -> None:

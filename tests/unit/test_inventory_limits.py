@@ -148,3 +148,20 @@ def test_long_chains_of_groups_take_time_in_proportion() -> None:
     groups = {f"g{n}": {"children": [f"g{n + 1}"]} for n in range(900)}
     groups["g900"] = {"hosts": [f"h{n}" for n in range(100)]}
     assert len(inventory_labels(listing({}, **groups), "a.json")["h0"]) == 901
+
+
+def test_a_directory_is_read_as_ansible_reads_it(tmp_path: Path) -> None:
+    for name in (".git/h.ini", "group_vars/web.yaml", ".hidden.ini"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("[web]\nh[1:10000000]\n")
+    (tmp_path / "group_vars/web.yaml").write_text("zone: a\n")
+    (tmp_path / "gone.ini").symlink_to("nowhere")
+    with (tmp_path / "backup.tar").open("wb") as large:
+        large.truncate(1 << 30)
+    (tmp_path / "script").write_text("#!/bin/sh\nh[1:10000000]\n")
+    check_size(tmp_path)
+    # An executable file is a program only when it says so.
+    (tmp_path / "hosts.ini").write_text("[web]\nh[1:10000000]\n")
+    (tmp_path / "hosts.ini").chmod(0o755)
+    with pytest.raises(InvalidInput, match=r"hosts\.ini:2: stands for more"):
+        check_size(tmp_path)

@@ -175,7 +175,7 @@ def unpack(archives: Sequence[Path], tree: Path, progress: Progress, *, label: s
     done_bytes = 0
     for archive in archives:
         with _content(archive, f"Unpacking {label}") as content:
-            extract(content, tree, archive.name)
+            extract(content, tree, shown(archive.name))
         done_bytes += archive.stat().st_size
         progress(f"unpacking {label}", done_bytes, total_bytes)
 

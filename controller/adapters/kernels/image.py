@@ -14,7 +14,8 @@ from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.printable import printable
 from controller.domain.releases import checked_release
 
-# A vmlinux with its debugging symbols is some hundred MiB, a kernel that boots some ten, a module at most some.
+# A vmlinux or a graphics driver with debugging symbols is some hundred MiB; a kernel that boots, or a driver of a disk,
+# some ten at most.
 MOST_IMAGE_BYTES: Final = 1 << 30
 MOST_KERNEL_BYTES: Final = 512 << 20
 MOST_MODULE_BYTES: Final = 256 << 20

@@ -33,7 +33,7 @@ def modules_to_load(tree: Path, release: str) -> list[Path]:
     Empty where the drivers are built in, or where the kernel has none. `tree` holds lib/modules/RELEASE, indexed.
     """
     folder = tree / "lib/modules" / release
-    offered = {_module_name(line.partition(":")[0]) for line in (folder / "modules.dep").read_text().splitlines()}
+    offered = {_module_name(line.partition(":")[0]) for line in _lines(folder / "modules.dep")}
     found: list[Path] = []
     for name in _NEEDED:
         if name in offered:
@@ -41,12 +41,17 @@ def modules_to_load(tree: Path, release: str) -> list[Path]:
     return found
 
 
+def _lines(index: Path) -> list[str]:
+    # Names of files need not be text.
+    return read_file(index, MOST_MODULE_BYTES).decode(errors="surrogateescape").splitlines()
+
+
 def _with_dependencies(tree: Path, release: str, name: str) -> list[Path]:
     printed = run_tool(
         ["modprobe", "-d", tree, "-S", release, "-C", "/dev/null", "--show-depends", name],
         timeout_s=_TIMEOUT_S,
         what=f"Looking up what the module {name} of {release} needs",
-    ).decode()
+    ).decode(errors="surrogateescape")
     found = [Path(match[1]) for match in re.finditer(r"^insmod (\S+)", printed, re.MULTILINE)]
     for path in found:
         if not path.is_relative_to(tree) or not is_file(tree, path.relative_to(tree).as_posix()):
@@ -83,7 +88,8 @@ def build_initrd(load: Sequence[Path], busybox: Path, tree: Path, target: Path) 
         name = shown(path.name)
         data = read_file(path, MOST_MODULE_BYTES, name=name, follow=False)
         content = data if path.suffix == ".ko" else decompress(data, name, MOST_MODULE_BYTES)
-        (tree / "modules" / f"{number:02}-{path.name.partition('.')[0]}.ko").write_bytes(content)
+        word = re.sub(r"[^0-9A-Za-z_-]", "_", path.name.partition(".")[0])[:64]
+        (tree / "modules" / f"{number:02}-{word}.ko").write_bytes(content)
     members = "\n".join(sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*"))) + "\n"
     archive = run_tool(
         ["cpio", "--create", "--format=newc", "--owner=0:0", "--reproducible", "--quiet"],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from controller.adapters.ext4 import build_ext4
-from controller.adapters.kernels.image import MOST_MODULE_BYTES
+from controller.adapters.kernels.image import MOST_IMAGE_BYTES
 from controller.adapters.named_files import copy_file, open_file, shown
 from controller.adapters.tools import run_tool
 from controller.adapters.trees import entries, is_file, locate
@@ -80,7 +80,7 @@ def index_modules(modules: Path, release: str, tree: Path) -> None:
     target.mkdir(parents=True)
     for relative, path in _files(modules):
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        copy_file(path, target / relative, MOST_MODULE_BYTES)
+        copy_file(path, target / relative, MOST_IMAGE_BYTES)
     # Newer depmods look below usr/lib, and so do newer modprobes.
     (tree / "usr").mkdir()
     (tree / "usr/lib").symlink_to("../lib")

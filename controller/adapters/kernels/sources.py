@@ -159,7 +159,7 @@ def _from_directory(directory: Path, architecture: str, scratch: Path, progress:
     release = re.sub(r"^linux-(image|binary)-", "", images[0].name.split("_")[0])
     checked_release(release, f"The name of {shown(images[0])}")
     modules = [file for file in files if file.name.startswith(f"linux-modules-{release}_")]
-    unpack([images[0], *modules[-1:]], scratch, progress, label=images[0].name)
+    unpack([images[0], *modules[-1:]], scratch, progress, label=shown(images[0].name))
     return _unpacked(scratch, shown(images[0]))
 
 

@@ -19,7 +19,7 @@ from controller.adapters.kernels.modules import (
     require_modules,
 )
 from controller.adapters.kernels.sources import Found, obtain, request
-from controller.adapters.named_files import read_file
+from controller.adapters.named_files import read_file, shown
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import Kernel, KernelSource
 from controller.domain.releases import is_release
@@ -90,7 +90,7 @@ class KernelStore:
 
     def _add(self, found: Found, architecture: str, command_line: str, tree: Path, progress: Progress) -> Kernel:
         """Store what was found; `tree` is a directory to make."""
-        progress(f"reading {found.image.name}", 0, 0)
+        progress(f"reading {shown(found.image.name)}", 0, 0)
         try:
             data = read_file(found.image, MOST_IMAGE_BYTES, name=found.description)
         except OSError as error:
