@@ -1,13 +1,18 @@
 """Kernel packages that want more than to be unpacked: out of the tree, into the disk, onto the machine."""
 
+import contextlib
 import gzip
+import io
 import os
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 from crafted_packages import Member, file, link, other, tar, write_package
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.adapters.cache import Cache, no_progress
 from controller.adapters.debian import unpack
@@ -290,3 +295,23 @@ def test_every_refusal_can_be_shown(world: Path) -> None:
         with pytest.raises(KernrollError) as caught:
             unpack([world / "a.deb"], world / "tree", no_progress, label="a")
         assert str(caught.value).isprintable()
+
+
+@given(
+    damage=st.lists(st.tuples(st.integers(0, 5119), st.sampled_from(list(b"\0./7Lgx\x80\xff"))), max_size=6),
+    length=st.integers(0, 10_240),
+)
+def test_damage_of_any_kind_is_told_and_leads_nowhere(damage: list[tuple[int, int]], length: int) -> None:
+    members = [file("./a/" + "n" * 150, b"x" * 700), link("./l", "../out"), file("./l/x"), file("./b", b"y")]
+    data = bytearray(tar([*members, other("./h", tarfile.LNKTYPE, "./b")]))
+    for place, value in damage:
+        data[place] = value
+        header = place // 512 * 512
+        if data[header + 257 : header + 262] == b"ustar":
+            # A header whose checksum is right is looked at, whatever it says.
+            data[header + 148 : header + 156] = b" " * 8
+            data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+    with tempfile.TemporaryDirectory() as world:
+        with contextlib.suppress(InvalidInput):
+            unpacking_module.extract(io.BytesIO(bytes(data[:length])), Path(world, "tree"), "the-package")
+        assert os.listdir(world) == ["tree"]
