@@ -7,15 +7,13 @@ from typing import Any
 
 import requests
 
-from controller.adapters.named_files import read_file
 from controller.domain.checks import Check
-from controller.domain.errors import InvalidInput, KernrollError, Permanent, Temporary
+from controller.domain.errors import KernrollError, Permanent, Temporary
 
 # To connect, and between two pieces of an answer.
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 15.0
 _MOST_REDIRECTS = 3
-_TOKEN_BYTES = 1 << 16
 # Of what another server says of itself.
 _LONGEST_REMARK = 300
 # Worth asking again although the server refused.
@@ -63,8 +61,8 @@ def one_line(text: Any) -> str:
 
 def _token(check: Check) -> str:
     try:
-        token = read_file(check.token_file, _TOKEN_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError, InvalidInput) as error:
+        token = Path(check.token_file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise Permanent(f"check {check.name}: token_file {check.token_file} cannot be read: {error}") from error
     if not token or not token.isprintable():
         raise Permanent(f"check {check.name}: token_file {check.token_file} does not hold one line with a token")

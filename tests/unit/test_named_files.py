@@ -15,10 +15,8 @@ from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
 from controller.adapters.named_files import copy_file, read_file, write_file
 from controller.adapters.plots import write_forest
-from controller.adapters.web import session_for
 from controller.cli.gate_files import WhatIf, judge_files
 from controller.cli.session import SPEC_MAX_BYTES, read_spec
-from controller.domain.checks import Check, CheckKind
 from controller.domain.errors import InvalidInput, KernrollError, Permanent
 from controller.domain.kernels import ImageKernel, KernelSource, PackageDirectoryKernel
 from controller.views.forest import ForestView
@@ -117,17 +115,6 @@ def test_a_pipe_without_end_is_too_large() -> None:
         with pytest.raises(InvalidInput, match=f"larger than {SPEC_MAX_BYTES} bytes"):
             read_spec(f"/dev/fd/{endless.stdout.fileno()}")
         endless.kill()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_token_is_read_from_a_file(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    token_file = str(odd(tmp_path, kind))
-    check = Check(
-        name="c", kind=CheckKind.WEBHOOK, url="http://host.invalid", token_file=token_file, every_s=1, deadline_s=9
-    )
-    with pytest.raises(Permanent, match=r"token_file .* cannot be read"), session_for(check):
-        pass
 
 
 def test_files_are_read_up_to_a_size(tmp_path: Path) -> None:
