@@ -9,13 +9,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from controller.adapters.named_files import read_file
 from controller.adapters.tools import is_full
-from controller.domain.errors import Permanent, Temporary
+from controller.domain.errors import InvalidInput, Permanent, Temporary
+from controller.domain.printable import printable
 
 _LOCK_POLL_S = 0.2
+_MOST_JSON_BYTES = 16 << 20
 
 
 class Progress(Protocol):
@@ -76,7 +79,7 @@ class Cache:
 
         The directory appears complete or not at all. Raises what `build` raises, and Permanent when the disk is full.
         """
-        target = self.root / name
+        target = self._place(name)
         if target.is_dir():
             return target
         with self.lock(name):
@@ -121,7 +124,7 @@ class Cache:
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a small JSON file, atomically."""
         with self._translated():
-            target = self.root / name
+            target = self._place(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = target.with_name(f".{target.name}.{os.getpid()}")
             draft.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -130,10 +133,17 @@ class Cache:
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a small JSON file, or None when it is absent or damaged: a cache is rebuilt, not repaired."""
         try:
-            value = json.loads((self.root / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            value = json.loads(read_file(self._place(name), _MOST_JSON_BYTES))
+        except (OSError, ValueError, RecursionError, InvalidInput):
             return None
         return value if isinstance(value, dict) else None
+
+    def _place(self, name: str) -> Path:
+        """Return where something of this name is kept: below the root, whatever the name was made from."""
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise InvalidInput(f"{printable(name, 200)} cannot be the name of anything in the cache {self.root}")
+        return self.root / path
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

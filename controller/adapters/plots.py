@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from controller.adapters.named_files import shown, write_file
 from controller.domain.errors import InvalidInput, Permanent
 from controller.views.forest import ForestPanel, ForestRow, ForestView
 
@@ -41,15 +42,8 @@ _PADDING: Final = 0.08
 def write_forest(view: ForestView, path: Path) -> None:
     """Write the forest to an .svg or .png file, whole or not at all. Raises InvalidInput or Permanent."""
     if path.suffix.lower() not in FORMATS:
-        raise InvalidInput(f"{path}: must end in {' or '.join(FORMATS)}")
-    content = draw_forest(view, path.suffix.lower()[1:])
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Permanent(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise InvalidInput(f"{shown(path)}: must end in {' or '.join(FORMATS)}")
+    write_file(path, draw_forest(view, path.suffix.lower()[1:]))
 
 
 def draw_forest(view: ForestView, kind: str) -> bytes:

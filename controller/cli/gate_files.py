@@ -12,8 +12,9 @@ from typing import IO, Final
 import click
 
 from controller.adapters.benchstat import plan_of, read_benchmarks
+from controller.adapters.named_files import open_file, shown, write_file
 from controller.cli.session import read_spec
-from controller.domain.errors import InvalidInput, Permanent
+from controller.domain.errors import InvalidInput
 from controller.domain.samples import parse_plan, parse_samples, sample_line
 from controller.domain.spec_units import percent_share
 from controller.gate.trial import TrialPlan
@@ -119,9 +120,9 @@ def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | 
     if samples is None:
         click.echo(content, nl=False)
     else:
-        write_text(samples, content)
+        write_file(samples, content)
     if plan is not None:
-        write_text(plan, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
+        write_file(plan, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
     told.append(
         "The verdict on them will be INCONCLUSIVE (confounded with time). For a design that can be decided, measure "
         "old, new, new, old on the same machine (abba: position 1 to 4), or machines that change beside machines that "
@@ -130,23 +131,12 @@ def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | 
     return told
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write the whole file or nothing. Raises Permanent."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Permanent(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
 @contextmanager
 def _lines(path: str) -> Iterator[tuple[Iterator[str], str]]:
     """Open a file for reading line by line; "-" is standard input."""
-    name = "stdin" if path == "-" else path
+    name = "stdin" if path == "-" else shown(path)
     try:
-        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open_file(path, pipes=True) as file:
             yield _decoded(file, name), name
     except OSError as error:
         raise InvalidInput(f"{name}: {(error.strerror or str(error)).lower()}") from error

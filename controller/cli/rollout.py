@@ -8,7 +8,7 @@ from controller.cli import control
 from controller.cli.exit_codes import ExitCode
 from controller.cli.following import follow, show_rollout, watch_options
 from controller.cli.session import ROLLOUT_FILE, ROLLOUT_NAME, Session, calls, examples, read_spec
-from controller.domain.errors import Conflict, InvalidInput, NotFound, Permanent
+from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.views.models import RolloutView
 
 _FORMATS = {".md": "markdown", ".json": "json"}
@@ -209,7 +209,9 @@ def report(
     if write is None:
         click.echo(content, nl=not content.endswith("\n"))
         return
-    _write(write, content)
+    from controller.adapters.named_files import write_file
+
+    write_file(write, content)
     click.echo(f"{write}: {chosen} report of {', '.join(names)}", err=True)
 
 
@@ -231,14 +233,3 @@ def _plot(session: Session, name: str, path: Path) -> None:
         raise Conflict(f"{name} has no verdict to draw yet; {found.blocking_reason}")
     write_forest(forest_of_rollout(found), path)
     click.echo(f"{path}: forest plot of {name}", err=True)
-
-
-def _write(path: Path, content: str) -> None:
-    """Write the whole file or nothing."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Permanent(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -99,10 +99,13 @@ def examples(text: str) -> str:
 
 def read_spec(path: str) -> tuple[str, str]:
     """Return a rollout file's text and its name for messages; "-" is standard input. Raises InvalidInput."""
-    name = "stdin" if path == "-" else path
+    from controller.adapters.named_files import open_file, read_at_most, shown
+
+    name = "stdin" if path == "-" else shown(path)
     try:
-        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
-            data = file.read(SPEC_MAX_BYTES + 1)
+        # A pipe is what a shell's <(…) gives.
+        with nullcontext(sys.stdin.buffer) if path == "-" else open_file(path, pipes=True) as file:
+            data = read_at_most(file, SPEC_MAX_BYTES, expected=SPEC_MAX_BYTES)
     except OSError as error:
         raise InvalidInput(f"{name}: {(error.strerror or str(error)).lower()}") from error
     if len(data) > SPEC_MAX_BYTES:

@@ -6,17 +6,21 @@ where the inventory calls it otherwise.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet import Fleet
+from controller.domain.printable import printable
 
 PLACES: Final = ("zone", "rack", "cluster", "hypervisor")
 MOST_HOSTS: Final = 100_000
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
 _LONGEST_VALUE: Final = 256
+# Of one host, and of all.
+_MOST_LABELS: Final = 1000
+_MOST_LABELS_OF_ALL: Final = 5_000_000
 # Every host is in these, or in nothing else.
 _NO_GROUPS: Final = frozenset({"all", "ungrouped"})
 
@@ -38,7 +42,9 @@ class HostChange:
 def check_label(key: str, value: str) -> None:
     """Raise InvalidInput for what cannot be a label."""
     if not _LABEL_KEY.fullmatch(key):
-        raise InvalidInput(f"label {key!r}: a name has letters, digits and inner -, _, . or /, 253 at most")
+        raise InvalidInput(
+            f"label {printable(key, 253)!r}: a name has letters, digits and inner -, _, . or /, 253 at most"
+        )
     if len(value) > _LONGEST_VALUE or not value.isprintable():
         raise InvalidInput(f"label {key}: a value is one line of at most {_LONGEST_VALUE} printable characters")
 
@@ -52,23 +58,32 @@ def inventory_labels(listing: Mapping[str, Any], source: str) -> dict[str, Label
     if not isinstance(meta, Mapping) or not isinstance(meta.get("hostvars", {}), Mapping):
         raise InvalidInput(f"{source}: is not what `ansible-inventory --list` prints: it has no _meta.hostvars")
     variables: Mapping[str, Any] = meta.get("hostvars", {})
-    groups = _groups(listing, source)
-    names = sorted(set(groups) | set(variables))
+    members, parents = _groups(listing, source)
+    names = sorted(set(members) | set(variables))
     if len(names) > MOST_HOSTS:
         raise InvalidInput(f"{source}: names {len(names)} hosts, at most {MOST_HOSTS} are read")
     found: dict[str, Labels] = {}
+    count = 0
     for name in names:
-        own = variables.get(name, {})
-        host = str(own.get("kernroll_host", name))
-        if host in found:
-            raise InvalidInput(f"{source}: host {name}: {host} is named twice")
+        # A host without any variables is null in what some tools print.
+        own = {} if variables.get(name) is None else variables[name]
         try:
+            if not isinstance(own, Mapping):
+                raise InvalidInput("its variables must be a mapping of names to values")
+            host = str(own.get("kernroll_host", name))
+            if host in found:
+                raise InvalidInput(f"{printable(host, 253)} is named twice")
             labels = dict(_labels(own))
-            labels |= {f"group/{group}": "true" for group in groups.get(name, ()) if _LABEL_KEY.fullmatch(group)}
+            groups = _closure(members.get(name, ()), parents)
+            labels |= {f"group/{group}": "true" for group in sorted(groups) if _LABEL_KEY.fullmatch(group)}
             for key, value in labels.items():
                 check_label(key, value)
+            count += len(labels)
+            if len(labels) > _MOST_LABELS or count > _MOST_LABELS_OF_ALL:
+                most = f"{_MOST_LABELS} labels, or all hosts together more than {_MOST_LABELS_OF_ALL}"
+                raise InvalidInput(f"has more than {most}: leave out variables and groups that no rollout asks for")
         except InvalidInput as error:
-            raise InvalidInput(f"{source}: host {name}: {error}") from error
+            raise InvalidInput(f"{source}: host {printable(name, 253)}: {error}") from error
         found[host] = dict(sorted(labels.items()))
     return found
 
@@ -105,7 +120,7 @@ def _labels(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         raise InvalidInput("kernroll_labels: must be a mapping of names to values")
     for key, value in more.items():
         if value is not None:
-            yield str(key), _text(f"kernroll_labels.{key}", value)
+            yield str(key), _text(f"kernroll_labels.{printable(str(key), 253)}", value)
 
 
 def _text(name: str, value: Any) -> str:
@@ -116,26 +131,34 @@ def _text(name: str, value: Any) -> str:
     raise InvalidInput(f"{name}: must be one value, not a list or mapping")
 
 
-def _groups(listing: Mapping[str, Any], source: str) -> dict[str, tuple[str, ...]]:
-    """Return host -> its groups, those that contain its groups included."""
+def _groups(listing: Mapping[str, Any], source: str) -> tuple[Mapping[str, set[str]], Mapping[str, set[str]]]:
+    """Return host -> the groups that name it, and group -> the groups that contain it."""
     parents: dict[str, set[str]] = {}
     members: dict[str, set[str]] = {}
     for group, content in listing.items():
         if group == "_meta":
             continue
+        shown = f"{source}: group {printable(group, 253)}"
         if not isinstance(content, Mapping):
-            raise InvalidInput(f"{source}: group {group} must be a mapping with hosts and children")
-        for child in content.get("children", ()):
-            parents.setdefault(child, set()).add(group)
-        for host in content.get("hosts", ()):
-            members.setdefault(host, set()).add(group)
-    return {host: tuple(sorted(_closure(own, parents) - _NO_GROUPS)) for host, own in members.items()}
+            raise InvalidInput(f"{shown} must be a mapping with hosts and children")
+        for word, within in (("children", parents), ("hosts", members)):
+            named = content.get(word) or ()
+            # A mapping's keys are its names, as in the files that people write.
+            is_list = isinstance(named, Sequence | Mapping) and not isinstance(named, str)
+            if not is_list or not all(isinstance(name, str) for name in named):
+                raise InvalidInput(f"{shown}: {word} must be a list of names")
+            for name in named:
+                within.setdefault(name, set()).add(group)
+    return members, parents
 
 
-def _closure(groups: set[str], parents: Mapping[str, set[str]]) -> set[str]:
+def _closure(groups: Iterable[str], parents: Mapping[str, set[str]]) -> set[str]:
+    """Return groups and those that contain them, without those that every host is in."""
     found: set[str] = set()
-    waiting: Sequence[str] = list(groups)
+    waiting = set(groups)
     while waiting:
-        found.update(waiting)
-        waiting = [parent for group in waiting for parent in parents.get(group, ()) if parent not in found]
-    return found
+        found |= waiting
+        if len(found) > _MOST_LABELS:
+            raise InvalidInput(f"is in more than {_MOST_LABELS} groups, the most that are read")
+        waiting = {parent for group in waiting for parent in parents.get(group, ())} - found
+    return found - _NO_GROUPS

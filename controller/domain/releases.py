@@ -1,15 +1,38 @@
-"""Which of two kernels is the older one, by what `uname -r` says.
+"""What a kernel calls itself (`uname -r`), and which of two kernels is the older one.
 
-A release begins with the upstream version, "7.1.13" or "7.1.0-rc3"; what a distribution appends differs. Compared are
-the upstream version, then the release candidate (any is older than the version itself), then the number that the
-distribution counts its builds with where both have one: "-18" of 6.1.0-18-amd64, "-427.13.1" of 5.14.0-427.13.1.el9.
+A release is a plain word: folders and files are named after it. It begins with the upstream version, "7.1.13" or
+"7.1.0-rc3"; what a distribution appends differs. Compared are the upstream version, then the release candidate (any is
+older than the version itself), then the number that the distribution counts its builds with where both have one: "-18"
+of 6.1.0-18-amd64, "-427.13.1" of 5.14.0-427.13.1.el9.
 """
 
 import re
 from typing import Final
 
-_RELEASE: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?(?:-(\d+(?:\.\d+)*))?(?![0-9])")
+from controller.domain.errors import InvalidInput
+from controller.domain.printable import printable
+
+# Linux itself allows 64 characters.
+_WORD: Final = re.compile(r"[0-9A-Za-z.+~_-]{1,64}")
+_RELEASE: Final = re.compile(
+    r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:-rc([0-9]{1,9}))?(?:-([0-9]{1,9}(?:\.[0-9]{1,9})*))?(?![0-9])"
+)
 _NO_CANDIDATE: Final = 1_000_000
+
+
+def is_release(text: str) -> bool:
+    """Tell whether a text can be a kernel's release."""
+    return _WORD.fullmatch(text) is not None and text not in (".", "..")
+
+
+def checked_release(text: str, where: str) -> str:
+    """Return a release as it is. Raises InvalidInput that begins with `where` for anything else."""
+    if not is_release(text):
+        raise InvalidInput(
+            f'{where} has "{printable(text, 80)}" for a release, which must be 1 to 64 letters, digits and any of '
+            "`. + ~ _ -`: it is no kernel, or was built with a wrong LOCALVERSION"
+        )
+    return text
 
 
 def compared(one: str, other: str) -> int | None:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from controller.adapters.named_files import tail
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.domain.errors import InvalidInput, KernrollError, Permanent, Temporary
+from controller.domain.printable import printable
 
 GOOD, BAD = "swap-table", "bad-kernel"
 _STOP_TIMEOUT_S = 15.0
+_LAST_WORDS_BYTES = 1 << 14
 _LOOK_EVERY_S = 0.1
 
 _SPEC = Template("""\
@@ -146,8 +149,8 @@ class ControllerProcess:
         deadline = time.monotonic() + timeout_s
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-                raise Permanent("the controller did not start:\n  " + "\n  ".join(tail))
+                last = tail(self.log, _LAST_WORDS_BYTES).splitlines()[-5:]
+                raise Permanent("the controller did not start:\n  " + "\n  ".join(map(printable, last)))
             time.sleep(_LOOK_EVERY_S)
 
     def _answers(self) -> bool:

@@ -4,15 +4,21 @@ A whole source is 1.7 GB unpacked, which no guest needs: emulated processors wou
 is enough to configure it and to build objects of kernel/, mm/ and fs/ on both architectures.
 """
 
+import bz2
+import gzip
+import lzma
 import re
-import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 
 from controller.adapters.cache import Cache, Progress, request_key
 from controller.adapters.debian import AptRoot, PackageVersion, unpack
+from controller.adapters.debian.unpacking import extract
+from controller.adapters.named_files import open_file
 from controller.domain.errors import Permanent
 
 # Where the agent looks for a source; the folder's name says that it is no whole one, and the agent goes by it.
@@ -133,14 +139,29 @@ def _tarball(folder: Path, origin: str) -> Path:
 
 
 def extract_kept(tarball: Path, target: Path, is_kept: Callable[[str], bool]) -> None:
-    """Unpack the files whose names, from the source's top, are kept, in one pass."""
-    with tarfile.open(tarball, mode="r|*") as archive:
-        for member in archive:
-            _, _, path = member.name.partition("/")
-            # A link may point at what is left out; nobody follows those.
-            if (member.isfile() or member.issym()) and is_kept(path):
-                member.name = path
-                archive.extract(member, target, filter="tar")
+    """Unpack the files whose names, from the source's top, are kept, in one pass. Errors as in unpacking.extract."""
+
+    def kept(name: str) -> str | None:
+        path = name.partition("/")[2]
+        return path if path and is_kept(path) else None
+
+    try:
+        with _opened(tarball) as content:
+            extract(content, target, tarball.name, kept)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise Permanent(f"{tarball.name} cannot be unpacked: {error}") from error
+
+
+def _opened(tarball: Path) -> BufferedIOBase:
+    match tarball.suffix:
+        case ".xz":
+            return lzma.LZMAFile(tarball)
+        case ".gz":
+            return gzip.GzipFile(tarball)
+        case ".bz2":
+            return bz2.BZ2File(tarball)
+        case _:
+            return open_file(tarball)
 
 
 def _is_below(member: str, folders: tuple[str, ...]) -> bool:

@@ -44,6 +44,7 @@ WHEELS_FOLDER = "opt/kernroll/lib"
 _PLATFORM_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 _PLATFORM_LEVELS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 _PIP_TIMEOUT_S = 600.0
+_MOST_WHEEL_BYTES = 512 << 20
 _UNUSED_FOLDERS = (
     *(
         f"usr/share/{name}"
@@ -108,6 +109,11 @@ def install_wheels(wheels: Sequence[Path], tree: Path) -> None:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as content:
             members = [name for name in content.namelist() if ".data/" not in name]
+            size_bytes = sum(content.getinfo(name).file_size for name in members)
+            if size_bytes > _MOST_WHEEL_BYTES:
+                raise Permanent(
+                    f"{wheel.name} holds {size_bytes >> 20} MiB, more than a Python package of the agent's has"
+                )
             content.extractall(target, members)
 
 

@@ -3,13 +3,13 @@
 import contextlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controller.adapters.hypervisor import protocol, qemu
+from controller.adapters.hypervisor import protocol, qemu, records
 from controller.adapters.hypervisor.console import ConsoleLog, panic_line, telling_line
 from controller.adapters.hypervisor.definition import (
     Disk,
@@ -18,6 +18,7 @@ from controller.adapters.hypervisor.definition import (
     SerialChannel,
     VmDefinition,
     load_definition,
+    read_kernel,
     save_definition,
 )
 from controller.adapters.hypervisor.fields import Fields
@@ -310,3 +311,25 @@ def test_fields_refuse_what_is_no_number() -> None:
     for name in fields.values:
         with pytest.raises(Permanent, match=rf"x\.{name}: must be"):
             fields.number(name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("release", "../x"), ("release", "a" * 65), ("digest", "../x"), ("digest", "é")]
+)
+def test_a_kernel_is_named_by_plain_words_only(tmp_path: Path, field: str, value: str) -> None:
+    named = replace(KERNEL, **{field: value})  # type: ignore[arg-type]  # the two fields are texts
+    with pytest.raises(Permanent, match="is named as no kernel is"):
+        stage_files(tmp_path, named)
+    with pytest.raises(Permanent, match=f"kernel.{field}"):
+        read_kernel(Fields.of(asdict(named), "kernel"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_of_any_depth_is_refused_and_ends_nothing() -> None:
+    deep = b"[" * 50_000
+    with pytest.raises(InvalidInput, match="not JSON"):
+        protocol.decode_request(deep)
+    with pytest.raises(Temporary, match="cut short"):
+        protocol.decode_answer(deep, "vm-1")
+    with pytest.raises(Permanent, match="not JSON"):
+        records.decode(deep.decode(), "journal:1")

@@ -1,10 +1,15 @@
 """The part of a kernel's source that guests are given."""
 
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from crafted_packages import file, link, tar
 
 from agent.workloads.kernel_source import is_partial
 from controller.adapters.cache import Cache
@@ -88,3 +93,19 @@ def test_a_source_is_cut_down_once_and_the_agent_knows_it_for_what_it_is(
     files = {str(path.relative_to(source.path)) for path in source.path.rglob("*") if path.is_file()}
     assert files == {each for each in MEMBERS if is_kept(each)}
     assert (source.path / "mm/memory.c").read_text() == "mm/memory.c"
+
+
+@pytest.mark.parametrize(
+    ("ending", "pack"), [("xz", lzma.compress), ("gz", gzip.compress), ("bz2", bz2.compress), ("", bytes)]
+)
+def test_a_source_writes_only_below_its_folder(tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]) -> None:
+    tarball = tmp_path / f"source.tar.{ending}"
+    links = [link("top/mm", str(tmp_path / "outside")), link("top/kernel", "../../outside")]
+    files = [file(name, b"x") for name in ("top/mm/memory.c", "top/kernel/fork.c", "top/Makefile")]
+    tarball.write_bytes(pack(tar([*links, *files])))
+    kernel_source.extract_kept(tarball, tmp_path / "tree", lambda _: True)
+    assert (tmp_path / "tree/Makefile").read_text() == "x"
+    assert not (tmp_path / "outside").exists()
+    tarball.write_bytes(tarball.read_bytes()[: -20 if ending else 700])
+    with pytest.raises(Permanent, match=r"source\.tar"):
+        kernel_source.extract_kept(tarball, tmp_path / "again", lambda _: True)

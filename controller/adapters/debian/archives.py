@@ -1,5 +1,6 @@
 """Package files: what apt says about them, fetching them with their checksums, unpacking them."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -7,18 +8,26 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from controller.adapters.cache import Progress
-from controller.adapters.tools import missing_tool, run_tool, tool_environment, tool_failure
-from controller.domain.errors import Permanent, Temporary
+from controller.adapters.debian.unpacking import TarReader, extract
+from controller.adapters.named_files import shown, tail
+from controller.adapters.tools import Tool, missing_tool, running, tool_environment, tool_failure
+from controller.domain.errors import InvalidInput, Permanent, Temporary
+from controller.domain.printable import printable
 
 _HELPER = "/usr/lib/apt/apt-helper"
 _POLL_S = 0.25
 _STALLED_S = 180.0
+_MOST_LOG_BYTES = 1 << 20
+_UNPACK_TIMEOUT_S = 300.0
+# A package may ask for gigabytes to be decompressed with; those that people build ask for some tens of megabytes.
+_UNPACK_MEMORY_BYTES = 2 << 30
+_ONE_THREAD = {"DPKG_DEB_THREADS_MAX": "1", "MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +118,7 @@ def _download(
                 process.kill()
                 process.wait()
     if process.returncode != 0:
-        _fail(log.read_text(errors="replace"), what, archives[0].uri)
+        _fail(tail(log, _MOST_LOG_BYTES), what, archives[0].uri)
 
 
 def _watch(process: subprocess.Popen[bytes], drafts: Path, total_bytes: int, progress: Progress, label: str) -> None:
@@ -134,7 +143,7 @@ def _fail(output: str, what: str, uri: str) -> None:
     failure = tool_failure(_HELPER, what, output.encode())
     if "disk is full" in str(failure):
         raise failure
-    reason = errors[-1] if errors else "the downloader gave no reason"
+    reason = printable(errors[-1]) if errors else "the downloader gave no reason"
     if "404" in output:
         raise Permanent(
             f"{what}: the mirror no longer has {uri.rsplit('/', 1)[1]}; "
@@ -158,10 +167,66 @@ def _accept(archive: Archive, draft: Path, target: Path) -> None:
 
 
 def unpack(archives: Sequence[Path], tree: Path, progress: Progress, *, label: str) -> None:
-    """Unpack package files over each other into `tree`. Maintainer scripts are not run."""
+    """Unpack package files over each other into `tree`. Maintainer scripts are not run.
+
+    Raises InvalidInput for a package that holds what no package does (see unpacking.extract), else Permanent.
+    """
     total_bytes = sum(archive.stat().st_size for archive in archives)
     done_bytes = 0
     for archive in archives:
-        run_tool(["dpkg-deb", "-x", archive, tree], timeout_s=300, what=f"Unpacking {label}")
+        with _content(archive, f"Unpacking {label}") as content:
+            extract(content, tree, shown(archive.name))
         done_bytes += archive.stat().st_size
         progress(f"unpacking {label}", done_bytes, total_bytes)
+
+
+def holds(archive: Path, wanted: re.Pattern[str]) -> bool:
+    """Tell whether a package has a file whose path, such as "boot/vmlinuz-7.1.13", matches. Errors as in unpack."""
+    with _content(archive, f"Reading {shown(archive)}") as content:
+        for member in TarReader(content, shown(archive)).members():
+            if wanted.match(member.name.removeprefix("./")):
+                content.enough()
+                return True
+    return False
+
+
+class _Content:
+    """The tar in a package, as its tool gives it."""
+
+    def __init__(self, tool: Tool) -> None:
+        self._pieces = tool.pieces()
+        self._piece, self._at = b"", 0
+        # Whether the tool has closed it, and whether the rest is not wanted.
+        self.ended = self.left = False
+
+    def read(self, size: int, /) -> bytes:
+        """See unpacking.Source."""
+        if self._at == len(self._piece):
+            self._piece, self._at = next(self._pieces, b""), 0
+            self.ended = not self._piece
+        found = self._piece[self._at : self._at + size]
+        self._at += len(found)
+        return found
+
+    def enough(self) -> None:
+        """Say that the rest is not wanted."""
+        self.left = True
+
+
+@contextlib.contextmanager
+def _content(archive: Path, what: str) -> Iterator[_Content]:
+    """Yield the tar in a package file. Raises Permanent with what its tool says is wrong with it."""
+    command = ["dpkg-deb", "--fsys-tarfile", os.path.abspath(archive)]
+    with running(
+        command, timeout_s=_UNPACK_TIMEOUT_S, what=what, environment=_ONE_THREAD, memory_bytes=_UNPACK_MEMORY_BYTES
+    ) as tool:
+        content = _Content(tool)
+        try:
+            yield content
+        except InvalidInput as error:
+            # What the tool says of a damaged package tells more than where its content ends.
+            if content.ended and tool.code() != 0:
+                raise tool_failure(command[0], what, tool.said) from error
+            raise
+        if not content.left and tool.code() != 0:
+            raise tool_failure(command[0], what, tool.said)

@@ -1,6 +1,7 @@
 """A private apt root: its own sources, lists and settings, so that the machine's package state is never touched."""
 
 import os
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class AptRoot:
         archives = []
         for name, uri in uris.items():
             record = by_file.get(name)
-            if record is None or "SHA256" not in record:
+            if record is None or not re.fullmatch("[0-9a-f]{64}", record.get("SHA256", "")):
                 raise Permanent(f"The package index has no SHA-256 for {name}; it cannot be checked and is not used.")
             archives.append(
                 Archive(

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from controller.adapters.hypervisor.fields import Fields
+from controller.adapters.named_files import read_file
 from controller.domain.errors import NotFound, Permanent
 from controller.domain.kernels import Kernel
+from controller.domain.printable import printable
+from controller.domain.releases import is_release
 
 FILE_NAME = "vm.json"
 FORMAT_VERSION = 1
+_MOST_BYTES = 1 << 20
+_LONGEST_DIGEST = 128
 ARCHITECTURES = ("x86_64", "arm64")
 
 Accelerator = Literal["tcg", "kvm"]
@@ -95,7 +100,7 @@ def load_definition(vm_dir: Path) -> VmDefinition:
     """Read vm.json; raise NotFound when there is none, Permanent naming the file and field when it is wrong."""
     path = vm_dir / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, _MOST_BYTES).decode()
     except FileNotFoundError as error:
         raise NotFound(
             f"{path}: no such file, so there is no VM in this directory; `kernroll lab up` makes one"
@@ -104,7 +109,7 @@ def load_definition(vm_dir: Path) -> VmDefinition:
         raise Permanent(f"{path}: cannot be read: {error}") from error
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Permanent(
             f"{path}: not JSON: {error}; remove the directory and let `kernroll lab up` make it again"
         ) from error
@@ -151,11 +156,14 @@ def from_document(document: object, *, where: str) -> VmDefinition:
 def read_kernel(fields: Fields) -> Kernel:
     """Return the kernel that a JSON object describes; raise Permanent naming the field that is wrong."""
     digest = fields.text("digest")
-    if not digest.isalnum():
-        raise Permanent(f"{fields.where}.digest: must be letters and digits only (got {digest!r})")
+    release = fields.text("release")
+    if not (digest.isascii() and digest.isalnum() and len(digest) <= _LONGEST_DIGEST):
+        raise Permanent(f"{fields.where}.digest: must be letters and digits only (got {printable(digest, 80)!r})")
+    if not is_release(release):
+        raise Permanent(f"{fields.where}.release: is no kernel's release (got {printable(release, 80)!r})")
     return Kernel(
         digest=digest,
-        release=fields.text("release"),
+        release=release,
         architecture=fields.one_of("architecture", ARCHITECTURES),
         source=fields.text("source", empty=True),
         command_line=fields.text("command_line", empty=True),

@@ -17,12 +17,15 @@ from controller.adapters.hypervisor.console import ConsoleLog
 from controller.adapters.hypervisor.decision import Observation, Qemu
 from controller.adapters.hypervisor.definition import load_definition
 from controller.adapters.hypervisor.qmp import ask_to_quit
-from controller.domain.errors import Permanent, Temporary
+from controller.adapters.named_files import tail
+from controller.domain.errors import InvalidInput, Permanent, Temporary
 from controller.domain.kernels import Kernel
+from controller.domain.printable import printable
 
 QUIT_TIMEOUT_S = 3.0
 SIGNAL_TIMEOUT_S = 5.0
 _LOOK_EVERY_S = 0.02
+_LAST_WORDS_BYTES = 4096
 BOOT_DIRECTORIES_KEPT = 20
 
 log = logging.getLogger(__name__)
@@ -156,11 +159,11 @@ class QemuMachine:
     def _own_words(self, number: int) -> str:
         """What QEMU itself said when it ended without any console output, for example that a disk is missing."""
         try:
-            text = (self._vm_dir / qemu.output_file(number)).read_text(errors="replace")
-        except OSError:
+            text = tail(self._vm_dir / qemu.output_file(number), _LAST_WORDS_BYTES)
+        except (OSError, InvalidInput):
             return ""
         lines = text.strip().splitlines()
-        return lines[-1][:300] if lines else ""
+        return printable(lines[-1], 300) if lines else ""
 
     def _prune(self, newest: int) -> None:
         for directory in (self._vm_dir / "boots").iterdir():

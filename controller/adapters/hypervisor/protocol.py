@@ -30,7 +30,7 @@ def decode_request(line: bytes) -> Fields:
     """Read one request line; raise InvalidInput when it is none of this version."""
     try:
         fields = Fields.of(json.loads(line), "request")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"request: not JSON: {error}") from error
     if fields.values.get("v") != VERSION:
         raise InvalidInput(f"request: protocol version {fields.values.get('v')!r}; this supervisor speaks {VERSION}")
@@ -55,7 +55,7 @@ def decode_answer(line: bytes, where: str) -> DeliveryStatus:
     """Read one answer line; raise the supervisor's error, prefixed with `where`."""
     try:
         fields = Fields.of(json.loads(line), f"{where}: the supervisor's answer")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Temporary(f"{where}: the supervisor's answer was cut short") from error
     if fields.values.get("ok") is True:
         return read_status(fields.inner("status"))

@@ -174,7 +174,7 @@ def decode(line: str, where: str) -> Record:
     """Read one line; raise Permanent naming `where` when it is no record of this version."""
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Permanent(f"{where}: not JSON: {error}") from error
     fields = Fields.of(document, where)
     kind = _KINDS.get(fields.text("kind"))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from controller.domain.errors import NotFound, Permanent, Temporary
 from controller.domain.kernels import Kernel
+from controller.domain.printable import printable
+from controller.domain.releases import is_release
 
 DIRECTORY = "kernels"
 ROLES = ("boot", "modules", "initrd")
@@ -15,8 +17,11 @@ ROLES = ("boot", "modules", "initrd")
 def stage_files(vm_dir: Path, kernel: Kernel) -> Kernel:
     """Link (or copy, across file systems) the files and return the kernel with paths relative to the VM's directory.
 
-    Raises NotFound naming the missing file, Temporary when the disk refuses.
+    Raises NotFound naming the missing file, Temporary when the disk refuses, Permanent for what is no kernel.
     """
+    if not (kernel.digest.isascii() and kernel.digest.isalnum() and is_release(kernel.release)):
+        name = f"{printable(kernel.release, 80)} ({printable(kernel.digest, 80)})"
+        raise Permanent(f"kernel {name} is named as no kernel is; import it again")
     if "boot" not in kernel.files:
         raise Permanent(f"kernel {kernel.release} has no file to boot; import it again")
     files = {}

@@ -6,14 +6,28 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from controller.adapters.tools import run_tool
-from controller.domain.errors import InvalidInput
+from controller.adapters.named_files import size_text
+from controller.adapters.tools import OutOfTime, Tool, missing_tool, tool_environment
+from controller.domain.errors import InvalidInput, Permanent
+from controller.domain.printable import printable
+from controller.domain.releases import checked_release
+
+# A vmlinux or a graphics driver with debugging symbols is some hundred MiB; a kernel that boots, or a driver of a disk,
+# some ten at most.
+MOST_IMAGE_BYTES: Final = 1 << 30
+MOST_KERNEL_BYTES: Final = 512 << 20
+MOST_MODULE_BYTES: Final = 256 << 20
 
 _ELF_MACHINES = {0x3E: "x86_64", 0xB7: "arm64"}
-_BANNER = re.compile(rb"Linux version (\S+) \(")
+_BANNER = re.compile(rb"Linux version (\S{1,256}) \(")
 _PVH_NOTE = 18
+# Kernels have some five segments, and their notes are some hundred bytes.
+_MOST_SEGMENTS = 64
+_MOST_NOTE_BYTES = 1 << 16
+# What xz may ask for to decompress with; the kernel's own builds need 64 MiB.
+_DICTIONARY_BYTES = 512 << 20
 _TIMEOUT_S = 120.0
 
 
@@ -56,9 +70,10 @@ def _read(data: bytes, name: str) -> KernelImage:
 def _read_bzimage(data: bytes, name: str) -> KernelImage:
     setup_bytes = ((data[0x1F1] or 4) + 1) * 512
     version_at = struct.unpack_from("<H", data, 0x20E)[0] + 0x200
-    release = data[version_at : version_at + 256].split(b"\0")[0].split(b" ")[0].decode(errors="replace")
-    if not release:
+    words = data[version_at : version_at + 256].split(b"\0")[0].split(b" ")[0]
+    if not words:
         raise InvalidInput(f"{name} is a bzImage without a version; build it again.")
+    release = checked_release(words.decode(errors="replace"), name)
     offset, length = struct.unpack_from("<II", data, 0x248)
     start = setup_bytes + offset
     vmlinux = decompress(data[start : start + length], name)
@@ -85,13 +100,13 @@ def _release(data: bytes, name: str) -> str:
     match = _BANNER.search(data)
     if match is None:
         raise InvalidInput(f"{name} does not say which Linux version it is; it is not a whole kernel image.")
-    return match[1].decode(errors="replace")
+    return checked_release(match[1].decode(errors="replace"), name)
 
 
 def has_direct_entry(vmlinux: bytes) -> bool:
     """Tell whether a 64-bit ELF kernel has the PVH note that lets a hypervisor enter it directly."""
     table_at, entry_bytes, entries = struct.unpack_from("<Q", vmlinux, 32)[0], *struct.unpack_from("<HH", vmlinux, 54)
-    for index in range(entries):
+    for index in range(min(entries, _MOST_SEGMENTS)):
         header_at = table_at + index * entry_bytes
         (kind,) = struct.unpack_from("<I", vmlinux, header_at)
         if kind == 4:  # PT_NOTE
@@ -99,7 +114,7 @@ def has_direct_entry(vmlinux: bytes) -> bool:
                 struct.unpack_from("<Q", vmlinux, header_at + 8)[0],
                 struct.unpack_from("<Q", vmlinux, header_at + 32)[0],
             )
-            if _PVH_NOTE in _xen_notes(vmlinux[offset : offset + length]):
+            if _PVH_NOTE in _xen_notes(vmlinux[offset : offset + min(length, _MOST_NOTE_BYTES)]):
                 return True
     return False
 
@@ -114,22 +129,45 @@ def _xen_notes(notes: bytes) -> set[int]:
     return kinds
 
 
-def decompress(payload: bytes, name: str) -> bytes:
-    """Return a compressed kernel's content; what follows the stream (the kernel adds its size) is ignored."""
+def decompress(payload: bytes, name: str, most_bytes: int = MOST_KERNEL_BYTES) -> bytes:
+    """Return a compressed kernel's content; what follows the stream (the kernel adds its size) is ignored.
+
+    Raises InvalidInput for damage and for more than `most_bytes`.
+    """
     if payload[:2] == b"\x1f\x8b":
-        return _whole(zlib.decompressobj(wbits=31), payload, name)
+        return _whole(zlib.decompressobj(wbits=31), payload, name, most_bytes)
     if payload[:6] == b"\xfd7zXZ\0":
-        return _whole(lzma.LZMADecompressor(lzma.FORMAT_XZ), payload, name)
+        return _whole(lzma.LZMADecompressor(lzma.FORMAT_XZ, _DICTIONARY_BYTES), payload, name, most_bytes)
     if payload[:3] == b"BZh":
-        return _whole(bz2.BZ2Decompressor(), payload, name)
+        return _whole(bz2.BZ2Decompressor(), payload, name, most_bytes)
     if payload[:3] == b"\x5d\0\0":
-        return _whole(lzma.LZMADecompressor(lzma.FORMAT_ALONE), payload, name)
-    what = f"Decompressing {name}"
+        return _whole(lzma.LZMADecompressor(lzma.FORMAT_ALONE, _DICTIONARY_BYTES), payload, name, most_bytes)
     if payload[:4] == b"\x28\xb5\x2f\xfd":
-        return run_tool(["zstd", "-dcq"], timeout_s=_TIMEOUT_S, what=what, stdin=payload[: _zstd_length(payload)])
+        return _by_tool("zstd", payload[: _zstd_length(payload)], name, most_bytes)
     if payload[:4] == b"\x02\x21\x4c\x18":
-        return run_tool(["lz4", "-dcq"], timeout_s=_TIMEOUT_S, what=what, stdin=payload[:-4])
+        return _by_tool("lz4", payload[:-4], name, most_bytes)
     raise InvalidInput(f"{name} is compressed in a way that is not known here; build it with gzip, xz, zstd or lz4.")
+
+
+def _by_tool(tool: str, payload: bytes, name: str, most_bytes: int) -> bytes:
+    what = f"Decompressing {name}"
+    try:
+        with Tool([tool, "-dcq"], timeout_s=_TIMEOUT_S, environment=tool_environment(), stdin=payload) as running:
+            content = running.printed(most_bytes)
+            if content is None:
+                raise _too_large(name, most_bytes)
+            if running.code() != 0:
+                said = printable(running.said.decode(errors="replace"), 200)
+                raise InvalidInput(f"{name} is damaged: its compressed kernel cannot be read ({said}).")
+    except FileNotFoundError as error:
+        raise missing_tool(tool, what) from error
+    except OutOfTime as error:
+        raise Permanent(f"{what}: {tool} took longer than {_TIMEOUT_S:.0f} s and was ended.") from error
+    return content
+
+
+def _too_large(name: str, most_bytes: int) -> InvalidInput:
+    return InvalidInput(f"{name} decompresses to more than {size_text(most_bytes)}, the most that is read.")
 
 
 class _Decompressor(Protocol):
@@ -139,15 +177,17 @@ class _Decompressor(Protocol):
     def eof(self) -> bool:
         """Whether the compressed stream has ended."""
 
-    def decompress(self, data: bytes, /) -> bytes:
-        """Return what `data` holds."""
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return what `data` holds, at most `max_length` bytes of it."""
 
 
-def _whole(decompressor: _Decompressor, payload: bytes, name: str) -> bytes:
+def _whole(decompressor: _Decompressor, payload: bytes, name: str, most_bytes: int) -> bytes:
     try:
-        content = decompressor.decompress(payload)
+        content = decompressor.decompress(payload, most_bytes + 1)
     except (zlib.error, lzma.LZMAError, OSError) as error:
         raise InvalidInput(f"{name} is damaged: its compressed kernel cannot be read ({error}).") from error
+    if len(content) > most_bytes:
+        raise _too_large(name, most_bytes)
     if not decompressor.eof:
         raise InvalidInput(f"{name} is damaged: its compressed kernel is cut off.")
     return content
@@ -155,7 +195,8 @@ def _whole(decompressor: _Decompressor, payload: bytes, name: str) -> bytes:
 
 def _zstd_length(payload: bytes) -> int:
     """Return where the zstd frame ends: the tool takes what follows for another frame and fails."""
-    descriptor = payload[4]
+    # A missing descriptor is the tool's to name.
+    descriptor = payload[4] if len(payload) > 4 else 0
     single_segment, has_checksum = descriptor >> 5 & 1, descriptor >> 2 & 1
     size_flag, dictionary_flag = descriptor >> 6, descriptor & 3
     size_bytes = (1 if single_segment else 0, 2, 4, 8)[size_flag]

@@ -1,15 +1,16 @@
 """Initial RAM disks, for kernels whose disk driver or root file system is a module: they load those first."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from controller.adapters.cache import Progress, request_key
 from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
-from controller.adapters.kernels.image import decompress
+from controller.adapters.kernels.image import MOST_MODULE_BYTES, decompress
+from controller.adapters.named_files import copy_file, read_file, shown
 from controller.adapters.tools import run_tool
-from controller.domain.errors import Permanent
+from controller.adapters.trees import is_file, locate
+from controller.domain.errors import InvalidInput, Permanent
 
 # What directly booted machines have: NVMe disks with an ext4 root, and a virtio port or network card.
 _NEEDED = ("nvme", "ext4", "virtio_pci")
@@ -32,7 +33,7 @@ def modules_to_load(tree: Path, release: str) -> list[Path]:
     Empty where the drivers are built in, or where the kernel has none. `tree` holds lib/modules/RELEASE, indexed.
     """
     folder = tree / "lib/modules" / release
-    offered = {_module_name(line.partition(":")[0]) for line in (folder / "modules.dep").read_text().splitlines()}
+    offered = {_module_name(line.partition(":")[0]) for line in _lines(folder / "modules.dep")}
     found: list[Path] = []
     for name in _NEEDED:
         if name in offered:
@@ -40,13 +41,22 @@ def modules_to_load(tree: Path, release: str) -> list[Path]:
     return found
 
 
+def _lines(index: Path) -> list[str]:
+    # Names of files need not be text.
+    return read_file(index, MOST_MODULE_BYTES).decode(errors="surrogateescape").splitlines()
+
+
 def _with_dependencies(tree: Path, release: str, name: str) -> list[Path]:
     printed = run_tool(
         ["modprobe", "-d", tree, "-S", release, "-C", "/dev/null", "--show-depends", name],
         timeout_s=_TIMEOUT_S,
         what=f"Looking up what the module {name} of {release} needs",
-    ).decode()
-    return [Path(match[1]) for match in re.finditer(r"^insmod (\S+)", printed, re.MULTILINE)]
+    ).decode(errors="surrogateescape")
+    found = [Path(match[1]) for match in re.finditer(r"^insmod (\S+)", printed, re.MULTILINE)]
+    for path in found:
+        if not path.is_relative_to(tree) or not is_file(tree, path.relative_to(tree).as_posix()):
+            raise InvalidInput(f"The modules of {release} name {shown(path)} for {name}, which is no file of theirs.")
+    return found
 
 
 def _module_name(path: str) -> str:
@@ -58,26 +68,28 @@ def fetch_busybox(architecture: str, packages: AptRoot, scratch: Path, progress:
     debian = DEBIAN_ARCHITECTURES[architecture]
     archives = packages.fetch(packages.closure([_PACKAGE], debian, progress), progress, label=_PACKAGE)
     unpack(archives, scratch, progress, label=_PACKAGE)
-    binaries = [path for path in scratch.glob("**/bin/busybox") if not path.is_symlink()]
-    if len(binaries) != 1:
-        raise Permanent(f"{_PACKAGE} ({debian}) has {len(binaries)} programs called busybox where one was expected")
-    return binaries[0]
+    places = {locate(scratch, name) for name in ("bin/busybox", "usr/bin/busybox") if is_file(scratch, name)}
+    if len(places) != 1:
+        raise Permanent(f"{_PACKAGE} ({debian}) has {len(places)} programs called busybox where one was expected")
+    return places.pop()
 
 
 def build_initrd(load: Sequence[Path], busybox: Path, tree: Path, target: Path) -> None:
     """Write the RAM disk (a cpio archive) that loads these modules and mounts the root. `tree` is an empty directory.
 
-    Raises InvalidInput naming a module that cannot be decompressed.
+    Raises InvalidInput naming a module that is no file or cannot be decompressed.
     """
     for name in ("bin", "dev", "modules", "proc", "sys", "target"):
         (tree / name).mkdir()
     for source, name in ((busybox, "bin/busybox"), (_INIT, "init")):
-        shutil.copyfile(source, tree / name)
+        copy_file(source, tree / name, MOST_MODULE_BYTES)
         (tree / name).chmod(0o755)
     for number, path in enumerate(load):
-        data = path.read_bytes()
-        content = data if path.suffix == ".ko" else decompress(data, path.name)
-        (tree / "modules" / f"{number:02}-{path.name.partition('.')[0]}.ko").write_bytes(content)
+        name = shown(path.name)
+        data = read_file(path, MOST_MODULE_BYTES, name=name, follow=False)
+        content = data if path.suffix == ".ko" else decompress(data, name, MOST_MODULE_BYTES)
+        word = re.sub(r"[^0-9A-Za-z_-]", "_", path.name.partition(".")[0])[:64]
+        (tree / "modules" / f"{number:02}-{word}.ko").write_bytes(content)
     members = "\n".join(sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*"))) + "\n"
     archive = run_tool(
         ["cpio", "--create", "--format=newc", "--owner=0:0", "--reproducible", "--quiet"],

@@ -2,17 +2,25 @@
 
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 from controller.adapters.cache import Progress
-from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, unpack
-from controller.adapters.tools import run_tool
+from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, holds, unpack
+from controller.adapters.kernels.image import MOST_IMAGE_BYTES
+from controller.adapters.named_files import kind_of, shown, size_text
+from controller.adapters.trees import MOST_BYTES, entries, is_file, locate
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel
+from controller.domain.printable import printable
+from controller.domain.releases import checked_release
 
+_IMAGE = re.compile(r"boot/vmlinu[xz]-|(usr/)?lib/modules/[^/]+/vmlinuz$")
+# Of a directory with packages.
+_MOST_ENTRIES = 10_000
 _DEBUG_PACKAGE = re.compile(r"-(dbg|dbgsym)_")
 
 
@@ -38,14 +46,14 @@ def request(source: KernelSource, architecture: str) -> dict[str, Any]:
             directory = _existing(source.path, "kernel packages")
             what = {
                 "packages": str(directory),
-                "files": [_stamp(file, directory) for file in sorted(directory.glob("*.deb"))],
+                "files": [_stamp(file, directory) for file in _packages(directory)],
             }
         case ImageKernel():
             image = _existing(source.path, "kernel image")
             what = {"image": _stamp(image, image.parent), "modules": None, "directory": str(image.parent)}
             if source.modules is not None:
                 tree = _existing(source.modules, "kernel modules")
-                what["modules"] = [str(tree), *(_stamp(file, tree) for file in _all_files(tree))]
+                what["modules"] = [str(tree), *_stamps(tree)]
         case _:
             assert_never(source)
     return {"architecture": architecture, "command_line": source.command_line, **what}
@@ -61,7 +69,10 @@ def obtain(source: KernelSource, architecture: str, packages: AptRoot, scratch: 
         case ImageKernel():
             modules = None if source.modules is None else Path(source.modules)
             return Found(
-                image=Path(source.path), modules=modules, modules_required=modules is not None, description=source.path
+                image=Path(source.path),
+                modules=modules,
+                modules_required=modules is not None,
+                description=shown(source.path),
             )
         case _:
             assert_never(source)
@@ -131,57 +142,94 @@ def kernel_versions(offered: Sequence[PackageVersion], tail: str) -> list[str]:
 
 def _from_directory(directory: Path, architecture: str, scratch: Path, progress: Progress) -> Found:
     debian = DEBIAN_ARCHITECTURES[architecture]
-    files = [file for file in sorted(directory.glob(f"linux-*_{debian}.deb")) if not _DEBUG_PACKAGE.search(file.name)]
-    images = [file for file in files if file.name.startswith(("linux-image-", "linux-binary-")) and _holds_image(file)]
+    files = [file for file in _packages(directory) if file.match(f"linux-*_{debian}.deb")]
+    files = [file for file in files if not _DEBUG_PACKAGE.search(file.name)]
+    kernels = [file for file in files if file.name.startswith(("linux-image-", "linux-binary-"))]
+    images = [file for file in kernels if holds(file, _IMAGE)]
     if not images:
         raise InvalidInput(
-            f"{directory} has no linux-image-*_{debian}.deb with a kernel. Run `make bindeb-pkg` for {architecture}."
+            f"{shown(directory)} has no linux-image-*_{debian}.deb with a kernel. "
+            f"Run `make bindeb-pkg` for {architecture}."
         )
     if len(images) > 1:
-        names = ", ".join(file.name for file in images)
-        raise InvalidInput(f"{directory} has several kernels for {architecture}: {names}. Leave one of them there.")
+        names = printable(", ".join(file.name for file in images))
+        raise InvalidInput(
+            f"{shown(directory)} has several kernels for {architecture}: {names}. Leave one of them there."
+        )
     release = re.sub(r"^linux-(image|binary)-", "", images[0].name.split("_")[0])
+    checked_release(release, f"The name of {shown(images[0])}")
     modules = [file for file in files if file.name.startswith(f"linux-modules-{release}_")]
-    unpack([images[0], *modules[-1:]], scratch, progress, label=images[0].name)
-    return _unpacked(scratch, str(images[0]))
+    unpack([images[0], *modules[-1:]], scratch, progress, label=shown(images[0].name))
+    return _unpacked(scratch, shown(images[0]))
 
 
 def _unpacked(tree: Path, description: str) -> Found:
-    images = sorted(
-        [*tree.glob("boot/vmlinu[xz]-*"), *tree.glob("usr/lib/modules/*/vmlinuz"), *tree.glob("lib/modules/*/vmlinuz")]
-    )
+    names = [f"boot/{name}" for name in _names(tree, "boot") if re.match("vmlinu[xz]-", name)]
+    for folder in ("lib/modules", "usr/lib/modules"):
+        names += [f"{folder}/{name}/vmlinuz" for name in _names(tree, folder)]
+    images = {locate(tree, name) for name in names if is_file(tree, name)}
     if len(images) != 1:
         raise InvalidInput(f"{description} holds {len(images)} kernel images; one is expected.")
-    return Found(image=images[0], modules=tree, modules_required=False, description=description)
+    return Found(image=images.pop(), modules=tree, modules_required=False, description=description)
 
 
-def _holds_image(package: Path) -> bool:
-    listing = run_tool(["dpkg-deb", "-c", package], timeout_s=120, what=f"Reading {package.name}")
-    return re.search(rb" \./(boot/vmlinu[xz]-|(usr/)?lib/modules/[^/]+/vmlinuz)", listing) is not None
+def _names(tree: Path, folder: str) -> list[str]:
+    place = locate(tree, folder)
+    return sorted(os.listdir(place)) if place.is_dir() else []
+
+
+def _packages(directory: Path) -> list[Path]:
+    """Return the package files of a directory. Raises InvalidInput for what is called one and is none."""
+    found = []
+    with os.scandir(directory) as listing:
+        for count, entry in enumerate(listing):
+            if count > _MOST_ENTRIES:
+                raise InvalidInput(f"{shown(directory)} (kernel packages) holds more than {_MOST_ENTRIES} files.")
+            if entry.name.endswith(".deb"):
+                found.append(Path(entry.path))
+    for path in found:
+        _require_file(path, "kernel package", MOST_BYTES)
+    return sorted(found)
 
 
 def _existing(path: str, what: str) -> Path:
     found = Path(path)
-    if not found.exists():
+    if "\0" in path or not found.exists():
         raise NotFound(
-            f"There is no {path} ({what}). Check the path; it is looked up on the machine of the controller."
+            f"There is no {shown(path)} ({what}). Check the path; it is looked up on the machine of the controller."
         )
-    if found.is_dir() == (what == "kernel image"):
-        raise InvalidInput(f"{path} ({what}) is {'a directory, not a file' if found.is_dir() else 'not a directory'}.")
+    if what == "kernel image":
+        _require_file(found, what, MOST_IMAGE_BYTES)
+    elif not found.is_dir():
+        raise InvalidInput(f"{shown(path)} ({what}) is not a directory.")
     if not os.access(found, os.R_OK):
-        raise InvalidInput(f"{path} ({what}) cannot be read by this user. Change its permissions.")
+        raise InvalidInput(f"{shown(path)} ({what}) cannot be read by this user. Change its permissions.")
     return found.absolute()
 
 
+def _require_file(path: Path, what: str, most_bytes: int) -> None:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InvalidInput(f"{shown(path)} ({what}) cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidInput(f"{shown(path)} ({what}) is {kind_of(status.st_mode)}, not a file.")
+    if status.st_size > most_bytes:
+        raise InvalidInput(f"{shown(path)} ({what}) is larger than {size_text(most_bytes)}, the most that is read.")
+
+
 def _stamp(file: Path, base: Path) -> list[str | int]:
-    status = file.stat()
-    return [file.relative_to(base).as_posix(), status.st_size, status.st_mtime_ns]
+    return [file.relative_to(base).as_posix(), *_state(file.stat())]
 
 
-def _all_files(tree: Path) -> list[Path]:
-    return sorted(
-        Path(folder, name)
-        for folder, _, files in os.walk(tree)
-        for name in files
-        if not Path(folder, name).is_symlink()
-    )
+def _state(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _stamps(tree: Path) -> list[list[str | int]]:
+    found: list[list[str | int]] = [
+        [os.path.relpath(entry.path, tree), *_state(entry.stat(follow_symlinks=False))]
+        for entry in entries(tree)
+        if not entry.is_symlink()
+    ]
+    return sorted(found, key=lambda stamp: str(stamp[0]))

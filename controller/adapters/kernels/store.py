@@ -9,7 +9,7 @@ from typing import Any
 from controller.adapters.cache import Cache, Progress, no_progress, request_key
 from controller.adapters.debian import AptRoot
 from controller.adapters.debian.suites import guest_packages
-from controller.adapters.kernels.image import KernelImage, read_image
+from controller.adapters.kernels.image import MOST_IMAGE_BYTES, KernelImage, read_image
 from controller.adapters.kernels.initrd import INITRD_RECIPE, build_initrd, fetch_busybox, modules_to_load, recipe
 from controller.adapters.kernels.modules import (
     find_modules,
@@ -19,8 +19,10 @@ from controller.adapters.kernels.modules import (
     require_modules,
 )
 from controller.adapters.kernels.sources import Found, obtain, request
+from controller.adapters.named_files import read_file, shown
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import Kernel, KernelSource
+from controller.domain.releases import is_release
 
 ARCHITECTURES = ("x86_64", "arm64")
 
@@ -29,6 +31,8 @@ _FORMAT = 1
 # Packages, what is unpacked from them, and the images made of that.
 _ROOM_BYTES = 500 * 2**20
 _BOOT, _MODULES, _INITRD = "boot", "modules", "initrd"
+# The files of a kernel, by role.
+_FILES = {_BOOT: "boot", _MODULES: "modules.ext4", _INITRD: "initrd"}
 
 
 class KernelStore:
@@ -54,8 +58,9 @@ class KernelStore:
             if (known := self._indexed(index)) is not None:
                 return known
             self._cache.require_room(_ROOM_BYTES, "preparing a kernel")
-            found = obtain(source, architecture, self._packages, scratch, progress)
-            kernel = self._add(found, architecture, source.command_line, progress)
+            (scratch / "packages").mkdir()
+            found = obtain(source, architecture, self._packages, scratch / "packages", progress)
+            kernel = self._add(found, architecture, source.command_line, scratch / "indexed", progress)
             self._cache.write_json(index, {"digest": kernel.digest})
         return kernel
 
@@ -64,8 +69,7 @@ class KernelStore:
         value = self._cache.read_json(f"kernels/{digest}/kernel.json") if _is_digest(digest) else None
         if value is None:
             raise NotFound(f"The kernel store has no kernel {digest}. Resolve it again, or check KERNROLL_CACHE_DIR.")
-        directory = self._cache.root / "kernels" / digest
-        return _from_json(value, directory)
+        return _from_json(value, self._cache.root / "kernels" / digest)
 
     def list(self) -> list[Kernel]:
         """Return every stored kernel, by release and architecture."""
@@ -84,35 +88,38 @@ class KernelStore:
         except NotFound:
             return None
 
-    def _add(self, found: Found, architecture: str, command_line: str, progress: Progress) -> Kernel:
-        progress(f"reading {found.image.name}", 0, 0)
-        data = found.image.read_bytes()
+    def _add(self, found: Found, architecture: str, command_line: str, tree: Path, progress: Progress) -> Kernel:
+        """Store what was found; `tree` is a directory to make."""
+        progress(f"reading {shown(found.image.name)}", 0, 0)
+        try:
+            data = read_file(found.image, MOST_IMAGE_BYTES, name=found.description)
+        except OSError as error:
+            raise InvalidInput(f"{found.description} cannot be read: {error.strerror}.") from error
         image = read_image(data, found.description)
         if image.architecture != architecture:
             raise InvalidInput(
                 f"{found.description} is a kernel for {image.architecture}, but it was given for {architecture}."
             )
         modules = _modules_of(found, image)
-        with self._cache.scratch(f"modules-{image.release}-{architecture}") as tree:
-            load: list[Path] = []
-            if modules is not None:
-                progress(f"indexing the modules of {image.release}", 0, 0)
-                index_modules(modules, image.release, tree)
-                load = modules_to_load(tree, image.release)
-            parts = (data, None if modules is None else fingerprint(modules), recipe(load))
-            kernel = Kernel(
-                digest=kernel_digest(*parts, command_line),
-                release=image.release,
-                architecture=architecture,
-                source=found.description,
-                command_line=command_line,
-                files={
-                    _BOOT: _BOOT,
-                    **({} if modules is None else {_MODULES: "modules.ext4"}),
-                    **({_INITRD: _INITRD} if load else {}),
-                },
-            )
-            self._publish(kernel, image.boot, tree, load, progress)
+        load: list[Path] = []
+        if modules is not None:
+            progress(f"indexing the modules of {image.release}", 0, 0)
+            index_modules(modules, image.release, tree)
+            load = modules_to_load(tree, image.release)
+        parts = (data, None if modules is None else fingerprint(modules), recipe(load))
+        kernel = Kernel(
+            digest=kernel_digest(*parts, command_line),
+            release=image.release,
+            architecture=architecture,
+            source=found.description,
+            command_line=command_line,
+            files={
+                _BOOT: _FILES[_BOOT],
+                **({} if modules is None else {_MODULES: _FILES[_MODULES]}),
+                **({_INITRD: _FILES[_INITRD]} if load else {}),
+            },
+        )
+        self._publish(kernel, image.boot, tree, load, progress)
         return self.load(kernel.digest)
 
     def _publish(self, kernel: Kernel, boot: bytes, tree: Path, load: Sequence[Path], progress: Progress) -> None:
@@ -158,11 +165,21 @@ def _is_digest(text: str) -> bool:
 
 
 def _from_json(value: dict[str, Any], directory: Path) -> Kernel:
+    words = [value.get(name) for name in ("digest", "release", "architecture", "source", "command_line")]
+    files = value.get("files")
+    if (
+        not all(isinstance(word, str) for word in words)
+        or not is_release(str(value["release"]))
+        or value["digest"] != directory.name
+        or not isinstance(files, dict)
+        or any(_FILES.get(role) != name for role, name in files.items())
+    ):
+        raise NotFound(f"{directory / 'kernel.json'} is damaged. Delete that directory and resolve the kernel again.")
     return Kernel(
         digest=value["digest"],
         release=value["release"],
         architecture=value["architecture"],
         source=value["source"],
         command_line=value["command_line"],
-        files={role: str(directory / name) for role, name in value["files"].items()},
+        files={role: str(directory / name) for role, name in files.items()},
     )
