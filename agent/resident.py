@@ -169,7 +169,7 @@ class Resident:
             command,
             boot_id=parts.outbox.boot_id,
             kernel_release=parts.host.kernel_release,
-            no_room=parts.outbox.spool.queue.no_room,
+            unable=parts.outbox.spool.queue.no_room or parts.journal.doubt,
         )
         try:
             parts.journal.write(*decision.records)

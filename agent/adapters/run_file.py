@@ -50,4 +50,6 @@ class RunFile:
             sync_directory(directory.parent)
         # Their names sort as the moments at which they began.
         for former in sorted(each for each in directory.iterdir() if _NAME.fullmatch(each.name))[:-_FORMER_COMMANDS]:
-            former.unlink()
+            # What is no file is nothing of ours.
+            if not former.is_dir():
+                former.unlink()

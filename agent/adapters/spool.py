@@ -1,5 +1,6 @@
 """The reports on disk: one file each, named by number, removed when acknowledged."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,11 +8,16 @@ import structlog
 
 from agent.adapters import messages
 from agent.adapters.durable import remove_file, replace_file
+from agent.adapters.state_files import Unreadable, read_regular, set_aside
 from agent.domain import spool
 from agent.domain.results import KernelLog, Report
 
 DEFAULT_LIMIT_BYTES = 16 << 20
-_NAME = re.compile(r"^(\d{12})\.report$")
+# Ours are far smaller, and a controller takes no larger ones.
+_MOST_REPORT_BYTES = 8 << 20
+_NAME = re.compile(r"([0-9]{12})\.report")
+# A write that a crash cut short.
+_UNFINISHED = re.compile(r"\.[0-9]{12}\.report\.new")
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +26,10 @@ class ReportSpool:
     """Keeps reports until the controller holds them. What gives way when full is decided in agent.domain.spool."""
 
     def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        """Read what waits. Raises OSError, and RigError for what is in the way and cannot be moved."""
         self._directory = directory
+        if os.path.lexists(directory) and (directory.is_symlink() or not directory.is_dir()):
+            set_aside(directory, "it is no directory")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = tuple(self._read())
         next_number = entries[-1].number + 1 if entries else 1
@@ -81,8 +90,9 @@ class ReportSpool:
         if number in self._undurable:
             return self._undurable[number]
         try:
-            return self._path(number).read_bytes()
-        except FileNotFoundError:
+            return read_regular(self._path(number), most_bytes=_MOST_REPORT_BYTES)
+        except Unreadable as error:
+            log.error("spool_report_unreadable", file=self._path(number).name, why=str(error))
             return None
 
     def _write(self, number: int, content: bytes) -> str:
@@ -96,7 +106,11 @@ class ReportSpool:
     def _remove(self, entries: tuple[spool.Entry, ...]) -> None:
         for entry in entries:
             self._undurable.pop(entry.number, None)
-            remove_file(self._path(entry.number))
+            try:
+                remove_file(self._path(entry.number))
+            except OSError as error:
+                # Told once more after a restart; the controller knows it by its id.
+                log.error("spool_report_not_removed", report_id=entry.report_id, error=str(error))
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:012d}.report"
@@ -104,16 +118,19 @@ class ReportSpool:
     def _read(self) -> list[spool.Entry]:
         entries = []
         for path in sorted(self._directory.iterdir()):
-            name = _NAME.match(path.name)
+            name = _NAME.fullmatch(path.name)
             if not name:
-                # A temporary file of a write that a crash cut short.
-                path.unlink()
+                if _UNFINISHED.fullmatch(path.name) and path.is_file():
+                    path.unlink()
                 continue
-            content = path.read_bytes()
-            report = messages.report_from_bytes(content)
-            if report is None:
-                log.error("spool_report_unreadable", file=path.name)
-                path.unlink()
+            try:
+                content = read_regular(path, most_bytes=_MOST_REPORT_BYTES) or b""
+                report = messages.report_from_bytes(content)
+                if report is None:
+                    raise Unreadable("it is no report")
+            except Unreadable as error:
+                # A person may still read in it what was measured.
+                set_aside(path, str(error))
                 continue
             records = len(report.kernel_log.records) if report.HasField("kernel_log") else 0
             entries.append(
