@@ -1,6 +1,5 @@
 """Which kernels must not reach which hosts. A rule that a host gives no answer to keeps the kernel from it."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from controller.domain.errors import InvalidInput
@@ -10,23 +9,16 @@ from controller.domain.host_facts import Subject, decide
 from controller.domain.hosts import Host
 from controller.domain.kernels import Kernel
 from controller.domain.printable import printable
-
-# What releases are made of, and the signs of a shell pattern.
-_PATTERN = re.compile(r"[0-9A-Za-z.+~_*?\[\]!-]{1,128}")
-# As the library reads them: a bracket that closes at once is one of the signs.
-_SET = re.compile(r"\[!?+\]?+[^\]]*\]")
+from controller.domain.release_patterns import pattern_problem
 
 
 def check_kernel(kernel: str) -> None:
     """Raise InvalidInput for what can name no kernel: such a rule would keep nothing from anybody."""
     told = f"kernel {printable(kernel, 128)!r}"
-    if not _PATTERN.fullmatch(kernel):
+    if problem := pattern_problem(kernel):
         raise InvalidInput(
-            f"{told}: must be a digest, 12 digits or more of one, a version, or a pattern over `uname -r`, "
-            "at most 128 letters, digits and signs of . + ~ _ - * ? [ ] !"
+            f"{told}: must be a digest, 12 digits or more of one, a version, or a pattern over `uname -r`: {problem}"
         )
-    if "[" in _SET.sub("", kernel):
-        raise InvalidInput(f"{told}: a set of signs has no end: write [ and what may stand there and ]")
     if not kernel.strip("*?"):
         raise InvalidInput(f"{told}: would deny every kernel; `kernroll fleet freeze` stops all rollouts")
 

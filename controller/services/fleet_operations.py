@@ -156,7 +156,9 @@ class FleetOperations:
             now = self._clock.now()
             # Not a number compares as false.
             if until is not None and not now < until < _LAST_MOMENT:
-                raise InvalidInput("the freeze would end before it begins, or never: its end must be ahead, and before 10000")
+                raise InvalidInput(
+                    "the freeze would end before it begins, or never: its end must be ahead, and before 10000"
+                )
             return FleetFrozen(at=now, by=by, remark=remark, until=until)
 
         return await self._recorded(decide)

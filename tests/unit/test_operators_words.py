@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from engine_parts import Parts
+from engine_parts import TEXT, Parts
 
 from agent.domain.counters import parse_pairs
 from agent.domain.kernel_log import parse_record, sequence_of
@@ -16,6 +16,7 @@ from agent.flags import parse_count, parse_seconds, parse_size
 from controller.domain.denials import check_kernel
 from controller.domain.errors import InvalidInput
 from controller.domain.expressions import ExpressionError, expression, pointed
+from controller.domain.spec import parse_spec
 from controller.domain.spec_units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
 
 # Digits of Arabic, Devanagari, full width, and signs that are digits to Python and to nobody else.
@@ -189,3 +190,10 @@ def test_every_pattern_for_numbers_of_ours_is_ascii() -> None:
     for pattern in ("_DURATION", "_SIZE", "_PERCENT"):
         compiled: re.Pattern[str] = vars(__import__("controller.domain.spec_units", fromlist=["x"]))[pattern]
         assert "\\d" not in compiled.pattern
+
+
+@pytest.mark.parametrize("release", ["[", "7.0.[13", "7.0 .13", "٧.0.*", "7.0/*", "ü*"])
+def test_an_expected_release_that_no_host_can_run_is_refused_in_its_field(release: str) -> None:
+    text = TEXT.replace("spec:\n", f"spec:\n  from: {{x86_64: {{release: '{release}'}}}}\n", 1)
+    with pytest.raises(InvalidInput, match=r"spec\.from\.x86_64\.release: is no pattern over `uname -r`"):
+        parse_spec(text, "trial")
