@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any
 
+from agent.domain.numbers import is_number
 from agent.domain.order_fields import OrderField, order_fields
 from agent.domain.orders import Order
 from agent.domain.presets import order_from, presets_of
@@ -87,16 +88,24 @@ def parse_size(text: str) -> int:
     """Return bytes for a number with an optional unit K, M, G or T (powers of 1024)."""
     units = {"K": 10, "M": 20, "G": 30, "T": 40}
     number, shift = (text[:-1], units[text[-1].upper()]) if text and text[-1].upper() in units else (text, 0)
-    if not number.isdigit() or int(number) == 0:
+    if not is_number(number) or int(number) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write for example 512M or 1T")
     return int(number) << shift
+
+
+def parse_seconds(text: str) -> float:
+    """Return a duration in seconds, with or without a fraction."""
+    whole, dot, fraction = text.partition(".")
+    if not is_number(whole) or (dot and not is_number(fraction)) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return float(text)
 
 
 def parse_count(least: int) -> Callable[[str], int]:
     """Return a parser of whole numbers of at least `least`."""
 
     def parse(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
+        if not is_number(text) or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
         return int(text)
 

@@ -19,7 +19,10 @@ class Lock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock; RigError with the complaint when another process holds it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RigError(f"{self._path} cannot be locked: {error.strerror}; move it away") from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from agent import __version__, exits, local
 from agent.domain.commands import RunWorkload
 from agent.domain.errors import AgentError, ConfigError, EnrollmentError, InvalidOrder, RigError, Unreachable
 from agent.exits import Exit
-from agent.flags import add_flags, order_of, parse_count
+from agent.flags import add_flags, order_of, parse_count, parse_seconds
 from agent.serve import serve
 from agent.settings import load
 from agent.workloads.registry import KINDS
@@ -171,7 +171,7 @@ def _runs(workload: argparse.ArgumentParser) -> None:
         "--repetitions", "--runs", dest="repetitions", type=parse_count(1), default=1, metavar="N", help="measured runs"
     )
     group.add_argument("--warmups", type=parse_count(0), default=0, metavar="N", help="runs before them, not to judge")
-    group.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help=_TIMEOUT_HELP)
+    group.add_argument("--timeout", type=parse_seconds, default=3600.0, metavar="SECONDS", help=_TIMEOUT_HELP)
 
 
 def _log_to_stderr() -> None:

@@ -169,7 +169,7 @@ class Resident:
             command,
             boot_id=parts.outbox.boot_id,
             kernel_release=parts.host.kernel_release,
-            no_room=parts.outbox.spool.queue.no_room,
+            unable=parts.outbox.spool.queue.no_room or parts.journal.doubt,
         )
         try:
             parts.journal.write(*decision.records)
@@ -213,10 +213,12 @@ class Resident:
                 log.info("session_ended", reason=reason)
             except (Unreachable, ProtocolViolation) as error:
                 log.warning("session_lost", error=str(error), attempt=attempt)
+            except Exception:  # a bug of ours must not end the one who measures
+                log.exception("session_bug", attempt=attempt)
             finally:
                 self._session = None
             connection += 1
-            attempt = 0 if session.opened else attempt + 1
+            attempt = 0 if session.steady else attempt + 1
             backoff_s = pause_s(
                 attempt, base_s=_BACKOFF_BASE_S, limit_s=self._parts.backoff_limit_s, jitter=self._parts.jitter()
             )

@@ -165,6 +165,8 @@ def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Pa
     host = local_host(state_dir, allows_active_swap=settings.allow_active_swap)
     outbox = Outbox(host=settings.host, boot_id=host.boot_id, spool=ReportSpool(state_dir / "spool"), now=wall_clock)
     journal = CommandJournal(state_dir / "commands.journal")
+    # What a newer agent noted ends this one here and not in the middle of its work.
+    host.leftovers.noted()
     lock = workload_lock(state_dir)
     descriptor = open_kernel_log()
     watcher = None

@@ -10,6 +10,7 @@ allow_active_swap = false          # true: workloads may run although this host 
 zone = "a"
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ DEFAULT_AGENT_PORT = "org.kernroll.agent"
 DEFAULT_ENROLL_PORT = "org.kernroll.enroll"
 
 _TEXT_KEYS = ("host", "enroll", "server_name", "join_token", "join_token_file", "state_dir", "platform", "transport")
+_PORT = re.compile(r"[0-9]{1,5}")
+_MOST_LABELS, _LONGEST_LABEL = 64, 253
 _KEYS = {*_TEXT_KEYS, "agent_port", "enroll_port", "controller", "insecure", "allow_active_swap", "labels"}
 
 
@@ -148,7 +151,7 @@ def _addresses(document: Mapping[str, object]) -> tuple[str, ...]:
         raise _KeyProblem("controller: must be one address or a list of addresses")
     for address in addresses:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not _PORT.fullmatch(port) or not 0 < int(port) < 1 << 16:
             raise _KeyProblem(f"controller: {address!r} is not HOST:PORT")
     return tuple(addresses)
 
@@ -180,4 +183,11 @@ def _labels(document: Mapping[str, object]) -> Mapping[str, str]:
     labels = document.get("labels", {})
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise _KeyProblem("labels: must be a table of texts")
+    if len(labels) > _MOST_LABELS:
+        raise _KeyProblem(f"labels: has {len(labels)} labels, a controller takes {_MOST_LABELS}")
+    for key, value in labels.items():
+        if not all(text.isprintable() and len(text) <= _LONGEST_LABEL for text in (key, value)):
+            raise _KeyProblem(
+                f"labels: {key[:80]!r}: name and value must be one line of at most {_LONGEST_LABEL} characters"
+            )
     return labels

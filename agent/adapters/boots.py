@@ -8,9 +8,11 @@ import platform
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from agent.adapters.durable import replace_file
 from agent.adapters.processes import find_tool
+from agent.adapters.state_files import Unreadable, load_json, text_of
 from agent.domain.boot_witnesses import (
     journal_entries,
     told_by_dumps,
@@ -39,21 +41,24 @@ class BootMarkFile:
         self._path = path
 
     def load(self) -> BootMark | None:
-        """Return the mark; None when there is none that can be read."""
-        try:
-            saved = json.loads(self._path.read_bytes())
-            return BootMark(
-                boot_id=str(saved["boot_id"]),
-                stopped=bool(saved["stopped"]),
-                known=tuple(str(each) for each in saved["known"]),
-                kernel_release=str(saved.get("kernel_release", "")),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        """Return the mark; None when there is none that can be read. Raises NewerState, RigError."""
+        return load_json(self._path, _mark_of)
 
     def save(self, mark: BootMark) -> None:
         """Make the mark durable. Raises OSError."""
         replace_file(self._path, json.dumps(asdict(mark)).encode())
+
+
+def _mark_of(saved: dict[str, Any]) -> BootMark:
+    stopped, known = saved["stopped"], saved["known"]
+    if not isinstance(stopped, bool) or not isinstance(known, list):
+        raise Unreadable("it is no mark of a boot")
+    return BootMark(
+        boot_id=text_of(saved["boot_id"]),
+        stopped=stopped,
+        known=tuple(text_of(each) for each in known),
+        kernel_release=text_of(saved.get("kernel_release", "")),
+    )
 
 
 def kept_logs(stores: tuple[Path, ...] = STORES, crashes: Path = CRASHES) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from agent.adapters.durable import Journal
+from agent.adapters.state_files import Unreadable, check_layout, kept_aside, read_regular, record_of, set_aside
 from agent.domain.commands import (
     Accepted,
     CleaningUp,
@@ -32,6 +33,7 @@ _KINDS: dict[str, type[Record]] = {
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 # Records appended before the file is condensed.
 _CONDENSE_AFTER = 5000
+_MOST_BYTES = 64 << 20
 
 log = structlog.get_logger(__name__)
 
@@ -40,13 +42,26 @@ class CommandJournal:
     """Holds the book and writes every record before it counts."""
 
     def __init__(self, path: Path) -> None:
+        """Read the book; what is readable of a damaged one counts. Raises NewerState, RigError."""
+        self._path = path
         self._journal = Journal(path)
         self.book = CommandBook()
         # Folded, and not written yet.
         self._owed: tuple[Record, ...] = ()
-        for line in self._journal.read():
-            self.book = apply(self.book, _decode(line))
+        if wrong := self._read():
+            set_aside(path, wrong)
         self._condense()
+
+    @property
+    def doubt(self) -> str:
+        """Say why no command can be told from one that was carried out before; empty when they can."""
+        aside = kept_aside(self._path)
+        if not aside:
+            return ""
+        return (
+            f"which commands this host was given before is not known: {', '.join(aside)} cannot be read; make sure "
+            "that no command is wanted twice, then remove it"
+        )
 
     def write(self, *records: Record) -> None:
         """Make the records durable, then fold them into the book. Raises OSError, and then nothing has changed."""
@@ -73,6 +88,20 @@ class CommandJournal:
         except OSError as error:
             log.error("journal_write_failed", error=str(error))
 
+    def _read(self) -> str:
+        """Fold what is on disk into the book; return what is wrong with it, empty when nothing is."""
+        try:
+            lines, wrong = Journal.parse(read_regular(self._path, most_bytes=_MOST_BYTES) or b"")
+        except Unreadable as error:
+            return str(error)
+        for line in lines:
+            try:
+                check_layout(self._path, line)
+                self.book = apply(self.book, record_of(self._path, _KINDS, line))
+            except Unreadable as error:
+                wrong = wrong or str(error)
+        return wrong
+
     def _append(self, records: tuple[Record, ...]) -> None:
         self._journal.append(_encode(record) for record in (*self._owed, *records))
         self._owed = ()
@@ -96,8 +125,3 @@ class CommandJournal:
 
 def _encode(record: Record) -> dict[str, Any]:
     return {"kind": _NAMES[type(record)], **asdict(record)}
-
-
-def _decode(line: dict[str, Any]) -> Record:
-    fields = dict(line)
-    return _KINDS[fields.pop("kind")](**fields)

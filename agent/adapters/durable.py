@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -51,25 +52,36 @@ def remove_file(path: Path) -> None:
     sync_directory(path.parent)
 
 
+# The beginning of a record, as a crash leaves it; a file system may have made room for the rest and left it zero.
+_TORN = re.compile(rb"(?:\{[ -~]*)?\x00*")
+
+
 class Journal:
     """JSON objects, one a line, each on disk before `append` returns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> list[dict[str, Any]]:
-        """Return all whole records. A line cut short by a crash was never acted on and is left out."""
-        try:
-            lines = self._path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        records = []
-        for line in lines[:-1]:
-            with suppress(ValueError):
+    @staticmethod
+    def parse(content: bytes) -> tuple[list[dict[str, Any]], str]:
+        """Return all whole records, and what is wrong with the others; empty when nothing is.
+
+        A line cut short by a crash was never acted on, and is left out without a word.
+        """
+        records, wrong = [], ""
+        *lines, tail = content.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
                 record = json.loads(line)
-                if isinstance(record, dict):
-                    records.append(record)
-        return records
+            except (ValueError, RecursionError):
+                record = None
+            if isinstance(record, dict):
+                records.append(record)
+            elif line.endswith(b"}") or not _TORN.fullmatch(line):
+                wrong = wrong or f"line {number} is no record"
+        if not _TORN.fullmatch(tail) or (tail and not records and not tail.strip(b"\0")):
+            wrong = wrong or "it ends with what is no record"
+        return records, wrong
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add records at the end."""

@@ -136,6 +136,10 @@ class FakeProcess:
         self.alive()
         self._leftovers.note(leftover)
 
+    def unknown(self) -> str:
+        """See Leftovers.unknown."""
+        return self._leftovers.unknown()
+
     def forget(self, leftover: Leftover) -> None:
         """Make it durable."""
         self.alive()

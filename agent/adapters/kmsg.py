@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from agent.adapters.durable import replace_file
+from agent.adapters.state_files import load_json, number_of, text_of
 from agent.domain.kernel_log import gap, parse_record, sequence_of, worth_reporting
 from agent.domain.results import KernelLog, KernelRecord
 
@@ -30,12 +31,12 @@ class KernelLogPosition:
         self._boot_id = boot_id
 
     def load(self) -> int:
-        """Return the sequence number; -1 when nothing of this boot was spooled yet."""
-        try:
-            saved = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            return -1
-        return int(saved["sequence"]) if saved.get("boot_id") == self._boot_id else -1
+        """Return the sequence number; -1 when nothing of this boot was spooled yet, or it cannot be known.
+
+        Then the records of this boot are told again; a controller knows them by their numbers. Raises NewerState.
+        """
+        saved = load_json(self._path, lambda told: (text_of(told["boot_id"]), number_of(told["sequence"])))
+        return saved[1] if saved is not None and saved[0] == self._boot_id else -1
 
     def save(self, sequence: int) -> None:
         """Make the position durable."""

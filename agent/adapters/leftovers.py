@@ -8,6 +8,16 @@ from typing import Any
 import structlog
 
 from agent.adapters.durable import replace_file
+from agent.adapters.state_files import (
+    Unreadable,
+    check_layout,
+    kept_aside,
+    parse_json,
+    read_regular,
+    record_of,
+    set_aside,
+    text_of,
+)
 from agent.domain.leftovers import (
     BrdModule,
     KernelSettings,
@@ -81,13 +91,41 @@ class LeftoversFile:
             log.error("leftover_not_forgotten", leftover=repr(leftover), error=str(error))
 
     def noted(self) -> tuple[Noted, ...]:
-        """Return all that is not taken down, in the order of setting up."""
+        """Return all that is known and not taken down, in the order of setting up. Raises NewerState, RigError."""
+        return tuple(each for each in self._read() if each.leftover not in self._forgotten)
+
+    def unknown(self) -> str:
+        """See Leftovers.unknown."""
+        aside = kept_aside(self._path)
+        if not aside:
+            return ""
+        return (
+            f"what an earlier run left on this host is not known: {', '.join(aside)} cannot be read; look for swap, "
+            "zram, brd and loop devices and files of it, take them down, then remove that file"
+        )
+
+    def _read(self) -> list[Noted]:
+        noted: list[Noted] = []
+        wrong = ""
         try:
-            lines = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
-            return ()
-        noted = (_decode(line) for line in lines)
-        return tuple(each for each in noted if each.leftover not in self._forgotten)
+            content = read_regular(self._path)
+            lines = [] if content is None else parse_json(content)
+            if isinstance(lines, dict):
+                check_layout(self._path, lines)
+            if not isinstance(lines, list):
+                raise Unreadable("it holds no list")
+        except Unreadable as error:
+            lines, wrong = [], str(error)
+        for line in lines:
+            try:
+                noted.append(_decode(self._path, line))
+            except Unreadable as error:
+                wrong = wrong or str(error)
+        if wrong:
+            set_aside(self._path, wrong)
+            # What is readable of it is taken down as ever.
+            self._write(noted)
+        return noted
 
     def _write(self, noted: list[Noted]) -> None:
         lines = [
@@ -97,7 +135,9 @@ class LeftoversFile:
         self._forgotten.clear()
 
 
-def _decode(line: dict[str, Any]) -> Noted:
+def _decode(path: Path, line: Any) -> Noted:
+    if not isinstance(line, dict):
+        raise Unreadable("an entry of it is no object")
     fields = dict(line)
-    boot_id, kind = str(fields.pop("boot_id")), str(fields.pop("kind"))
-    return Noted(boot_id=boot_id, leftover=_KINDS[kind](**fields))
+    boot_id = text_of(fields.pop("boot_id", None))
+    return Noted(boot_id=boot_id, leftover=record_of(path, _KINDS, fields))

@@ -7,6 +7,7 @@ from agent.adapters.order_messages import order_of
 from agent.domain import commands, facts, results, session
 from agent.domain.errors import InvalidOrder
 from agent.domain.machine import backend_of
+from agent.domain.report_size import LEFT_OUT, MOST_SENTENCE_BYTES, cut, short
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 _PLATFORMS = {
@@ -36,6 +37,10 @@ _OUTCOMES = {
 # A command without these would run for ever or settle never; the contract's zero means "the agent's default".
 _DEFAULT_TIMEOUT_S = 3600.0
 _MOST_RUNS = 10_000
+_MOST_TIMEOUT_S = 90 * 86_400.0
+# In a Hello.
+_MOST_LABELS, _MOST_AREAS, _LONGEST_LABEL, _LONGEST_PATH, _LONGEST_LINE = 64, 64, 253, 256, 4096
+_LONGEST_REASON_BYTES = 2048
 
 
 def incoming(message: agent_pb2.ControllerMessage) -> session.Incoming:
@@ -70,7 +75,8 @@ def command(message: agent_pb2.Command) -> commands.Command:
     return commands.Command(
         command_id=message.command_id,
         epoch=message.epoch,
-        timeout_s=message.timeout_s if message.timeout_s > 0 else _DEFAULT_TIMEOUT_S,
+        # Not a number compares as false.
+        timeout_s=min(message.timeout_s, _MOST_TIMEOUT_S) if message.timeout_s > 0 else _DEFAULT_TIMEOUT_S,
         body=body,
     )
 
@@ -79,39 +85,42 @@ def _run_workload(message: agent_pb2.RunWorkload) -> commands.RunWorkload | comm
     try:
         order = order_of(message)
     except InvalidOrder as error:
-        return commands.Unsupported(why=str(error))
+        return commands.Unsupported(why=cut(str(error), _LONGEST_REASON_BYTES))
     if not 1 <= message.repetitions <= _MOST_RUNS or message.warmups > _MOST_RUNS:
         return commands.Unsupported(why=f"repetitions must be 1 to {_MOST_RUNS}, warm-ups at most as many")
     return commands.RunWorkload(repetitions=message.repetitions, warmups=message.warmups, order=order)
 
 
 def facts_to_message(host: facts.HostFacts) -> common_pb2.HostFacts:
-    """Convert facts."""
+    """Convert facts, cut to what a controller takes."""
     return common_pb2.HostFacts(
-        hostname=host.hostname,
-        architecture=host.architecture,
+        hostname=short(host.hostname),
+        architecture=short(host.architecture),
         page_size_bytes=host.page_size_bytes,
         memory_bytes=host.memory_bytes,
-        kernel_release=host.kernel_release,
-        kernel_version=host.kernel_version,
-        boot_id=host.boot_id,
+        kernel_release=short(host.kernel_release),
+        kernel_version=short(host.kernel_version, _LONGEST_LINE),
+        boot_id=short(host.boot_id),
         platform=_PLATFORMS[host.platform],
         swap_devices=[
             common_pb2.SwapDevice(
-                path=area.path,
+                path=short(area.path, _LONGEST_PATH),
                 size_bytes=area.size_bytes,
                 used_bytes=area.used_bytes,
-                backend=backend_of(area.path, area.kind),
+                backend=short(backend_of(area.path, area.kind)),
             )
-            for area in host.swap_areas
+            for area in host.swap_areas[:_MOST_AREAS]
         ],
-        labels=host.labels,
+        labels={
+            short(key, _LONGEST_LABEL): short(value, _LONGEST_LABEL)
+            for key, value in sorted(host.labels.items())[:_MOST_LABELS]
+        },
         agent_version=host.agent_version,
-        kernel_command_line=host.kernel_command_line,
+        kernel_command_line=short(host.kernel_command_line, _LONGEST_LINE),
         cpu_count=host.cpu_count,
-        firmware=host.firmware,
-        boot_loader=host.boot_loader,
-        virtualization=host.virtualization,
+        firmware=short(host.firmware),
+        boot_loader=short(host.boot_loader),
+        virtualization=short(host.virtualization),
     )
 
 
@@ -163,6 +172,36 @@ def report_from_bytes(content: bytes) -> agent_pb2.Report | None:
     except DecodeError:
         return None
     return report if report.report_id else None
+
+
+def reduced(content: bytes, step: int, why: str) -> bytes | None:
+    """Return a spooled report with less in it and a remark that says so; None when nothing is left to leave out.
+
+    First the texts go, then what was measured: a run without its numbers then counts as one that the rig has spoiled.
+    """
+    report = report_from_bytes(content)
+    if report is None or step > 2:
+        return None
+    match report.WhichOneof("body"):
+        case "run":
+            report.run.evidence.clear()
+            report.run.evidence[LEFT_OUT] = f"{why}: its texts are left out"
+            report.run.error = cut(report.run.error, MOST_SENTENCE_BYTES // 4)
+            if step == 2:
+                del report.run.samples[:]
+                report.run.status = common_pb2.RUN_STATUS_INFRASTRUCTURE
+                report.run.error = f"{why}: what was measured is left out"
+        case "outcome":
+            report.outcome.detail = f"{why}: why it ended so is left out" if step == 2 else report.outcome.detail[:100]
+        case "kernel_log":
+            for record in report.kernel_log.records:
+                record.text = record.text[:100]
+            if step == 2:
+                report.kernel_log.lost_records += len(report.kernel_log.records)
+                del report.kernel_log.records[:]
+        case _:
+            return None
+    return report.SerializeToString()
 
 
 def _run(run: results.WorkloadRun) -> common_pb2.WorkloadRun:

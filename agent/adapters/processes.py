@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.domain.errors import RigError
+from agent.domain.numbers import is_number
 from agent.ending import run_to_end
 
 # Where administration tools live even when a minimal environment's PATH leaves them out.
@@ -101,7 +102,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 def _runs(wanted: tuple[bytes, ...], proc: Path) -> bool:
     for entry in proc.iterdir():
-        if not entry.name.isdigit():
+        if not is_number(entry.name):
             continue
         try:
             words = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")

@@ -13,6 +13,7 @@ from agent.domain.counters import (
     parse_sizes,
     parse_slabs,
 )
+from agent.domain.numbers import is_number
 from agent.domain.recording import Reading
 
 _RESOURCES = ("cpu", "memory", "io")
@@ -39,12 +40,12 @@ class KernelReadings:
             temperature_millicelsius={
                 f"{zone.name} {read_text(zone / 'type')}".strip(): int(degrees)
                 for zone in sorted(sys.glob("class/thermal/thermal_zone*"))
-                if (degrees := read_text(zone / "temp")).lstrip("-").isdigit()
+                if is_number((degrees := read_text(zone / "temp")).removeprefix("-"))
             },
             frequency_khz={
                 file.parent.parent.name: int(khz)
                 for file in sorted(sys.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
-                if (khz := read_text(file)).isdigit()
+                if is_number(khz := read_text(file))
             },
             swaps=read_text(proc / "swaps"),
             processor_time=parse_processor_time(read_text(proc / "stat")),
@@ -68,7 +69,7 @@ class KernelReadings:
     def _throttled(self) -> int | None:
         # A package's count stands with each of its processors; a core's is enough to tell that there was heat.
         files = self._sys.glob("devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count")
-        counts = [int(text) for file in files if (text := read_text(file)).isdigit()]
+        counts = [int(text) for file in files if is_number(text := read_text(file))]
         return sum(counts) if counts else None
 
     def _zram(self) -> dict[str, dict[str, int]]:
@@ -85,4 +86,4 @@ def _numbers(directory: Path) -> dict[str, int]:
         files = sorted(directory.iterdir())
     except OSError:
         return {}
-    return {file.name: int(text) for file in files if (text := read_text(file)).isdigit()}
+    return {file.name: int(text) for file in files if is_number(text := read_text(file))}

@@ -10,7 +10,7 @@ from agent.domain.results import WorkloadRun
 
 # Commands whose runs are kept beside the present one's.
 _FORMER_COMMANDS = 9
-_NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\w+\.jsonl")
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-\w+\.jsonl")
 
 
 def run_files_of(state_dir: Path) -> Path:
@@ -50,4 +50,6 @@ class RunFile:
             sync_directory(directory.parent)
         # Their names sort as the moments at which they began.
         for former in sorted(each for each in directory.iterdir() if _NAME.fullmatch(each.name))[:-_FORMER_COMMANDS]:
-            former.unlink()
+            # What is no file is nothing of ours.
+            if not former.is_dir():
+                former.unlink()

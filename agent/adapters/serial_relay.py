@@ -17,6 +17,7 @@ import structlog
 
 from agent.adapters.durable import replace_file
 from agent.adapters.host import read_text
+from agent.adapters.state_files import Unreadable, read_regular, set_aside
 from agent.domain.errors import RigError
 
 log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ class SerialRelay:
         # The bridge of the newest connection; None when there is none.
         self._bridge: asyncio.Task[None] | None = None
         # A predecessor of this boot may have left the other side in the middle of a connection.
-        self._used = read_text(marker) == boot_id
+        self._used = self._marked()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -127,8 +128,17 @@ class SerialRelay:
         finally:
             os.close(descriptor)
 
+    def _marked(self) -> bool:
+        try:
+            return (read_regular(self._marker) or b"").decode("utf-8", "replace").strip() == self._boot_id
+        except Unreadable as error:
+            # Flushing a port that nobody has used costs a moment.
+            set_aside(self._marker, str(error))
+            replace_file(self._marker, self._boot_id.encode())
+            return True
+
     def _note_use(self) -> None:
-        if read_text(self._marker) != self._boot_id:
+        if not self._marked():
             replace_file(self._marker, self._boot_id.encode())
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from agent.adapters.cgroups import Cgroups
 from agent.adapters.processes import find_tool
 from agent.domain.errors import RigError
+from agent.domain.numbers import is_number
 from agent.ending import run_to_end
 from agent.workloads.port import KEPT_BYTES, Ended
 
@@ -134,7 +135,7 @@ class HostWorkers:
         mark = f"{_MARK}={self._name}".encode()
         found = set()
         for entry in self._proc.iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            if not is_number(entry.name) or int(entry.name) == os.getpid():
                 continue
             with suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):

@@ -202,8 +202,8 @@ class Decision:
     action: Start | StopActive | Conclude | None = None
 
 
-def decide(book: CommandBook, command: Command, *, boot_id: str, kernel_release: str, no_room: str) -> Decision:
-    """Decide on one telling of a command. `no_room` says why no further reports can be kept; empty when they can."""
+def decide(book: CommandBook, command: Command, *, boot_id: str, kernel_release: str, unable: str) -> Decision:
+    """Decide on one telling of a command. `unable` says why no workload can be begun at all; empty when one can."""
     command_id = command.command_id
     if command_id in book.finished:
         return Decision(refused=book.finished[command_id])
@@ -223,8 +223,8 @@ def decide(book: CommandBook, command: Command, *, boot_id: str, kernel_release:
             if book.active is not None:
                 busy = f"busy with command {book.active.accepted.command_id}"
                 decision = _refuse(command_id, OutcomeStatus.REFUSED, busy)
-            elif no_room:
-                decision = _refuse(command_id, OutcomeStatus.REFUSED, no_room)
+            elif unable:
+                decision = _refuse(command_id, OutcomeStatus.REFUSED, unable)
             else:
                 accepted = Accepted(
                     command_id=command_id,

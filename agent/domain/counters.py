@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.domain.numbers import is_number
+
 # Caches whose size follows what is in swap, on any kernel from 6.1 to 7.3.
 _SWAP_CACHE = re.compile(r"swap|swp|zspage|zs_handle|^radix_tree_node$")
 _PRESSURE_LINE = re.compile(r"^(some|full) .*\btotal=([0-9]+)$", re.MULTILINE)
@@ -24,7 +26,7 @@ def parse_pairs(text: str) -> dict[str, int]:
     pairs = {}
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) == 2 and fields[1].isdigit():
+        if len(fields) == 2 and is_number(fields[1]):
             pairs[fields[0]] = int(fields[1])
     return pairs
 
@@ -35,7 +37,7 @@ def parse_sizes(text: str) -> dict[str, int]:
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         fields = rest.split()
-        if len(fields) == 2 and fields[0].isdigit() and fields[1] == "kB":
+        if len(fields) == 2 and is_number(fields[0]) and fields[1] == "kB":
             sizes[name] = int(fields[0]) * 1024
     return sizes
 
@@ -69,7 +71,7 @@ def parse_processor_time(text: str) -> ProcessorTime | None:
     """Parse the first line of /proc/stat; None when it has no stolen time."""
     name, *fields = text.split("\n", 1)[0].split() or [""]
     # user, nice, system, idle, iowait, irq, softirq, steal; what guests get (after it) is in user and nice already.
-    if name != "cpu" or len(fields) < 8 or not all(field.isdigit() for field in fields[:8]):
+    if name != "cpu" or len(fields) < 8 or not all(is_number(field) for field in fields[:8]):
         return None
     return ProcessorTime(total=sum(map(int, fields[:8])), stolen=int(fields[7]))
 
@@ -77,7 +79,7 @@ def parse_processor_time(text: str) -> ProcessorTime | None:
 def parse_mm_stat(text: str) -> dict[str, int]:
     """Parse a ZRAM device's mm_stat; empty when there is none. Later kernels have more columns than earlier ones."""
     fields = text.split()
-    if not all(field.isdigit() for field in fields):
+    if not all(is_number(field) for field in fields):
         return {}
     return dict(zip(_MM_STAT, map(int, fields), strict=False))
 

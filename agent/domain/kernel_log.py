@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from agent.domain.numbers import is_number
 from agent.domain.results import KernelRecord
 
 _WARNING = 4
@@ -18,7 +19,7 @@ def parse_record(raw: bytes) -> KernelRecord | None:
     """
     prefix, separator, rest = raw.decode("utf-8", "replace").partition(";")
     fields = prefix.split(",")
-    if not separator or len(fields) < 3 or not all(field.strip().isdigit() for field in fields[:3]):
+    if not separator or len(fields) < 3 or not all(is_number(field.strip()) for field in fields[:3]):
         return None
     priority, sequence, monotonic_us = (int(field) for field in fields[:3])
     if priority >> 3:
@@ -31,7 +32,7 @@ def parse_record(raw: bytes) -> KernelRecord | None:
 def sequence_of(raw: bytes) -> int | None:
     """Return the sequence number of one read of /dev/kmsg, whoever wrote it; None for what is not a record."""
     fields = raw.split(b";", 1)[0].split(b",")
-    return int(fields[1]) if len(fields) >= 3 and fields[1].isdigit() else None
+    return int(fields[1]) if len(fields) >= 3 and is_number(fields[1].decode("ascii", "replace")) else None
 
 
 def worth_reporting(record: KernelRecord) -> bool:

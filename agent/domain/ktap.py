@@ -42,8 +42,8 @@ class Ktap:
     bailed: str = ""
 
 
-_RESULT = re.compile(r"(?P<indent> *)(?P<bad>not )?ok (?P<number>\d+)(?:\s+(?P<rest>.*))?")
-_PLAN = re.compile(r"1\.\.(?P<count>\d+)(?:\s*#\s*(?:SKIP\b:?)?\s*(?P<reason>.*))?", re.IGNORECASE)
+_RESULT = re.compile(r"(?P<indent> *)(?P<bad>not )?ok (?P<number>[0-9]{1,9})(?:\s+(?P<rest>.*))?")
+_PLAN = re.compile(r"1\.\.(?P<count>[0-9]{1,9})(?:\s*#\s*(?:SKIP\b:?)?\s*(?P<reason>.*))?", re.IGNORECASE)
 # A test that is still to be done is told by the word that this house has no other use for, hence the brackets.
 _DIRECTIVE = re.compile(
     r"(?:^|\s)#\s*(?P<word>(?P<skip>SKIP)|(?P<expected>XFAIL|T[O]DO)|ERROR|TIMEOUT)\b:?\s*(?P<remark>.*)", re.IGNORECASE
@@ -52,7 +52,7 @@ _BAIL_OUT = "Bail out!"
 _NOTHING_SAID = "no reason given"
 # What differs from run to run: addresses and times.
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b")
-_TIME = re.compile(r"\b\d+(?:\.\d+)? ?(?:ns|us|ms|s|secs?|seconds?)\b")
+_TIME = re.compile(r"\b[0-9]+(?:\.[0-9]+)? ?(?:ns|us|ms|s|secs?|seconds?)\b")
 _LONGEST = 160
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.domain.facts import Platform, PlatformHints
+from agent.domain.numbers import is_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ def boot_loader_of(hints: BootHints) -> str:
     """Return what loaded the kernel, for example "grub", "systemd-boot", "u-boot" or "qemu"."""
     if hints.loader_info:
         return hints.loader_info.split()[0].lower()
-    if hints.architecture == "x86_64" and hints.loader_type.isdigit() and int(hints.loader_type):
+    if hints.architecture == "x86_64" and is_number(hints.loader_type) and int(hints.loader_type):
         return _X86_LOADERS.get(int(hints.loader_type) >> 4, "")
     if hints.u_boot:
         return "u-boot"
@@ -97,16 +98,16 @@ def virtualization_of(hints: PlatformHints, platform: Platform) -> str:
 
 
 _BACKENDS = (
-    (re.compile(r"/dev/zram\d+"), "zram"),
-    (re.compile(r"/dev/ram\d+"), "brd"),
-    (re.compile(r"/dev/nvme\d+n\d+(p\d+)?"), "nvme"),
-    (re.compile(r"/dev/pmem\d+\w*"), "pmem"),
-    (re.compile(r"/dev/loop\d+(p\d+)?"), "loop"),
-    (re.compile(r"/dev/(dm-\d+|mapper/.+)"), "dm"),
-    (re.compile(r"/dev/md\d+\w*"), "md"),
-    (re.compile(r"/dev/nbd\d+(p\d+)?"), "nbd"),
-    (re.compile(r"/dev/mmcblk\d+(p\d+)?"), "mmc"),
-    (re.compile(r"/dev/(sd|vd|xvd|hd)[a-z]+\d*"), "disk"),
+    (re.compile(r"/dev/zram[0-9]+"), "zram"),
+    (re.compile(r"/dev/ram[0-9]+"), "brd"),
+    (re.compile(r"/dev/nvme[0-9]+n[0-9]+(p[0-9]+)?"), "nvme"),
+    (re.compile(r"/dev/pmem[0-9]+\w*"), "pmem"),
+    (re.compile(r"/dev/loop[0-9]+(p[0-9]+)?"), "loop"),
+    (re.compile(r"/dev/(dm-[0-9]+|mapper/.+)"), "dm"),
+    (re.compile(r"/dev/md[0-9]+\w*"), "md"),
+    (re.compile(r"/dev/nbd[0-9]+(p[0-9]+)?"), "nbd"),
+    (re.compile(r"/dev/mmcblk[0-9]+(p[0-9]+)?"), "mmc"),
+    (re.compile(r"/dev/(sd|vd|xvd|hd)[a-z]+[0-9]*"), "disk"),
 )
 
 

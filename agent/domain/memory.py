@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from agent.domain.numbers import is_number
+
 MIB = 1 << 20
 GIB = 1 << 30
 TIB = 1 << 40
@@ -42,7 +44,7 @@ def parse_meminfo(text: str, *, parked_bytes: int = 0) -> Memory:
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         number = rest.split()
-        if number and number[0].isdigit():
+        if number and is_number(number[0]):
             values[name] = int(number[0]) * 1024
     missing = [name for name in ("MemTotal", "MemFree", "MemAvailable") if name not in values]
     if missing:
@@ -62,7 +64,7 @@ def parked_pages(zoneinfo: str) -> int:
     return sum(
         int(number)
         for name, _, number in (line.strip().partition(":") for line in zoneinfo.splitlines())
-        if name == "count" and number.strip().isdigit()
+        if name == "count" and is_number(number.strip())
     )
 
 

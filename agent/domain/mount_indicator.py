@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from agent.domain.exercises import SwapsSeen
+from agent.domain.numbers import is_number
 
 _HEADER = ("Filename", "Type", "Size", "Used", "Priority")
 _KINDS = ("partition", "file")
@@ -137,7 +138,8 @@ def _malformed(text: str) -> str:
     for line in lines:
         fields = line.rsplit(maxsplit=4)
         numbers = fields[2:]
-        if len(fields) != 5 or fields[1] not in _KINDS or not all(each.lstrip("-").isdigit() for each in numbers):
+        numeric = all(is_number(each.removeprefix("-")) for each in numbers)
+        if len(fields) != 5 or fields[1] not in _KINDS or not numeric:
             return f"a line is {line!r}"
         if int(fields[3]) > int(fields[2]):
             return f"more is in use than there is: {line!r}"
@@ -181,6 +183,6 @@ def _shown_bytes(reading: SwapsSeen, device: Device) -> int | None:
     """Return the size that is shown for the device; None when it is not shown."""
     for line in reading.text.splitlines()[1:]:
         fields = line.rsplit(maxsplit=4)
-        if len(fields) == 5 and fields[0] == device.path and fields[2].isdigit():
+        if len(fields) == 5 and fields[0] == device.path and is_number(fields[2]):
             return int(fields[2]) * 1024
     return None

@@ -1,7 +1,8 @@
 """The fields of an order: each says what it means, and values from a preset, a message or a command line fill them."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar, get_type_hints
 
@@ -85,6 +86,10 @@ def _convert(target: OrderField, value: object) -> object:
             return kind(str(value))
         except ValueError:
             raise InvalidOrder(f"{target.name} must be one of {', '.join(kind)} (got {value!r})") from None
-    if isinstance(value, list):
-        return tuple(value)
+    if isinstance(value, list | tuple):
+        return tuple(_convert(replace(target, kind=str), each) for each in value)
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidOrder(f"{target.name} must be a text without zero bytes")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidOrder(f"{target.name} must be a number (got {value})")
     return float(value) if kind is float and isinstance(value, int) else value

@@ -96,7 +96,7 @@ def refusals(swap: SwapSource, pressure: Pressure, needs: Needs, view: HostView)
 
 def metadata_bytes(size_bytes: int, kernel_release: str) -> int:
     """Return the most that the kernel keeps of its own for a swap device of this size that is switched on and idle."""
-    match = re.match(r"(\d+)\.(\d+)", kernel_release)
+    match = re.match(r"([0-9]{1,9})\.([0-9]{1,9})", kernel_release)
     recent = match is not None and (int(match[1]), int(match[2])) >= (7, 2)
     return size_bytes * (_METADATA_PER_TIB_SINCE_7_2 if recent else _METADATA_PER_TIB) // TIB
 

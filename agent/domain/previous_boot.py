@@ -12,11 +12,15 @@ _WARNING = 4
 # The kernel keeps the end of its log, which may be long; the end of that says why it died.
 _MOST_RECORDS = 200
 _LONGEST_TEXT = 1000
-_HEADER = re.compile(r"^(?P<boot>(?:Panic|Oops|Emergency|Shutdown|Unknown)#(?P<count>\d+)) Part(?P<part>\d+)$")
+_HEADER = re.compile(
+    r"^(?P<boot>(?:Panic|Oops|Emergency|Shutdown|Unknown)#(?P<count>[0-9]{1,9})) Part(?P<part>[0-9]{1,9})$"
+)
 # kdump writes no levels.
-_LINE = re.compile(r"^(?:<(?P<level>\d+)>)?\[ *(?P<second>\d+)\.(?P<micro>\d{6})\](?:\[[^\]]*\])? (?P<text>.*)$")
+_LINE = re.compile(
+    r"^(?:<(?P<level>[0-9]{1,3})>)?\[ *(?P<second>[0-9]{1,12})\.(?P<micro>[0-9]{6})\](?:\[[^\]]*\])? (?P<text>.*)$"
+)
 # Where a kernel names its release: at the top of its log, and with every call trace.
-_RELEASE = re.compile(r"Linux version (\S+)|[Tt]ainted:? .*?(\S+) #\d")
+_RELEASE = re.compile(r"Linux version (\S+)|[Tt]ainted:? .*?(\S+) #[0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,7 @@ def last_words(files: Mapping[str, str], known: Iterable[str]) -> LastWords:
                 text=fields["text"][:_LONGEST_TEXT],
             )
         )
-        named = _RELEASE.search(fields["text"])
+        named = _RELEASE.search(fields["text"][:_LONGEST_TEXT])
         if named:
             release = named[1] or named[2]
     return LastWords(records=tuple(records[-_MOST_RECORDS:]), kernel_release=release)

@@ -7,6 +7,11 @@ from agent.domain.commands import Command
 from agent.domain.errors import ProtocolViolation
 
 PROTOCOL_VERSION = 1
+# Beyond it no controller counts: an agent that believed one would refuse all others for ever.
+HIGHEST_EPOCH = 2**53
+# However long a controller asks to be left alone, it may have been restarted since.
+MOST_RETRY_AFTER_S = 300.0
+_LONGEST_REASON = 1000
 
 
 class Phase(StrEnum):
@@ -96,6 +101,8 @@ def react(state: SessionState, message: Incoming) -> Reaction:
     if not isinstance(message, _ADMISSIBLE[state.phase]):
         raise ProtocolViolation(f"{type(message).__name__} has no place in a session that is {state.phase}")
     match message:
+        case Welcome(epoch=epoch) | CommandReceived(command=Command(epoch=epoch)) if epoch > HIGHEST_EPOCH:
+            raise ProtocolViolation(f"the controller names epoch {epoch}, and none counts beyond {HIGHEST_EPOCH}")
         case Welcome(protocol_version=version) if version != PROTOCOL_VERSION:
             raise ProtocolViolation(
                 f"the controller speaks protocol version {version}, this agent {PROTOCOL_VERSION}: "
@@ -111,8 +118,9 @@ def react(state: SessionState, message: Incoming) -> Reaction:
         case Acknowledged(report_ids=report_ids):
             return Reaction(state=state, forget=report_ids)
         case Goodbye(reason=reason, retry_after_s=retry_after_s):
-            return Reaction(
-                state=replace(state, phase=Phase.ENDED, reason=reason, retry_after_s=max(0.0, retry_after_s))
-            )
+            # Not a number compares as false.
+            pause_s = min(retry_after_s, MOST_RETRY_AFTER_S) if retry_after_s > 0 else 0.0
+            ended = replace(state, phase=Phase.ENDED, reason=reason[:_LONGEST_REASON], retry_after_s=pause_s)
+            return Reaction(state=ended)
         case UnknownMessage():
             return Reaction(state=state)

@@ -75,6 +75,12 @@ def admit(queue: Queue, entry: Entry) -> Admission:
     return Admission(queue=replace(queue, entries=kept, next_number=entry.number + 1), dropped=tuple(dropped))
 
 
+def resize(queue: Queue, number: int, size_bytes: int) -> Queue:
+    """Return the queue with another size of one report."""
+    entries = tuple(replace(each, size_bytes=size_bytes) if each.number == number else each for each in queue.entries)
+    return replace(queue, entries=entries)
+
+
 def acknowledge(queue: Queue, report_ids: frozenset[str]) -> Admission:
     """Remove what the controller holds durably; ids that are not waiting were acknowledged before."""
     gone = tuple(entry for entry in queue.entries if entry.report_id in report_ids)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from agent.domain.numbers import is_number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapCounters:
@@ -37,7 +39,7 @@ def parse_swap_counters(vmstat: str) -> SwapCounters:
     values = {}
     for line in vmstat.splitlines():
         name, _, value = line.partition(" ")
-        if value.isdigit():
+        if is_number(value):
             values[name] = int(value)
     if "pswpin" not in values or "pswpout" not in values:
         raise ValueError("/proc/vmstat has no pswpin and pswpout: this kernel was built without swap")

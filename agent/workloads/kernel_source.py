@@ -91,4 +91,4 @@ async def unpack(host: Host, source: str, work: Path) -> KernelTree:
 
 
 def _version(name: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", name))
+    return tuple(int(number) for number in re.findall(r"[0-9]{1,9}", name))

@@ -194,7 +194,10 @@ class Leftovers(Protocol):
         """Make it durable that this was taken down."""
 
     def noted(self) -> tuple[Noted, ...]:
-        """Return all that is not taken down, in the order of setting up."""
+        """Return all that is known and not taken down, in the order of setting up."""
+
+    def unknown(self) -> str:
+        """Say what else may have been set up and cannot be known; empty when all is known."""
 
 
 class Readings(Protocol):

@@ -13,6 +13,7 @@ from agent.domain.facts import parse_swaps
 from agent.domain.integrity import COUNT_STEPS, IntegrityFindings, slot_allowance, unowned_slots
 from agent.domain.leftovers import MadeDirectory, SwapOn
 from agent.domain.memory import MIB
+from agent.domain.numbers import is_number
 from agent.domain.orders import SwapIntegrityOrder
 from agent.domain.preflight import Needs
 from agent.domain.process_memory import parse_status
@@ -253,7 +254,7 @@ def _owned_bytes(proc: Path) -> int:
     """Return what processes have in swap, memory files apart; pages that several share count for each."""
     owned = 0
     for entry in proc.iterdir():
-        if entry.name.isdigit():
+        if is_number(entry.name):
             try:
                 owned += parse_status((entry / "status").read_text()).swapped_bytes
             except OSError:

@@ -50,8 +50,12 @@ async def sweep(host: Host) -> tuple[Leftover, ...]:
     """
     undone: list[Leftover] = []
     failures: list[KernelWanting | RigError | OSError] = []
-    swap_stays = False
-    for noted in reversed(host.leftovers.noted()):
+    noted_all, unknown = host.leftovers.noted(), host.leftovers.unknown()
+    if unknown:
+        failures.append(RigError(unknown))
+    # What is not known may be swap on any of it.
+    swap_stays = bool(unknown)
+    for noted in reversed(noted_all):
         if still_there(noted, host.boot_id):
             if swap_stays and isinstance(noted.leftover, _UNDER_SWAP):
                 continue
@@ -60,6 +64,10 @@ async def sweep(host: Host) -> tuple[Leftover, ...]:
             except (KernelWanting, RigError, OSError) as error:
                 failures.append(error)
                 swap_stays |= isinstance(noted.leftover, SwapOn | SwapFilesBelow)
+                continue
+            except ValueError as error:
+                # Noted in another way than this agent notes it.
+                failures.append(RigError(f"{noted.leftover!r} cannot be taken down: {error}"))
                 continue
         host.leftovers.forget(noted.leftover)
         undone.append(noted.leftover)

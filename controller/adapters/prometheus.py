@@ -1,10 +1,12 @@
 """Prometheus through prometheus-api-client: the values of a query, and the alerting rules with what fires.
 
-The library is synchronous: call these from a thread. It takes any answer of status 200 for whole, and its own retries
-would hide errors that are to be counted; both are changed here.
+The library is synchronous: call these from a thread. It takes any answer of status 200 for whole, brings retries that
+would hide errors that are to be counted, and has no limits of its own; all are changed here.
 """
 
 import functools
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +14,9 @@ from typing import Any
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3 import Retry
 
-from controller.adapters.web import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, one_line, refuse_status, session_for
+from controller.adapters.bounded_http import Limits
+from controller.adapters.web import one_line, refuse_status, session_for
 from controller.domain.checks import AlertRule, Check, Sample
 from controller.domain.errors import Permanent, Temporary
 
@@ -22,11 +24,14 @@ from controller.domain.errors import Permanent, Temporary
 _QUERY_TIMEOUT_S = 10
 # A bound over more series than this is a mistake in the query. Servers that know the parameter cut off and say so.
 _MOST_SERIES = 10_000
+# As its protocol writes them; Python would read more, as the digits of other scripts.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_OTHER_NUMBERS = {"NaN": math.nan, "Inf": math.inf, "+Inf": math.inf, "-Inf": -math.inf}
 
 
-def query_samples(check: Check) -> list[Sample]:
+def query_samples(check: Check, limits: Limits) -> list[Sample]:
     """Return the values that the check's query has now. Raises Temporary or Permanent."""
-    with _connected(check) as (prometheus, _):
+    with _connected(check, limits) as (prometheus, _):
         result = prometheus.custom_query(
             check.query,
             params={
@@ -42,30 +47,32 @@ def query_samples(check: Check) -> list[Sample]:
     return samples
 
 
-def alert_rules(check: Check) -> list[AlertRule]:
+def alert_rules(check: Check, limits: Limits) -> list[AlertRule]:
     """Return the alerting rules of the server with what fires now. Raises Temporary or Permanent."""
     # The library knows no rules; its session, with its deadlines, asks for them.
-    with _connected(check) as (_, session):
-        response = session.get(f"{check.url}/api/v1/rules", params={"type": "alert"}, timeout=_TIMEOUTS_S)
+    with _connected(check, limits) as (_, session):
+        response = session.get(f"{check.url}/api/v1/rules", params={"type": "alert"})
         groups = response.json()["data"]["groups"]
         return [_rule(rule) for group in groups for rule in group["rules"] if rule["type"] == "alerting"]
 
 
-_TIMEOUTS_S: Any = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-
-
 @contextmanager
-def _connected(check: Check) -> Iterator[tuple[Any, requests.Session]]:
-    with session_for(check) as session:
+def _connected(check: Check, limits: Limits) -> Iterator[tuple[Any, requests.Session]]:
+    with session_for(check, limits) as session:
         session.hooks["response"].append(functools.partial(_refuse, check))
         # The library has no types.
         connect: Any = PrometheusConnect
         try:
-            yield connect(url=check.url, session=session, timeout=_TIMEOUTS_S, retry=Retry(0)), session
+            prometheus = connect(url=check.url, session=session)
+            # It has put its own way to send requests before ours.
+            session.mount(check.url, session.get_adapter("http://"))
+            yield prometheus, session
         except PrometheusApiClientException as error:
             raise Temporary(f"{check.url} refuses: {one_line(error)}") from error
-        except (KeyError, TypeError, AttributeError) as error:
-            raise Permanent(f"what answers at {check.url} does not speak Prometheus' protocol: {error!r}") from error
+        except (LookupError, TypeError, AttributeError) as error:
+            raise Permanent(
+                f"what answers at {check.url} does not speak Prometheus' protocol: {one_line(repr(error))}"
+            ) from error
 
 
 def _refuse(check: Check, response: requests.Response, **_named: Any) -> None:
@@ -94,14 +101,15 @@ def _samples(check: Check, result: Any) -> Iterator[Sample]:
     for one in result:
         if "value" not in one:
             raise Permanent(f"the query does not answer with one number per series now: {check.query}")
-        yield Sample(labels=dict(one["metric"]), value=_number(check, one["value"][1]))
+        yield Sample(labels=_labels(one["metric"]), value=_number(check, one["value"][1]))
 
 
 def _number(check: Check, text: str) -> float:
-    try:
+    if _NUMBER.fullmatch(text):
         return float(text)
-    except ValueError as error:
-        raise Permanent(f"the query answers with {one_line(text)!r}, which is no number: {check.query}") from error
+    if text not in _OTHER_NUMBERS:
+        raise Permanent(f"the query answers with {one_line(text)!r}, which is no number: {check.query}")
+    return _OTHER_NUMBERS[text]
 
 
 def _rule(rule: dict[str, Any]) -> AlertRule:
@@ -109,8 +117,18 @@ def _rule(rule: dict[str, Any]) -> AlertRule:
     if rule["health"] != "ok":
         error = one_line(rule.get("lastError") or "not yet, since the server began")
     return AlertRule(
-        name=rule["name"],
-        labels=dict(rule.get("labels") or {}),
+        name=_text(rule["name"]),
+        labels=_labels(rule.get("labels") or {}),
         error=error,
-        firing=tuple(dict(alert["labels"]) for alert in rule.get("alerts") or () if alert["state"] == "firing"),
+        firing=tuple(_labels(alert["labels"]) for alert in rule.get("alerts") or () if alert["state"] == "firing"),
     )
+
+
+def _labels(said: Any) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in dict(said).items()}
+
+
+def _text(said: Any) -> str:
+    if not isinstance(said, str):
+        raise TypeError(f"{said!r} is no text")
+    return said

@@ -4,9 +4,10 @@ Synchronous: call it from a thread.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from controller.adapters.web import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, one_line, refuse_status, session_for
+from controller.adapters.bounded_http import Limits
+from controller.adapters.web import one_line, refuse_status, session_for
 from controller.domain.checks import Answer, Check, Outcome, Question
 from controller.domain.errors import Permanent
 
@@ -14,33 +15,24 @@ _MOST_BYTES = 64 * 2**10
 _WORDS = {"pass": Outcome.PASS, "fail": Outcome.FAIL, "wait": Outcome.WAIT}
 
 
-def post(check: Check, question: Question) -> Answer:
+def post(check: Check, question: Question, limits: Limits) -> Answer:
     """Return what the program answers. Raises Temporary or Permanent, and for everything that is not clear."""
-    with session_for(check) as session:
+    with session_for(check, replace(limits, most_bytes=_MOST_BYTES)) as session:
         # Whoever answers a POST with a redirection would get a GET that says nothing of the wave.
-        response = session.post(
-            check.url,
-            json=asdict(question),
-            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-            allow_redirects=False,
-            stream=True,
-        )
+        response = session.post(check.url, json=asdict(question), allow_redirects=False)
         if response.is_redirect:
             raise Permanent(f"{check.url} redirects to another address: write that one")
         refuse_status(check, response)
-        body = next(response.iter_content(_MOST_BYTES + 1), b"")
-        more = len(body) > _MOST_BYTES or next(response.iter_content(1), b"")
-    if more:
-        raise Permanent(f"{check.url} answers with more than {_MOST_BYTES // 2**10} KiB")
-    return _answer(check, body)
+        return _answer(check, response.content)
 
 
 def _answer(check: Check, body: bytes) -> Answer:
     wanted = '{"state": "pass", "fail" or "wait", "detail": "…"}'
     try:
         said = json.loads(body)
-    except ValueError as error:
-        raise Permanent(f"{check.url} answers with no JSON ({wanted} is wanted): {one_line(body[:100])}") from error
+    except (ValueError, RecursionError) as error:
+        begins = one_line(body[:100].decode("utf-8", "replace"))
+        raise Permanent(f"{check.url} answers with no JSON ({wanted} is wanted): {begins}") from error
     state = said.get("state") if isinstance(said, dict) else None
     outcome = _WORDS.get(state) if isinstance(state, str) else None
     if outcome is None:

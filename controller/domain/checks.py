@@ -7,11 +7,15 @@ from enum import StrEnum
 from typing import assert_never
 
 from controller.domain.errors import Temporary
+from controller.domain.printable import printable
 
 # Errors of one check, one after the other, that make it inconclusive.
 MOST_ERRORS = 4
 # A sentence names so many series or alerts and counts the others.
 _NAMED = 3
+# Of a series' labels, and of each name and value of theirs.
+_NAMED_LABELS = 8
+_LONGEST_NAME = 64
 
 
 class CheckKind(StrEnum):
@@ -110,7 +114,8 @@ def bound_text(check: Check) -> str:
 def judge_samples(check: Check, samples: Sequence[Sample]) -> Answer:
     """Return whether every value keeps the bounds. Raises Temporary for an answer that is none.
 
-    No value at all and values that are no finite numbers never pass; an infinite one outside a bound fails.
+    No value at all and values that are no finite numbers never pass; an infinite one outside a bound fails, in words
+    and without a value: there is nothing to compute with.
     """
     if not samples:
         raise Temporary(f"the query has an empty answer: {check.query}")
@@ -119,8 +124,9 @@ def judge_samples(check: Check, samples: Sequence[Sample]) -> Answer:
     if outside:
         worst = max(outside, key=lambda one: _distance(check, one.value))
         more = f" ({len(outside)} of {len(samples)} series)" if len(samples) > 1 else ""
-        detail = f"{_series(worst)}{worst.value:.6g}, must be {bounds}{more}"
-        return Answer(outcome=Outcome.FAIL, detail=detail, value=worst.value)
+        told = f"{worst.value:.6g}" if math.isfinite(worst.value) else "infinite" if worst.value > 0 else "-infinite"
+        value = worst.value if math.isfinite(worst.value) else None
+        return Answer(outcome=Outcome.FAIL, detail=f"{_series(worst)}{told}, must be {bounds}{more}", value=value)
     if strange := next((one for one in samples if not math.isfinite(one.value)), None):
         raise Temporary(f"the query has an answer that is no number ({_series(strange)}{strange.value}): {check.query}")
     nearest = max(samples, key=lambda one: _distance(check, one.value))
@@ -140,8 +146,14 @@ def _distance(check: Check, value: float) -> float:
 
 
 def _series(sample: Sample) -> str:
-    labels = ", ".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-    return f"{{{labels}}} is " if labels else ""
+    labels = [f"{_name(name)}={_name(value)}" for name, value in sorted(sample.labels.items())[:_NAMED_LABELS]]
+    if len(sample.labels) > _NAMED_LABELS:
+        labels.append(f"{len(sample.labels) - _NAMED_LABELS} more")
+    return f"{{{', '.join(labels)}}} is " if labels else ""
+
+
+def _name(said: str) -> str:
+    return printable(said, _LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,14 +178,16 @@ def judge_alerts(check: Check, rules: Sequence[AlertRule]) -> Answer:
     if firing:
         names = sorted({labels.get("alertname", "an alert without a name") for labels in firing})
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return Answer(outcome=Outcome.FAIL, detail=f"firing: {', '.join(names[:_NAMED])}{more}", value=len(firing))
+        return Answer(
+            outcome=Outcome.FAIL, detail=f"firing: {', '.join(map(_name, names[:_NAMED]))}{more}", value=len(firing)
+        )
     able = [rule for rule in rules if _may_match(check, rule)]
     if not able:
         told = ", ".join(f"{name}={value}" for name, value in sorted(check.match.items()))
         what = f"that could match {told}" if told else "at all"
         raise Temporary(f"there is no alerting rule {what}, so that none fires means nothing")
     if broken := next((rule for rule in able if rule.error), None):
-        raise Temporary(f"the alerting rule {broken.name} is not evaluated: {broken.error}")
+        raise Temporary(f"the alerting rule {_name(broken.name)} is not evaluated: {broken.error}")
     count = "1 alerting rule" if len(able) == 1 else f"{len(able)} alerting rules"
     return Answer(outcome=Outcome.PASS, detail=f"none of {count} fires", value=0.0)
 

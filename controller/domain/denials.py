@@ -2,11 +2,25 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from controller.domain.errors import InvalidInput
 from controller.domain.expressions import expression
 from controller.domain.fleet import Denial, Fleet
 from controller.domain.host_facts import Subject, decide
 from controller.domain.hosts import Host
 from controller.domain.kernels import Kernel
+from controller.domain.printable import printable
+from controller.domain.release_patterns import pattern_problem
+
+
+def check_kernel(kernel: str) -> None:
+    """Raise InvalidInput for what can name no kernel: such a rule would keep nothing from anybody."""
+    told = f"kernel {printable(kernel, 128)!r}"
+    if problem := pattern_problem(kernel):
+        raise InvalidInput(
+            f"{told}: must be a digest, 12 digits or more of one, a version, or a pattern over `uname -r`: {problem}"
+        )
+    if not kernel.strip("*?"):
+        raise InvalidInput(f"{told}: would deny every kernel; `kernroll fleet freeze` stops all rollouts")
 
 
 def denial_of(denials: Sequence[Denial], kernel: Kernel, subject: Subject) -> Denial | None:

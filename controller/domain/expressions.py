@@ -14,6 +14,7 @@ from typing import Any, Final
 # It ships types without the marker that says so.
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
+from controller.domain.printable import printable, printable_lines
 from controller.domain.releases import compared
 
 MAX_CHARACTERS: Final = 1000
@@ -58,7 +59,13 @@ _SIZES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Loops over lists; what they are for here, `in` does as well.
 _NO_LOOPS: Final = "stdlib:\n  exclude_macros: [all, exists, exists_one, filter, map]\n"
 
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = re.compile(r"\w+", re.ASCII)
+# A text as the language writes it, or a call of `matches` whose pattern is one; what is within a text is no call.
+_LITERAL: Final = (
+    r"""(?:[rR]?(?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3})|[rR](?:"[^"\n]*"|'[^'\n]*')"""
+    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
+)
+_MATCHES: Final = re.compile(rf"\bmatches\s*\(\s*(?:[^()\"',]*,\s*)?(?P<pattern>{_LITERAL})\s*\)|{_LITERAL}")
 _FIRST_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD: Final = re.compile(r"found no matching overload for '([^']*)' applied to '\(?([^')]*)\)?'")
@@ -117,8 +124,23 @@ def expression(text: str) -> Expression:
     if program.return_type() != _TRUTH:
         kind = _kinds(program.return_type().name())
         raise ExpressionError(f"is {kind} and not a condition; compare it with something", line=1, column=1)
+    _check_patterns(text)
     words = set(_WORD.findall(text))
     return Expression(text=text, names=tuple(name for name in FACTS if name in words), program=program)
+
+
+def _check_patterns(text: str) -> None:
+    """Raise ExpressionError for a regular expression that is none: every host would be blamed for it."""
+    for found in _MATCHES.finditer(text):
+        pattern = found["pattern"]
+        if pattern is None:
+            continue
+        decided = _environment().compile(f"''.matches({pattern})").eval(data={}).value()
+        if not isinstance(decided, bool):
+            before = text[: found.start("pattern")]
+            line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+            why = printable(str(decided), 200)
+            raise ExpressionError(f"is no regular expression (RE2): {why}", line=line, column=column)
 
 
 def checked(text: str) -> str:
@@ -129,9 +151,13 @@ def checked(text: str) -> str:
 
 def pointed(text: str, error: ExpressionError) -> str:
     """Return an error with the expression's line under it and a mark where it is wrong."""
-    lines = text.splitlines() or [""]
-    line = lines[min(error.line, len(lines)) - 1]
-    return f"{error}\n  {line}\n  {' ' * (error.column - 1)}^"
+    return f"{error}\n  {printable_lines(_line(text, error.line))}\n  {' ' * (error.column - 1)}^"
+
+
+def _line(text: str, number: int) -> str:
+    """Return a line as the library counts them, or the last one."""
+    lines = text.split("\n")
+    return lines[min(number, len(lines)) - 1]
 
 
 @lru_cache(maxsize=1)
@@ -168,7 +194,7 @@ def _explained(said: str, text: str) -> ExpressionError:
     if found := _UNDECLARED.match(words):
         words = _unknown(found[1])
         # A call is said to be wrong at its bracket.
-        column -= len(found[1]) if text.splitlines()[line - 1][column - 1 : column] == "(" else 0
+        column -= len(found[1]) if _line(text, line)[column - 1 : column] == "(" else 0
     elif found := _OVERLOAD.match(words):
         sign = found[1].strip("_")
         operands = " and ".join(_kinds(kind) for kind in found[2].split(", "))

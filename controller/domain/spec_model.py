@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from controller.domain.release_patterns import checked_pattern
 from controller.domain.spec_base import (
     AbsolutePath,
     HostName,
@@ -75,7 +76,7 @@ class Expected(Model):
     """What the hosts of one architecture must run before the rollout may touch them."""
 
     # A shell pattern over `uname -r`, for example "7.0.13*".
-    release: Text | None = None
+    release: Annotated[Text, AfterValidator(checked_pattern)] | None = None
     # The version at the head of `uname -r`, for example "7.0.13".
     version: Text | None = None
 

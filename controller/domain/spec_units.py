@@ -8,9 +8,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _BYTES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_DURATION_PART: Final = re.compile(r"([0-9]{1,38}(?:\.[0-9]{1,38})?)(ms|d|h|m|s)")
 _DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|TiB|PiB)")
+_SIZE: Final = re.compile(r"([0-9]{1,38}(?:\.[0-9]{1,38})?) ?(KiB|MiB|GiB|TiB|PiB)")
+_PERCENT: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,30})?|\.[0-9]{1,30}) *%")
 MAX_DURATION_S: Final = 90 * 86_400.0
 MAX_HOSTS: Final = 100_000
 # A margin beyond this is none.
@@ -38,11 +39,8 @@ def size_bytes(value: Any) -> int:
 def percent_share(value: Any) -> float:
     """Return "3 %" as 0.03 and a ratio such as 1.03 as 0.03; raises ValueError for anything else."""
     share = math.nan
-    if isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            share = float(value.strip()[:-1]) / 100
-        except ValueError:
-            share = math.nan
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        share = float(match[1]) / 100
     elif isinstance(value, int | float) and not isinstance(value, bool) and value > 1:
         share = value - 1
     if not 0 < share <= MAX_PERCENT / 100:

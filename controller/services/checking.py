@@ -9,6 +9,7 @@ from controller.domain.checks import Answer, Check, Outcome
 from controller.domain.control_events import CheckReported
 from controller.domain.effects import RunCheck
 from controller.domain.errors import Permanent, Temporary
+from controller.domain.printable import printable
 from controller.services.loop import Engine
 from controller.services.ports import Checker, Clock
 from controller.services.world import Key
@@ -68,6 +69,6 @@ class CheckRunner:
             detail = str(error)
         except Exception as error:
             _log.exception("cannot_ask", command_id=effect.command_id)
-            detail = f"internal error: {error!r}; please report it"
+            detail = f"internal error: {printable(repr(error))}; please report it"
         _log.warning("check_error", command_id=effect.command_id, error=detail)
         return Answer(outcome=Outcome.ERROR, detail=detail)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+from controller.domain.denials import check_kernel
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.fleet import Fleet
 from controller.domain.fleet_events import (
@@ -17,6 +18,7 @@ from controller.domain.fleet_events import (
     KernelDenied,
 )
 from controller.domain.inventory import changes, check_label
+from controller.domain.printable import printable
 from controller.domain.words import names_text
 from controller.services.enrollment import check_host_name
 from controller.services.host_search import condition
@@ -29,6 +31,8 @@ from controller.views.fleet_log import DecisionView, decision_views
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128
 _MOST_DECISIONS = 10_000
+# 31 December 9999, in seconds since the epoch: what a calendar can tell.
+_LAST_MOMENT = 253_402_300_000.0
 
 
 class FleetOperations:
@@ -61,7 +65,9 @@ class FleetOperations:
             self._check_known(host)
             by_hand = self._fleet.labels.get(host, {})
             if strange := sorted(set(removed) - set(by_hand)):
-                raise NotFound(f"{host} has no label {strange[0]} that was set by hand; {_those(by_hand)}")
+                raise NotFound(
+                    f"{host} has no label {printable(strange[0], 253)} that was set by hand; {_those(by_hand)}"
+                )
             return HostLabelled(at=self._clock.now(), by=by, host=host, labels=dict(labels), removed=tuple(removed))
 
         await self._record(decide)
@@ -117,7 +123,7 @@ class FleetOperations:
     async def deny(self, kernel: str, where: str, reason: str, by: str) -> FleetView:
         """Keep a kernel from hosts; raises InvalidInput."""
         _check_remark(reason, needed=True)
-        _check_kernel(kernel)
+        check_kernel(kernel)
         if where:
             condition(where, "where")
         return await self._recorded(
@@ -127,16 +133,17 @@ class FleetOperations:
     async def allow(self, kernel: str, where: str | None, remark: str, by: str) -> FleetView:
         """Take back the rules about a kernel, or the one with this expression; raises NotFound."""
         _check_remark(remark)
+        told = printable(kernel, 128)
 
         def decide() -> FleetEvent:
             named = self._fleet.denied_as(kernel)
             if not named:
-                raise NotFound(f"no rule denies {kernel}; `kernroll hosts denied` lists the rules as they are written")
+                raise NotFound(f"no rule denies {told}; `kernroll hosts denied` lists the rules as they are written")
             if len(named) > 1:
-                raise Conflict(f"{kernel} begins the digests of {len(named)} denied kernels: {names_text(named)}")
+                raise Conflict(f"{told} begins the digests of {len(named)} denied kernels: {names_text(named)}")
             mine = [one for one in self._fleet.denials if one.kernel == named[0]]
             if where is not None and where not in [one.where for one in mine]:
-                raise NotFound(f"no rule denies {kernel} with that expression; `kernroll hosts denied` lists them")
+                raise NotFound(f"no rule denies {told} with that expression; `kernroll hosts denied` lists them")
             return KernelCleared(at=self._clock.now(), by=by, kernel=named[0], where=where, remark=remark)
 
         return await self._recorded(decide)
@@ -147,8 +154,11 @@ class FleetOperations:
 
         def decide() -> FleetEvent:
             now = self._clock.now()
-            if until is not None and until <= now:
-                raise InvalidInput("the freeze would end before it begins: its end must be ahead")
+            # Not a number compares as false.
+            if until is not None and not now < until < _LAST_MOMENT:
+                raise InvalidInput(
+                    "the freeze would end before it begins, or never: its end must be ahead, and before 10000"
+                )
             return FleetFrozen(at=now, by=by, remark=remark, until=until)
 
         return await self._recorded(decide)
@@ -180,7 +190,8 @@ class FleetOperations:
     def _check_known(self, host: str) -> None:
         if host not in self._engine.world.hosts and host not in self._fleet.expected:
             raise NotFound(
-                f"no host {host} has enrolled and no inventory names it; `kernroll hosts list` shows those that have"
+                f"no host {printable(host, 128)} has enrolled and no inventory names it; "
+                "`kernroll hosts list` shows those that have"
             )
 
     async def _record(self, decide: Callable[[], FleetEvent]) -> None:
@@ -196,15 +207,6 @@ def _check_remark(remark: str, *, needed: bool = False) -> None:
         raise InvalidInput("the remark is empty: say why, for those who will read it later")
     if len(remark) > _LONGEST_REMARK or not remark.isprintable():
         raise InvalidInput(f"the remark must be one line of at most {_LONGEST_REMARK} printable characters")
-
-
-def _check_kernel(kernel: str) -> None:
-    if not kernel or len(kernel) > 128 or not kernel.isprintable() or " " in kernel:
-        raise InvalidInput(
-            f"kernel {kernel!r}: must be a digest, 12 digits or more of one, a version, or a pattern over `uname -r`"
-        )
-    if not kernel.strip("*?"):
-        raise InvalidInput(f"kernel {kernel!r}: would deny every kernel; `kernroll fleet freeze` stops all rollouts")
 
 
 def _those(by_hand: Mapping[str, str]) -> str:

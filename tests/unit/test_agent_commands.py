@@ -49,7 +49,7 @@ def tell(
 ) -> Decision:
     assert isinstance(body, RunWorkload | Cancel | Unsupported)
     command = Command(command_id=command_id, epoch=epoch, timeout_s=60.0, body=body)
-    return decide(book, command, boot_id="boot-1", kernel_release="7.1.13", no_room=no_room)
+    return decide(book, command, boot_id="boot-1", kernel_release="7.1.13", unable=no_room)
 
 
 def test_a_new_command_is_written_down_and_started() -> None:
