@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from controller.domain.bounds import digits
 from controller.domain.errors import InvalidInput
 
 
@@ -30,7 +31,8 @@ class Settings:
         """Raise InvalidInput for settings that cannot work or would be unsafe."""
         for name, address in (("--listen", self.listen), ("--enroll-listen", self.enroll_listen)):
             host, _, port = address.rpartition(":")
-            if not host or not port.isdigit() or int(port) > 65535:
+            number = digits(port)
+            if not host or number is None or number > 65535:
                 raise InvalidInput(f"{name}: {address!r} is not HOST:PORT")
             if self.insecure_plaintext and not _is_loopback(host):
                 raise InvalidInput(f"{name}: plain text is allowed on a loopback address only (got {host})")

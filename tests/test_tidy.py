@@ -46,14 +46,17 @@ BANNED_WORDS = {
     r"(?i)\bprompts?\b(?!\s*=)(?<!click\.prompt)": "ambiguous; say question, or message",
 }
 
+# Where text is told to be a number.
+DIGIT_HELPERS = ("controller/domain/bounds.py", "agent/domain/numbers.py")
+
 # Targets of other people's Makefiles that our texts mention.
 FOREIGN_MAKE_TARGETS = {"bindeb-pkg", "binrpm-pkg", "defconfig", "tinyconfig"}
 
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 DIRECTORIES_OF_CODE = ("controller", "agent", "protos")
 PURE = ("controller/gate/", "controller/domain/", "controller/views/", "agent/domain/")
-# Where a test may wait for real time to pass: real sockets and real machines.
-TESTS_THAT_MAY_WAIT = ("tests/component/", "tests/e2e/")
+# Where a test may wait for real time to pass: real sockets and real machines, and hosts that a benchmark paces.
+TESTS_THAT_MAY_WAIT = ("tests/component/", "tests/e2e/", "tests/bench/hostile.py")
 
 
 @cache
@@ -111,6 +114,18 @@ def test_modules_are_short() -> None:
         if lines > limit:
             problems.append(f"{name}: {lines} lines, the limit is {limit}: split it by what its parts are about")
     problems += [f"LONG_MODULES names {name}, which is not there" for name in LONG_MODULES if name not in tracked()]
+    report(problems)
+
+
+def test_numbers_are_of_ascii_digits() -> None:
+    """Other scripts have digits too ("²", "٣"), which `int` refuses or takes for ours."""
+    problems = [
+        f"{name}:{call.lineno}: {called}() takes digits of every script: use digits() of {' or '.join(DIGIT_HELPERS)}"
+        for name in python_files(of_tests=False)
+        if name not in DIGIT_HELPERS
+        for called, call in calls(name)
+        if called.rpartition(".")[2] in {"isdigit", "isdecimal", "isnumeric"}
+    ]
     report(problems)
 
 

@@ -87,9 +87,9 @@ def _count(pattern: str) -> int:
     """Return how many hosts a pattern with ranges stands for; 0 for one without any."""
     product, found = 1, False
     for begin, end, step in _RANGE.findall(pattern):
-        if begin.isdigit() != end.isdigit():
+        if begin.isalpha() != end.isalpha():
             continue
-        first, last = (int(bound) if bound.isdigit() else ord(bound) for bound in (begin, end))
+        first, last = (ord(bound) if bound.isalpha() else int(bound) for bound in (begin, end))
         product *= max(0, last - first) // max(1, int(step or 1)) + 1
         found = True
     return product if found else 0

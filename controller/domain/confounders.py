@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.domain.attempt import Attempt
+from controller.domain.bounds import digits
 from controller.domain.rollout import Rollout
 
 _COMMAND_LINE = "kernel_command_line"
@@ -66,8 +67,9 @@ def _differs(name: str, before: str, after: str, ours: list[str]) -> tuple[str, 
         old, new = _words(before, ours), _words(after, ours)
         gone, come = [word for word in old if word not in new], [word for word in new if word not in old]
         return (" ".join(gone), " ".join(come)) if gone or come else None
-    if name == _MEMORY and before.isdigit() and after.isdigit():
-        return None if abs(int(after) - int(before)) <= _SAME_MEMORY * int(before) else (before, after)
+    old_bytes, new_bytes = digits(before), digits(after)
+    if name == _MEMORY and old_bytes is not None and new_bytes is not None:
+        return None if abs(new_bytes - old_bytes) <= _SAME_MEMORY * old_bytes else (before, after)
     return None if before == after else (before, after)
 
 

@@ -81,7 +81,7 @@ def slots_per_tib(page_size_bytes: int) -> int:
 
 def generation(release: str) -> Generation | None:
     """Return the structures behind a `uname -r`; None for versions nobody has looked at."""
-    match = re.match(r"(\d+)\.(\d+)", release)
+    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", release)
     if match is None:
         return None
     version = (int(match[1]), int(match[2]))

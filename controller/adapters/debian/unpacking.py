@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from controller.adapters.named_files import size_text
 from controller.adapters.tools import is_full
 from controller.adapters.trees import MOST_BYTES, MOST_DEPTH, MOST_FILES, locate
+from controller.domain.bounds import digits
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.printable import printable
 
@@ -142,9 +143,10 @@ class TarReader:
         return b"".join(self.content())
 
     def _number(self, text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 20):
+        number = digits(text)
+        if number is None:
             raise self.refused("is damaged: an extended header cannot be read")
-        return int(text)
+        return number
 
     def _exactly(self, size: int) -> bytes:
         found = b""

@@ -18,6 +18,7 @@ from controller.adapters.hypervisor.decision import Observation, Qemu
 from controller.adapters.hypervisor.definition import load_definition
 from controller.adapters.hypervisor.qmp import ask_to_quit
 from controller.adapters.named_files import tail
+from controller.domain.bounds import digits
 from controller.domain.errors import InvalidInput, Permanent, Temporary
 from controller.domain.kernels import Kernel
 from controller.domain.printable import printable
@@ -167,7 +168,8 @@ class QemuMachine:
 
     def _prune(self, newest: int) -> None:
         for directory in (self._vm_dir / "boots").iterdir():
-            if directory.name.isdigit() and int(directory.name) <= newest - BOOT_DIRECTORIES_KEPT:
+            number = digits(directory.name)
+            if number is not None and number <= newest - BOOT_DIRECTORIES_KEPT:
                 shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -179,7 +181,7 @@ def _holders(lock: Path) -> list[int]:
         return []
     found = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == os.getpid():
+        if digits(process.name) in (None, os.getpid()):
             continue
         try:
             if any(_same(entry, wanted) for entry in (process / "fd").iterdir()):

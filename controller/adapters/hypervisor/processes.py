@@ -17,6 +17,7 @@ from controller.adapters.hypervisor.definition import load_definition
 from controller.adapters.hypervisor.journal import read_journal
 from controller.adapters.hypervisor.state import fold, status
 from controller.adapters.hypervisor.supervisor import EXIT_ALREADY_RUNNING, EXIT_OK, EXIT_TEMPORARY, LOCK_NAME
+from controller.domain.bounds import digits
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Permanent, Temporary
 
@@ -132,8 +133,7 @@ def _spawn(vm_dir: Path, *, switch_on: bool, timeout_s: float) -> None:
 
 
 def _supervisor_pid(vm_dir: Path) -> int | None:
-    text = (vm_dir / LOCK_NAME).read_text().strip()
-    return int(text) if text.isdigit() else None
+    return digits((vm_dir / LOCK_NAME).read_text().strip())
 
 
 def _held(lock: Path) -> bool:

@@ -11,6 +11,7 @@ import grpc
 
 from controller.adapters.rpc.messages import from_message
 from controller.adapters.rpc.verb_messages import NUMBERS
+from controller.domain.bounds import digits
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
 from controller.domain.requests import Verb
 from controller.views.models import ExplanationView, HostView, JoinTokenView, LedgerView, ReportView, RolloutView
@@ -247,7 +248,7 @@ def _unavailable(address: str, text: str) -> KernrollError:
 
 def _check_address(address: str) -> None:
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not colon or not host or not 0 < (digits(port) or 0) < 65_536:
         raise InvalidInput(f"--controller: {address!r} must be host:port, for example 127.0.0.1:7443")
 
 
