@@ -54,6 +54,10 @@ bench: setup ## A reconcile tick with one change at 1 000, 10 000 and 100 000 ho
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 	@$(BIN)/python tests/bench/inventory.py
 
+.PHONY: bench-hostile
+bench-hostile: setup ## What other hosts notice while one misbehaves in every way we know; ARGS="--write docs/limits.md" keeps the table
+	@$(BIN)/python tests/bench/hostile.py $(ARGS)
+
 .PHONY: bench-agent
 bench-agent: setup ## What the agent itself costs, beside peers; ARGS=--guest: in a guest; --sweep: does it move anon_sweep: docs/install.md
 	@$(BIN)/python tests/bench/footprint.py --write docs/install.md $(ARGS)

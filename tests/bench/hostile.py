@@ -9,6 +9,7 @@ them its session.
 import argparse
 import asyncio
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ import structlog
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from engine_parts import STARTED, UID, OneKernel, planned
+from noise_table import write
 from simulated_fleet import SPEC
 
 from controller.adapters.certificates import open_authority
@@ -45,6 +47,7 @@ HONEST = tuple(f"host-{number}" for number in range(8))
 HOSTILE = "hostile"
 PACE_S = 0.15
 LIMIT_MS = 100.0
+MARKS = ("<!-- make bench-hostile: begin -->", "<!-- make bench-hostile: end -->")
 COMMAND = f"{UID}/{{}}/0.baseline.0"
 SERIOUS = "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2"
 _EOF: Any = vars(grpc.aio)["EOF"]
@@ -275,8 +278,8 @@ async def _process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]
         await one.wait()
 
 
-async def measure(seconds: float) -> list[dict[str, Any]]:
-    """Return a row a way: the others' acknowledgements in milliseconds, and how many of them lost their session."""
+async def measure(seconds: float) -> tuple[list[dict[str, Any]], str]:
+    """Return a row a way (the others' acknowledgements in milliseconds, sessions they lost), and what was stored."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -295,8 +298,9 @@ async def measure(seconds: float) -> list[dict[str, Any]]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         sizes = {name: _size_mib(Path(directory), name) for name in ("kernroll.db*", "controller.log")}
-        print("after it all the store has {:.1f} MiB and the controller's log {:.1f} MiB".format(*sizes.values()))
-    return rows
+        kept = "after it all the store has {:.1f} MiB and the controller's log {:.1f} MiB".format(*sizes.values())
+    print(kept)
+    return rows, kept
 
 
 def _size_mib(directory: Path, pattern: str) -> float:
@@ -332,10 +336,25 @@ def _line(row: dict[str, Any], quiet: dict[str, Any]) -> str:
     return f"{row['way']:<46} {times} {row['p99_ms'] / quiet['p99_ms']:6.1f} × {row['reports']:5} {row['lost']:3}"
 
 
+def table(rows: list[dict[str, Any]], kept: str, seconds: float) -> str:
+    """Return what was measured as Markdown."""
+    lines = [
+        "| One host sends | Median, ms | p99, ms | p99 to quiet | Reports | Sessions lost |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        ratio = row["p99_ms"] / rows[0]["p99_ms"]
+        figures = f"{row['median_ms']:.1f} | {row['p99_ms']:.1f} | {ratio:.1f} | {row['reports']} | {row['lost']}"
+        lines.append(f"| {row['way']} | {figures} |")
+    machine = f"{os.cpu_count()} processors for everything, {seconds:g} s a way; {kept}, honest reports included."
+    return "\n".join([*lines, "", machine])
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each way is tried")
+    parser.add_argument("--write", type=Path, help="keep the table in this page")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON at the end")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--attack", help=argparse.SUPPRESS)
@@ -347,7 +366,9 @@ def main() -> int:
         asyncio.run(attack(options.port, WAYS[options.attack]))
     head = f"{'one host sends':<46} {'median':>6} {'p99':>7} {'worst':>7}    {'p99 to quiet':>8} reports lost"
     print(head)
-    rows = asyncio.run(measure(options.seconds))
+    rows, kept = asyncio.run(measure(options.seconds))
+    if options.write:
+        write(options.write, table(rows, kept, options.seconds), MARKS)
     if options.json:
         print(json.dumps(rows, indent=2))
     bad = [row["way"] for row in rows if row["p99_ms"] >= LIMIT_MS or row["lost"]]
