@@ -161,7 +161,7 @@ async def test_a_former_schema_is_taken_over_once(path: Path) -> None:
     await store.commit(commit("attempt/u/h", 4, HostSilent(at=10.0)))
     await store.close()
     edit(path, "UPDATE events SET payload = replace(payload, '7.0', '7.9') WHERE number = 4")
-    with pytest.raises(Permanent, match="event 4 .* is not what was written"):
+    with pytest.raises(Permanent, match=r"event 4 .* is not what was written"):
         await loaded(path)
 
 
@@ -178,7 +178,7 @@ async def test_a_former_schema_with_a_hole_is_refused_and_left_alone(path: Path)
 
 @pytest.mark.parametrize("version", [2, tables.SCHEMA_VERSION + 1])
 async def test_another_schema_is_refused_with_both_numbers(path: Path, version: int) -> None:
-    edit(path, f"UPDATE meta SET value = {version} WHERE name = 'schema_version'")  # noqa: S608 -- our own number
+    edit(path, f"UPDATE meta SET value = {version} WHERE name = 'schema_version'")
     with pytest.raises(Permanent, match=f"has schema {version}, this version needs {tables.SCHEMA_VERSION}"):
         await loaded(path)
 

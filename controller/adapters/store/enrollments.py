@@ -9,8 +9,6 @@ from controller.adapters.store import tables
 from controller.domain.errors import Conflict, Permanent
 from controller.services.records import Enrolled, TokenGrant, not_enrolled, taken, unusable_token
 
-_HOST = tables.enrolled.c.host
-
 
 async def create_token(connection: AsyncConnection, grant: TokenGrant) -> None:
     """See Store.create_token."""
@@ -22,7 +20,7 @@ async def redeem_token(connection: AsyncConnection, secret_digest: str, enrolled
     token = tables.tokens.c.secret_digest == secret_digest
     row = (await connection.execute(select(tables.tokens).where(token))).first()
     # However it is spelled, a name is one.
-    mine = func.lower(_HOST) == enrolled.host.lower()
+    mine = func.lower(tables.enrolled.c.host) == enrolled.host.lower()
     known = (await connection.execute(select(tables.enrolled).where(mine))).all()
     again = any(one.key_digest == enrolled.key_digest for one in known)
     if row is None or row.expires_at <= now or (row.uses < 1 and not again):
@@ -38,7 +36,7 @@ async def redeem_token(connection: AsyncConnection, secret_digest: str, enrolled
 
 async def renewed(connection: AsyncConnection, enrolled: Enrolled) -> None:
     """See Store.renewed."""
-    mine = (_HOST == enrolled.host) & (tables.enrolled.c.key_digest == enrolled.key_digest)
+    mine = (tables.enrolled.c.host == enrolled.host) & (tables.enrolled.c.key_digest == enrolled.key_digest)
     values = {"serial": enrolled.serial, "not_after": enrolled.not_after}
     if (await connection.execute(update(tables.enrolled).where(mine).values(values))).rowcount != 1:
         raise Conflict(not_enrolled(enrolled.host))
@@ -46,11 +44,11 @@ async def renewed(connection: AsyncConnection, enrolled: Enrolled) -> None:
 
 async def all_enrolled(connection: AsyncConnection) -> tuple[Enrolled, ...]:
     """See Store.enrolled."""
-    rows = await connection.execute(select(tables.enrolled).order_by(_HOST))
+    rows = await connection.execute(select(tables.enrolled).order_by(tables.enrolled.c.host))
     return tuple(Enrolled(**row._mapping) for row in rows)
 
 
 async def forget(connection: AsyncConnection, host: str) -> None:
     """Remove what is kept of a host's identity and facts."""
-    await connection.execute(delete(tables.enrolled).where(_HOST == host))
+    await connection.execute(delete(tables.enrolled).where(tables.enrolled.c.host == host))
     await connection.execute(delete(tables.hosts).where(tables.hosts.c.name == host))

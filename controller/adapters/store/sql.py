@@ -3,13 +3,15 @@
 SQLite by default: write-ahead log, full synchronisation, immediate transactions.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Table, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -27,20 +29,51 @@ from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 # What SQLite says of a file that is not ours to write.
 _NOT_OURS = re.compile("readonly|unable to open")
+
+
+def _whole(
+    method: Callable[Concatenate["SqlStore", _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate["SqlStore", _P], Coroutine[Any, Any, _T]]:
+    """Let a transaction run to its end when its caller is cancelled.
+
+    A stream that breaks cancels what it does. Half a transaction would hold the database's lock until a timeout.
+    """
+
+    async def to_its_end(self: "SqlStore", /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        task = asyncio.ensure_future(method(self, *arguments, **options))
+        self.running.add(task)
+        task.add_done_callback(self.ended)
+        return await asyncio.shield(task)
+
+    to_its_end.__doc__ = method.__doc__
+    return to_its_end
 
 
 class SqlStore:
     """A Store on any database SQLAlchemy speaks to asynchronously."""
 
-    def __init__(self, engine: AsyncEngine, where: str) -> None:
+    def __init__(self, engine: AsyncEngine, where: str, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises Permanent for what can be told to be no use before a connection is made."""
         self._engine = engine
+        self._check = check
         self._where = where
         self._epoch = 0
+        self.running: set[asyncio.Future[Any]] = set()
 
+    def ended(self, task: asyncio.Future[Any]) -> None:
+        """Let go of a transaction; what it failed with nobody may be there to hear."""
+        self.running.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    @_whole
     async def open(self, *, may_create: bool = True) -> int:
         """See Store.open."""
+        self._check()
         try:
             async with self._transaction() as connection:
                 await connection.run_sync(partial(schema.prepare, where=self._where, may_create=may_create))
@@ -54,6 +87,7 @@ class SqlStore:
             raise
         return self._epoch
 
+    @_whole
     async def raise_epoch(self, above: int) -> int:
         """See Store.raise_epoch."""
         async with self._writing() as connection:
@@ -64,8 +98,10 @@ class SqlStore:
 
     async def close(self) -> None:
         """See Store.close."""
+        await asyncio.gather(*self.running, return_exceptions=True)
         await self._engine.dispose()
 
+    @_whole
     async def load(self) -> Loaded:
         """See Store.load."""
         async with self._transaction() as connection:
@@ -75,6 +111,7 @@ class SqlStore:
             effects = await _effects(connection)
         return Loaded(events=logged, hosts={host.name: host for host in hosts}, effects=effects)
 
+    @_whole
     async def commit(self, commit: Commit) -> bool:
         """See Store.commit."""
         async with self._writing() as connection:
@@ -83,6 +120,7 @@ class SqlStore:
             await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
         return written
 
+    @_whole
     async def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store.commit_all."""
         async with self._writing() as connection:
@@ -104,9 +142,9 @@ class SqlStore:
         for table, rows in ((tables.ledger_boots, commit.boots), (tables.ledger_judgements, commit.judgements)):
             if rows:
                 await connection.execute(insert(table), [asdict(row) for row in rows])
-        for event in commit.events:
-            if isinstance(event, HostForgotten):
-                await enrollments.forget(connection, event.host)
+        for one in commit.events:
+            if isinstance(one, HostForgotten):
+                await enrollments.forget(connection, one.host)
         return True
 
     async def _append(self, connection: AsyncConnection, commit: Commit, head: Head) -> None:
@@ -120,16 +158,19 @@ class SqlStore:
         except IntegrityError as error:
             raise chain.moved_on(commit) from error
 
+    @_whole
     async def effect_done(self, command_id: str) -> None:
         """See Store.effect_done."""
         async with self._writing() as connection:
             await connection.execute(delete(tables.effects).where(tables.effects.c.command_id == command_id))
 
+    @_whole
     async def outstanding(self) -> tuple[Effect, ...]:
         """See Store.outstanding."""
         async with self._transaction() as connection:
             return await _effects(connection)
 
+    @_whole
     async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
         """See Store.events."""
         stream = tables.events.c.stream
@@ -139,6 +180,7 @@ class SqlStore:
             rows = await connection.execute(select(tables.events).where(own | of_hosts).order_by("number"))
             return tuple(chain.logged_of(row, self._where) for row in rows)
 
+    @_whole
     async def fleet_events(self, most: int) -> tuple[Logged, ...]:
         """See Store.fleet_events."""
         own = select(tables.events).where(tables.events.c.stream == records.FLEET_STREAM)
@@ -146,6 +188,7 @@ class SqlStore:
             rows = await connection.execute(own.order_by(tables.events.c.number.desc()).limit(most))
             return tuple(chain.logged_of(row, self._where) for row in reversed(rows.all()))
 
+    @_whole
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """See Store.ledger."""
         boots: list[Boot] = []
@@ -157,27 +200,32 @@ class SqlStore:
                 judgements += [Judgement(**row) for row in await _newest(connection, tables.ledger_judgements, own)]
         return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 
+    @_whole
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""
         async with self._writing() as connection:
             await connection.execute(delete(tables.hosts).where(tables.hosts.c.name == host.name))
             await connection.execute(insert(tables.hosts).values(name=host.name, payload=encode(host)))
 
+    @_whole
     async def create_token(self, grant: TokenGrant) -> None:
         """See Store.create_token."""
         async with self._writing() as connection:
             await enrollments.create_token(connection, grant)
 
+    @_whole
     async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
         """See Store.redeem_token."""
         async with self._writing() as connection:
             await enrollments.redeem_token(connection, secret_digest, enrolled, now)
 
+    @_whole
     async def renewed(self, enrolled: Enrolled) -> None:
         """See Store.renewed."""
         async with self._writing() as connection:
             await enrollments.renewed(connection, enrolled)
 
+    @_whole
     async def enrolled(self) -> tuple[Enrolled, ...]:
         """See Store.enrolled."""
         async with self._transaction() as connection:
@@ -229,7 +277,16 @@ def sqlite_store(path: Path) -> SqlStore:
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return SqlStore(engine, str(path))
+    def check() -> None:
+        # The driver's thread would tell of it when nobody listens any more.
+        try:
+            sqlite3.connect(path).close()
+        except sqlite3.Error as error:
+            raise Permanent(
+                f"{path} cannot be opened ({error}): is it a file, and who owns it and the folder it is in?"
+            ) from error
+
+    return SqlStore(engine, str(path), check)
 
 
 async def _meta(connection: AsyncConnection, name: str) -> int | None:
