@@ -93,8 +93,8 @@ def taken(host: str) -> str:
 def not_enrolled(host: str) -> str:
     """Say that a certificate is not welcome any more."""
     return (
-        f"{host} is not enrolled with this key: it was forgotten, or its name belongs to another machine by now; enroll "
-        "it again with a new join token (`kernroll controller token create`)"
+        f"{host} is not enrolled with this key: it was forgotten, or its name belongs to another machine by now; "
+        "enroll it again with a new join token (`kernroll controller token create`)"
     )
 
 

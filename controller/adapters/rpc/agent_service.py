@@ -2,20 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
 import structlog
 
 from controller.adapters.rpc.agent_messages import command_message, host_of, report_of
-from controller.adapters.rpc.identity import names_of
+from controller.adapters.rpc.identity import key_digest_of, names_of
 from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts import Host
-from controller.services.enrollment import Enrollment
+from controller.services.enrollment import Enrollment, Signed
+from controller.services.identity import Epochs, SentAway, checked_name
 from controller.services.ports import Clock
-from controller.services.sessions import AgentStream, Sessions, checked_name
+from controller.services.sessions import AgentStream, Sessions
 from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
@@ -37,11 +38,19 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     """One stream per agent."""
 
     def __init__(
-        self, sessions: Sessions, clock: Clock, *, epoch: int, heartbeat_interval_s: float, plaintext: bool
+        self,
+        sessions: Sessions,
+        clock: Clock,
+        *,
+        enrollment: Enrollment,
+        epochs: Epochs,
+        heartbeat_interval_s: float,
+        plaintext: bool,
     ) -> None:
         self._sessions = sessions
         self._clock = clock
-        self._epoch = epoch
+        self._enrollment = enrollment
+        self._epochs = epochs
         self._heartbeat_interval_s = heartbeat_interval_s
         self._plaintext = plaintext
         self._opening = 0
@@ -63,17 +72,17 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 await context.write(message)
 
         async def send(effect: AgentEffect) -> None:
-            await write(command_message(effect, self._epoch))
+            await write(command_message(effect, self._epochs.current))
 
-        def close(reason: str) -> None:
+        def close(reason: str, retry_after_s: float = self._heartbeat_interval_s) -> None:
             if not replaced.done():
-                replaced.set_result(reason)
+                replaced.set_result(agent_pb2.Goodbye(reason=reason, retry_after_s=retry_after_s))
 
         await write(
             agent_pb2.ControllerMessage(
                 welcome=agent_pb2.Welcome(
                     protocol_version=PROTOCOL_VERSION,
-                    epoch=self._epoch,
+                    epoch=self._epochs.current,
                     heartbeat_interval_s=self._heartbeat_interval_s,
                 )
             )
@@ -86,24 +95,29 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 await self._sessions.connected(session, host)
             finally:
                 self._opening -= 1
+            if not self._plaintext:
+                # It may have been forgotten while its session opened.
+                await self._caller(context, host.name)
             # Only now: what a host reports is understood by the boot that its Hello named.
             reading = asyncio.ensure_future(self._read(context, session, write))
             await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)
-            if replaced.done():
-                goodbye = agent_pb2.Goodbye(reason=replaced.result(), retry_after_s=self._heartbeat_interval_s)
-                # A stream that was replaced because it hangs takes no goodbye either.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
-                        await write(agent_pb2.ControllerMessage(goodbye=goodbye))
-            else:
+            if not replaced.done():
                 reading.result()
-        except Temporary as error:
+        except SentAway as error:
+            close(str(error), error.retry_after_s)
+        except (Temporary, Conflict) as error:
+            # A conflict: another controller leads by now, and this one is about to end.
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
             if reading is not None:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
             await self._sessions.disconnected(session)
+        if replaced.done():
+            # A stream that was replaced because it hangs takes no goodbye either.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
+                    await write(agent_pb2.ControllerMessage(goodbye=replaced.result()))
 
     async def _hello(self, context: Any) -> Host:
         """Return the host that the first message describes, or abort the call with a sentence."""
@@ -121,16 +135,41 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 f"this controller speaks protocol {PROTOCOL_VERSION}, the agent speaks {hello.protocol_version}: "
                 "install the agent that belongs to this controller",
             )
-        if not self._plaintext:
-            try:
-                checked_name(hello.host, names_of(context, "agent"))
-            except Permanent as error:
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        name = hello.host if self._plaintext else (await self._caller(context, hello.host))[0]
         try:
-            return host_of(hello.host, hello.facts)
+            host = host_of(name, hello.facts)
         except InvalidInput as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise
+        try:
+            await self._epochs.above(name, hello.highest_epoch)
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except Temporary as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return host
+
+    async def _caller(self, context: Any, claimed: str = "") -> tuple[str, str]:
+        """Return the name and the key's digest of an enrolled host, or abort the call with a sentence."""
+        certified, key_digest = names_of(context, "agent"), key_digest_of(context)
+        try:
+            name = checked_name(claimed or next(iter(certified), ""), certified)
+            self._enrollment.identities.check(name, key_digest)
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            raise
+        return name, key_digest
+
+    async def Renew(self, request: agent_pb2.RenewRequest, context: Any) -> agent_pb2.EnrollResponse:
+        """See agent.proto."""
+        if self._plaintext:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there are no certificates in plain text")
+        name, key_digest = await self._caller(context)
+        return await _signed(
+            context,
+            self._enrollment.renew(name, key_digest, request.certificate_signing_request_pem),
+            self._enrollment.authority_pem,
+        )
 
     async def _read(self, context: Any, session: AgentStream, write: Any) -> None:
         """Take messages until the stream ends or falls silent."""
@@ -173,20 +212,22 @@ class EnrollmentService(agent_pb2_grpc.EnrollmentServiceServicer):
 
     async def Enroll(self, request: agent_pb2.EnrollRequest, context: Any) -> agent_pb2.EnrollResponse:
         """See agent.proto."""
-        try:
-            signed = await self._enrollment.enroll(
-                request.token_secret, request.host, request.certificate_signing_request_pem
-            )
-        except Conflict as error:
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
-        except InvalidInput as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except Permanent as error:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-        except KernrollError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        response = agent_pb2.EnrollResponse(
-            certificate_pem=signed.certificate_pem, authority_pem=self._enrollment.authority_pem
-        )
-        response.not_after.FromMilliseconds(int(signed.not_after * 1000))
-        return response
+        signing = self._enrollment.enroll(request.token_secret, request.host, request.certificate_signing_request_pem)
+        return await _signed(context, signing, self._enrollment.authority_pem)
+
+
+async def _signed(context: Any, signing: Awaitable[Signed], authority_pem: bytes) -> agent_pb2.EnrollResponse:
+    """Return a new certificate, or abort the call with a sentence."""
+    try:
+        signed = await signing
+    except Conflict as error:
+        await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
+    except InvalidInput as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except Permanent as error:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+    except KernrollError as error:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+    response = agent_pb2.EnrollResponse(certificate_pem=signed.certificate_pem, authority_pem=authority_pem)
+    response.not_after.FromMilliseconds(int(signed.not_after * 1000))
+    return response
