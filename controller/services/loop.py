@@ -121,6 +121,10 @@ class Engine:
         except Temporary as error:
             # It stays in the outbox: after a restart it is performed again, which its receiver notices.
             _log.warning("effect_not_removed", command_id=command_id, error=str(error))
+        except Conflict as error:
+            # Another controller has taken over.
+            self._lost = error
+            self._wake.set()
 
     async def settle(self) -> int:
         """Decide until nothing is due; return the number of decisions."""

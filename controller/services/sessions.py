@@ -10,7 +10,7 @@ import structlog
 
 from controller.domain.attempt import MOST_FINDINGS, Attempt
 from controller.domain.effects import AgentEffect, CancelCommand
-from controller.domain.errors import Permanent, Temporary
+from controller.domain.errors import Temporary
 from controller.domain.events import (
     CommandReported,
     FatalLogged,
@@ -24,6 +24,7 @@ from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.domain.policy import Task
 from controller.gate.kernel_log import Finding, Severity, classify
+from controller.services.identity import Clones
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
 from controller.services.world import Key
@@ -69,9 +70,14 @@ class Sessions:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="log")
         self.live: dict[str, LiveProgress] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
+        self.clones = Clones(clock)
 
     async def connected(self, session: AgentStream, host: Host) -> None:
-        """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt."""
+        """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt.
+
+        Raises SentAway when another machine of the name is connected.
+        """
+        self.clones.check(host.name, host.boot_id, connected=session.host in self._connected)
         older = self._connected.get(session.host)
         self._connected[session.host] = session
         if older is not None:
@@ -245,6 +251,13 @@ class Sessions:
             raise Temporary(f"{effect.host} does not take what it is sent", retry_after_s=1.0) from error
         return True
 
+    def forget(self, host: str, reason: str) -> None:
+        """End the session of a host that does not count any more."""
+        self.clones.forget(host)
+        session = self._connected.get(host)
+        if session is not None:
+            session.close(reason)
+
     def is_connected(self, host: str) -> bool:
         """Whether the host has a stream now."""
         return host in self._connected
@@ -272,10 +285,3 @@ def _is_asked_for(attempt: Attempt, report: RunReported | CommandReported, tasks
 def _is_news(attempt: Attempt, host: Host) -> bool:
     changed = (attempt.boot_id, attempt.release) != (host.boot_id, host.kernel_release)
     return changed or attempt.silent_since is not None
-
-
-def checked_name(claimed: str, certified: Sequence[str]) -> str:
-    """Return the host's name if its certificate vouches for it; raises Permanent otherwise."""
-    if claimed not in certified:
-        raise Permanent(f"the certificate is for {', '.join(certified) or 'nobody'}, not for {claimed}")
-    return claimed

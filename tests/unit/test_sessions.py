@@ -14,7 +14,8 @@ from controller.domain.events import CommandState, HostHeard, RunReported, RunSt
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.services import sessions
-from controller.services.sessions import AgentStream, LogReported, checked_name
+from controller.services.identity import checked_name
+from controller.services.sessions import AgentStream, LogReported
 from controller.services.world import Key
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
