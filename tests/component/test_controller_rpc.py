@@ -218,8 +218,8 @@ async def test_a_report_that_cannot_be_kept_is_not_acknowledged(controller: Cont
         assert (await call.read()).HasField("welcome")
         await until(controller, lambda: controller.sessions.is_connected("h1") and "h1" in controller.store.disk.hosts)
         controller.store.disk.failure = Temporary("the disk is full")
-        record = common_pb2.KernelLogRecord(text="BUG: Bad page state in process swapon  pfn:12345")
-        body = agent_pb2.Report(report_id="r1", kernel_log=agent_pb2.KernelLog(records=[record]))
+        record = common_pb2.KernelLogRecord(text="WARNING: possible circular locking dependency detected")
+        body = agent_pb2.Report(report_id="r1", boot_id="boot-1", kernel_log=agent_pb2.KernelLog(records=[record]))
         await call.write(agent_pb2.AgentMessage(report=body))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
