@@ -31,6 +31,8 @@ from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenG
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+# Events that are read at a time.
+_PAGE = 200
 # What SQLite says of a file that is not ours to write.
 _NOT_OURS = re.compile("readonly|unable to open")
 
@@ -170,15 +172,27 @@ class SqlStore:
         async with self._transaction() as connection:
             return await _effects(connection)
 
-    @_whole
     async def events(self, rollout_uid: str) -> tuple[Logged, ...]:
         """See Store.events."""
         stream = tables.events.c.stream
         own = stream == rollout_stream(rollout_uid)
         of_hosts = stream.startswith(attempt_stream(rollout_uid, ""), autoescape=True)
+        found: list[Logged] = []
+        number = 0
+        # Page by page and beside the loop: a log is as large as hosts made their evidence, and others commit meanwhile.
+        while rows := await self._page((own | of_hosts) & (tables.events.c.number > number)):
+            found += await asyncio.to_thread(self._read, rows)
+            number = rows[-1].number
+        return tuple(found)
+
+    def _read(self, rows: Sequence[Any]) -> list[Logged]:
+        return [chain.logged_of(row, self._where) for row in rows]
+
+    @_whole
+    async def _page(self, which: ColumnElement[bool]) -> Sequence[Any]:
         async with self._transaction() as connection:
-            rows = await connection.execute(select(tables.events).where(own | of_hosts).order_by("number"))
-            return tuple(chain.logged_of(row, self._where) for row in rows)
+            page = select(tables.events).where(which).order_by("number").limit(_PAGE)
+            return (await connection.execute(page)).all()
 
     @_whole
     async def fleet_events(self, most: int) -> tuple[Logged, ...]:
