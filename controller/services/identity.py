@@ -14,8 +14,8 @@ _log = structlog.get_logger("identity")
 
 # Restarts between a backup and its restore raise an epoch by one each; whoever names more is damaged or hostile.
 MOST_EPOCHS_AHEAD = 1_000_000
-# Far below what databases and protocols can hold.
-_HIGHEST_EPOCH = 2**62
+# Agents refuse a higher one: below it every number is exact in every language.
+_HIGHEST_EPOCH = 2**53
 # Boots that take turns within this time are two machines: one machine's former boot never comes back.
 TURNS_WITHIN_S = 3600.0
 _SENT_AWAY_S = 600.0
