@@ -58,7 +58,7 @@ MOST_FINDINGS = 100
 # What stays of an attempt that begins anew: what its plan fixed, and the way back that it has proved.
 _PLANNED = (
     *("rollout", "uid", "host", "stratum", "architecture", "role", "wave", "position"),
-    *("compared", "pair", "cycles", "drill", "drill_s", "drilled_at"),
+    *("compared", "pair", "cycles", "drill", "drill_s", "drilled_at", "commands"),
 )
 
 
@@ -124,6 +124,8 @@ class Attempt:
     revision: int = 0
     # The command the step waits for; empty when it waits for none.
     command_id: str = ""
+    # Every command that was ever given: what is told of them belongs into the log, however late.
+    commands: frozenset[str] = frozenset()
     command: CommandReported | None = None
     delivery: DeliveryReported | None = None
     # The reboot command of the newest trial, and how that boot ended if it did.
@@ -299,6 +301,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         tries=event.tries,
         task=event.task,
         command_id=event.command_id,
+        commands=state.commands | {event.command_id} if event.command_id else state.commands,
         command=None,
         delivery=None,
         failure=event.failure or state.failure,

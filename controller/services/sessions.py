@@ -37,6 +37,8 @@ _SEND_TIMEOUT_S = 30.0
 # What one host may add to one rollout's log without having been asked, while this controller runs: boots, lines of its
 # log. Far more than any honest host has to say; whoever says more is not heard, which is a failure.
 _MOST_UNASKED = 5000
+# In place of a run's evidence.
+_TOO_LATE = {"…": "left out: the run was told of after its command had been given up"}
 # A log that is longer is read in a thread, so that it holds nobody up.
 _SHORT_LOG_CHARACTERS = 16_384
 
@@ -169,10 +171,10 @@ class Sessions:
             # Nothing is kept of it: told again, it would be ignored again.
             _log.warning("report_of_unknown_command", host=host, command_id=report.command_id)
             return
-        asked_for = _is_asked_for(attempt, report, self._engine.world.rollouts[uid].policy.tasks)
-        # A second outcome of one command may correct the first, and is nothing that was asked for.
-        if asked_for and (isinstance(report, RunReported) or attempt.command is None or self._may_add(attempt)):
-            await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))
+        tasks = self._engine.world.rollouts[uid].policy.tasks
+        told = report if _is_awaited(attempt, report, tasks) else _belated(attempt, report, tasks)
+        if told is not None and (told is report or self._may_add(attempt)):
+            await self._engine.observe(Key(uid, host), told, report_id=_own(host, report.report_id))
         else:
             _log.info("report_not_asked_for", host=host, command_id=report.command_id, kind=type(report).__name__)
         if isinstance(report, CommandReported):
@@ -273,18 +275,32 @@ def _own(host: str, report_id: str) -> str:
     return f"{host}/{report_id}"
 
 
-def _is_asked_for(attempt: Attempt, report: RunReported | CommandReported, tasks: Sequence[Task]) -> bool:
-    """Whether a report tells something that was ordered and is not known: a run once, and as many as were ordered.
-
-    What is told of a command that was given up counts nowhere, so nothing is kept of it.
-    """
+def _is_awaited(attempt: Attempt, report: RunReported | CommandReported, tasks: Sequence[Task]) -> bool:
+    """Whether a report tells something of the present command that is not known: a run once, of those ordered."""
     if report.command_id != attempt.command_id:
         return False
     if isinstance(report, CommandReported):
-        return attempt.command is None or attempt.command.state is not report.state
-    task = tasks[attempt.task]
+        return attempt.command is None
     known = any(run.command_id == report.command_id and run.index == report.index for run in attempt.runs)
-    return not known and report.index < task.repetitions + task.warmups
+    return not known and report.index < tasks[attempt.task].repetitions + tasks[attempt.task].warmups
+
+
+def _belated(
+    attempt: Attempt, report: RunReported | CommandReported, tasks: Sequence[Task]
+) -> RunReported | CommandReported | None:
+    """Return what is kept of a report that counts nowhere any more; None where nobody ever ordered what it tells.
+
+    A second outcome of a command may correct the first; one of a command that was given up is on record.
+    """
+    if report.command_id not in attempt.commands:
+        return None
+    if isinstance(report, CommandReported):
+        known = attempt.command if report.command_id == attempt.command_id else None
+        return report if known is None or known.state is not report.state else None
+    if any(run.command_id == report.command_id and run.index == report.index for run in attempt.runs):
+        return None
+    most = max(task.repetitions + task.warmups for task in tasks)
+    return replace(report, evidence=_TOO_LATE) if report.index < most else None
 
 
 def _is_news(attempt: Attempt, host: Host) -> bool:

@@ -40,10 +40,9 @@ MUTANTS = (
     Mutant(
         name="acknowledged before the commit",
         path="controller/services/sessions.py",
-        old="        await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))\n"
-        "        if isinstance(report, CommandReported):",
-        new="        asyncio.ensure_future(self._engine.observe(Key(uid, host), report, report_id=_own(host, "
-        "report.report_id)))\n        if isinstance(report, CommandReported):",
+        old="            await self._engine.observe(Key(uid, host), told, report_id=_own(host, report.report_id))\n",
+        new="            asyncio.ensure_future(self._engine.observe(Key(uid, host), told, report_id=_own(host, "
+        "report.report_id)))\n",
     ),
     Mutant(
         name="forgotten deadline",

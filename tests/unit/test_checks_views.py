@@ -176,4 +176,4 @@ def test_events_and_effects_of_checks_are_stored_and_read_again() -> None:
     assert again == fleet.rollout
     assert check_views(again) == check_views(fleet.rollout)
     effect = RunCheck(command_id="u1//check-1.1.api-errors", wave=0, number=1, check="api-errors")
-    assert decode_effect("RunCheck", encode(effect)) == effect
+    assert decode_effect(effect.command_id, "RunCheck", encode(effect)) == effect
