@@ -98,7 +98,7 @@ def parse_slabs(text: str, *, page_bytes: int) -> dict[str, int]:
 
 def chosen(text: str) -> str:
     """Return the chosen word of a file such as transparent_hugepage/enabled: the one in brackets, or all there is."""
-    found = re.search(r"\[([^\]]+)\]", text)
+    found = re.search(r"\[([^][]+)\]", text)
     return found[1] if found else text.strip()
 
 
