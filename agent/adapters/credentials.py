@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.adapters.durable import replace_file
+from agent.adapters.state_files import Unreadable, read_regular
 from agent.domain.errors import ConfigError, EnrollmentError
 
 _PREFIX = "kr1."
@@ -74,11 +75,28 @@ def renewal_time(now: float, not_after: float) -> float:
 
 
 def kept_key(state_dir: Path) -> bytes | None:
-    """Return the key that this host has had, whether its enrollment still counts or not; None when it has none."""
+    """Return the key that this host has had, whether its enrollment still counts or not; None when it has none.
+
+    Raises EnrollmentError when it cannot be read.
+    """
     for name in (_PENDING, _KEY):
-        with suppress(FileNotFoundError):
-            return (state_dir / name).read_bytes()
+        try:
+            with suppress(FileNotFoundError):
+                return _read(state_dir / name)
+        except (OSError, Unreadable) as error:
+            raise EnrollmentError(
+                f"{state_dir / name}: the kept key is unreadable ({error}): put the file in its place, or remove it, "
+                "let an operator run `kernroll hosts forget` for this host, and enroll again"
+            ) from error
     return None
+
+
+def _read(path: Path) -> bytes:
+    """Return a file's content. Raises FileNotFoundError, OSError, or Unreadable for what is no file."""
+    content = read_regular(path)
+    if content is None:
+        raise FileNotFoundError(path)
+    return content
 
 
 def keep_key(state_dir: Path, key_pem: bytes) -> None:
@@ -106,19 +124,19 @@ def store(state_dir: Path, credentials: Credentials) -> None:
 def load(state_dir: Path) -> Credentials | None:
     """Return what enrollment left; None when this host is not enrolled. Raises EnrollmentError when it is damaged."""
     try:
-        record = json.loads((state_dir / _RECORD).read_bytes())
+        record = json.loads(_read(state_dir / _RECORD))
         not_after = float(record["not_after"])
         return Credentials(
             host=record["host"],
-            key_pem=(state_dir / _KEY).read_bytes(),
-            certificate_pem=(state_dir / _CERTIFICATE).read_bytes(),
-            authority_pem=(state_dir / _AUTHORITY).read_bytes(),
+            key_pem=_read(state_dir / _KEY),
+            certificate_pem=_read(state_dir / _CERTIFICATE),
+            authority_pem=_read(state_dir / _AUTHORITY),
             not_after=not_after,
             renew_at=float(record.get("renew_at", not_after - _LAST_THIRD_S)),
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, Unreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EnrollmentError(
             f"{state_dir}: the stored certificate is unreadable ({error}); {_again(state_dir)}"
         ) from error

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from controller.adapters.named_files import read_file
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.printable import printable
 
@@ -33,6 +34,7 @@ _LEAF_DAYS = 90
 _SERVER_DAYS = 825
 # A certificate's common name holds this many characters.
 _LONGEST_NAME = 64
+_MOST_PEM_BYTES = 1 << 20
 # What gRPC's TLS library takes from a client. It refuses P-521 and Ed25519 in the handshake.
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _LEAST_RSA_BITS, _MOST_RSA_BITS = 2048, 8192
@@ -224,11 +226,11 @@ def _new_authority(directory: Path, now: float) -> Authority:
 def _load_authority(key_path: Path, certificate_path: Path, now: float) -> Authority:
     advice = _advice(key_path.parent)
     try:
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(read_file(key_path, _MOST_PEM_BYTES), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Permanent(f"{key_path} cannot be read as a private key: {said(error)}; {advice}") from error
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(read_file(certificate_path, _MOST_PEM_BYTES))
         authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         authority = False
@@ -305,10 +307,12 @@ def write_private(path: Path, content: bytes) -> None:
 def operator_is_stale(directory: Path, authority: Authority, moment: float) -> bool:
     """Whether the operator's credentials in `directory` are missing, damaged, of another authority or end too soon."""
     try:
-        certificate = x509.load_pem_x509_certificate((directory / "operator.pem").read_bytes())
-        authority_pem = (directory / "ca.pem").read_bytes()
-        key = serialization.load_pem_private_key((directory / "operator-key.pem").read_bytes(), password=None)
-    except (OSError, ValueError, TypeError):
+        certificate = x509.load_pem_x509_certificate(read_file(directory / "operator.pem", _MOST_PEM_BYTES))
+        authority_pem = read_file(directory / "ca.pem", _MOST_PEM_BYTES)
+        key = serialization.load_pem_private_key(
+            read_file(directory / "operator-key.pem", _MOST_PEM_BYTES), password=None
+        )
+    except (OSError, ValueError, TypeError, InvalidInput):
         return True
     belongs = authority_pem == authority.certificate_pem and certificate.public_key() == key.public_key()
     return not belongs or certificate.not_valid_after_utc.timestamp() < moment

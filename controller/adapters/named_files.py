@@ -4,6 +4,7 @@ A name may lead to a device that never ends, to a FIFO that nobody writes to, or
 pipes where a command line asks for them, up to a size; written is what the name means, never over what stands there.
 """
 
+import io
 import os
 import stat
 from io import BufferedReader
@@ -71,12 +72,14 @@ def read_at_most(file: BinaryIO, most_bytes: int, *, expected: int = 0) -> bytes
     """Return what a file holds, or of more than `most_bytes` one byte more than that."""
     # Files of the kernel's own (/proc) say that they are empty; those that would wait for more give None.
     content = file.read(expected + 1) or b""
-    parts, length = [content], len(content)
-    while content and expected < length <= most_bytes:
-        content = file.read(min(_CHUNK_BYTES, most_bytes + 1 - length)) or b""
-        parts.append(content)
-        length += len(content)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if len(content) <= expected:
+        return content
+    # Grows in place: parts that are joined in the end would be there twice.
+    whole = io.BytesIO()
+    while content:
+        whole.write(content)
+        content = file.read(min(_CHUNK_BYTES, max(0, most_bytes + 1 - whole.tell()))) or b""
+    return whole.getvalue()
 
 
 def tail(path: Path, most_bytes: int) -> str:

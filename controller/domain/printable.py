@@ -3,7 +3,7 @@
 Hosts, kernels, monitoring servers and file names bring control characters (terminals obey them), bidirectional
 overrides (lines read otherwise than they are) and line breaks (headings and tables are forged with them). What a reader
 cannot see is shown as an escape, so that nothing is hidden either. Sources: Unicode Standard Annex 9 (bidirectional
-controls), ECMA-48 (C0 and C1).
+controls), Annex 44 (Default_Ignorable_Code_Point), ECMA-48 (C0 and C1).
 """
 
 import re
@@ -13,10 +13,15 @@ from typing import Final
 
 # Accents of any writing system in use; more of them on one letter climb over the lines around it.
 _MOST_MARKS: Final = 4
+_MARKS: Final = ("Mn", "Me")
 _CUT: Final = "…"
 # Above it there is nothing that is written.
 _LAST_WRITTEN: Final = 0x3FFFF
 _PIECE: Final = 16_384
+# They are printed, and nothing is seen of them: fillers, joiners, selectors of a variant, the empty braille cell.
+_UNSEEN: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0").union(
+    map(chr, range(0xFE00, 0xFE10))
+)
 
 
 def printable(text: str, most: int = 512) -> str:
@@ -56,15 +61,21 @@ class _Signs(dict[int, int]):
         if code > _LAST_WRITTEN:
             return 0xFFFD
         sign = chr(code)
-        self[code] = code if sign.isprintable() else 0x20 if sign in "\t\xa0\u3000" else 0xFFFD
+        self[code] = code if _is_sign(sign) else 0x20 if sign in "\t\xa0\u3000" else 0xFFFD
         return self[code]
 
 
 _SIGNS: Final = _Signs({0x0A: 0x0A})
 
 
+def _is_sign(sign: str) -> bool:
+    # Marks beyond the first plane are of scripts that few fonts have; they are not counted as those of `_towers` are.
+    far_mark = sign > "\uffff" and unicodedata.category(sign) in _MARKS
+    return sign.isprintable() and sign not in _UNSEEN and not far_mark
+
+
 def _shown(sign: str) -> str:
-    if sign.isprintable():
+    if _is_sign(sign):
         return sign
     if sign.isspace() and sign not in "\x1c\x1d\x1e\x1f":
         return " "
@@ -75,5 +86,5 @@ def _shown(sign: str) -> str:
 def _towers() -> re.Pattern[str]:
     """Match more marks on one letter than writing needs; the first of them are its group."""
     # Those beyond the first plane would make a class that is looked through range by range, for every character.
-    marks = "".join(f"\\u{code:04x}" for code in range(0x10000) if unicodedata.category(chr(code)) in ("Mn", "Me"))
+    marks = "".join(f"\\u{code:04x}" for code in range(0x10000) if unicodedata.category(chr(code)) in _MARKS)
     return re.compile(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+")

@@ -21,6 +21,10 @@ TURNS_WITHIN_S = 3600.0
 _SENT_AWAY_S = 600.0
 # Of one host, so many boots are remembered.
 _MOST_BOOTS = 16
+# An agent whose connection broke takes over its own session; so often within this time it is two agents, or a network
+# that somebody should look at.
+MANY_TAKEOVERS = 5
+TAKEOVERS_WITHIN_S = 300.0
 
 
 class SentAway(Temporary):
@@ -93,6 +97,8 @@ class _Boots:
     turned_at: float = 0.0
     # The boot that was sent away last.
     other: str = ""
+    # When sessions began while another one of the same boot was there, the last of them.
+    takeovers: tuple[float, ...] = ()
 
 
 class Clones:
@@ -110,6 +116,8 @@ class Clones:
         now = self._clock.now()
         known = self._of.setdefault(host, _Boots(newest=boot_id))
         if boot_id == known.newest:
+            if connected:
+                known.takeovers = (*known.takeovers, now)[-MANY_TAKEOVERS:]
             return
         if now - known.left.get(boot_id, -TURNS_WITHIN_S) < TURNS_WITHIN_S:
             known.turned_at, known.other = now, boot_id
@@ -128,10 +136,17 @@ class Clones:
 
     def attention(self, host: str) -> str:
         """Return what an operator has to know about who uses the host's name; empty when all is well."""
-        known = self._of.get(host)
-        if known is None or not known.turned_at or self._clock.now() - known.turned_at >= TURNS_WITHIN_S:
+        known, now = self._of.get(host), self._clock.now()
+        if known is not None and known.turned_at and now - known.turned_at < TURNS_WITHIN_S:
+            return _two(host, known.newest, known.other)
+        # A copy of a machine that was running has its boot, too.
+        if known is None or len(known.takeovers) < MANY_TAKEOVERS or now - known.takeovers[0] >= TAKEOVERS_WITHIN_S:
             return ""
-        return _two(host, known.newest, known.other)
+        return (
+            f"{host} has begun a session {MANY_TAKEOVERS} times within {TAKEOVERS_WITHIN_S / 60:.0f} minutes while its "
+            "former one was there: two agents have one state directory (a copy of a running machine, for example), or "
+            "the network between here and there drops connections"
+        )
 
     def forget(self, host: str) -> None:
         """Begin anew with the host."""

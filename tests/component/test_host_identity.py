@@ -15,7 +15,7 @@ from own_controller import Held, OwnController, free_port, hello, own_controller
 
 from controller.adapters.clock import SystemClock
 from controller.domain.errors import InvalidInput, NotFound
-from controller.services.identity import MOST_EPOCHS_AHEAD
+from controller.services.identity import MANY_TAKEOVERS, MOST_EPOCHS_AHEAD
 from controller.services.records import TokenGrant
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
@@ -190,6 +190,21 @@ async def test_two_machines_with_one_certificate_are_told_apart(controller: OwnC
         assert "two machines say that they are h1" in attention
         assert [one.attention for one in controller.operations.hosts("").hosts] == [attention]
         second.cancel()
+
+
+async def test_two_agents_of_one_boot_are_told(controller: OwnController) -> None:
+    held = await controller.enroll("h1")
+    async with controller.channel(held) as one, controller.channel(held) as copy:
+        before = await opened(one, hello("h1", "boot-a"))
+        await controller.until(lambda: boot_of(controller) == "boot-a")
+        for number in range(MANY_TAKEOVERS):
+            assert controller.operations.host("h1").attention == ""
+            after = await opened(copy if number % 2 == 0 else one, hello("h1", "boot-a"))
+            assert (await before.read()).goodbye.reason == "another session of this host has begun"
+            before = after
+        attention = controller.operations.host("h1").attention
+        assert "h1 has begun a session 5 times within 5 minutes while its former one was there" in attention
+        before.cancel()
 
 
 async def test_a_host_that_reboots_and_reconnects_is_no_copy(controller: OwnController) -> None:

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import struct
 import subprocess
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -110,6 +111,30 @@ def test_what_is_no_bootable_kernel_is_named(data: bytes, reason: str) -> None:
 def test_a_direct_entry_is_found_among_other_notes() -> None:
     assert has_direct_entry(elf())
     assert not has_direct_entry(elf(pvh=False))
+
+
+def test_a_banner_is_found_wherever_it_stands() -> None:
+    start = arm64_image()[:64]
+    for before in (2**20 - 70, 2**20 - 1, 2**20, 2**20 + 1, 2**21 - 30):
+        image = start.ljust(before, b"L") + f"Linux version {RELEASE} (x@y)".encode() + bytes(2**20)
+        assert read_image(image, "Image").release == RELEASE
+
+
+def test_others_have_their_turn_while_a_banner_is_looked_for() -> None:
+    turns, done = 0, threading.Event()
+
+    def other() -> None:
+        nonlocal turns
+        while not done.wait(0.001):
+            turns += 1
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with pytest.raises(InvalidInput, match="does not say which Linux version"):
+        read_image(arm64_image()[:64] + b"L" * (64 << 20), "Image")
+    done.set()
+    thread.join()
+    assert turns >= 10
 
 
 @example(where=33, value=b"\0" * 6 + b"\x80", length=58)

@@ -1,11 +1,13 @@
 """Paths that lead to devices, FIFOs, sockets and links: nothing hangs, fills the memory or is replaced."""
 
+import io
 import os
 import signal
 import socket
 import stat
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
-from controller.adapters.named_files import copy_file, read_file, write_file
+from controller.adapters.named_files import copy_file, read_at_most, read_file, write_file
 from controller.adapters.plots import write_forest
 from controller.cli.gate_files import WhatIf, judge_files
 from controller.cli.session import SPEC_MAX_BYTES, read_spec
@@ -136,6 +138,20 @@ def test_files_are_read_up_to_a_size(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="is larger than"):
         copy_file(path, tmp_path / "copy", 1 << 20)
     assert (tmp_path / "copy").stat().st_size <= 1 << 20
+
+
+def test_what_says_that_it_is_empty_and_never_ends_is_held_once() -> None:
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return bytes(size or 0)
+
+    most = 32 << 20
+    tracemalloc.start()
+    try:
+        assert len(read_at_most(Endless(), most)) == most + 1
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * most
+    finally:
+        tracemalloc.stop()
 
 
 def test_names_in_messages_can_be_shown(tmp_path: Path) -> None:

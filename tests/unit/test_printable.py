@@ -32,6 +32,19 @@ def test_accents_stay_and_towers_of_them_do_not() -> None:
     assert printable("a" + "\u0301" * 500) == "a" + "\u0301" * 4
 
 
+def test_what_is_printed_and_not_seen_is_shown() -> None:
+    for unseen in "\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u180b\ufe0f\U000e0100":
+        told = unseen.encode("unicode_escape").decode()
+        assert printable(f"canary{unseen}") == f"canary{told}"
+        assert printable_lines(f"canary{unseen}") == "canary\ufffd"
+
+
+def test_towers_beyond_the_first_plane_are_none() -> None:
+    for mark in "\U0001d167\U00011100\U00016af0":
+        assert printable("a" + mark * 3) == "a" + mark.encode("unicode_escape").decode() * 3
+        assert printable_lines("a" + mark * 500) == "a" + "\ufffd" * 500
+
+
 def test_lines_and_columns_are_kept() -> None:
     assert printable_lines("a   b\r\n\tc\x1b[0m\n") == "a   b\n c�[0m\n"
     assert printable_lines("a\nb\nc", lines=2) == "a\nb…"

@@ -189,3 +189,19 @@ async def test_a_database_that_may_not_be_written_is_told(tmp_path: Path) -> Non
     with pytest.raises(Permanent, match=r"kernroll\.db cannot be opened"):
         await store.open()
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM log_head",
+        "INSERT INTO log_head SELECT number + 1, digest FROM log_head",
+        "UPDATE meta SET value = 'x' WHERE name = 'epoch'",
+        "UPDATE meta SET value = -1 WHERE name = 'epoch'",
+        "UPDATE meta SET value = 9223372036854775807 WHERE name = 'epoch'",
+    ],
+)
+async def test_what_is_kept_about_the_log_is_damaged(path: Path, statement: str) -> None:
+    edit(path, statement)
+    with pytest.raises(Permanent, match=r"kernroll\.db: the (table log_head|epoch in).*restore the database"):
+        await loaded(path)

@@ -22,6 +22,8 @@ MOST_MODULE_BYTES: Final = 256 << 20
 
 _ELF_MACHINES = {0x3E: "x86_64", 0xB7: "arm64"}
 _BANNER = re.compile(rb"Linux version (\S{1,256}) \(")
+_LONGEST_BANNER = 512
+_PIECE = 1 << 20
 _PVH_NOTE = 18
 # Kernels have some five segments, and their notes are some hundred bytes.
 _MOST_SEGMENTS = 64
@@ -97,7 +99,9 @@ def _read_elf(data: bytes, name: str) -> KernelImage:
 
 
 def _release(data: bytes, name: str) -> str:
-    match = _BANNER.search(data)
+    # Piece by piece: one search over a gigabyte would let no other thread run meanwhile.
+    searched = (_BANNER.search(data, at, at + _PIECE + _LONGEST_BANNER) for at in range(0, len(data), _PIECE))
+    match = next(filter(None, searched), None)
     if match is None:
         raise InvalidInput(f"{name} does not say which Linux version it is; it is not a whole kernel image.")
     return checked_release(match[1].decode(errors="replace"), name)

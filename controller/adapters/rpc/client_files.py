@@ -5,12 +5,14 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controller.adapters.named_files import read_file
 from controller.domain.errors import Permanent
 from controller.domain.printable import printable
 
 AUTHORITY_FILE = "ca.pem"
 CERTIFICATE_FILE = "operator.pem"
 KEY_FILE = "operator-key.pem"
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def read_client_files(directory: Path) -> ClientFiles:
 
 def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise Permanent(f"{path}: cannot be read: {error.strerror}; set --client-dir") from error
     if b"-----BEGIN" not in content:

@@ -18,7 +18,7 @@ from controller.services.records import Commit, Logged
 BEGINNING = "0" * 64
 # What a digest is made of, in the order of the table's columns.
 FIELDS = ("number", "stream", "revision", "kind", "at", "payload")
-_ADVICE = "restore the database from a backup; nothing was changed"
+ADVICE = "restore the database from a backup; nothing was changed"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,12 +55,12 @@ def checked(rows: Iterable[Any], head: Head, where: str) -> Iterator[Logged]:
     known = Head()
     for row, logged in unbroken(rows, where):
         if known.follow(row[:-1]) != row[-1]:
-            raise Permanent(f"{where}: {named(row)} is not what was written, or what is before it: {_ADVICE}")
+            raise Permanent(f"{where}: {named(row)} is not what was written, or what is before it: {ADVICE}")
         yield logged
     if known.number < head.number:
-        raise Permanent(f"{where}: event {known.number + 1} is missing, {head.number} were written: {_ADVICE}")
+        raise Permanent(f"{where}: event {known.number + 1} is missing, {head.number} were written: {ADVICE}")
     if known != head:
-        raise Permanent(f"{where}: event {known.number} at the end of the log is not what was written last: {_ADVICE}")
+        raise Permanent(f"{where}: event {known.number} at the end of the log is not what was written last: {ADVICE}")
 
 
 def unbroken(rows: Iterable[Any], where: str) -> Iterator[tuple[Any, Logged]]:
@@ -69,10 +69,10 @@ def unbroken(rows: Iterable[Any], where: str) -> Iterator[tuple[Any, Logged]]:
     for number, row in enumerate(rows, start=1):
         found, stream, revision = row[:3]
         if found != number:
-            raise Permanent(f"{where}: event {number} is missing, {found} follows {number - 1}: {_ADVICE}")
+            raise Permanent(f"{where}: event {number} is missing, {found} follows {number - 1}: {ADVICE}")
         before = revisions.get(stream, 0)
         if revision != before + 1:
-            raise Permanent(f"{where}: {named(row)}: revision {revision} follows revision {before}: {_ADVICE}")
+            raise Permanent(f"{where}: {named(row)}: revision {revision} follows revision {before}: {ADVICE}")
         revisions[stream] = revision
         yield row, logged_of(row, where)
 

@@ -33,6 +33,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 # Events that are read at a time.
 _PAGE = 200
+# Times that a database is opened, epochs that are raised above what agents name included.
+_MOST_OPENED = 1 << 54
 # What SQLite says of a file that is not ours to write.
 _NOT_OURS = re.compile("readonly|unable to open")
 
@@ -79,7 +81,7 @@ class SqlStore:
         try:
             async with self._transaction() as connection:
                 await connection.run_sync(partial(schema.prepare, where=self._where, may_create=may_create))
-                self._epoch = (await _meta(connection, "epoch") or 0) + 1
+                self._epoch = (await _meta(connection, "epoch", self._where) or 0) + 1
                 await _set_epoch(connection, self._epoch)
         except Temporary as error:
             if _NOT_OURS.search(str(error)):
@@ -108,7 +110,7 @@ class SqlStore:
         """See Store.load."""
         async with self._transaction() as connection:
             rows = await connection.execute(select(tables.events).order_by("number"))
-            logged = tuple(chain.checked(rows, await _head(connection), self._where))
+            logged = tuple(chain.checked(rows, await _head(connection, self._where), self._where))
             hosts = [decode_host(*row) for row in await connection.execute(select(tables.hosts))]
             effects = await _effects(connection)
         return Loaded(events=logged, hosts={host.name: host for host in hosts}, effects=effects)
@@ -117,7 +119,7 @@ class SqlStore:
     async def commit(self, commit: Commit) -> bool:
         """See Store.commit."""
         async with self._writing() as connection:
-            head = await _head(connection)
+            head = await _head(connection, self._where)
             written = await self._write(connection, commit, head)
             await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
         return written
@@ -126,7 +128,7 @@ class SqlStore:
     async def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store.commit_all."""
         async with self._writing() as connection:
-            head = await _head(connection)
+            head = await _head(connection, self._where)
             for commit in commits:
                 await self._write(connection, commit, head)
             await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
@@ -254,7 +256,7 @@ class SqlStore:
 
     async def _fence(self, connection: AsyncConnection) -> None:
         """Refuse to write once a newer controller has opened the store."""
-        current = await _meta(connection, "epoch")
+        current = await _meta(connection, "epoch", self._where)
         if current != self._epoch:
             raise Conflict(f"another controller has taken over {self._where} (epoch {current}, ours is {self._epoch})")
 
@@ -303,20 +305,24 @@ def sqlite_store(path: Path) -> SqlStore:
     return SqlStore(engine, str(path), check)
 
 
-async def _meta(connection: AsyncConnection, name: str) -> int | None:
+async def _meta(connection: AsyncConnection, name: str, where: str) -> int | None:
     # Locked for the rest of the transaction where several may write at a time; SQLite has one writer anyway.
     value = select(tables.meta.c.value).where(tables.meta.c.name == name).with_for_update()
     row = (await connection.execute(value)).first()
-    return None if row is None else int(row.value)
+    if row is not None and not (isinstance(row.value, int) and 0 <= row.value <= _MOST_OPENED):
+        raise Permanent(f"{where}: the {name} in the table meta is no sensible number: {chain.ADVICE}")
+    return None if row is None else row.value
 
 
 async def _set_epoch(connection: AsyncConnection, epoch: int) -> None:
     await connection.execute(update(tables.meta).where(tables.meta.c.name == "epoch").values(value=epoch))
 
 
-async def _head(connection: AsyncConnection) -> Head:
-    row = (await connection.execute(select(tables.log_head))).one()
-    return Head(number=row.number, digest=row.digest)
+async def _head(connection: AsyncConnection, where: str) -> Head:
+    rows = (await connection.execute(select(tables.log_head))).all()
+    if len(rows) != 1:
+        raise Permanent(f"{where}: the table log_head has {len(rows)} rows instead of one: {chain.ADVICE}")
+    return Head(number=rows[0].number, digest=rows[0].digest)
 
 
 async def _effects(connection: AsyncConnection) -> tuple[Effect, ...]:
