@@ -1,0 +1,181 @@
+"""One target in one process: inputs, until the time is up, and what breaks a promise is kept.
+
+Started by run_fuzz.py. Progress goes to standard output as one JSON object a line; what the engine says to standard
+error. Without atheris, inputs are changed blindly.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from promised import (
+    CORPUS,
+    DEADLINE_S,
+    KEPT,
+    NotLinear,
+    Target,
+    entries,
+    explained,
+    shrunk,
+    signature,
+    silenced,
+    stretched,
+    tried,
+    tried_long,
+    use_sources,
+)
+
+_SAY_EVERY_S = 1.0
+# So many inputs between two that are made long.
+_STRETCH_EVERY = 256
+
+
+class Trial:
+    """Counts inputs and keeps findings."""
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        """Keep what is found below the folder."""
+        self._target = target
+        self._findings = folder / "findings"
+        self._corpus = folder / "corpus"
+        self._known = {path.stem for path in self._findings.glob("*.txt")}
+        self._count = 0
+        self._began = self._said = time.monotonic()
+
+    def one(self, data: bytes) -> None:
+        """Try an input."""
+        self._count += 1
+        try:
+            tried(self._target, data)
+            if self._count % _STRETCH_EVERY == 0:
+                tried_long(self._target, data)
+        except Exception as error:
+            self._keep(data, error)
+        now = time.monotonic()
+        if now - self._said >= _SAY_EVERY_S:
+            self._said = now
+            self.say()
+
+    def say(self) -> None:
+        """Tell how far it is."""
+        elapsed_s = time.monotonic() - self._began
+        corpus = len(os.listdir(self._corpus))
+        told = {"inputs": self._count, "elapsed_s": elapsed_s, "corpus": corpus, "findings": sorted(self._known)}
+        print(json.dumps(told), flush=True)
+
+    def _keep(self, data: bytes, error: Exception) -> None:
+        name = signature(error)
+        if name in self._known:
+            return
+        self._known.add(name)
+        if isinstance(error, NotLinear):
+            data = stretched(data, self._target.stretched_bytes)
+        else:
+            data = shrunk(self._target, data, name)
+        (self._findings / f"{name}.input").write_bytes(data)
+        (self._findings / f"{name}.txt").write_text(explained(error), errors="backslashreplace")
+        self.say()
+
+
+def mended(target: Target, folder: Path) -> None:
+    """Take findings away that are none any more; their inputs join the corpus."""
+    for path in sorted((folder / "findings").iterdir()):
+        if path.suffix == ".txt":
+            continue
+        data = path.read_bytes()
+        try:
+            tried(target, data)
+            if path.name.startswith("NotLinear"):
+                tried_long(target, data)
+        except Exception:
+            continue
+        path.rename(folder / "corpus" / hashlib.sha1(data).hexdigest())
+        path.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def blindly(trial: Trial, target: Target, seconds: int) -> None:
+    """Change committed inputs without knowing what the changes reach."""
+    seeds = list(entries(target).values()) or [b""]
+    words = [word.encode() for word in target.words] + [b"\0", b"\xff", b"\n", b'"', b"9" * 20, b"\xe2\x80\xae"]
+    random_ = random.Random(time.monotonic_ns())
+    until = time.monotonic() + seconds
+    signal.signal(signal.SIGALRM, _late)
+    while time.monotonic() < until:
+        data = bytearray(random_.choice(seeds))
+        for _ in range(random_.randint(1, 6)):
+            at = random_.randint(0, len(data))
+            end = min(len(data), at + random_.choice((0, 0, 1, 1, 4, 32)))
+            other = random_.choice(seeds)
+            cut = random_.randint(0, len(other))
+            data[at:end] = random_.choice((random_.choice(words), random_.randbytes(1), other[cut : cut + 64], b""))
+        signal.alarm(DEADLINE_S)
+        trial.one(bytes(data[: target.most_bytes]))
+        signal.alarm(0)
+    trial.say()
+
+
+def _late(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"one input took more than {DEADLINE_S} s")
+
+
+def main() -> None:
+    """Fuzz one target, or minimise its corpus into a folder."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("module")
+    parser.add_argument("name")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--memory", type=int, default=2 << 30)
+    parser.add_argument("--blind", action="store_true")
+    parser.add_argument("--minimise", type=Path)
+    arguments = parser.parse_args()
+    use_sources()
+    silenced()
+    # Only what this target needs: instrumenting everything takes half a minute.
+    if arguments.blind:
+        atheris, module = None, importlib.import_module(arguments.module)
+    else:
+        import atheris  # noqa: PLC0415 - it is optional
+
+        with atheris.instrument_imports(include=["controller", "agent"], enable_loader_override=False):
+            module = importlib.import_module(arguments.module)
+    target = next(one for one in module.TARGETS if one.name == arguments.name)
+    folder = KEPT / target.name
+    for part in ("corpus", "findings"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    resource.setrlimit(resource.RLIMIT_AS, (arguments.memory, arguments.memory))
+    mended(target, folder)
+    trial = Trial(target, folder)
+    if atheris is None:
+        blindly(trial, target, arguments.seconds)
+        return
+    dictionary = folder / "words"
+    dictionary.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
+    committed = CORPUS / target.name
+    committed.mkdir(parents=True, exist_ok=True)
+    options = [f"-max_len={target.most_bytes}", f"-timeout={DEADLINE_S}", "-rss_limit_mb=0", "-print_final_stats=1"]
+    options += [f"-artifact_prefix={folder}/findings/", f"-dict={dictionary}", "-detect_leaks=0"]
+    if arguments.minimise is not None:
+        arguments.minimise.mkdir(parents=True, exist_ok=True)
+        places = [str(arguments.minimise), str(folder / "corpus"), str(committed)]
+        atheris.Setup([sys.argv[0], "-merge=1", *options, *places], trial.one)
+    else:
+        time_ = f"-max_total_time={arguments.seconds}"
+        atheris.Setup([sys.argv[0], time_, *options, str(folder / "corpus"), str(committed)], trial.one)
+    atheris.Fuzz()
+
+
+def _escaped(word: str) -> str:
+    return "".join(chr(one) if 32 <= one < 127 and chr(one) not in '"\\' else f"\\x{one:02x}" for one in word.encode())
+
+
+if __name__ == "__main__":
+    main()
