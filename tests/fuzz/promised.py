@@ -69,7 +69,7 @@ def stretched(data: bytes, size: int) -> bytes:
     start = drawn % len(data)
     end = start + 1 + (drawn >> 16) % min(len(data) - start, 64)
     piece = data[start:end]
-    return (data[:start] + piece * (max(0, size - len(data)) // len(piece) + 1) + data[end:])[: size + len(piece)]
+    return data[:start] + piece * (1 + max(0, -((len(data) - size) // len(piece)))) + data[end:]
 
 
 def tried_long(target: Target, data: bytes) -> None:

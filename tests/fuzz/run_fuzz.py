@@ -1,15 +1,15 @@
 """Fuzzes every parser and every message: `make fuzz`. Two targets at a time, ten minutes each.
 
 Resumable: what grew is kept in build/fuzz/TARGET/corpus, what was found in build/fuzz/TARGET/findings with its
-traceback beside it; the next run begins with both, and takes away what is mended. A small corpus, in which every past finding has its input,
-is committed in tests/fuzz/corpus/TARGET and replayed by `make test`. Ends with 1 when anything is found.
+traceback beside it; the next run begins with both, and takes away what is mended. A small corpus, in which every past
+finding has its input, is committed in tests/fuzz/corpus/TARGET and replayed by `make test`. Ends with 1 when anything
+is found.
 
 The engine is atheris (libFuzzer for Python): it is guided by what the code under test does, branch by branch, and finds
-its way from an example into the corners of a parser by itself. hypothesis draws from
-what it is told of the grammar, and that is done in tests/unit and tests/properties; a loop of our own over
-sys.settrace makes Python 3.11 some ten times slower. atheris has wheels for x86_64 and for Python 3.11 to 3.14 only, so
-it is an extra that `make fuzz` installs and nothing else needs; where it cannot be had, inputs are changed blindly
-(--blind), which finds less, and says so.
+its way from an example into the corners of a parser by itself. hypothesis draws from what it is told of the grammar,
+which tests/unit and tests/properties do; a loop of our own over sys.settrace makes Python 3.11 some ten times slower.
+atheris has wheels for x86_64 only, for Python 3.11 to 3.14, so it is an extra that `make fuzz` installs and nothing
+else needs; where it cannot be had, inputs are changed blindly (--blind), which finds less.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def _obeyed(sent: list[agent_pb2.ControllerMessage]) -> None:
         if isinstance(told, CommandReceived):
             assert 0 < told.command.timeout_s < math.inf
         if reaction.obey is not None:
-            decision = commands.decide(book, reaction.obey, boot_id="b", kernel_release="7", no_room="")
+            decision = commands.decide(book, reaction.obey, boot_id="b", kernel_release="7", unable="")
             for record in decision.records:
                 book = commands.apply(book, record)
 
