@@ -3,8 +3,8 @@
 from agent.adapters import credentials
 from agent.adapters.durable import replace_file
 from agent.adapters.enrollment import enroll as exchange
-from agent.adapters.enrollment import new_key_pem
-from agent.domain.errors import ConfigError
+from agent.adapters.enrollment import new_key_pem, signing_request
+from agent.domain.errors import ConfigError, EnrollmentError
 from agent.serve import controller_addresses, open_state, wall_clock
 from agent.settings import Settings, Transport
 
@@ -19,19 +19,29 @@ async def enroll(settings: Settings) -> str:
         raise ConfigError("enroll: give the address of the controller's enrollment port")
     token = credentials.parse_join_token(settings.join_token)
     open_state(settings.state_dir)
-    # The key is kept before it is used: an answer that gets lost is then asked for again with the same key.
-    pending = settings.state_dir / "pending.key"
-    key_pem = pending.read_bytes() if pending.exists() else new_key_pem()
-    replace_file(pending, key_pem, mode=0o600)
+    # The key outlives its certificates: with it the controller knows the host again.
+    key_pem = credentials.kept_key(settings.state_dir) or new_key_pem()
+    request = signing_request(settings.host, key_pem, settings.state_dir)
+    credentials.keep_key(settings.state_dir, key_pem)
     async with controller_addresses(settings, settings.enroll_port, (settings.enroll,)) as addresses:
         held = await exchange(
             address=addresses[0],
             server_name=settings.server_name,
             host=settings.host,
             token=token,
-            key_pem=key_pem,
+            keys=(key_pem, request),
         )
+    replace_file(settings.state_dir / credentials.REQUEST, request)
     credentials.store(settings.state_dir, held)
-    pending.unlink()
     days = (held.not_after - wall_clock()) / 86400
     return f"{settings.host} is enrolled; the certificate is valid for {days:.0f} days"
+
+
+def make_request(settings: Settings) -> str:
+    """Write what renewing the certificate needs, for an agent that has none of it yet. Raises EnrollmentError."""
+    key_pem = credentials.kept_key(settings.state_dir)
+    if key_pem is None:
+        raise EnrollmentError(f"{settings.state_dir} holds no key; run kernroll-agent enroll")
+    request = signing_request(settings.host, key_pem, settings.state_dir)
+    replace_file(settings.state_dir / credentials.REQUEST, request)
+    return f"{settings.state_dir / credentials.REQUEST} is written"

@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, text)
         verb.add_argument("--config", type=Path, default=Path(_DEFAULT_CONFIG), metavar="FILE")
+        if name == "enroll":
+            verb.add_argument("--request", action="store_true", help="only write client.csr, for renewing")
     facts = _verb(verbs, "facts", "print what this host is, as a controller sees it")
     facts.add_argument("--config", type=Path, metavar="FILE", help="take labels and platform from this configuration")
     _output(facts)
@@ -106,10 +108,11 @@ def _serve(options: argparse.Namespace) -> Exit:
 def _enroll(options: argparse.Namespace) -> Exit:
     try:
         # Its libraries are large, need not be installed after enrollment, and must not weigh on the resident process.
-        from agent.enroll import enroll  # noqa: PLC0415
+        from agent.enroll import enroll, make_request  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RigError(f"enrolling needs the {error.name} package; install kernroll[agent,enroll]") from error
-    print(asyncio.run(enroll(load(options.config))))
+    settings = load(options.config)
+    print(make_request(settings) if options.request else asyncio.run(enroll(settings)))
     return Exit.OK
 
 

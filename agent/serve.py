@@ -34,13 +34,14 @@ from agent.adapters.serial_relay import SerialRelay, find_port
 from agent.adapters.spool import ReportSpool
 from agent.adapters.workers import HostWorkers
 from agent.domain.backoff import pause_s
-from agent.domain.errors import EnrollmentError, RigError
+from agent.domain.errors import EnrollmentError, RigError, Unreachable
 from agent.domain.previous_boot import BootMark, ended_badly, last_words, obituary
 from agent.domain.results import kernel_log_report_id
 from agent.executor import Executor
 from agent.exits import Exit
 from agent.locks import agent_lock, workload_lock
 from agent.outbox import Outbox
+from agent.renewal import Renewal
 from agent.resident import Parts, Resident
 from agent.settings import Settings, Transport
 from agent.workloads.port import Host
@@ -125,10 +126,15 @@ async def serve(settings: Settings, config: Path) -> None:
             loop.add_signal_handler(number, stop.set)
         if not settings.insecure and not await _enrolled(settings, config, stop):
             return
-        async with _connector(settings) as connect:
+        renewal = _renewal(settings, config, stop)
+        async with _connector(settings, renewal) as connect:
             parts = _parts(settings, connect)
             mark = _marked(parts.outbox, BootMarkFile(settings.state_dir / "boot.json"))
-            await Resident(parts).serve(stop)
+            renewing = asyncio.create_task(renewal.run(), name="renewal")
+            try:
+                await Resident(parts).serve(stop)
+            finally:
+                renewing.cancel()
             _mark_stopped(BootMarkFile(settings.state_dir / "boot.json"), mark)
 
 
@@ -189,16 +195,23 @@ def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Pa
 
 
 @asynccontextmanager
-async def _connector(settings: Settings) -> AsyncIterator[Callable[[int], grpc.aio.Channel]]:
+async def _connector(settings: Settings, renewal: Renewal) -> AsyncIterator[Callable[[int], grpc.aio.Channel]]:
     """Yield what opens a channel, with the relay running while the transport needs one."""
-    held = None if settings.insecure else _credentials(settings)
+    if not settings.insecure:
+        _credentials(settings)
     async with controller_addresses(settings, settings.agent_port, settings.controllers) as addresses:
 
         def connect(number: int) -> grpc.aio.Channel:
             address = addresses[number % len(addresses)]
-            if held is None:
+            if settings.insecure:
                 return channel.plain(address)
-            return channel.mutual_tls(address, held, server_name=settings.server_name)
+            try:
+                # As it is now: it may have been renewed.
+                held = _credentials(settings)
+            except EnrollmentError as error:
+                raise Unreachable(str(error)) from error
+            renewal.channel = channel.mutual_tls(address, held, server_name=settings.server_name)
+            return renewal.channel
 
         yield connect
 
@@ -216,12 +229,20 @@ async def controller_addresses(
         yield (address,)
 
 
+def _renewal(settings: Settings, config: Path, stop: asyncio.Event) -> Renewal:
+    async def make_request() -> None:
+        await _run_enroll(config, stop, "--request")
+
+    return Renewal(state_dir=settings.state_dir, make_request=make_request, now=wall_clock, jitter=random.random)
+
+
 def _credentials(settings: Settings) -> credentials.Credentials:
     held = credentials.load(settings.state_dir)
     if held is None:
         raise EnrollmentError(f"{settings.state_dir} holds no certificate; run kernroll-agent enroll")
     now = wall_clock()
     credentials.check(held, host=settings.host, now=now, state_dir=settings.state_dir)
+    credentials.check_files(settings.state_dir, str(settings.state_dir))
     if held.not_after - now < _EXPIRY_WARNING_S:
         log.warning("certificate_expires_soon", hours_left=round((held.not_after - now) / 3600, 1))
     return held
@@ -230,12 +251,17 @@ def _credentials(settings: Settings) -> credentials.Credentials:
 async def _enrolled(settings: Settings, config: Path, stop: asyncio.Event) -> bool:
     """Enroll in a process of its own, whose libraries are gone afterwards; False when told to stop meanwhile."""
     attempt = 0
-    while credentials.load(settings.state_dir) is None:
+    held = credentials.load(settings.state_dir)
+    if held is not None and (held.not_after > wall_clock() or not settings.join_token):
+        return True
+    if held is not None:
+        log.warning("certificate_expired", detail="enrolling again with the kept key and the configured join token")
+    while True:
         status = await _run_enroll(config, stop)
         if stop.is_set():
             return False
         if status is Exit.OK:
-            continue
+            return True
         if status is not Exit.UNREACHABLE:
             raise EnrollmentError("enrollment failed; the lines above say why")
         pause = pause_s(attempt, base_s=0.5, limit_s=_BACKOFF_LIMIT_S[settings.transport], jitter=random.random())
@@ -243,13 +269,11 @@ async def _enrolled(settings: Settings, config: Path, stop: asyncio.Event) -> bo
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await stop.wait()
-    return True
 
 
-async def _run_enroll(config: Path, stop: asyncio.Event) -> Exit:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agent.main", "enroll", "--config", str(config), stdin=asyncio.subprocess.DEVNULL
-    )
+async def _run_enroll(config: Path, stop: asyncio.Event, *more: str) -> Exit:
+    command = (sys.executable, "-m", "agent.main", "enroll", "--config", str(config), *more)
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
     ended = asyncio.create_task(process.wait())
     stopped = asyncio.create_task(stop.wait())
     try:

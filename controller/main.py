@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -16,7 +16,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from controller.adapters.cache import Cache
-from controller.adapters.certificates import Authority, open_authority, operator_is_stale, write_operator
+from controller.adapters.certificates import (
+    Authority,
+    is_authority,
+    open_authority,
+    operator_is_stale,
+    write_operator,
+)
 from controller.adapters.checker import NetworkChecker
 from controller.adapters.clock import SystemClock
 from controller.adapters.hypervisor.delivery import HypervisorDelivery
@@ -27,8 +33,10 @@ from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Permanent
+from controller.domain.printable import printable
 from controller.services.checking import CheckRunner
 from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from controller.services.loop import Engine
 from controller.services.operations import Operations
 from controller.services.perform import Performer
@@ -42,7 +50,9 @@ _log = structlog.get_logger("controller")
 
 _STOP_GRACE_S = 2.0
 _SWITCH_INTERVAL_S = 0.0005
+_LONGEST_USER_NAME = 64
 _OPERATOR_RENEWAL_S = 30 * 86_400.0
+_OPERATOR_LOOK_S = 3600.0
 # The largest message that is taken in: a specification, or a run with its evidence, which agents keep smaller.
 MESSAGE_BYTES = 4 * 2**20
 _ENROLLMENT_BYTES = 64 * 2**10
@@ -76,8 +86,10 @@ async def _serve(settings: Settings) -> None:
 
 async def _serve_from(store: Store, settings: Settings) -> None:
     clock = SystemClock()
-    authority = open_authority(settings.state_dir / "authority", clock.now())
-    epoch = await store.open()
+    kept = settings.state_dir / "authority"
+    epochs = Epochs(store, await store.open(may_create=settings.new_database or not is_authority(kept)))
+    made_anew = settings.new_authority or not await store.enrolled()
+    authority = open_authority(kept, clock.now(), may_create=made_anew)
     cache = Cache(root=settings.cache_dir) if settings.cache_dir else Cache.from_environment()
     kernels = StoredKernels(KernelStore(cache))
     engine = Engine(store, clock)
@@ -91,14 +103,14 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     engine.on_effects = performer.submit
     sessions.on_connected = performer.host_connected
     enrollment = Enrollment(store, authority, clock)
+    await enrollment.load()
     operations = Operations(engine, store, sessions, kernels, clock)
-    renewal = clock.now() + _OPERATOR_RENEWAL_S
-    if not settings.insecure_plaintext and operator_is_stale(settings.client_dir, authority, renewal):
-        write_operator(settings.client_dir, authority.operator(_user_name(), clock.now()))
+    renew_operator(settings, authority, clock)
     await engine.start()
-    servers = await listen(settings, authority, clock, epoch, (sessions, operations, enrollment))
-    tasks = [asyncio.create_task(engine.run()), asyncio.create_task(Watcher(engine, delivery, clock).run())]
-    _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epoch)
+    servers = await listen(settings, authority, clock, epochs, (sessions, operations, enrollment))
+    work = (engine.run(), Watcher(engine, delivery, clock).run(), _keep_operator(settings, authority, clock))
+    tasks = [asyncio.create_task(one) for one in work]
+    _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epochs.current)
     try:
         await _until_stopped(tasks)
     finally:
@@ -110,6 +122,23 @@ async def _serve_from(store: Store, settings: Settings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await engine.close()
+
+
+def renew_operator(settings: Settings, authority: Authority, clock: Clock) -> None:
+    """Write new credentials for the operator of this machine when the present ones end soon or are no use."""
+    renewal = clock.now() + _OPERATOR_RENEWAL_S
+    if not settings.insecure_plaintext and operator_is_stale(settings.client_dir, authority, renewal):
+        write_operator(settings.client_dir, authority.operator(user_name(os.environ), clock.now()))
+        _log.info("operator_certificate_written", directory=str(settings.client_dir))
+
+
+async def _keep_operator(settings: Settings, authority: Authority, clock: Clock) -> None:
+    while True:
+        await asyncio.sleep(_OPERATOR_LOOK_S)
+        try:
+            renew_operator(settings, authority, clock)
+        except OSError as error:
+            _log.error("operator_certificate_not_written", directory=str(settings.client_dir), error=error.strerror)
 
 
 async def _until_stopped(tasks: list[asyncio.Task[None]]) -> None:
@@ -129,18 +158,29 @@ async def listen(
     settings: Settings,
     authority: Authority,
     clock: Clock,
-    epoch: int,
+    epochs: Epochs,
     services: tuple[Sessions, Operations, Enrollment],
 ) -> list[grpc.aio.Server]:
     # Threads read what is large: they let go of the interpreter soon enough for the loop to answer everybody else.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     sessions, operations, enrollment = services
+
+    def forgotten(host: str, reason: str) -> None:
+        enrollment.identities.forget(host)
+        sessions.forget(host, reason)
+
+    operations.fleet.on_forgotten = forgotten
     plaintext = settings.insecure_plaintext
     main = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(MESSAGE_BYTES)))
     # Whoever enrolls is nobody yet.
     enrolling = grpc.aio.server(options=(*_SERVER_OPTIONS, _at_most(_ENROLLMENT_BYTES)))
     agents = AgentService(
-        sessions, clock, epoch=epoch, heartbeat_interval_s=settings.heartbeat_interval_s, plaintext=plaintext
+        sessions,
+        clock,
+        enrollment=enrollment,
+        epochs=epochs,
+        heartbeat_interval_s=settings.heartbeat_interval_s,
+        plaintext=plaintext,
     )
     add_agent_service(main, agents)
     operator_pb2_grpc.add_OperatorServiceServicer_to_server(
@@ -196,5 +236,7 @@ def _only_one(state_dir: Path) -> Iterator[None]:
         yield
 
 
-def _user_name() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or "operator"
+def user_name(environment: Mapping[str, str]) -> str:
+    """Return the name of who runs this, as it stands in a certificate and in the record of decisions."""
+    name = environment.get("SUDO_USER") or environment.get("USER") or ""
+    return printable(name, _LONGEST_USER_NAME) or "operator"

@@ -26,6 +26,10 @@ class Settings:
     # No TLS and no identities; only on loopback.
     insecure_plaintext: bool = False
     heartbeat_interval_s: float = 10.0
+    # An empty database is made although an authority is there, whose hosts another database knew.
+    new_database: bool = False
+    # A new authority is made although the database knows hosts, which trust another one.
+    new_authority: bool = False
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for settings that cannot work or would be unsafe."""

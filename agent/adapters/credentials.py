@@ -3,6 +3,9 @@
 import base64
 import binascii
 import json
+import ssl
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +14,12 @@ from agent.domain.errors import ConfigError, EnrollmentError
 
 _PREFIX = "kr1."
 _KEY, _CERTIFICATE, _AUTHORITY, _RECORD = "client.key", "client.crt", "ca.crt", "enrollment.json"
+# Made by enrollment before the key is used for the first time; where a lab puts the key of a machine made anew.
+_PENDING = "pending.key"
+# Asks for a certificate of this key: what renewing needs, and no cryptography library with it.
+REQUEST = "client.csr"
+# Of an agent that enrolled before its record said when to renew.
+_LAST_THIRD_S = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,33 @@ class Credentials:
     authority_pem: bytes
     # Seconds since the Unix epoch.
     not_after: float
+    # When to ask for the next one.
+    renew_at: float = 0.0
+
+
+def renewal_time(now: float, not_after: float) -> float:
+    """Return when two thirds of the life of a certificate made now are over."""
+    return now + (not_after - now) * 2 / 3
+
+
+def kept_key(state_dir: Path) -> bytes | None:
+    """Return the key that this host has had, whether its enrollment still counts or not; None when it has none."""
+    for name in (_PENDING, _KEY):
+        with suppress(FileNotFoundError):
+            return (state_dir / name).read_bytes()
+    return None
+
+
+def keep_key(state_dir: Path, key_pem: bytes) -> None:
+    """Keep a key before it is used: an answer that gets lost is asked for again with the same key."""
+    replace_file(state_dir / _PENDING, key_pem, mode=0o600)
+
+
+def verify(state_dir: Path, credentials: Credentials) -> None:
+    """Raise EnrollmentError for what no connection can be made with; nothing that is stored changes."""
+    with tempfile.TemporaryDirectory(dir=state_dir, prefix=".check-") as folder:
+        store(Path(folder), credentials)
+        check_files(Path(folder), "the controller's answer")
 
 
 def store(state_dir: Path, credentials: Credentials) -> None:
@@ -62,24 +98,27 @@ def store(state_dir: Path, credentials: Credentials) -> None:
     replace_file(state_dir / _KEY, credentials.key_pem, mode=0o600)
     replace_file(state_dir / _CERTIFICATE, credentials.certificate_pem)
     replace_file(state_dir / _AUTHORITY, credentials.authority_pem)
-    record = {"host": credentials.host, "not_after": credentials.not_after}
+    record = {"host": credentials.host, "not_after": credentials.not_after, "renew_at": credentials.renew_at}
     replace_file(state_dir / _RECORD, json.dumps(record).encode())
+    (state_dir / _PENDING).unlink(missing_ok=True)
 
 
 def load(state_dir: Path) -> Credentials | None:
     """Return what enrollment left; None when this host is not enrolled. Raises EnrollmentError when it is damaged."""
     try:
         record = json.loads((state_dir / _RECORD).read_bytes())
+        not_after = float(record["not_after"])
         return Credentials(
             host=record["host"],
             key_pem=(state_dir / _KEY).read_bytes(),
             certificate_pem=(state_dir / _CERTIFICATE).read_bytes(),
             authority_pem=(state_dir / _AUTHORITY).read_bytes(),
-            not_after=float(record["not_after"]),
+            not_after=not_after,
+            renew_at=float(record.get("renew_at", not_after - _LAST_THIRD_S)),
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EnrollmentError(
             f"{state_dir}: the stored certificate is unreadable ({error}); {_again(state_dir)}"
         ) from error
@@ -94,8 +133,34 @@ def check(credentials: Credentials, *, host: str, now: float, state_dir: Path) -
         )
     if credentials.not_after <= now:
         days = (now - credentials.not_after) / 86400
-        raise EnrollmentError(f"the client certificate expired {days:.1f} days ago; {_again(state_dir)}")
+        raise EnrollmentError(
+            f"the client certificate expired {days:.1f} days ago; enroll again with a new join token: set join_token "
+            "(`kernroll controller token create` prints one) and start the agent again. The host keeps its key and name"
+        )
+
+
+def check_files(folder: Path, where: str) -> None:
+    """Raise EnrollmentError that names the file of an enrollment that TLS cannot use."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in (_AUTHORITY, _CERTIFICATE):
+        try:
+            context.load_verify_locations(cadata=(folder / name).read_text("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise EnrollmentError(f"{where}: {name} is damaged ({_said(error)}); {_again(folder)}") from error
+    try:
+        # An encrypted key would ask the terminal for its password.
+        context.load_cert_chain(folder / _CERTIFICATE, folder / _KEY, password="")
+    except (ssl.SSLError, ValueError) as error:
+        why = "is not the key of the certificate" if "MISMATCH" in str(error) else f"is damaged ({_said(error)})"
+        raise EnrollmentError(
+            f"{where}: {_KEY} {why}; restore it from a backup; or remove it and {_RECORD}, let an operator run "
+            "`kernroll hosts forget` for this host, and enroll again with a new join token"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    return str(error).partition(" (_ssl")[0]
 
 
 def _again(state_dir: Path) -> str:
-    return f"remove {state_dir / _RECORD} and enroll again with a new join token"
+    return f"remove {state_dir / _RECORD} and enroll again with a new join token; the key stays"

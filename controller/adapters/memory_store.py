@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, KernrollError, Permanent
+from controller.domain.fleet_events import HostForgotten
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
@@ -33,6 +34,11 @@ class Disk:
     # Raised by every write while it is set, and nothing is written: a full disk.
     failure: KernrollError | None = None
 
+    def fail(self) -> None:
+        """Raise what every write is to end with, if anything."""
+        if self.failure is not None:
+            raise self.failure
+
 
 class MemoryStore:
     """A Store on a `Disk`."""
@@ -41,11 +47,19 @@ class MemoryStore:
         self.disk = disk or Disk()
         self._epoch = 0
 
-    async def open(self) -> int:
+    async def open(self, *, may_create: bool = True) -> int:
         """See Store.open."""
+        if not self.disk.epoch and not may_create:
+            raise Permanent("the store holds no events, and may not be made")
+        self.disk.fail()
+        self.disk.epoch += 1
+        self._epoch = self.disk.epoch
+        return self._epoch
+
+    async def raise_epoch(self, above: int) -> int:
+        """See Store.raise_epoch."""
         with self._writing() as disk:
-            disk.epoch += 1
-            self._epoch = disk.epoch
+            self._epoch = disk.epoch = max(disk.epoch, above + 1)
         return self._epoch
 
     async def close(self) -> None:
@@ -72,8 +86,6 @@ class MemoryStore:
     def _check(self, commit: Commit) -> None:
         """Raise Conflict when this may not be written."""
         disk = self.disk
-        if disk.epoch != self._epoch:
-            raise Conflict(f"another controller has taken over (epoch {disk.epoch}, ours is {self._epoch})")
         known = bool(commit.report_id) and commit.report_id in disk.reports
         if not known and commit.events and disk.revisions.get(commit.stream, 0) != commit.expected_revision:
             raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}")
@@ -100,6 +112,9 @@ class MemoryStore:
         for revision, event in enumerate(commit.events, start=commit.expected_revision + 1):
             disk.log.append(Logged(number=len(disk.log) + 1, stream=commit.stream, revision=revision, event=event))
             disk.revisions[commit.stream] = revision
+            if isinstance(event, HostForgotten):
+                disk.enrolled.pop(event.host, None)
+                disk.hosts.pop(event.host, None)
 
     async def effect_done(self, command_id: str) -> None:
         """See Store.effect_done."""
@@ -151,18 +166,35 @@ class MemoryStore:
     async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
         """See Store.redeem_token."""
         with self._writing() as disk:
-            grant, known = disk.tokens.get(secret_digest), disk.enrolled.get(enrolled.host)
-            again = known is not None and known.key_digest == enrolled.key_digest
-            if grant is None or grant.expires_at <= now or (grant.uses < 1 and not again):
-                raise Permanent("the join token is unknown, used up or expired")
-            if known is not None and not again:
-                raise Conflict(f"{enrolled.host} is enrolled with another key; two machines cannot share a name")
-            if not again:
+            grant = disk.tokens.get(secret_digest)
+            known = [one for name, one in disk.enrolled.items() if name.lower() == enrolled.host.lower()]
+            mine = [one for one in known if one.key_digest == enrolled.key_digest]
+            if grant is None or grant.expires_at <= now or (grant.uses < 1 and not mine):
+                raise Permanent(records.unusable_token())
+            if known and not mine:
+                raise Conflict(records.taken(known[0].host))
+            if not mine:
                 disk.tokens[secret_digest] = replace(grant, uses=grant.uses - 1)
+            for one in mine:
+                del disk.enrolled[one.host]
             disk.enrolled[enrolled.host] = enrolled
+
+    async def renewed(self, enrolled: Enrolled) -> None:
+        """See Store.renewed."""
+        with self._writing() as disk:
+            known = disk.enrolled.get(enrolled.host)
+            if known is None or known.key_digest != enrolled.key_digest:
+                raise Conflict(records.not_enrolled(enrolled.host))
+            disk.enrolled[enrolled.host] = enrolled
+
+    async def enrolled(self) -> tuple[Enrolled, ...]:
+        """See Store.enrolled."""
+        return tuple(one for _, one in sorted(self.disk.enrolled.items()))
 
     @contextmanager
     def _writing(self) -> Iterator[Disk]:
-        if self.disk.failure is not None:
-            raise self.disk.failure
-        yield self.disk
+        disk = self.disk
+        disk.fail()
+        if disk.epoch != self._epoch:
+            raise Conflict(f"another controller has taken over (epoch {disk.epoch}, ours is {self._epoch})")
+        yield disk

@@ -1,5 +1,6 @@
 """The root command: its groups, the options of all commands, and how errors become one line and an exit code."""
 
+import contextlib
 import importlib
 import importlib.util
 import io
@@ -15,16 +16,21 @@ import click
 from controller.cli.exit_codes import ExitCode, exit_code_of, table_text
 from controller.cli.session import Session, now_s
 from controller.domain.errors import KernrollError
+from controller.domain.printable import printable
 
 # Group -> (module, attribute, what `kernroll --help` says), so that help imports none of them.
 GROUPS: dict[str, tuple[str, str, str]] = {
     "rollout": ("controller.cli.rollout", "rollout", "Plan, start, watch, end and report rollouts."),
-    "hosts": ("controller.cli.hosts", "hosts", "List, label and quarantine hosts; deny them kernels."),
+    "hosts": ("controller.cli.hosts", "hosts", "List, label, quarantine and forget hosts; deny them kernels."),
     "fleet": ("controller.cli.fleet", "fleet", "Freeze and thaw the whole fleet; what holds for it."),
     "gate": ("controller.cli.gate", "gate", "Judge measurements from anywhere; replay a rollout's judgement."),
     "sim": ("controller.cli.sim", "sim", "Try a rollout on a simulated fleet, with faults."),
     "spec": ("controller.cli.spec", "spec", "Check rollout files; print their JSON Schema."),
-    "controller": ("controller.cli.controller", "controller", "Run a controller; make join tokens."),
+    "controller": (
+        "controller.cli.controller",
+        "controller",
+        "Run a controller; make join tokens; renew.",
+    ),
     "lab": ("controller.cli.lab", "lab", "Run a local fleet of real virtual machines."),
     "completion": ("controller.cli.completion", "completion", "Print shell completion."),
 }
@@ -110,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; a failure is one message on standard error."""
+    if sys.stdout is None:
+        # Whatever is opened next would take its place, and be written to.
+        click.echo("kernroll: standard output is closed: nothing was done; send it to a file or to /dev/null", err=True)
+        return int(ExitCode.FAILURE)
     try:
         code = root.main(args=arguments, prog_name="kernroll", standalone_mode=False)
         sys.stdout.flush()
@@ -125,6 +135,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(exit_code_of(error))
     except BrokenPipeError:
         return _reader_gone()
+    except OSError as error:
+        return _refused_by_the_system(error)
     except Exception as error:
         if os.environ.get("KERNROLL_DEBUG"):
             traceback.print_exc()
@@ -133,7 +145,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.FAILURE)
 
 
+def _refused_by_the_system(error: OSError) -> int:
+    """Say which file the system does not let us use, or that the output takes no more."""
+    why = error.strerror or str(error)
+    if error.filename is None:
+        _drop_output()
+        click.echo(f"kernroll: the output cannot be written: {why}; what was asked for may have been done", err=True)
+    else:
+        click.echo(f"kernroll: {printable(str(error.filename))}: {why}; check who owns it, and its mode", err=True)
+    return int(ExitCode.FAILURE)
+
+
 def _reader_gone() -> int:
-    # What is still buffered has no reader either.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     return int(ExitCode.READER_GONE)
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: it would fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from controller.cli.session import DURATION, Session, calls, default_state_dir, 
 
 @click.group()
 def controller() -> None:
-    """Run a controller; make join tokens."""
+    """Run a controller; make join tokens; renew the operator's certificate."""
 
 
 @controller.command(
@@ -28,6 +28,8 @@ kernroll controller serve --state-dir /var/lib/kernroll --listen 0.0.0.0:7443 --
 @click.option("--fleet-dir", metavar="DIR", type=click.Path(path_type=Path), help="Virtual machines of the hypervisor.")
 @click.option("--cache-dir", metavar="DIR", type=click.Path(path_type=Path), help="Kernels and packages.")
 @click.option("--insecure-plaintext", is_flag=True, help="No TLS; loopback addresses only.")
+@click.option("--new-database", is_flag=True, help="Begin with an empty database beside a known authority.")
+@click.option("--new-authority", is_flag=True, help="Begin with a new authority beside a database of enrolled hosts.")
 @click.option("--heartbeat", "heartbeat_interval_s", type=DURATION, help="How often agents say that they live.")
 def serve(state_dir: Path | None, **options: Any) -> None:
     """Run the controller until it is told to stop (Ctrl-C or SIGTERM). It continues where it left off."""
@@ -36,6 +38,32 @@ def serve(state_dir: Path | None, **options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     run_controller(Settings(state_dir=state_dir or default_state_dir(), **given))
+
+
+@controller.command(
+    "renew",
+    epilog=examples(
+        """
+kernroll controller renew
+kernroll controller renew --client-dir ~/.config/kernroll/client --output json | jq .not_after
+"""
+    ),
+)
+@calls
+def renew(session: Session) -> None:
+    """Renew the operator's certificate that this call is made with, while it is valid. Its key stays.
+
+    The controller does so by itself for the operator of its own state directory. Elsewhere, let cron do it each week.
+    """
+    from controller.cli import output
+    from controller.views.quantities import time_text
+
+    with session.client() as client:
+        made = client.renew_certificate()
+    if session.output == "json":
+        output.show_json(made)
+    else:
+        output.show(f"{made.file} is valid until {time_text(made.not_after)}.")
 
 
 @controller.group("token")

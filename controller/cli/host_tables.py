@@ -75,6 +75,7 @@ def host_details(host: HostView, now: float) -> Table:
         "Virtualization": facts.virtualization,
         "Labels": ", ".join(f"{key}={value}" for key, value in host.labels.items()) or "none",
         "Quarantine": host.quarantine or "none",
+        "Attention": host.attention or "none",
         "Agent": facts.agent_version,
     }
     for title, value in rows.items():

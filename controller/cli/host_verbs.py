@@ -65,6 +65,29 @@ def release(session: Session, name: str, remark: str) -> None:
 
 
 @click.command(
+    "forget",
+    short_help="Free a host's name: for a machine that is gone, or made anew.",
+    epilog=examples(
+        """
+kernroll hosts forget x86-a --remark 'reinstalled, has a new key'
+kernroll hosts forget x86-b --remark 'scrapped' --output json | jq .enrolled
+"""
+    ),
+)
+@click.argument("name", type=HOST_NAME)
+@click.option("--remark", required=True, help="Why; recorded with who asked.")
+@calls
+def forget(session: Session, name: str, remark: str) -> None:
+    """End what a host is known by. Its certificate is welcome no more, and its name may be enrolled with another key.
+
+    A host whose certificate ran out needs none of this: with its old key it enrolls again. Labels that were set by hand
+    and a quarantine stay, because they are about the name. While a rollout has the host in flight it is refused.
+    """
+    with session.client() as client:
+        show_fleet(session, client.forget_host(name, remark))
+
+
+@click.command(
     "deny",
     short_help="Keep a kernel from hosts.",
     epilog=examples(
@@ -161,7 +184,7 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
         click.echo("\n".join(diff_lines(found, dry_run=dry_run)))
 
 
-VERBS = (import_inventory, label, quarantine, release, deny, allow, denied)
+VERBS = (import_inventory, label, quarantine, release, forget, deny, allow, denied)
 
 
 def _parsed(labels: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:

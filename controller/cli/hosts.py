@@ -8,7 +8,7 @@ from controller.cli.session import HOST_NAME, Session, calls, examples
 
 @click.group()
 def hosts() -> None:
-    """List, label and quarantine hosts; deny them kernels."""
+    """List, label, quarantine and forget hosts; deny them kernels."""
 
 
 @hosts.command(
@@ -38,7 +38,7 @@ def list_hosts(session: Session, where: str, selector: str) -> None:
 
     with session.client() as client:
         answer = client.find_hosts(selector, where)
-    for note in answer.notes:
+    for note in (*answer.notes, *(f"attention: {host.attention}" for host in answer.hosts if host.attention)):
         click.echo(note, err=True)
     if session.output == "json":
         output.show_json(answer)

@@ -10,6 +10,7 @@ from controller.domain.fleet_events import (
     FleetEvent,
     FleetFrozen,
     FleetThawed,
+    HostForgotten,
     HostLabelled,
     HostQuarantined,
     HostReleased,
@@ -136,6 +137,9 @@ def evolve_fleet(fleet: Fleet, event: FleetEvent) -> Fleet:
         case HostReleased():
             kept = {host: one for host, one in fleet.quarantined.items() if host != event.host}
             return replace(after, quarantined=kept)
+        case HostForgotten():
+            # What operators decided about the name is theirs to take back.
+            return after
         case KernelDenied():
             denial = Denial(kernel=event.kernel, where=event.where, reason=event.reason, at=event.at, by=event.by)
             return replace(after, denials=_denied(fleet.denials, denial))
@@ -153,7 +157,7 @@ def evolve_fleet(fleet: Fleet, event: FleetEvent) -> Fleet:
 def concerned(before: Fleet, event: FleetEvent) -> Collection[str] | None:
     """Return the hosts that an event is about, given the fleet before it; None when it is about all."""
     match event:
-        case HostLabelled() | HostQuarantined() | HostReleased():
+        case HostLabelled() | HostQuarantined() | HostReleased() | HostForgotten():
             return (event.host,)
         case InventoryImported():
             named = {host for host, one in before.expected.items() if one.inventory == event.inventory}

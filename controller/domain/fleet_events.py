@@ -49,6 +49,16 @@ class HostReleased:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostForgotten:
+    """What the host is known by does not count any more: its name may be enrolled with another key."""
+
+    at: float
+    by: str
+    host: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelDenied:
     """A kernel must not reach hosts: all of them, or those that match an expression."""
 
@@ -96,6 +106,7 @@ FleetEvent = (
     | InventoryImported
     | HostQuarantined
     | HostReleased
+    | HostForgotten
     | KernelDenied
     | KernelCleared
     | FleetFrozen

@@ -49,6 +49,12 @@ class Occupancy:
         self._count(host, after, 1)
         return True
 
+    def remove(self, host: str) -> None:
+        """Strike a host that does not count any more."""
+        before = self._entries.pop(host, None)
+        if before is not None:
+            self._count(host, before, -1)
+
     def full(self, host: str, bounds: Sequence[PlaceBound], taken: "Taken", *, foreign: bool = True) -> str:
         """Return which place of the host has no room, as a sentence without a full stop; empty when all have.
 

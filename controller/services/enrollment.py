@@ -5,12 +5,15 @@ import re
 import secrets
 from typing import Protocol
 
-from controller.domain.errors import InvalidInput
+from controller.domain.errors import InvalidInput, Temporary
+from controller.services.identity import Identities
 from controller.services.ports import Clock, Store
 from controller.services.records import Enrolled, TokenGrant
 
 _MOST_USES = 10_000
 _LONGEST_S = 30 * 86_400.0
+# A host that asks again and again costs no more than this.
+_LEAST_RENEWAL_S = 60.0
 # A certificate's common name holds 64 characters.
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
 
@@ -37,17 +40,25 @@ class Signer(Protocol):
     def sign_agent(self, request_pem: bytes, host: str, now: float) -> Signed:
         """Sign an agent's request; raises InvalidInput for a bad one."""
 
+    def sign_operator(self, request_pem: bytes, name: str, now: float) -> Signed:
+        """Sign an operator's request; raises InvalidInput for a bad one."""
+
     def token(self, secret: str) -> str:
         """Return the token that carries the secret and pins the authority."""
 
 
 class Enrollment:
-    """Grants tokens and redeems them."""
+    """Grants tokens and redeems them, and renews certificates while they live."""
 
     def __init__(self, store: Store, signer: Signer, clock: Clock) -> None:
         self._store = store
         self._signer = signer
         self._clock = clock
+        self.identities = Identities()
+
+    async def load(self) -> None:
+        """Know who is enrolled."""
+        await self.identities.load(self._store)
 
     async def create_token(self, uses: int, valid_s: float) -> str:
         """Return a new join token for `uses` hosts, valid for `valid_s` seconds."""
@@ -65,9 +76,25 @@ class Enrollment:
         check_host_name(host)
         now = self._clock.now()
         signed = self._signer.sign_agent(request_pem, host, now)
-        enrolled = Enrolled(host=host, key_digest=signed.key_digest, serial=signed.serial, not_after=signed.not_after)
+        enrolled = _enrolled(host, signed)
         await self._store.redeem_token(_digest(secret), enrolled, now)
+        self.identities.note(enrolled)
         return signed
+
+    async def renew(self, host: str, key_digest: str, request_pem: bytes) -> Signed:
+        """Return a newer certificate for an enrolled host that has proved its key. The key stays as it is."""
+        known = self.identities.check(host, key_digest)
+        signed = _with_key(self._signer.sign_agent(request_pem, host, self._clock.now()), key_digest, host)
+        enrolled = _enrolled(host, signed)
+        if enrolled.not_after - known.not_after < _LEAST_RENEWAL_S:
+            raise Temporary(f"{host}: renewed less than {_LEAST_RENEWAL_S:.0f} s ago", retry_after_s=_LEAST_RENEWAL_S)
+        await self._store.renewed(enrolled)
+        self.identities.note(enrolled)
+        return signed
+
+    def renew_operator(self, name: str, key_digest: str, request_pem: bytes) -> Signed:
+        """Return a newer certificate for an operator who has proved this key. Name and key stay as they are."""
+        return _with_key(self._signer.sign_operator(request_pem, name, self._clock.now()), key_digest, name)
 
     @property
     def authority_pem(self) -> bytes:
@@ -82,6 +109,18 @@ def check_host_name(host: str) -> None:
             f"{host[:80]!r} is no host name: 1 to 64 letters, digits, dots, dashes and underscores, "
             "a letter or digit first and last"
         )
+
+
+def _enrolled(host: str, signed: Signed) -> Enrolled:
+    return Enrolled(host=host, key_digest=signed.key_digest, serial=signed.serial, not_after=signed.not_after)
+
+
+def _with_key(signed: Signed, key_digest: str, name: str) -> Signed:
+    if signed.key_digest != key_digest:
+        raise InvalidInput(
+            f"{name}: a renewal is for the key of the present certificate; another key needs a new join token"
+        )
+    return signed
 
 
 def _digest(secret: str) -> str:

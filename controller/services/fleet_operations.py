@@ -10,6 +10,7 @@ from controller.domain.fleet_events import (
     FleetEvent,
     FleetFrozen,
     FleetThawed,
+    HostForgotten,
     HostLabelled,
     HostQuarantined,
     HostReleased,
@@ -42,6 +43,8 @@ class FleetOperations:
         self._engine = engine
         self._store = store
         self._clock = clock
+        # Ends what a host is welcomed by, and its session, with a reason.
+        self.on_forgotten: Callable[[str, str], None] = lambda _host, _reason: None
 
     def fleet(self) -> FleetView:
         """Return what holds now."""
@@ -120,6 +123,31 @@ class FleetOperations:
 
         return await self._recorded(decide)
 
+    async def forget(self, host: str, remark: str, by: str) -> FleetView:
+        """End what a host is known by, so that its name may be enrolled with another key.
+
+        Labels by hand and a quarantine stay: they are about the name. Raises NotFound, or Conflict while a rollout has
+        the host in flight.
+        """
+        _check_remark(remark, needed=True)
+        enrolled = {one.host for one in await self._store.enrolled()}
+
+        def decide() -> FleetEvent:
+            if host not in enrolled and host not in self._engine.world.hosts:
+                raise NotFound(f"no host {host} has enrolled; `kernroll hosts list` shows those that have")
+            attempt = self._engine.world.active_attempt(host)
+            if attempt is not None and attempt.in_flight:
+                raise Conflict(
+                    f"{host} is in flight in rollout {attempt.rollout} ({attempt.step.value}): wait until it has "
+                    f"finished, or `kernroll rollout abort {attempt.rollout}` brings it back first"
+                )
+            return HostForgotten(at=self._clock.now(), by=by, host=host, remark=remark)
+
+        await self._record(decide)
+        self._engine.world.forget(host)
+        self.on_forgotten(host, f"{host} was forgotten by {by}: {remark}")
+        return self.fleet()
+
     async def deny(self, kernel: str, where: str, reason: str, by: str) -> FleetView:
         """Keep a kernel from hosts; raises InvalidInput."""
         _check_remark(reason, needed=True)
@@ -184,11 +212,12 @@ class FleetOperations:
         if known is not None:
             labels = self._fleet.labels_of(known)
         else:
-            labels = {**self._fleet.expected[host].labels, **self._fleet.labels.get(host, {})}
+            expected = self._fleet.expected.get(host)
+            labels = {**(expected.labels if expected else {}), **self._fleet.labels.get(host, {})}
         return HostLabelsView(host, dict(sorted(labels.items())))
 
     def _check_known(self, host: str) -> None:
-        if host not in self._engine.world.hosts and host not in self._fleet.expected:
+        if not any(host in known for known in (self._engine.world.hosts, self._fleet.expected, self._fleet.labels)):
             raise NotFound(
                 f"no host {printable(host, 128)} has enrolled and no inventory names it; "
                 "`kernroll hosts list` shows those that have"

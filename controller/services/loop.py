@@ -107,11 +107,6 @@ class Engine:
         if events := decide():
             await self._commit(key, events, None, "")
 
-    async def note_report(self, report_id: str) -> bool:
-        """Record that a report was received that belongs to no attempt; False when it was received before."""
-        commit = Commit(stream="reports", expected_revision=0, events=(), report_id=report_id)
-        return await self._alone(lambda: self._store.commit(commit))
-
     async def effect_done(self, command_id: str) -> None:
         """Forget an effect that has been performed."""
         if self.outstanding.pop(command_id, None) is None:
@@ -121,6 +116,10 @@ class Engine:
         except Temporary as error:
             # It stays in the outbox: after a restart it is performed again, which its receiver notices.
             _log.warning("effect_not_removed", command_id=command_id, error=str(error))
+        except Conflict as error:
+            # Another controller has taken over.
+            self._lost = error
+            self._wake.set()
 
     async def settle(self) -> int:
         """Decide until nothing is due; return the number of decisions."""

@@ -67,14 +67,19 @@ class Operations:
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
         """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
-        return find_hosts(self._engine.world, selector, where)
+        found = find_hosts(self._engine.world, selector, where)
+        return HostsView(tuple(self._attended(host) for host in found.hosts), found.notes)
 
     def host(self, name: str) -> HostView:
         """Return one host; raises NotFound."""
         world = self._engine.world
         if name not in world.hosts:
             raise NotFound(f"no host {name} has enrolled; `kernroll hosts list` shows those that have")
-        return host_view(world.hosts[name], world.active_attempt(name), world.fleet)
+        return self._attended(host_view(world.hosts[name], world.active_attempt(name), world.fleet))
+
+    def _attended(self, host: HostView) -> HostView:
+        attention = self._sessions.clones.attention(host.name)
+        return replace(host, attention=attention) if attention else host
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""

@@ -94,21 +94,32 @@ class Checker(Protocol):
 
 
 class Store(Protocol):
-    """Durable truth: the event log, the outbox, hosts and enrollment. Every write is on disk when the call returns."""
+    """Durable truth: the event log, the outbox, hosts and enrollment. Every write is on disk when the call returns.
 
-    async def open(self) -> int:
-        """Create or check the schema and return this controller's epoch, higher than any before it."""
+    Every write raises Conflict, and writes nothing, once a newer controller has opened the store.
+    """
+
+    async def open(self, *, may_create: bool = True) -> int:
+        """Create or check the schema and return this controller's epoch, higher than any before it.
+
+        Raises Permanent when there is nothing yet and it may not be made.
+        """
+
+    async def raise_epoch(self, above: int) -> int:
+        """Bring this controller's epoch above that of others, durably, and return it; unchanged when it is already."""
 
     async def close(self) -> None:
         """Release everything; safe to call twice."""
 
     async def load(self) -> Loaded:
-        """Return all that a controller needs to continue."""
+        """Return all that a controller needs to continue; raises Permanent, naming the record, for a damaged log."""
 
     async def commit(self, commit: Commit) -> bool:
         """Append events and replace effects in one transaction.
 
         Returns False when the report was recorded before; then nothing is written.
+
+        A HostForgotten among the events takes the host's enrollment and record with it.
 
         Raises Conflict when the stream has moved on or a newer epoch has taken over.
         """
@@ -141,9 +152,16 @@ class Store(Protocol):
         """Use a token once and record the host's key, in one transaction.
 
         A host that asks again with the key it is enrolled with uses nothing up: its first answer may have been lost.
+        Names that differ only in case are one name.
 
         Raises Permanent for an unknown, used-up or expired token, Conflict when the host is enrolled with another key.
         """
+
+    async def renewed(self, enrolled: Enrolled) -> None:
+        """Record a host's newer certificate for the same key; raises Conflict when it is not enrolled with that key."""
+
+    async def enrolled(self) -> tuple[Enrolled, ...]:
+        """Return all enrolled hosts."""
 
 
 class Progress(Protocol):

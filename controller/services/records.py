@@ -77,6 +77,27 @@ class Enrolled:
     not_after: float
 
 
+def unusable_token() -> str:
+    """Say that a join token does not let anybody in."""
+    return "the join token is unknown, used up or expired: make one with `kernroll controller token create`"
+
+
+def taken(host: str) -> str:
+    """Say that a name belongs to another key."""
+    return (
+        f"{host} is enrolled with another key; two machines cannot share a name. When it is this machine, made anew: "
+        f"`kernroll hosts forget {host}`, then enroll again"
+    )
+
+
+def not_enrolled(host: str) -> str:
+    """Say that a certificate is not welcome any more."""
+    return (
+        f"{host} is not enrolled with this key: it was forgotten, or its name belongs to another machine by now; "
+        "enroll it again with a new join token (`kernroll controller token create`)"
+    )
+
+
 # The stream of what operators decide about the fleet as a whole.
 FLEET_STREAM = "fleet"
 

@@ -10,7 +10,7 @@ import structlog
 
 from controller.domain.attempt import MOST_FINDINGS, Attempt
 from controller.domain.effects import AgentEffect, CancelCommand
-from controller.domain.errors import Permanent, Temporary
+from controller.domain.errors import Temporary
 from controller.domain.events import (
     CommandReported,
     FatalLogged,
@@ -24,6 +24,7 @@ from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.domain.policy import Task
 from controller.gate.kernel_log import Finding, Severity, classify
+from controller.services.identity import Clones
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
 from controller.services.world import Key
@@ -33,7 +34,8 @@ _log = structlog.get_logger("sessions")
 
 # A stream that takes nothing for this long is broken.
 _SEND_TIMEOUT_S = 30.0
-# What one host may add to the store without having been asked, while this controller runs: boots, and lines of its log.
+# What one host may add to one rollout's log without having been asked, while this controller runs: boots, lines of its
+# log. Far more than any honest host has to say; whoever says more is not heard, which is a failure.
 _MOST_UNASKED = 5000
 # A log that is longer is read in a thread, so that it holds nobody up.
 _SHORT_LOG_CHARACTERS = 16_384
@@ -65,13 +67,18 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._connected: dict[str, AgentStream] = {}
-        self._unasked: Counter[str] = Counter()
+        self._unasked: Counter[Key] = Counter()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="log")
         self.live: dict[str, LiveProgress] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
+        self.clones = Clones(clock)
 
     async def connected(self, session: AgentStream, host: Host) -> None:
-        """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt."""
+        """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt.
+
+        Raises SentAway when another machine of the name is connected.
+        """
+        self.clones.check(host.name, host.boot_id, connected=session.host in self._connected)
         older = self._connected.get(session.host)
         self._connected[session.host] = session
         if older is not None:
@@ -87,7 +94,7 @@ class Sessions:
             return
         self._engine.world.see(heard)
         attempt = self._engine.world.active_attempt(host.name)
-        if attempt is not None and _is_news(attempt, host) and self._may_add(host.name):
+        if attempt is not None and _is_news(attempt, host) and self._may_add(attempt):
             event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
             await self._engine.observe(Key(attempt.uid, attempt.host), event)
         self._engine.world.mark_host(host.name)
@@ -164,7 +171,7 @@ class Sessions:
             return
         asked_for = _is_asked_for(attempt, report, self._engine.world.rollouts[uid].policy.tasks)
         # A second outcome of one command may correct the first, and is nothing that was asked for.
-        if asked_for and (isinstance(report, RunReported) or attempt.command is None or self._may_add(host)):
+        if asked_for and (isinstance(report, RunReported) or attempt.command is None or self._may_add(attempt)):
             await self._engine.observe(Key(uid, host), report, report_id=_own(host, report.report_id))
         else:
             _log.info("report_not_asked_for", host=host, command_id=report.command_id, kind=type(report).__name__)
@@ -175,26 +182,27 @@ class Sessions:
         found = await self._classified(report.lines)
         # With the host first: told again after a failure in between, it changes nothing there.
         await self._remember_serious(host, report.boot_id, found)
-        if not any(one.severity in (Severity.FATAL, Severity.SERIOUS) for one in found) or not self._may_add(host):
-            return
         attempt = self._engine.world.active_attempt(host)
         event = None if attempt is None else self._learnt_from_log(attempt, report, found)
-        if attempt is None or event is None:
-            await self._engine.note_report(_own(host, report.report_id))
-            return
-        await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
+        # What is not news now would be none if it were told again: nothing has to be kept of it.
+        if attempt is not None and event is not None and self._may_add(attempt):
+            await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
 
     async def _classified(self, lines: Sequence[str]) -> Sequence[Finding]:
         if sum(map(len, lines)) <= _SHORT_LOG_CHARACTERS:
             return classify(lines)
         return await asyncio.get_running_loop().run_in_executor(self._threads, classify, lines)
 
-    def _may_add(self, host: str) -> bool:
-        """Count what a host adds unasked; False once that is more than any honest host has to say."""
-        self._unasked[host] += 1
-        if self._unasked[host] == _MOST_UNASKED:
-            _log.error("host_says_too_much", host=host, most=_MOST_UNASKED)
-        return self._unasked[host] <= _MOST_UNASKED
+    def _may_add(self, attempt: Attempt) -> bool:
+        """Count what a host adds unasked to its attempt; once that is too much it is not heard any more."""
+        key = Key(attempt.uid, attempt.host)
+        self._unasked[key] += 1
+        if self._unasked[key] <= _MOST_UNASKED:
+            return True
+        _log.error("host_says_too_much", host=attempt.host, most=_MOST_UNASKED)
+        if session := self._connected.get(attempt.host):
+            session.close(f"{attempt.host} has told {_MOST_UNASKED} things that it was not asked for")
+        return False
 
     async def _remember_serious(self, host: str, boot_id: str, found: Sequence[Finding]) -> None:
         """Keep serious lines of the present boot with the host: a later rollout must know what its old kernel wrote."""
@@ -215,6 +223,9 @@ class Sessions:
     ) -> FatalLogged | SeriousLogged | None:
         """Return what the lines say that is worth recording: the first fatal one, else serious ones not seen yet."""
         fatal = next((one for one in found if one.severity is Severity.FATAL), None)
+        if fatal is not None and attempt.fatal is not None and attempt.fatal.boot_id == report.boot_id:
+            # The first of a boot is the one that counts.
+            return None
         if fatal is not None:
             return FatalLogged(
                 at=self._clock.now(),
@@ -245,6 +256,13 @@ class Sessions:
             raise Temporary(f"{effect.host} does not take what it is sent", retry_after_s=1.0) from error
         return True
 
+    def forget(self, host: str, reason: str) -> None:
+        """End the session of a host that does not count any more."""
+        self.clones.forget(host)
+        session = self._connected.get(host)
+        if session is not None:
+            session.close(reason)
+
     def is_connected(self, host: str) -> bool:
         """Whether the host has a stream now."""
         return host in self._connected
@@ -272,10 +290,3 @@ def _is_asked_for(attempt: Attempt, report: RunReported | CommandReported, tasks
 def _is_news(attempt: Attempt, host: Host) -> bool:
     changed = (attempt.boot_id, attempt.release) != (host.boot_id, host.kernel_release)
     return changed or attempt.silent_since is not None
-
-
-def checked_name(claimed: str, certified: Sequence[str]) -> str:
-    """Return the host's name if its certificate vouches for it; raises Permanent otherwise."""
-    if claimed not in certified:
-        raise Permanent(f"the certificate is for {', '.join(certified) or 'nobody'}, not for {claimed}")
-    return claimed

@@ -77,6 +77,12 @@ class World:
             # Room for some, or for fewer.
             self._mark_unfinished()
 
+    def forget(self, name: str) -> None:
+        """Drop what a host said of itself."""
+        self.hosts.pop(name, None)
+        self.occupancy.remove(name)
+        self._mark_unfinished()
+
     def _occupy(self, name: str) -> bool:
         """Keep the books of the disruption budget; return whether room has changed."""
         host, attempt = self.hosts.get(name), self.active_attempt(name)

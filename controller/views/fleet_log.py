@@ -8,6 +8,7 @@ from controller.domain.fleet_events import (
     FleetEvent,
     FleetFrozen,
     FleetThawed,
+    HostForgotten,
     HostLabelled,
     HostQuarantined,
     HostReleased,
@@ -44,6 +45,8 @@ def _sentence(event: FleetEvent) -> str:
             return f"quarantined {event.host}{_why(event.remark)}"
         case HostReleased():
             return f"released {event.host}{_why(event.remark)}"
+        case HostForgotten():
+            return f"forgot {event.host}{_why(event.remark)}"
         case KernelDenied():
             where = f" where {event.where}" if event.where else ""
             return f"denied {event.kernel}{where}{_why(event.reason)}"

@@ -217,6 +217,8 @@ class HostView:
     labels: Mapping[str, str]
     # Why no rollout takes the host, for example "by olga: memory errors"; empty when one may.
     quarantine: str
+    # What an operator has to know, for example that two machines use this name; empty when all is well.
+    attention: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,3 +278,12 @@ class JoinTokenView:
     """A join token; whoever has it can enroll hosts until it is used up or expires."""
 
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateView:
+    """An operator's certificate that was renewed."""
+
+    # Where it was written.
+    file: str
+    not_after: Epoch

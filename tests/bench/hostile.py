@@ -36,6 +36,7 @@ from controller.adapters.clock import SystemClock
 from controller.adapters.store.sql import sqlite_store
 from controller.main import listen
 from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from controller.services.loop import Engine
 from controller.services.operations import Operations
 from controller.services.sessions import Sessions
@@ -165,7 +166,7 @@ async def serve(directory: Path, port: int) -> None:
     clock = SystemClock()
     store = sqlite_store(directory / "kernroll.db")
     authority = open_authority(directory / "authority", clock.now())
-    epoch = await store.open()
+    epochs = Epochs(store, await store.open())
     engine = Engine(store, clock)
     sessions = Sessions(engine, store, clock)
     operations = Operations(engine, store, sessions, OneKernel(), clock)
@@ -175,7 +176,7 @@ async def serve(directory: Path, port: int) -> None:
     await engine.start()
     enrollment = Enrollment(store, authority, clock)
     # Servers that nobody holds are gone.
-    servers = await listen(settings, authority, clock, epoch, (sessions, operations, enrollment))
+    servers = await listen(settings, authority, clock, epochs, (sessions, operations, enrollment))
     text = SPEC.replace("IN_FLIGHT", "9").replace("ON_REFUTED", "pause").replace("repetitions: 2", "repetitions: 1000")
     for short in ("timeout: 100s", "baseline_timeout: 200s"):
         text = text.replace(short, f"{short.split()[0]} 24h")

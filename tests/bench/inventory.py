@@ -26,6 +26,7 @@ from controller.domain.fleet_events import HostQuarantined, InventoryImported, K
 from controller.domain.hosts import Host, SwapDevice
 from controller.main import listen
 from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from controller.services.world import FLEET
 from controller.settings import Settings
 
@@ -134,7 +135,9 @@ async def measure(directory: Path) -> tuple[dict[str, int], dict[str, Taken]]:
     settings = Settings(state_dir=directory, listen=address, enroll_listen=enroll, insecure_plaintext=True)
     authority = open_authority(directory / "authority", SystemClock().now())
     enrollment = Enrollment(parts.store, authority, parts.clock)
-    servers = await listen(settings, authority, parts.clock, 1, (parts.sessions, parts.operations, enrollment))
+    servers = await listen(
+        settings, authority, parts.clock, Epochs(parts.store, 1), (parts.sessions, parts.operations, enrollment)
+    )
     matching = json.loads(await command(address, "hosts", "list", "--where", CONDITION, "-o", "json"))
     plan = await parts.operations.plan(SPEC, "large.yaml")
     assert not plan.blockers, plan.blockers

@@ -17,6 +17,7 @@ from controller.cli.app import run
 from controller.domain.journey import Step
 from controller.main import listen
 from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from controller.settings import Settings
 
 Captured = pytest.CaptureFixture[str]
@@ -61,7 +62,9 @@ async def cli(tmp_path: Path, capsys: Captured) -> AsyncIterator[Cli]:
             state_dir=tmp_path, listen=address, enroll_listen=f"127.0.0.1:{free_port()}", insecure_plaintext=True
         )
         enrollment = Enrollment(parts.store, authority, parts.clock)
-        servers = await listen(settings, authority, parts.clock, 1, (parts.sessions, parts.operations, enrollment))
+        servers = await listen(
+            settings, authority, parts.clock, Epochs(parts.store, 1), (parts.sessions, parts.operations, enrollment)
+        )
         yield Cli(address, capsys, parts)
         for server in servers:
             await server.stop(None)

@@ -17,6 +17,7 @@ from controller.cli import output
 from controller.cli.app import run
 from controller.main import listen
 from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from controller.settings import Settings
 
 Captured = pytest.CaptureFixture[str]
@@ -54,7 +55,9 @@ async def serving(tmp_path: Path, capsys: Captured) -> AsyncIterator[Cli]:
         state_dir=tmp_path, listen=address, enroll_listen=f"127.0.0.1:{_free_port()}", insecure_plaintext=True
     )
     enrollment = Enrollment(parts.store, authority, parts.clock)
-    servers = await listen(settings, authority, parts.clock, 1, (parts.sessions, parts.operations, enrollment))
+    servers = await listen(
+        settings, authority, parts.clock, Epochs(parts.store, 1), (parts.sessions, parts.operations, enrollment)
+    )
     for name in ("a", "b"):
         await parts.connect(name)
     yield Cli(address, capsys, parts)

@@ -27,8 +27,10 @@ from controller.domain.errors import NotFound, Temporary
 from controller.domain.kernels import Kernel, KernelSource
 from controller.main import listen
 from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from controller.services.loop import Engine
 from controller.services.operations import Operations
+from controller.services.records import Enrolled
 from controller.services.sessions import Sessions
 from controller.settings import Settings
 from protos.kernroll.v1 import (
@@ -82,8 +84,12 @@ class Controller:
         return self.authority.operator("olga", SystemClock().now())
 
     def agent(self, host: str) -> Credentials:
+        """Return what a host has that is enrolled."""
         key = ec.generate_private_key(ec.SECP256R1())
         signed = self.authority.sign_agent(request(host, key), host, SystemClock().now())
+        known = Enrolled(host=host, key_digest=signed.key_digest, serial=signed.serial, not_after=signed.not_after)
+        self.store.disk.enrolled[host] = known
+        self.enrollment.identities.note(known)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -117,7 +123,7 @@ async def controller(tmp_path: Path) -> AsyncIterator[Controller]:
     operations = Operations(engine, store, sessions, NoKernels(), clock)
     port, enroll_port = free_port(), free_port()
     settings = Settings(state_dir=tmp_path, listen=f"127.0.0.1:{port}", enroll_listen=f"127.0.0.1:{enroll_port}")
-    servers = await listen(settings, authority, clock, epoch, (sessions, operations, enrollment))
+    servers = await listen(settings, authority, clock, Epochs(store, epoch), (sessions, operations, enrollment))
     yield Controller(
         authority=authority,
         store=store,
@@ -212,8 +218,8 @@ async def test_a_report_that_cannot_be_kept_is_not_acknowledged(controller: Cont
         assert (await call.read()).HasField("welcome")
         await until(controller, lambda: controller.sessions.is_connected("h1") and "h1" in controller.store.disk.hosts)
         controller.store.disk.failure = Temporary("the disk is full")
-        record = common_pb2.KernelLogRecord(text="BUG: Bad page state in process swapon  pfn:12345")
-        body = agent_pb2.Report(report_id="r1", kernel_log=agent_pb2.KernelLog(records=[record]))
+        record = common_pb2.KernelLogRecord(text="WARNING: possible circular locking dependency detected")
+        body = agent_pb2.Report(report_id="r1", boot_id="boot-1", kernel_log=agent_pb2.KernelLog(records=[record]))
         await call.write(agent_pb2.AgentMessage(report=body))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
@@ -287,6 +293,8 @@ async def test_an_agent_may_not_make_operators_calls(controller: Controller) -> 
             fleet.LabelHost(fleet_pb2.LabelHostRequest(host="h1", labels={"zone": "a"})),
             fleet.QuarantineHost(fleet_pb2.ActOnHostRequest(name="h1", remark="x")),
             fleet.ReleaseHost(fleet_pb2.ActOnHostRequest(name="h1")),
+            fleet.ForgetHost(fleet_pb2.ActOnHostRequest(name="h1", remark="x")),
+            stub.RenewOperator(operator_pb2.RenewOperatorRequest()),
             fleet.DenyKernel(fleet_pb2.DenyKernelRequest(kernel="7.1", reason="x")),
             fleet.AllowKernel(fleet_pb2.AllowKernelRequest(kernel="7.1")),
             fleet.FreezeFleet(fleet_pb2.FreezeFleetRequest(remark="x")),

@@ -193,6 +193,15 @@ async def test_events_of_one_rollout(store: Store) -> None:
     assert [one.stream for one in await store.events("u_")] == ["rollout/u_", "attempt/u_/h"]
 
 
+async def test_a_long_log_is_read_whole_and_in_order(store: Store) -> None:
+    for begin in range(0, 900, 300):
+        events = [HostSilent(at=float(begin + number)) for number in range(300)]
+        await store.commit(commit(begin, *events))
+        other = Commit(stream="attempt/other/h", expected_revision=begin // 300, events=(HostSilent(at=0.0),))
+        await store.commit(other)
+    assert [one.event.at for one in await store.events("u")] == [float(number) for number in range(900)]
+
+
 async def test_the_newest_events_of_the_fleet(store: Store) -> None:
     freezes = tuple(FleetFrozen(at=float(number), by="olga", remark="x") for number in range(4))
     await store.commit(Commit(stream=FLEET_STREAM, expected_revision=0, events=freezes))

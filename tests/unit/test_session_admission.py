@@ -1,13 +1,16 @@
 """When a whole fleet comes back at once: so many sessions open at a time, the others try again later."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 
+from controller.adapters.memory_store import MemoryStore
 from controller.adapters.rpc import agent_service
 from controller.adapters.rpc.agent_service import AgentService
+from controller.services.enrollment import Enrollment
+from controller.services.identity import Epochs
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 
@@ -67,7 +70,10 @@ async def test_sessions_beyond_the_limit_are_sent_away_and_later_ones_are_let_in
 ) -> None:
     monkeypatch.setattr(agent_service, "_MOST_OPENING", 2)
     sessions: Any = SlowSessions()
-    service = AgentService(sessions, StillClock(), epoch=1, heartbeat_interval_s=30.0, plaintext=True)
+    store, clock, nobody = MemoryStore(), StillClock(), cast(Enrollment, None)
+    service = AgentService(
+        sessions, clock, enrollment=nobody, epochs=Epochs(store, 1), heartbeat_interval_s=30.0, plaintext=True
+    )
     calls = [Call(name) for name in "abcd"]
     opening = [asyncio.create_task(service.Session(iter(()), call)) for call in calls[:2]]
     await sessions.two_wait.wait()

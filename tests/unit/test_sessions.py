@@ -14,7 +14,8 @@ from controller.domain.events import CommandState, HostHeard, RunReported, RunSt
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.services import sessions
-from controller.services.sessions import AgentStream, LogReported, checked_name
+from controller.services.identity import checked_name
+from controller.services.sessions import AgentStream, LogReported
 from controller.services.world import Key
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
@@ -98,7 +99,7 @@ async def test_what_a_host_says_unasked_does_not_fill_the_store(parts: Parts, mo
         log = LogReported(report_id=f"k{number}", boot_id=f"boot-{number}", lines=(OOPS, "all is well"))
         await parts.sessions.reported("a", log)
         await parts.sessions.reported("a", replace(log, report_id=f"w{number}", lines=("all is well",)))
-        await parts.connect("a", boot=str(number))
+        await parts.connect("a", boot=f"again-{number}")
     assert len(parts.disk.log) + len(parts.disk.reports) < 60
     # Another host is heard all the same.
     await parts.sessions.reported("b", run(parts.attempt("b"), 0))

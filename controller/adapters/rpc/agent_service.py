@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,14 +12,15 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from controller.adapters.rpc.agent_messages import command_message, host_of, progress_of, report_of
-from controller.adapters.rpc.identity import names_of
+from controller.adapters.rpc.identity import key_digest_of, names_of
 from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
 from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts import Host
-from controller.services.enrollment import Enrollment
+from controller.services.enrollment import Enrollment, Signed
+from controller.services.identity import Epochs, SentAway, checked_name
 from controller.services.ports import Clock
-from controller.services.sessions import AgentStream, Sessions, checked_name
+from controller.services.sessions import AgentStream, Sessions
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
 _log = structlog.get_logger("agent_service")
@@ -53,6 +54,11 @@ def add_agent_service(server: grpc.aio.Server, service: "AgentService") -> None:
         "Session": grpc.stream_stream_rpc_method_handler(
             service.Session, response_serializer=agent_pb2.ControllerMessage.SerializeToString
         ),
+        "Renew": grpc.unary_unary_rpc_method_handler(
+            service.Renew,
+            request_deserializer=agent_pb2.RenewRequest.FromString,
+            response_serializer=agent_pb2.EnrollResponse.SerializeToString,
+        ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
@@ -61,11 +67,19 @@ class AgentService:
     """One stream per agent."""
 
     def __init__(
-        self, sessions: Sessions, clock: Clock, *, epoch: int, heartbeat_interval_s: float, plaintext: bool
+        self,
+        sessions: Sessions,
+        clock: Clock,
+        *,
+        enrollment: Enrollment,
+        epochs: Epochs,
+        heartbeat_interval_s: float,
+        plaintext: bool,
     ) -> None:
         self._sessions = sessions
         self._clock = clock
-        self._epoch = epoch
+        self._enrollment = enrollment
+        self._epochs = epochs
         self._heartbeat_interval_s = heartbeat_interval_s
         self._plaintext = plaintext
         self._opening = 0
@@ -89,17 +103,17 @@ class AgentService:
                 await context.write(message)
 
         async def send(effect: AgentEffect) -> None:
-            await write(command_message(effect, self._epoch))
+            await write(command_message(effect, self._epochs.current))
 
-        def close(reason: str) -> None:
+        def close(reason: str, retry_after_s: float = self._heartbeat_interval_s) -> None:
             if not replaced.done():
-                replaced.set_result(reason)
+                replaced.set_result(agent_pb2.Goodbye(reason=reason, retry_after_s=retry_after_s))
 
         await write(
             agent_pb2.ControllerMessage(
                 welcome=agent_pb2.Welcome(
                     protocol_version=PROTOCOL_VERSION,
-                    epoch=self._epoch,
+                    epoch=self._epochs.current,
                     heartbeat_interval_s=self._heartbeat_interval_s,
                 )
             )
@@ -112,24 +126,29 @@ class AgentService:
                 await self._sessions.connected(session, host)
             finally:
                 self._opening -= 1
+            if not self._plaintext:
+                # It may have been forgotten while its session opened.
+                await self._caller(context, host.name)
             # Only now: what a host reports is understood by the boot that its Hello named.
             reading = asyncio.ensure_future(self._read(context, session, write, allowance))
             await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)
-            if replaced.done():
-                goodbye = agent_pb2.Goodbye(reason=replaced.result(), retry_after_s=self._heartbeat_interval_s)
-                # A stream that was replaced because it hangs takes no goodbye either.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
-                        await write(agent_pb2.ControllerMessage(goodbye=goodbye))
-            else:
+            if not replaced.done():
                 reading.result()
-        except Temporary as error:
+        except SentAway as error:
+            close(str(error), error.retry_after_s)
+        except (Temporary, Conflict) as error:
+            # A conflict: another controller leads by now, and this one is about to end.
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
             if reading is not None:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
             await self._sessions.disconnected(session)
+        if replaced.done():
+            # A stream that was replaced because it hangs takes no goodbye either.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
+                    await write(agent_pb2.ControllerMessage(goodbye=replaced.result()))
 
     async def _hello(self, context: Any) -> tuple[Host, Allowance]:
         """Return the host that the first message describes, or abort the call with a sentence."""
@@ -150,17 +169,42 @@ class AgentService:
                 f"this controller speaks protocol {PROTOCOL_VERSION}, the agent speaks {hello.protocol_version}: "
                 "install the agent that belongs to this controller",
             )
-        if not self._plaintext:
-            try:
-                checked_name(hello.host, names_of(context, "agent"))
-            except Permanent as error:
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        name = hello.host if self._plaintext else (await self._caller(context, hello.host))[0]
         try:
-            host, computed_s = await self._aside(len(data), lambda: host_of(hello.host, hello.facts))
+            host, computed_s = await self._aside(len(data), lambda: host_of(name, hello.facts))
         except InvalidInput as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise
-        return host, await self._admitted(host.name, len(data), computed_s, context)
+        try:
+            await self._epochs.above(name, hello.highest_epoch)
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except Temporary as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return host, await self._admitted(name, len(data), computed_s, context)
+
+    async def _caller(self, context: Any, claimed: str = "") -> tuple[str, str]:
+        """Return the name and the key's digest of an enrolled host, or abort the call with a sentence."""
+        certified, key_digest = names_of(context, "agent"), key_digest_of(context)
+        try:
+            name = checked_name(claimed or next(iter(certified), ""), certified)
+            self._enrollment.identities.check(name, key_digest)
+        except Permanent as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            raise
+        return name, key_digest
+
+    async def Renew(self, request: agent_pb2.RenewRequest, context: Any) -> agent_pb2.EnrollResponse:
+        """See agent.proto."""
+        if self._plaintext:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there are no certificates in plain text")
+        name, key_digest = await self._caller(context)
+        await self._admitted(name, request.ByteSize(), 0.0, context)
+        return await _signed(
+            context,
+            self._enrollment.renew(name, key_digest, request.certificate_signing_request_pem),
+            self._enrollment.authority_pem,
+        )
 
     async def _admitted(self, host: str, size_bytes: int, computed_s: float, context: Any) -> Allowance:
         """Return how much of our time the host has left; one that has used it up waits, in one session at a time."""
@@ -257,20 +301,22 @@ class EnrollmentService(agent_pb2_grpc.EnrollmentServiceServicer):
 
     async def Enroll(self, request: agent_pb2.EnrollRequest, context: Any) -> agent_pb2.EnrollResponse:
         """See agent.proto."""
-        try:
-            signed = await self._enrollment.enroll(
-                request.token_secret, request.host, request.certificate_signing_request_pem
-            )
-        except Conflict as error:
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
-        except InvalidInput as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except Permanent as error:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-        except KernrollError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        response = agent_pb2.EnrollResponse(
-            certificate_pem=signed.certificate_pem, authority_pem=self._enrollment.authority_pem
-        )
-        response.not_after.FromMilliseconds(int(signed.not_after * 1000))
-        return response
+        signing = self._enrollment.enroll(request.token_secret, request.host, request.certificate_signing_request_pem)
+        return await _signed(context, signing, self._enrollment.authority_pem)
+
+
+async def _signed(context: Any, signing: Awaitable[Signed], authority_pem: bytes) -> agent_pb2.EnrollResponse:
+    """Return a new certificate, or abort the call with a sentence."""
+    try:
+        signed = await signing
+    except Conflict as error:
+        await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
+    except InvalidInput as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except Permanent as error:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+    except KernrollError as error:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+    response = agent_pb2.EnrollResponse(certificate_pem=signed.certificate_pem, authority_pem=authority_pem)
+    response.not_after.FromMilliseconds(int(signed.not_after * 1000))
+    return response

@@ -45,6 +45,11 @@ class FleetClient(OperatorClient):
         request = pb.ActOnHostRequest(name=name, remark=remark)
         return from_message(self._call(self._fleet_stub.ReleaseHost, request), FleetView)
 
+    def forget_host(self, name: str, remark: str) -> FleetView:
+        """End what a host is known by; raises NotFound, or Conflict while a rollout has it in flight."""
+        request = pb.ActOnHostRequest(name=name, remark=remark)
+        return from_message(self._call(self._fleet_stub.ForgetHost, request), FleetView)
+
     def deny_kernel(self, kernel: str, *, where: str, reason: str) -> FleetView:
         """Keep a kernel from hosts; raises InvalidInput for a bad expression."""
         request = pb.DenyKernelRequest(kernel=kernel, where=where, reason=reason)

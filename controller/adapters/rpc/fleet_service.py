@@ -41,6 +41,14 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
         return await answer(context, act, plaintext=self._plaintext)
 
+    async def ForgetHost(self, request: Any, context: Any) -> fleet_pb2.Fleet:
+        """See fleet.proto."""
+
+        async def act(by: str) -> fleet_pb2.Fleet:
+            return _message(await self._operations.forget(request.name, request.remark, by))
+
+        return await answer(context, act, plaintext=self._plaintext)
+
     async def DenyKernel(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 

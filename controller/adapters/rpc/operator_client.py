@@ -9,12 +9,32 @@ from typing import Any, Self
 
 import grpc
 
-from controller.adapters.rpc.messages import from_message
+from controller.adapters.clock import SystemClock
+from controller.adapters.rpc.client_files import (
+    AUTHORITY_FILE,
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    ClientFiles,
+    expired,
+    read_client_files,
+    signing_request,
+    write_renewed,
+)
+from controller.adapters.rpc.messages import epoch, from_message
 from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.bounds import digits
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
 from controller.domain.requests import Verb
-from controller.views.models import ExplanationView, HostView, JoinTokenView, LedgerView, ReportView, RolloutView
+from controller.views.models import (
+    CertificateView,
+    Epoch,
+    ExplanationView,
+    HostView,
+    JoinTokenView,
+    LedgerView,
+    ReportView,
+    RolloutView,
+)
 from controller.views.plan_models import PlanView
 from controller.views.replayed import ReplayView
 from protos.kernroll.v1 import operator_pb2 as pb
@@ -22,9 +42,6 @@ from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
 
 # The name in every controller's certificate, whatever address it is reached at.
 SERVER_NAME = "kernroll-controller"
-AUTHORITY_FILE = "ca.pem"
-CERTIFICATE_FILE = "operator.pem"
-KEY_FILE = "operator-key.pem"
 
 CALL_TIMEOUT_S = 30.0
 # Planning and starting may have to fetch kernels first.
@@ -77,13 +94,20 @@ class OperatorClient:
         self.address = address
         self._timeout_s = timeout_s
         self._fetch_timeout_s = fetch_timeout_s
+        self._files: ClientFiles | None = None
         _check_address(address)
         if client_dir is None:
             _require_loopback(address)
             self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         else:
             options = [*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME)]
-            self._channel = grpc.secure_channel(address, _credentials(client_dir), options=options)
+            self._files = _files(client_dir)
+            credentials = grpc.ssl_channel_credentials(
+                root_certificates=self._files.authority,
+                private_key=self._files.key,
+                certificate_chain=self._files.certificate,
+            )
+            self._channel = grpc.secure_channel(address, credentials, options=options)
         self._stub = OperatorServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -175,6 +199,18 @@ class OperatorClient:
         request = pb.CreateJoinTokenRequest(uses=uses, valid_s=valid_s)
         return from_message(self._call(self._stub.CreateJoinToken, request), JoinTokenView)
 
+    def renew_certificate(self) -> CertificateView:
+        """Put a newer certificate for the same key in the place of the one that this client calls with."""
+        if self._files is None:
+            raise InvalidInput("--insecure: plain text has no certificate to renew")
+        request = pb.RenewOperatorRequest(certificate_signing_request_pem=signing_request(self._files))
+        answer = self._call(self._stub.RenewOperator, request)
+        try:
+            write_renewed(self._files, answer.certificate_pem, answer.authority_pem)
+        except OSError as error:
+            raise Permanent(f"{self._files.directory}: cannot be written: {error.strerror}") from error
+        return CertificateView(str(self._files.directory / CERTIFICATE_FILE), Epoch(epoch(answer.not_after)))
+
     def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
         with self._translated(type(request).__name__.removesuffix("Request"), deadline_s):
@@ -185,7 +221,11 @@ class OperatorClient:
         try:
             yield
         except grpc.RpcError as error:
-            raise translate(error, address=self.address, verb=verb, timeout_s=timeout_s) from error
+            said = translate(error, address=self.address, verb=verb, timeout_s=timeout_s)
+            # A certificate that has expired is refused in the handshake, which gRPC tells as a closed connection.
+            if isinstance(said, Unreachable) and self._files and (why := expired(self._files, SystemClock().now())):
+                said = Permanent(why)
+            raise said from error
 
 
 def translate(error: grpc.RpcError, *, address: str, verb: str, timeout_s: float) -> KernrollError:
@@ -262,22 +302,11 @@ def _require_loopback(address: str) -> None:
         raise InvalidInput(f"--insecure: {address} is not a loopback address; plain text never leaves the machine")
 
 
-def _credentials(client_dir: Path) -> grpc.ChannelCredentials:
-    parts: dict[str, bytes] = {}
+def _files(client_dir: Path) -> ClientFiles:
     for name in (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE):
-        try:
-            parts[name] = (client_dir / name).read_bytes()
-        except FileNotFoundError as error:
+        if not (client_dir / name).exists():
             raise Unreachable(
                 f"no operator certificate: {client_dir / name} is not there; `kernroll controller serve` makes one on "
                 "its first start, or set --client-dir to a directory that has it"
-            ) from error
-        except OSError as error:
-            raise Permanent(f"{client_dir / name}: cannot be read: {error.strerror}; set --client-dir") from error
-        if b"-----BEGIN" not in parts[name]:
-            raise Permanent(f"{client_dir / name}: is not a PEM file; set --client-dir")
-    return grpc.ssl_channel_credentials(
-        root_certificates=parts[AUTHORITY_FILE],
-        private_key=parts[KEY_FILE],
-        certificate_chain=parts[CERTIFICATE_FILE],
-    )
+            )
+    return read_client_files(client_dir)

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import grpc
 
 from controller.adapters.rpc.answering import abort, answer
-from controller.adapters.rpc.identity import operator_of
+from controller.adapters.rpc.identity import key_digest_of, operator_of
 from controller.adapters.rpc.messages import to_message
 from controller.adapters.rpc.verb_messages import VERBS
-from controller.domain.errors import KernrollError, Permanent
+from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.domain.verbs import Request, Verb
 from controller.services.enrollment import Enrollment
 from controller.services.operations import Operations
@@ -171,6 +171,22 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
         async def act(_by: str) -> operator_pb2.JoinToken:
             token = await self._enrollment.create_token(request.uses or 1, request.valid_s or 3600.0)
             return operator_pb2.JoinToken(token=token)
+
+        return await self._answer(context, act)
+
+    async def RenewOperator(self, request: Any, context: Any) -> operator_pb2.OperatorCertificate:
+        """See operator.proto."""
+
+        async def act(by: str) -> operator_pb2.OperatorCertificate:
+            if self._plaintext:
+                raise Conflict("there are no certificates in plain text")
+            pem = request.certificate_signing_request_pem
+            signed = self._enrollment.renew_operator(by, key_digest_of(context), pem)
+            answer = operator_pb2.OperatorCertificate(
+                certificate_pem=signed.certificate_pem, authority_pem=self._enrollment.authority_pem
+            )
+            answer.not_after.FromMilliseconds(int(signed.not_after * 1000))
+            return answer
 
         return await self._answer(context, act)
 

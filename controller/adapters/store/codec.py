@@ -3,7 +3,7 @@
 import json
 from typing import Any, get_args
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from controller.domain import effects, events
 from controller.domain.effects import Effect
@@ -30,21 +30,36 @@ def encode(value: Event | Effect | Host) -> str:
 
 
 def decode_event(kind: str, payload: str) -> Event:
-    """Return the event; raises Permanent for a type this version does not know."""
-    event: Event = _adapter(_known(_EVENTS, kind, "event")).validate_json(payload)
+    """Return the event; raises Permanent for a type this version does not know, and for what cannot be read."""
+    event: Event = _decoded(_known(_EVENTS, kind, "event"), payload)
     return event
 
 
-def decode_effect(kind: str, payload: str) -> Effect:
-    """Return the effect; raises Permanent for a type this version does not know."""
-    effect: Effect = _adapter(_known(_EFFECTS, kind, "effect")).validate_json(payload)
+def decode_effect(command_id: str, kind: str, payload: str) -> Effect:
+    """Return the effect; raises Permanent as `decode_event` does."""
+    try:
+        effect: Effect = _decoded(_known(_EFFECTS, kind, "effect"), payload)
+    except Permanent as error:
+        raise Permanent(f"effect {command_id} ({kind}) cannot be read: {error}") from error
     return effect
 
 
-def decode_host(payload: str) -> Host:
-    """Return the host."""
-    host: Host = _adapter(Host).validate_json(payload)
+def decode_host(name: str, payload: str) -> Host:
+    """Return the host; raises Permanent for what cannot be read."""
+    try:
+        host: Host = _decoded(Host, payload)
+    except Permanent as error:
+        raise Permanent(f"the record of host {name} cannot be read: {error}") from error
     return host
+
+
+def _decoded(of: type[Any], payload: str) -> Any:
+    try:
+        return _adapter(of).validate_json(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Permanent(f"{place + ': ' if place else ''}{first['msg']}; restore the database from a backup") from error
 
 
 def _known(kinds: dict[str, type[Any]], kind: str, what: str) -> type[Any]:

@@ -3,120 +3,170 @@
 SQLite by default: write-ahead log, full synchronisation, immediate transactions.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Table, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from controller.adapters.store import tables
-from controller.adapters.store.codec import decode_effect, decode_event, decode_host, encode
+from controller.adapters.store import chain, enrollments, schema, tables
+from controller.adapters.store.chain import Head
+from controller.adapters.store.codec import decode_effect, decode_host, encode
 from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Permanent, Temporary
+from controller.domain.fleet_events import HostForgotten
 from controller.domain.hosts import Host
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+# Events that are read at a time.
+_PAGE = 200
+# What SQLite says of a file that is not ours to write.
+_NOT_OURS = re.compile("readonly|unable to open")
+
+
+def _whole(
+    method: Callable[Concatenate["SqlStore", _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate["SqlStore", _P], Coroutine[Any, Any, _T]]:
+    """Let a transaction run to its end when its caller is cancelled.
+
+    A stream that breaks cancels what it does. Half a transaction would hold the database's lock until a timeout.
+    """
+
+    async def to_its_end(self: "SqlStore", /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        task = asyncio.ensure_future(method(self, *arguments, **options))
+        self.running.add(task)
+        task.add_done_callback(self.ended)
+        return await asyncio.shield(task)
+
+    to_its_end.__doc__ = method.__doc__
+    return to_its_end
+
 
 class SqlStore:
     """A Store on any database SQLAlchemy speaks to asynchronously."""
 
-    def __init__(self, engine: AsyncEngine, where: str) -> None:
+    def __init__(self, engine: AsyncEngine, where: str, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises Permanent for what can be told to be no use before a connection is made."""
         self._engine = engine
+        self._check = check
         self._where = where
         self._epoch = 0
+        self.running: set[asyncio.Future[Any]] = set()
 
-    async def open(self) -> int:
+    def ended(self, task: asyncio.Future[Any]) -> None:
+        """Let go of a transaction; what it failed with nobody may be there to hear."""
+        self.running.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    @_whole
+    async def open(self, *, may_create: bool = True) -> int:
         """See Store.open."""
-        async with self._transaction() as connection:
-            await connection.run_sync(tables.metadata.create_all)
-            version = await _meta(connection, "schema_version")
-            if version is None:
-                await connection.execute(insert(tables.meta).values(name="schema_version", value=tables.SCHEMA_VERSION))
-                await connection.execute(insert(tables.meta).values(name="epoch", value=0))
-            elif version != tables.SCHEMA_VERSION:
+        self._check()
+        try:
+            async with self._transaction() as connection:
+                await connection.run_sync(partial(schema.prepare, where=self._where, may_create=may_create))
+                self._epoch = (await _meta(connection, "epoch") or 0) + 1
+                await _set_epoch(connection, self._epoch)
+        except Temporary as error:
+            if _NOT_OURS.search(str(error)):
                 raise Permanent(
-                    f"{self._where} has schema {version}, this version needs {tables.SCHEMA_VERSION}: "
-                    "use the matching kernroll, or another --state-dir"
-                )
-            await connection.execute(
-                update(tables.meta).where(tables.meta.c.name == "epoch").values(value=tables.meta.c.value + 1)
-            )
-            self._epoch = await _meta(connection, "epoch") or 0
+                    f"{self._where} cannot be opened for writing ({error}): check who owns it and the folder it is in"
+                ) from error
+            raise
+        return self._epoch
+
+    @_whole
+    async def raise_epoch(self, above: int) -> int:
+        """See Store.raise_epoch."""
+        async with self._writing() as connection:
+            if self._epoch <= above:
+                await _set_epoch(connection, above + 1)
+        self._epoch = max(self._epoch, above + 1)
         return self._epoch
 
     async def close(self) -> None:
         """See Store.close."""
+        await asyncio.gather(*self.running, return_exceptions=True)
         await self._engine.dispose()
 
+    @_whole
     async def load(self) -> Loaded:
         """See Store.load."""
         async with self._transaction() as connection:
-            logged = [_logged(row) for row in await connection.execute(select(tables.events).order_by("number"))]
-            hosts = [decode_host(row.payload) for row in await connection.execute(select(tables.hosts))]
+            rows = await connection.execute(select(tables.events).order_by("number"))
+            logged = tuple(chain.checked(rows, await _head(connection), self._where))
+            hosts = [decode_host(*row) for row in await connection.execute(select(tables.hosts))]
             effects = await _effects(connection)
-        return Loaded(events=tuple(logged), hosts={host.name: host for host in hosts}, effects=effects)
+        return Loaded(events=logged, hosts={host.name: host for host in hosts}, effects=effects)
 
+    @_whole
     async def commit(self, commit: Commit) -> bool:
         """See Store.commit."""
-        async with self._transaction() as connection:
-            await self._fence(connection)
-            return await self._write(connection, commit)
+        async with self._writing() as connection:
+            head = await _head(connection)
+            written = await self._write(connection, commit, head)
+            await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
+        return written
 
+    @_whole
     async def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store.commit_all."""
-        async with self._transaction() as connection:
-            await self._fence(connection)
+        async with self._writing() as connection:
+            head = await _head(connection)
             for commit in commits:
-                await self._write(connection, commit)
+                await self._write(connection, commit, head)
+            await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
 
-    async def _write(self, connection: AsyncConnection, commit: Commit) -> bool:
+    async def _write(self, connection: AsyncConnection, commit: Commit, head: Head) -> bool:
         if commit.report_id:
             known = select(tables.reports).where(tables.reports.c.report_id == commit.report_id)
             if (await connection.execute(known)).first() is not None:
                 return False
             await connection.execute(insert(tables.reports).values(report_id=commit.report_id))
         if commit.events:
-            await self._append(connection, commit)
+            await self._append(connection, commit, head)
         if commit.effects is not None:
             await _replace_effects(connection, commit.stream, commit.effects)
         for table, rows in ((tables.ledger_boots, commit.boots), (tables.ledger_judgements, commit.judgements)):
             if rows:
                 await connection.execute(insert(table), [asdict(row) for row in rows])
+        for one in commit.events:
+            if isinstance(one, HostForgotten):
+                await enrollments.forget(connection, one.host)
         return True
 
-    async def _append(self, connection: AsyncConnection, commit: Commit) -> None:
+    async def _append(self, connection: AsyncConnection, commit: Commit, head: Head) -> None:
         revision = select(func.coalesce(func.max(tables.events.c.revision), 0)).where(
             tables.events.c.stream == commit.stream
         )
         if (await connection.execute(revision)).scalar_one() != commit.expected_revision:
-            raise Conflict(f"{commit.stream} is not at revision {commit.expected_revision} any more")
-        rows = [
-            {
-                "stream": commit.stream,
-                "revision": commit.expected_revision + offset,
-                "kind": type(one).__name__,
-                "at": one.at,
-                "payload": encode(one),
-            }
-            for offset, one in enumerate(commit.events, start=1)
-        ]
+            raise chain.moved_on(commit)
         try:
-            await connection.execute(insert(tables.events), rows)
+            await connection.execute(insert(tables.events), head.rows(commit))
         except IntegrityError as error:
-            raise Conflict(f"{commit.stream} has moved on from revision {commit.expected_revision}") from error
+            raise chain.moved_on(commit) from error
 
+    @_whole
     async def effect_done(self, command_id: str) -> None:
         """See Store.effect_done."""
-        async with self._transaction() as connection:
+        async with self._writing() as connection:
             await connection.execute(delete(tables.effects).where(tables.effects.c.command_id == command_id))
 
+    @_whole
     async def outstanding(self) -> tuple[Effect, ...]:
         """See Store.outstanding."""
         async with self._transaction() as connection:
@@ -127,17 +177,32 @@ class SqlStore:
         stream = tables.events.c.stream
         own = stream == rollout_stream(rollout_uid)
         of_hosts = stream.startswith(attempt_stream(rollout_uid, ""), autoescape=True)
-        async with self._transaction() as connection:
-            rows = await connection.execute(select(tables.events).where(own | of_hosts).order_by("number"))
-            return tuple(_logged(row) for row in rows)
+        found: list[Logged] = []
+        number = 0
+        # Page by page and beside the loop: a log is as large as hosts made their evidence, and others commit meanwhile.
+        while rows := await self._page((own | of_hosts) & (tables.events.c.number > number)):
+            found += await asyncio.to_thread(self._read, rows)
+            number = rows[-1].number
+        return tuple(found)
 
+    def _read(self, rows: Sequence[Any]) -> list[Logged]:
+        return [chain.logged_of(row, self._where) for row in rows]
+
+    @_whole
+    async def _page(self, which: ColumnElement[bool]) -> Sequence[Any]:
+        async with self._transaction() as connection:
+            page = select(tables.events).where(which).order_by("number").limit(_PAGE)
+            return (await connection.execute(page)).all()
+
+    @_whole
     async def fleet_events(self, most: int) -> tuple[Logged, ...]:
         """See Store.fleet_events."""
         own = select(tables.events).where(tables.events.c.stream == records.FLEET_STREAM)
         async with self._transaction() as connection:
             rows = await connection.execute(own.order_by(tables.events.c.number.desc()).limit(most))
-            return tuple(_logged(row) for row in reversed(rows.all()))
+            return tuple(chain.logged_of(row, self._where) for row in reversed(rows.all()))
 
+    @_whole
     async def ledger(self, strata: Sequence[str]) -> Ledger:
         """See Store.ledger."""
         boots: list[Boot] = []
@@ -149,47 +214,43 @@ class SqlStore:
                 judgements += [Judgement(**row) for row in await _newest(connection, tables.ledger_judgements, own)]
         return Ledger(boots=tuple(boots), judgements=tuple(judgements))
 
+    @_whole
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""
-        async with self._transaction() as connection:
+        async with self._writing() as connection:
             await connection.execute(delete(tables.hosts).where(tables.hosts.c.name == host.name))
             await connection.execute(insert(tables.hosts).values(name=host.name, payload=encode(host)))
 
+    @_whole
     async def create_token(self, grant: TokenGrant) -> None:
         """See Store.create_token."""
-        async with self._transaction() as connection:
-            await connection.execute(
-                insert(tables.tokens).values(
-                    secret_digest=grant.secret_digest, uses=grant.uses, expires_at=grant.expires_at
-                )
-            )
+        async with self._writing() as connection:
+            await enrollments.create_token(connection, grant)
 
+    @_whole
     async def redeem_token(self, secret_digest: str, enrolled: Enrolled, now: float) -> None:
         """See Store.redeem_token."""
+        async with self._writing() as connection:
+            await enrollments.redeem_token(connection, secret_digest, enrolled, now)
+
+    @_whole
+    async def renewed(self, enrolled: Enrolled) -> None:
+        """See Store.renewed."""
+        async with self._writing() as connection:
+            await enrollments.renewed(connection, enrolled)
+
+    @_whole
+    async def enrolled(self) -> tuple[Enrolled, ...]:
+        """See Store.enrolled."""
         async with self._transaction() as connection:
-            token = tables.tokens.c.secret_digest == secret_digest
-            row = (await connection.execute(select(tables.tokens).where(token))).first()
-            known = (
-                await connection.execute(select(tables.enrolled).where(tables.enrolled.c.host == enrolled.host))
-            ).first()
-            again = known is not None and known.key_digest == enrolled.key_digest
-            if row is None or row.expires_at <= now or (row.uses < 1 and not again):
-                raise Permanent(
-                    "the join token is unknown, used up or expired: make one with `kernroll controller token create`"
-                )
-            if known is not None and not again:
-                raise Conflict(f"{enrolled.host} is enrolled with another key; two machines cannot share a name")
-            if not again:
-                await connection.execute(update(tables.tokens).where(token).values(uses=tables.tokens.c.uses - 1))
-            await connection.execute(delete(tables.enrolled).where(tables.enrolled.c.host == enrolled.host))
-            await connection.execute(
-                insert(tables.enrolled).values(
-                    host=enrolled.host,
-                    key_digest=enrolled.key_digest,
-                    serial=enrolled.serial,
-                    not_after=enrolled.not_after,
-                )
-            )
+            return await enrollments.all_enrolled(connection)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a transaction that may write: nobody has taken over."""
+        async with self._transaction() as connection:
+            await self._fence(connection)
+            yield connection
 
     async def _fence(self, connection: AsyncConnection) -> None:
         """Refuse to write once a newer controller has opened the store."""
@@ -230,17 +291,37 @@ def sqlite_store(path: Path) -> SqlStore:
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return SqlStore(engine, str(path))
+    def check() -> None:
+        # The driver's thread would tell of it when nobody listens any more.
+        try:
+            sqlite3.connect(path).close()
+        except sqlite3.Error as error:
+            raise Permanent(
+                f"{path} cannot be opened ({error}): is it a file, and who owns it and the folder it is in?"
+            ) from error
+
+    return SqlStore(engine, str(path), check)
 
 
 async def _meta(connection: AsyncConnection, name: str) -> int | None:
-    row = (await connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == name))).first()
+    # Locked for the rest of the transaction where several may write at a time; SQLite has one writer anyway.
+    value = select(tables.meta.c.value).where(tables.meta.c.name == name).with_for_update()
+    row = (await connection.execute(value)).first()
     return None if row is None else int(row.value)
+
+
+async def _set_epoch(connection: AsyncConnection, epoch: int) -> None:
+    await connection.execute(update(tables.meta).where(tables.meta.c.name == "epoch").values(value=epoch))
+
+
+async def _head(connection: AsyncConnection) -> Head:
+    row = (await connection.execute(select(tables.log_head))).one()
+    return Head(number=row.number, digest=row.digest)
 
 
 async def _effects(connection: AsyncConnection) -> tuple[Effect, ...]:
     rows = await connection.execute(select(tables.effects).order_by("number"))
-    return tuple(decode_effect(row.kind, row.payload) for row in rows)
+    return tuple(decode_effect(row.command_id, row.kind, row.payload) for row in rows)
 
 
 async def _replace_effects(connection: AsyncConnection, stream: str, effects: tuple[Effect, ...]) -> None:
@@ -275,9 +356,3 @@ async def _newest(connection: AsyncConnection, table: Table, which: ColumnElemen
         select(*columns).where(which).order_by(table.c.number.desc()).limit(records.MOST_LEDGER_ROWS)
     )
     return [dict(row._mapping) for row in reversed(rows.all())]
-
-
-def _logged(row: Any) -> Logged:
-    return Logged(
-        number=row.number, stream=row.stream, revision=row.revision, event=decode_event(row.kind, row.payload)
-    )

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -18,8 +18,18 @@ events = Table(
     Column("kind", String(64), nullable=False),
     Column("at", Float, nullable=False),
     Column("payload", Text, nullable=False),
+    # Over this event and the one before; see chain.py.
+    Column("digest", String(64), nullable=False, server_default=""),
     # Compare-and-swap: two writers cannot both append the same revision.
     UniqueConstraint("stream", "revision"),
+)
+
+# One row: the newest event, so that an end that was cut off is noticed.
+log_head = Table(
+    "log_head",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
 )
 
 effects = Table(

@@ -116,6 +116,11 @@ class AgentServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.AgentMessage.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.ControllerMessage.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/kernroll.v1.AgentService/Renew',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.RenewRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.EnrollResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -123,6 +128,15 @@ class AgentServiceServicer:
 
     def Session(self, request_iterator, context):
         """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say.
+        PERMISSION_DENIED: the certificate is not the one that is enrolled. FAILED_PRECONDITION: another protocol, or an
+        epoch that no restored backup explains.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """A newer certificate for the enrolled host that calls; its name and its key stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +149,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.AgentMessage.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.ControllerMessage.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.RenewRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_agent__pb2.EnrollResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -164,6 +183,33 @@ class AgentService:
             '/kernroll.v1.AgentService/Session',
             protos_dot_kernroll_dot_v1_dot_agent__pb2.AgentMessage.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_agent__pb2.ControllerMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.AgentService/Renew',
+            protos_dot_kernroll_dot_v1_dot_agent__pb2.RenewRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_agent__pb2.EnrollResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,13 +77,23 @@ class AgentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     Session: _grpc.StreamStreamMultiCallable[_agent_pb2.AgentMessage, _agent_pb2.ControllerMessage]
-    """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say."""
+    """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say.
+    PERMISSION_DENIED: the certificate is not the one that is enrolled. FAILED_PRECONDITION: another protocol, or an
+    epoch that no restored backup explains.
+    """
+    Renew: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RenewRequest, _agent_pb2.EnrollResponse]
+    """A newer certificate for the enrolled host that calls; its name and its key stay."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_agent_pb2.AgentMessage, _agent_pb2.ControllerMessage]  # type: ignore[assignment]
-    """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say."""
+    """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say.
+    PERMISSION_DENIED: the certificate is not the one that is enrolled. FAILED_PRECONDITION: another protocol, or an
+    epoch that no restored backup explains.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_agent_pb2.RenewRequest, _agent_pb2.EnrollResponse]  # type: ignore[assignment]
+    """A newer certificate for the enrolled host that calls; its name and its key stay."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -92,6 +102,17 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_pb2.AgentMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.ControllerMessage], _abc.AsyncIterator[_agent_pb2.ControllerMessage]]:
-        """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say."""
+        """The first message is a Hello, answered by a Welcome; after that both sides send when they have something to say.
+        PERMISSION_DENIED: the certificate is not the one that is enrolled. FAILED_PRECONDITION: another protocol, or an
+        epoch that no restored backup explains.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _agent_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.EnrollResponse, _abc.Awaitable[_agent_pb2.EnrollResponse]]:
+        """A newer certificate for the enrolled host that calls; its name and its key stay."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

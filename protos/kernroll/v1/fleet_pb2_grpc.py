@@ -49,6 +49,11 @@ class FleetServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.ActOnHostRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
                 _registered_method=True)
+        self.ForgetHost = channel.unary_unary(
+                '/kernroll.v1.FleetService/ForgetHost',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.ActOnHostRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
+                _registered_method=True)
         self.DenyKernel = channel.unary_unary(
                 '/kernroll.v1.FleetService/DenyKernel',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.DenyKernelRequest.SerializeToString,
@@ -105,6 +110,14 @@ class FleetServiceServicer:
 
     def ReleaseHost(self, request, context):
         """FAILED_PRECONDITION: it is not quarantined.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetHost(self, request, context):
+        """Ends what the host is known by: its name may be enrolled with another key, and its certificate is welcome no more.
+        NOT_FOUND: no such host. FAILED_PRECONDITION: a rollout has it in flight.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +186,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
             ),
             'ReleaseHost': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseHost,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.ActOnHostRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.SerializeToString,
+            ),
+            'ForgetHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetHost,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.ActOnHostRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.SerializeToString,
             ),
@@ -291,6 +309,33 @@ class FleetService:
             request,
             target,
             '/kernroll.v1.FleetService/ReleaseHost',
+            protos_dot_kernroll_dot_v1_dot_fleet__pb2.ActOnHostRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.FleetService/ForgetHost',
             protos_dot_kernroll_dot_v1_dot_fleet__pb2.ActOnHostRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_fleet__pb2.Fleet.FromString,
             options,

@@ -37,6 +37,10 @@ class FleetServiceStub:
     """Leaves the host out of rollouts until it is released. FAILED_PRECONDITION: it is quarantined already."""
     ReleaseHost: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ActOnHostRequest, _fleet_pb2.Fleet]
     """FAILED_PRECONDITION: it is not quarantined."""
+    ForgetHost: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ActOnHostRequest, _fleet_pb2.Fleet]
+    """Ends what the host is known by: its name may be enrolled with another key, and its certificate is welcome no more.
+    NOT_FOUND: no such host. FAILED_PRECONDITION: a rollout has it in flight.
+    """
     DenyKernel: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DenyKernelRequest, _fleet_pb2.Fleet]
     """The kernel reaches no host, or none that matches. INVALID_ARGUMENT: the expression, with the place in it."""
     AllowKernel: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AllowKernelRequest, _fleet_pb2.Fleet]
@@ -60,6 +64,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Leaves the host out of rollouts until it is released. FAILED_PRECONDITION: it is quarantined already."""
     ReleaseHost: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ActOnHostRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
     """FAILED_PRECONDITION: it is not quarantined."""
+    ForgetHost: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ActOnHostRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
+    """Ends what the host is known by: its name may be enrolled with another key, and its certificate is welcome no more.
+    NOT_FOUND: no such host. FAILED_PRECONDITION: a rollout has it in flight.
+    """
     DenyKernel: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DenyKernelRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
     """The kernel reaches no host, or none that matches. INVALID_ARGUMENT: the expression, with the place in it."""
     AllowKernel: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AllowKernelRequest, _fleet_pb2.Fleet]  # type: ignore[assignment]
@@ -98,6 +106,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.Fleet, _abc.Awaitable[_fleet_pb2.Fleet]]:
         """FAILED_PRECONDITION: it is not quarantined."""
+
+    @_abc_1.abstractmethod
+    def ForgetHost(
+        self,
+        request: _fleet_pb2.ActOnHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.Fleet, _abc.Awaitable[_fleet_pb2.Fleet]]:
+        """Ends what the host is known by: its name may be enrolled with another key, and its certificate is welcome no more.
+        NOT_FOUND: no such host. FAILED_PRECONDITION: a rollout has it in flight.
+        """
 
     @_abc_1.abstractmethod
     def DenyKernel(

@@ -162,6 +162,7 @@ class Host(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
+    ATTENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     stratum: _builtins.str
     connected: _builtins.bool
@@ -170,6 +171,8 @@ class Host(_message.Message):
     step: _builtins.str
     quarantine: _builtins.str
     """Why no rollout takes the host, for example "by olga: memory errors"; empty when one may."""
+    attention: _builtins.str
+    """What an operator has to know, for example that two machines use this name; empty when all is well."""
     @_builtins.property
     def last_seen(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -190,10 +193,11 @@ class Host(_message.Message):
         step: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         quarantine: _builtins.str = ...,
+        attention: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1411,6 +1415,52 @@ class ReplayedWave(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayedWave: _TypeAlias = ReplayedWave  # noqa: Y015
+
+@_typing.final
+class RenewOperatorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_SIGNING_REQUEST_PEM_FIELD_NUMBER: _builtins.int
+    certificate_signing_request_pem: _builtins.bytes
+    """PKCS#10, PEM, by the key of the present certificate."""
+    def __init__(
+        self,
+        *,
+        certificate_signing_request_pem: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_signing_request_pem", b"certificate_signing_request_pem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewOperatorRequest: _TypeAlias = RenewOperatorRequest  # noqa: Y015
+
+@_typing.final
+class OperatorCertificate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    AUTHORITY_PEM_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
+    certificate_pem: _builtins.bytes
+    authority_pem: _builtins.bytes
+    @_builtins.property
+    def not_after(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        certificate_pem: _builtins.bytes = ...,
+        authority_pem: _builtins.bytes = ...,
+        not_after: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_pem", b"authority_pem", "certificate_pem", b"certificate_pem", "not_after", b"not_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperatorCertificate: _TypeAlias = OperatorCertificate  # noqa: Y015
 
 @_typing.final
 class CreateJoinTokenRequest(_message.Message):

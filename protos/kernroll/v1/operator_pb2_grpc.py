@@ -114,6 +114,11 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.CreateJoinTokenRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.JoinToken.FromString,
                 _registered_method=True)
+        self.RenewOperator = channel.unary_unary(
+                '/kernroll.v1.OperatorService/RenewOperator',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RenewOperatorRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.OperatorCertificate.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -225,6 +230,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewOperator(self, request, context):
+        """A newer certificate for the operator who calls; the name and the key stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -307,6 +319,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.CreateJoinToken,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.CreateJoinTokenRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.JoinToken.SerializeToString,
+            ),
+            'RenewOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewOperator,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RenewOperatorRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.OperatorCertificate.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -741,6 +758,33 @@ class OperatorService:
             '/kernroll.v1.OperatorService/CreateJoinToken',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.CreateJoinTokenRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.JoinToken.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.OperatorService/RenewOperator',
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.RenewOperatorRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.OperatorCertificate.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,8 @@ class OperatorServiceStub:
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]
     """What is known of the noise of measurements, per stratum and metric, and which cells are suspended."""
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_operator_pb2.CreateJoinTokenRequest, _operator_pb2.JoinToken]
+    RenewOperator: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RenewOperatorRequest, _operator_pb2.OperatorCertificate]
+    """A newer certificate for the operator who calls; the name and the key stay."""
 
 @_typing.type_check_only
 class OperatorServiceAsyncStub(OperatorServiceStub):
@@ -87,6 +89,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     GetLedger: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]  # type: ignore[assignment]
     """What is known of the noise of measurements, per stratum and metric, and which cells are suspended."""
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_operator_pb2.CreateJoinTokenRequest, _operator_pb2.JoinToken]  # type: ignore[assignment]
+    RenewOperator: _aio.UnaryUnaryMultiCallable[_operator_pb2.RenewOperatorRequest, _operator_pb2.OperatorCertificate]  # type: ignore[assignment]
+    """A newer certificate for the operator who calls; the name and the key stay."""
 
 class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -210,5 +214,13 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.CreateJoinTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.JoinToken, _abc.Awaitable[_operator_pb2.JoinToken]]: ...
+
+    @_abc_1.abstractmethod
+    def RenewOperator(
+        self,
+        request: _operator_pb2.RenewOperatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.OperatorCertificate, _abc.Awaitable[_operator_pb2.OperatorCertificate]]:
+        """A newer certificate for the operator who calls; the name and the key stay."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
