@@ -1,7 +1,6 @@
 """The join token, and the client certificate that enrollment left in the state directory."""
 
 import base64
-import binascii
 import json
 import ssl
 import tempfile
@@ -47,7 +46,7 @@ def parse_join_token(text: str) -> JoinToken:
     try:
         document = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         secret, authority = document["secret"], base64.b64decode(document["ca"], validate=True)
-    except (binascii.Error, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError("join_token: damaged; copy the whole token that the controller printed") from error
     if not isinstance(secret, str) or not secret or not authority:
         raise ConfigError("join_token: damaged; copy the whole token that the controller printed")
@@ -118,7 +117,7 @@ def load(state_dir: Path) -> Credentials | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise EnrollmentError(
             f"{state_dir}: the stored certificate is unreadable ({error}); {_again(state_dir)}"
         ) from error

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from agent.domain.numbers import is_number
+from agent.domain.numbers import kibibytes
 
 
 class Platform(StrEnum):
@@ -111,6 +111,6 @@ def parse_swaps(text: str) -> tuple[SwapArea, ...]:
         fields = line.rsplit(maxsplit=4)
         if len(fields) == 5:
             path = fields[0].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-            size, used = (int(field) * 1024 if is_number(field) else 0 for field in fields[2:4])
+            size, used = (kibibytes(field) or 0 for field in fields[2:4])
             areas.append(SwapArea(path=path, size_bytes=size, used_bytes=used, kind=fields[1]))
     return tuple(areas)

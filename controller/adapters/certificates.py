@@ -12,6 +12,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from cryptography import x509
@@ -38,6 +39,8 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _LEAST_RSA_BITS, _MOST_RSA_BITS = 2048, 8192
 _TAKEN = "P-256, P-384, or RSA of 2048 to 8192 bits"
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+# What the library raises for bytes that are no key, certificate or request that it knows.
+UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 # Clocks of hosts may be behind.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -113,7 +116,7 @@ class Authority:
             request = x509.load_pem_x509_csr(request_pem)
             asked = [str(one.value) for one in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
             public_key, signed = request.public_key(), request.is_signature_valid
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise InvalidInput(f"{name}: the certificate signing request cannot be read: {error}") from error
         if not signed:
             raise InvalidInput(f"{name}: the certificate signing request is not signed by its own key")
@@ -225,14 +228,14 @@ def _load_authority(key_path: Path, certificate_path: Path, now: float) -> Autho
     advice = _advice(key_path.parent)
     try:
         key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (OSError, *UNREADABLE) as error:
         raise Permanent(f"{key_path} cannot be read as a private key: {said(error)}; {advice}") from error
     try:
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         authority = False
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (OSError, *UNREADABLE) as error:
         raise Permanent(f"{certificate_path} cannot be read as a certificate: {said(error)}; {advice}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVES):
         raise Permanent(f"{key_path} is not an elliptic-curve key that gRPC takes ({_TAKEN}): {advice}")
@@ -308,9 +311,9 @@ def operator_is_stale(directory: Path, authority: Authority, moment: float) -> b
         certificate = x509.load_pem_x509_certificate((directory / "operator.pem").read_bytes())
         authority_pem = (directory / "ca.pem").read_bytes()
         key = serialization.load_pem_private_key((directory / "operator-key.pem").read_bytes(), password=None)
-    except (OSError, ValueError, TypeError):
+        belongs = authority_pem == authority.certificate_pem and certificate.public_key() == key.public_key()
+    except (OSError, *UNREADABLE):
         return True
-    belongs = authority_pem == authority.certificate_pem and certificate.public_key() == key.public_key()
     return not belongs or certificate.not_valid_after_utc.timestamp() < moment
 
 

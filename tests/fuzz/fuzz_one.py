@@ -70,7 +70,11 @@ class Trial:
         elapsed_s = time.monotonic() - self._began
         corpus = len(os.listdir(self._corpus))
         told = {"inputs": self._count, "elapsed_s": elapsed_s, "corpus": corpus, "findings": sorted(self._known)}
-        print(json.dumps(told), flush=True)
+        try:
+            print(json.dumps(told), flush=True)
+        except BrokenPipeError:
+            # Whoever started us is gone.
+            os._exit(0)
 
     def _keep(self, data: bytes, error: Exception) -> None:
         name = signature(error)
@@ -161,7 +165,13 @@ def main() -> None:
     dictionary.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
     committed = CORPUS / target.name
     committed.mkdir(parents=True, exist_ok=True)
-    options = [f"-max_len={target.most_bytes}", f"-timeout={DEADLINE_S}", "-rss_limit_mb=0", "-print_final_stats=1"]
+    options = [
+        f"-max_len={target.most_bytes}",
+        f"-timeout={DEADLINE_S}",
+        "-rss_limit_mb=0",
+        "-len_control=20",
+        "-print_final_stats=1",
+    ]
     options += [f"-artifact_prefix={folder}/findings/", f"-dict={dictionary}", "-detect_leaks=0"]
     if arguments.minimise is not None:
         arguments.minimise.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def _took_s(target: Target, data: bytes) -> float:
 
 def signature(error: BaseException) -> str:
     """Return what tells findings apart: the kind of error, and the innermost place in our own code."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     ours = [one for one in frames if one.filename.startswith((f"{ROOT}/controller/", f"{ROOT}/agent/"))]
     last = (ours or frames)[-1]
     return f"{type(error).__name__}-{Path(last.filename).stem}-{last.name.strip('<>')}-{last.lineno}"

@@ -133,11 +133,11 @@ class Runner:
                         done.found = told["findings"]
                 code = await process.wait()
         except TimeoutError:
-            process.kill()
-            await process.wait()
             done.problem = f"hangs beyond its deadline: {folder / 'log'}"
             return
         finally:
+            if process.returncode is None:
+                process.kill()
             log.close()
             shutil.rmtree(scratch, ignore_errors=True)
         if code:

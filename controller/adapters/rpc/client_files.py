@@ -99,11 +99,11 @@ def write_renewed(files: ClientFiles, certificate: bytes, authority: bytes) -> N
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- it takes longer to load than most calls
 
-    from controller.adapters.certificates import write_private  # noqa: PLC0415 -- it takes longer to load than most calls
+    from controller.adapters.certificates import UNREADABLE, write_private  # noqa: PLC0415 -- it takes longer to load than most calls
 
     try:
         found = x509.load_pem_x509_certificate(certificate).public_key()
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Permanent(f"the controller answered with an unreadable certificate: {error}") from error
     if found != serialization.load_pem_private_key(files.key, password=None).public_key():
         raise Permanent("the controller answered with a certificate for another key; the present one was kept")
