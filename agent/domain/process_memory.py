@@ -48,7 +48,8 @@ _SIZE = re.compile(r"^(Swap|SwapPss): +([0-9]{1,20}) kB$", re.MULTILINE)
 def parse_smaps(text: str) -> tuple[Area, ...]:
     """Parse /proc/PID/smaps."""
     headers = list(_AREA.finditer(text))
-    ends = [header.start() for header in headers[1:]] + [len(text)]
+    # A process that has ended shows nothing.
+    ends = [header.start() for header in headers[1:]] + ([len(text)] if headers else [])
     areas = []
     for header, end in zip(headers, ends, strict=True):
         sizes = {found[1]: int(found[2]) * 1024 for found in _SIZE.finditer(text, header.end(), end)}

@@ -82,17 +82,13 @@ class Runner:
             async with places:
                 return await self._target(name)
 
-        saying = asyncio.create_task(self._say())
-        try:
-            return await asyncio.gather(*map(one, names))
-        finally:
-            saying.cancel()
-
-    async def _say(self) -> None:
-        while True:
-            await asyncio.sleep(_SAY_EVERY_S)
+        tasks = [asyncio.create_task(one(name)) for name in names]
+        waiting = set(tasks)
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=_SAY_EVERY_S)
             for progress in self._running.values():
                 print(f"  … {progress.line()}", flush=True)
+        return [task.result() for task in tasks]
 
     async def _target(self, name: str) -> Progress:
         done = self._running[name] = Progress(name=name)

@@ -7,12 +7,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from drawing import Draw, as_text
 from google.protobuf.message import DecodeError
 from promised import Target
 
 from agent import settings
-from agent.adapters import credentials, messages
+from agent.adapters import credentials, enrollment, messages
 from agent.adapters.boots import BootMarkFile
 from agent.adapters.command_journal import CommandJournal
 from agent.adapters.kmsg import KernelLogPosition
@@ -26,6 +28,10 @@ from protos.kernroll.v1 import agent_pb2
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="kernroll-fuzz-"))
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+# The same every time, so that a committed answer fits it.
+_KEY = ec.derive_private_key(12345, ec.SECP256R1()).private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
 _OPTIONS = (
     exercises.SweepOptions,
     exercises.FillOptions,
@@ -126,6 +132,13 @@ def _token(data: bytes) -> None:
     assert token.authority_pem.startswith(b"-----BEGIN CERTIFICATE-----")
 
 
+def _enrolled(data: bytes) -> None:
+    """An answer to enrollment: the certificate, then after a line of "=" the authority's."""
+    certificate, _, authority = data.partition(b"====\n")
+    response = agent_pb2.EnrollResponse(certificate_pem=certificate, authority_pem=authority or certificate)
+    assert enrollment._credentials("a", _KEY, response).certificate_pem == certificate
+
+
 def _exercises(data: bytes) -> None:
     """Lines between the agent and its programs: what is understood can be said again."""
     draw, line = Draw(data[:1]), data[1:]
@@ -185,6 +198,7 @@ TARGETS = (
     ),
     Target(name="agent-settings", run=_settings, errors=(ConfigError,), words=_TOML_WORDS),
     Target(name="join-token", run=_token, errors=(ConfigError,), words=("kr1.", "eyJzZWNyZXQiOiJ4IiwiY2EiOiJZUT09In0")),
+    Target(name="enrollment-answer", run=_enrolled, errors=(EnrollmentError,), words=("-----BEGIN CERTIFICATE-----",)),
     Target(
         name="exerciser-lines",
         run=_exercises,

@@ -55,13 +55,13 @@ def _counters(data: bytes) -> None:
         float(sample.value)
     recording.foreign_swap_sample(first, last, ())
     counters.chosen(before)
+    process_memory.parse_status(before)
+    process_memory.parse_smaps(before)
     parked_pages(before)
 
 
 def _memory(data: bytes) -> None:
     text = as_text(data)
-    process_memory.parse_status(text)
-    process_memory.parse_smaps(text)
     parse_swap_counters(text)
     parse_meminfo(text)
 

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from controller.adapters import prometheus, webhook
 from controller.adapters.bounded_http import Limits
 from controller.adapters.cache import Cache
-from controller.adapters.certificates import Authority, open_authority
+from controller.adapters.certificates import Authority, open_authority, operator_is_stale, write_operator
 from controller.adapters.debian.archives import unpack
 from controller.adapters.debian.unpacking import extract
 from controller.adapters.hypervisor.console import panic_line, telling_line
@@ -30,6 +30,7 @@ from controller.adapters.hypervisor.state import fold, status
 from controller.adapters.kernels.image import read_image
 from controller.adapters.kernels.modules import fingerprint, require_modules
 from controller.adapters.kernels.store import KernelStore
+from controller.adapters.rpc.client_files import expired, read_client_files, signing_request, write_renewed
 from controller.domain.checks import Check, CheckKind, Question
 from controller.domain.errors import InvalidInput, NotFound, Permanent, Temporary
 from controller.gate.kernel_log import classify
@@ -195,6 +196,22 @@ def _request(data: bytes) -> None:
     assert signed.certificate_pem.startswith(b"-----BEGIN CERTIFICATE-----")
 
 
+def _authority(data: bytes) -> None:
+    """Files of a controller or an operator: the first byte says which one has this content."""
+    folder = _FOLDER / "kept"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(_FOLDER / "authority", folder)
+    write_operator(folder, _AUTHORITY.operator("op", 1.8e9))
+    names = ("ca.pem", "ca-key.pem", "operator.pem", "operator-key.pem")
+    (folder / names[data[0] % len(names) if data else 0]).write_bytes(data[1:])
+    operator_is_stale(folder, _AUTHORITY, 1.8e9)
+    files = read_client_files(folder)
+    expired(files, 1.8e9)
+    signing_request(files)
+    write_renewed(files, data[1:], b"")
+    open_authority(folder, 1.8e9)
+
+
 _LOG_WORDS = (
     *("WARNING: mm/swapfile.c:1 at f+0x1/0x2", "BUG: ", "kernel BUG at ", "Kernel panic - not syncing: ", "Oops: "),
     *("[    1.234567] ", "<4>", "[T123]", "INFO: task a blocked for more than 120 seconds", "---[ end ", "RIP: 0010:"),
@@ -242,6 +259,7 @@ TARGETS = (
     Target(name="prometheus-query", run=_query, errors=(Permanent, Temporary), words=_ANSWER_WORDS),
     Target(name="prometheus-rules", run=_rules, errors=(Permanent, Temporary), words=_ANSWER_WORDS),
     Target(name="webhook", run=_webhook, errors=(Permanent, Temporary), words=_ANSWER_WORDS),
+    Target(name="kept-certificates", run=_authority, errors=(Permanent,), words=("-----BEGIN CERTIFICATE-----",)),
     Target(
         name="signing-request", run=_request, errors=(InvalidInput,), words=("-----BEGIN CERTIFICATE REQUEST-----",)
     ),

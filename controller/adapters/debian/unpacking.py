@@ -212,7 +212,7 @@ def _place(tar: TarReader, member: tarfile.TarInfo, tree: Path, path: str) -> No
             for piece in tar.content():
                 file.write(piece)
             os.fchmod(descriptor, member.mode & 0o777 | 0o400)
-        moment = float(min(max(0, member.mtime), _LATEST_S))
+        moment = min(max(0.0, float(member.mtime)), _LATEST_S)
         os.utime(target, (moment, moment))
     elif member.issym():
         target.symlink_to(member.linkname)
