@@ -1,6 +1,7 @@
 """What hosts say to the controller, in bytes, messages and whole sessions, and what operators are told of it."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import math
@@ -21,7 +22,7 @@ from controller.domain.events import CommandReported, RunReported
 from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.domain.verbs import Request, Verb
-from controller.services.sessions import LogReported
+from controller.services.sessions import AgentStream, LogReported
 from controller.views.data import view_data
 from controller.views.hosts import host_view
 from controller.views.models import RolloutView
@@ -31,6 +32,7 @@ from protos.kernroll.v1 import agent_pb2, common_pb2, operator_pb2
 
 _STEPS = (Step.BASELINE, Step.REBOOT, Step.VERIFY, Step.PROBATION, Step.BAKE)
 _MOST_ROUNDS = 12
+_WORDS = ("swap_mount.cost", "swap_mount", "environment", "free_before")
 
 
 def _bounded(
@@ -114,43 +116,47 @@ def _session(data: bytes) -> None:
 async def _rehearsed(draw: Draw) -> None:
     """Let one host say anything at any step; then everything that operators read can be told, and keeps its form."""
     parts = await walked(draw.of(_STEPS))
-    stream = parts.stream()
-    try:
-        for _ in range(_MOST_ROUNDS):
-            if not draw.left:
-                break
-            attempt = parts.attempt()
-            draw.words = [attempt.command_id or "u1/a/0", f"{attempt.command_id}!", "a", attempt.boot_id, "x86_64"]
-            draw.words += [f"{attempt.command_id}#1", "swap_mount.cost", "swap_mount", "environment", "free_before"]
-            match draw.below(8):
-                case 0:
-                    await parts.sessions.disconnected(stream)
-                    stream = parts.stream()
-                    facts = draw.message(common_pb2.HostFacts)
-                    hello = agent_pb2.Hello(host="a", facts=facts)
-                    host = _bounded(_sent(agent_pb2.AgentMessage(hello=hello)), cut=False)
-                    assert isinstance(host, Host)
-                    await parts.sessions.connected(stream, host)
-                case 1 | 2 | 3 | 4:
-                    await _reported(parts, _report(draw))
-                case 5:
-                    parts.clock.at += draw.of((1.0, 60.0, 3600.0, 1e6))
-                    await parts.engine.settle()
-                case 6:
-                    receipt = draw.message(agent_pb2.CommandReceipt)
-                    await parts.sessions.accepted("a", receipt.command_id, receipt.refused)
-                    await parts.sessions.progressed("a", progress_of(draw.message(agent_pb2.Progress)))
-                case _:
-                    verb = Request(
-                        verb=draw.of(tuple(Verb)), by="op", hosts=draw.of(((), ("a",))), full=draw.byte() % 2 == 1
-                    )
-                    await parts.operations.control("trial", verb)
-            await parts.engine.settle()
-    except KernrollError:
-        pass
+    # The host's own; a later one takes its place.
+    streams = [parts.stream()]
+    for _ in range(_MOST_ROUNDS):
+        if not draw.left:
+            break
+        command_id, boot_id = parts.attempt().command_id or "u1/a/0", parts.attempt().boot_id
+        draw.words = [command_id, f"{command_id}!", f"{command_id}#1", boot_id, "a", "x86_64", *_WORDS]
+        # What is refused is refused, and the host goes on.
+        with contextlib.suppress(KernrollError):
+            await _happens(parts, draw, streams)
+        await parts.engine.settle()
     await _told(parts)
     # And all of it again, from the log.
-    await _told(await Parts(parts.disk, parts.clock).start())
+    again = await Parts(parts.disk, parts.clock).start()
+    await _told(again)
+    for one in (parts, again):
+        one.sessions._threads.shutdown()
+
+
+async def _happens(parts: Parts, draw: Draw, streams: list[AgentStream]) -> None:
+    match draw.below(8):
+        case 0:
+            await parts.sessions.disconnected(streams.pop())
+            streams.append(parts.stream())
+            hello = agent_pb2.Hello(host="a", facts=draw.message(common_pb2.HostFacts))
+            host = _bounded(_sent(agent_pb2.AgentMessage(hello=hello)), cut=False)
+            assert isinstance(host, Host)
+            await parts.sessions.connected(streams[0], host)
+        case 1 | 2 | 3 | 4:
+            taken = _bounded(_sent(agent_pb2.AgentMessage(report=_report(draw))), cut=False)
+            if taken is not None and not isinstance(taken, Host):
+                await parts.sessions.reported("a", taken)
+        case 5:
+            parts.clock.at += draw.of((1.0, 60.0, 3600.0, 1e6))
+        case 6:
+            receipt = draw.message(agent_pb2.CommandReceipt)
+            await parts.sessions.accepted("a", receipt.command_id, receipt.refused)
+            await parts.sessions.progressed("a", progress_of(draw.message(agent_pb2.Progress)))
+        case _:
+            verb, hosts = draw.of(tuple(Verb)), draw.of(((), ("a",)))
+            await parts.operations.control("trial", Request(verb=verb, by="op", hosts=hosts))
 
 
 def _sent(message: agent_pb2.AgentMessage) -> agent_pb2.AgentMessage:
@@ -176,12 +182,6 @@ def _report(draw: Draw) -> agent_pb2.Report:
         case _:
             pass
     return report
-
-
-async def _reported(parts: Parts, report: agent_pb2.Report) -> None:
-    taken = _bounded(_sent(agent_pb2.AgentMessage(report=report)), cut=False)
-    if taken is not None and not isinstance(taken, Host):
-        await parts.sessions.reported("a", taken)
 
 
 async def _told(parts: Parts) -> None:
