@@ -5,7 +5,6 @@ error. Without atheris, inputs are changed blindly.
 """
 
 import argparse
-import hashlib
 import importlib
 import json
 import os
@@ -56,10 +55,11 @@ class Trial:
         self._count += 1
         try:
             tried(self._target, data)
-            if self._count % _STRETCH_EVERY == 0:
-                tried_long(self._target, data)
         except Exception as error:
             self._keep(data, error)
+        else:
+            if self._count % _STRETCH_EVERY == 0:
+                self._long(data)
         now = time.monotonic()
         if now - self._said >= _SAY_EVERY_S:
             self._said = now
@@ -76,34 +76,24 @@ class Trial:
             # Whoever started us is gone.
             os._exit(0)
 
+    def _long(self, data: bytes) -> None:
+        try:
+            tried_long(self._target, data)
+        except NotLinear as error:
+            # As it is: what makes it long makes it long again.
+            self._keep(data, error)
+        except Exception as error:
+            self._keep(stretched(data, self._target.stretched_bytes), error)
+
     def _keep(self, data: bytes, error: Exception) -> None:
         name = signature(error)
         if name in self._known:
             return
         self._known.add(name)
-        if isinstance(error, NotLinear):
-            data = stretched(data, self._target.stretched_bytes)
-        else:
-            data = shrunk(self._target, data, name)
+        data = shrunk(self._target, data, name)
         (self._findings / f"{name}.input").write_bytes(data)
         (self._findings / f"{name}.txt").write_text(explained(error), errors="backslashreplace")
         self.say()
-
-
-def mended(target: Target, folder: Path) -> None:
-    """Take findings away that are none any more; their inputs join the corpus."""
-    for path in sorted((folder / "findings").iterdir()):
-        if path.suffix == ".txt":
-            continue
-        data = path.read_bytes()
-        try:
-            tried(target, data)
-            if path.name.startswith("NotLinear"):
-                tried_long(target, data)
-        except Exception:
-            continue
-        path.rename(folder / "corpus" / hashlib.sha1(data).hexdigest())
-        path.with_suffix(".txt").unlink(missing_ok=True)
 
 
 def blindly(trial: Trial, target: Target, seconds: int) -> None:
@@ -156,7 +146,6 @@ def main() -> None:
     for part in ("corpus", "findings"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     resource.setrlimit(resource.RLIMIT_AS, (arguments.memory, arguments.memory))
-    mended(target, folder)
     trial = Trial(target, folder)
     if atheris is None:
         blindly(trial, target, arguments.seconds)

@@ -102,7 +102,7 @@ def signature(error: BaseException) -> str:
 
 
 def shrunk(target: Target, data: bytes, name: str) -> bytes:
-    """Return a shorter input that breaks the same promise at the same place."""
+    """Return a shorter input that breaks the same promise at the same place, or the input itself."""
     until = time.monotonic() + _SHRINKING_S
     size = len(data) // 2
     while size and time.monotonic() < until:

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from promised import CORPUS, KEPT, ROOT, Target, explained, silenced, tried, tried_long, use_sources
+from promised import CORPUS, DEADLINE_S, KEPT, ROOT, Target, explained, silenced, tried, tried_long, use_sources
 
 _ENGINE = ROOT / "tests" / "fuzz" / "fuzz_one.py"
 _AT_ONCE = 2
@@ -92,6 +92,7 @@ class Runner:
 
     async def _target(self, name: str) -> Progress:
         done = self._running[name] = Progress(name=name)
+        await asyncio.to_thread(_take_away_mended, name)
         until = time.monotonic() + self._seconds
         while (left_s := round(until - time.monotonic())) > 0 and done.ends < _MOST_ENDS and not done.problem:
             await self._engine(name, max(1, left_s), done)
@@ -144,6 +145,24 @@ class Runner:
 
 def _replay(name: str, path: Path) -> str:
     return f"{Path(sys.executable)} tests/fuzz/run_fuzz.py --target {name} --replay {path}"
+
+
+def _take_away_mended(name: str) -> None:
+    """Move the inputs of findings that are none any more to the corpus."""
+    folder = KEPT / name
+    (folder / "corpus").mkdir(parents=True, exist_ok=True)
+    for path in sorted((folder / "findings").glob("*")):
+        if path.suffix == ".txt":
+            continue
+        # In a process of its own: what hangs or crashes may do so still.
+        command = [sys.executable, str(ROOT / "tests/fuzz/run_fuzz.py"), "--target", name, "--replay", str(path)]
+        try:
+            code = subprocess.run(command, check=False, capture_output=True, timeout=6 * DEADLINE_S).returncode
+        except subprocess.TimeoutExpired:
+            continue
+        if code == 0:
+            path.rename(folder / "corpus" / path.name)
+            path.with_suffix(".txt").unlink(missing_ok=True)
 
 
 def replay(target: Target, path: Path) -> int:

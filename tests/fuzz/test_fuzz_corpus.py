@@ -2,11 +2,14 @@
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 from drawing import Draw
+from fuzz_one import Trial
 from fuzz_targets import TARGETS
 from promised import CORPUS, NotLinear, Target, entries, shrunk, signature, stretched, tried, tried_long
+from run_fuzz import replay
 
 from controller.domain.errors import InvalidInput
 from protos.kernroll.v1 import agent_pb2, operator_pb2
@@ -55,6 +58,26 @@ def test_a_finding_is_made_small() -> None:
     with pytest.raises(KeyError) as caught:
         tried(target, data)
     assert shrunk(target, data, signature(caught.value)) == b"x"
+
+
+def test_a_finding_is_kept_once_with_its_traceback_and_can_be_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("corpus", "findings"):
+        (tmp_path / folder).mkdir()
+    target = _raising(KeyError("k"))
+    trial = Trial(target, tmp_path)
+    for data in (b"a", b"axb", b"xx"):
+        trial.one(data)
+    (found,) = (tmp_path / "findings").glob("*.input")
+    assert found.read_bytes() == b"x"
+    assert "KeyError: 'k'" in found.with_suffix(".txt").read_text()
+    assert replay(target, found) == 1
+    assert "KeyError" in capsys.readouterr().out
+    # A later process knows it already.
+    found.write_bytes(b"untouched")
+    Trial(target, tmp_path).one(b"axb")
+    assert found.read_bytes() == b"untouched"
 
 
 def test_time_that_grows_faster_than_the_input_is_a_finding() -> None:
