@@ -157,7 +157,7 @@ def _take_away_mended(name: str) -> None:
         # In a process of its own: what hangs or crashes may do so still.
         command = [sys.executable, str(ROOT / "tests/fuzz/run_fuzz.py"), "--target", name, "--replay", str(path)]
         try:
-            code = subprocess.run(command, check=False, capture_output=True, timeout=6 * DEADLINE_S).returncode
+            code = subprocess.run(command, check=False, capture_output=True, timeout=12 * DEADLINE_S).returncode
         except subprocess.TimeoutExpired:
             continue
         if code == 0:

@@ -238,8 +238,8 @@ _ANSWER_WORDS = (
 )
 
 TARGETS = (
-    Target(name="kernel-log", run=_kernel_log, words=_LOG_WORDS, stretched_bytes=1 << 18),
-    Target(name="console", run=_console, words=_LOG_WORDS, stretched_bytes=1 << 18),
+    Target(name="kernel-log", run=_kernel_log, words=_LOG_WORDS, stretched_bytes=1 << 16),
+    Target(name="console", run=_console, words=_LOG_WORDS, stretched_bytes=1 << 16),
     Target(name="supervisor-request", run=_protocol, errors=(Permanent, Temporary), words=_JOURNAL_WORDS),
     Target(name="supervisor-answer", run=_answer, errors=(Permanent, Temporary), words=_JOURNAL_WORDS),
     Target(name="vm-journal", run=_journal, errors=(Permanent,), words=_JOURNAL_WORDS),
