@@ -41,6 +41,12 @@ sim: setup ## Drawn worlds under the controller's core, 9000 of 20 hosts, 1000 o
 sim-mutants: setup ## Break one rule of the controller at a time and show that the simulator finds each
 	@$(BIN)/python tests/sim/find_mutants.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## Inputs nobody thought of for every parser and every message, 10 minutes each; resumable; MINUTES=1; ARGS=--list
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		--no-input -e '.[fuzz]' || echo "make fuzz: atheris cannot be installed here; going on without it" >&2
+	@$(BIN)/python tests/fuzz/run_fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
 .PHONY: check
 check: setup ## Style, types, import layers, size limits and links
 	$(BIN)/ruff check .

@@ -27,6 +27,9 @@ DEFAULT_SERVER_NAME = "kernroll-controller"
 DEFAULT_AGENT_PORT = "org.kernroll.agent"
 DEFAULT_ENROLL_PORT = "org.kernroll.enroll"
 
+# As certificates and controllers take it.
+_LONGEST_HOST = 64
+
 _TEXT_KEYS = ("host", "enroll", "server_name", "join_token", "join_token_file", "state_dir", "platform", "transport")
 _PORT = re.compile(r"[0-9]{1,5}")
 _MOST_LABELS, _LONGEST_LABEL = 64, 253
@@ -77,7 +80,8 @@ def load(path: Path) -> Settings:
             document = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Beside its own error: bytes that are no text, a number of thousands of digits, lists a thousand deep.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     try:
         return _parse(document, path)
@@ -94,8 +98,10 @@ def _parse(document: Mapping[str, object], path: Path) -> Settings:
     if unknown:
         raise _KeyProblem(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
     host = _text(document, "host")
-    if not host or "/" in host or host != host.strip():
-        raise _KeyProblem("host: give the name under which the controller knows this host")
+    if not host or "/" in host or host != host.strip() or len(host) > _LONGEST_HOST:
+        raise _KeyProblem(
+            f"host: give the name under which the controller knows this host, of {_LONGEST_HOST} letters at most"
+        )
     transport = _choice(document, "transport", Transport) or Transport.TCP
     controllers = _addresses(document)
     insecure = _flag(document, "insecure")

@@ -1,7 +1,6 @@
 """The join token, and the client certificate that enrollment left in the state directory."""
 
 import base64
-import binascii
 import json
 import ssl
 import tempfile
@@ -48,7 +47,7 @@ def parse_join_token(text: str) -> JoinToken:
     try:
         document = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         secret, authority = document["secret"], base64.b64decode(document["ca"], validate=True)
-    except (binascii.Error, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError("join_token: damaged; copy the whole token that the controller printed") from error
     if not isinstance(secret, str) or not secret or not authority:
         raise ConfigError("join_token: damaged; copy the whole token that the controller printed")
@@ -136,7 +135,10 @@ def load(state_dir: Path) -> Credentials | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, Unreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        *(OSError, Unreadable, ValueError, LookupError, TypeError, AttributeError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise EnrollmentError(
             f"{state_dir}: the stored certificate is unreadable ({error}); {_again(state_dir)}"
         ) from error

@@ -15,6 +15,8 @@ from agent.domain.errors import EnrollmentError, Unreachable
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
 _CALL_TIMEOUT_S = 30.0
+# What the library raises for bytes that are no key or certificate that it knows.
+_UNREADABLE: tuple[type[Exception], ...] = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _FINAL = {
     grpc.StatusCode.UNAUTHENTICATED: "the join token is unknown, used up or expired; ask for a new one",
     grpc.StatusCode.ALREADY_EXISTS: (
@@ -37,7 +39,7 @@ def signing_request(host: str, key_pem: bytes, state_dir: Path) -> bytes:
     """Return a request for a certificate with this key, PEM. Raises EnrollmentError for a key that is none."""
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise EnrollmentError(
             f"{state_dir}: the kept key (client.key or pending.key) is damaged: restore it from a backup; or remove "
             f"it, let an operator run `kernroll hosts forget {host}`, and enroll again"
@@ -81,9 +83,10 @@ def _credentials(host: str, key_pem: bytes, response: agent_pb2.EnrollResponse) 
     try:
         certificate = x509.load_pem_x509_certificate(response.certificate_pem)
         x509.load_pem_x509_certificate(response.authority_pem)
-    except ValueError as error:
+        public_key = certificate.public_key()
+    except _UNREADABLE as error:
         raise EnrollmentError(f"the controller answered with an unreadable certificate: {error}") from error
-    if certificate.public_key() != serialization.load_pem_private_key(key_pem, password=None).public_key():
+    if public_key != serialization.load_pem_private_key(key_pem, password=None).public_key():
         raise EnrollmentError("the controller answered with a certificate for another key")
     begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
     return Credentials(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.domain.numbers import is_number
+
 # struct utmp of glibc: type, process, line, id, user, host, exit, session, seconds, ...; arm64 has longer fields.
 _UTMP = {"x86_64": struct.Struct("<h2xi32s4s32s256s4sii4x36x"), "arm64": struct.Struct("<h2xi32s4s32s256s4sqq44x4x")}
 _RUN_LEVEL, _BOOT = 1, 2
@@ -62,16 +64,12 @@ def journal_entries(text: str) -> tuple[JournalEntry, ...]:
     for line in text.splitlines():
         try:
             fields: Mapping[str, Any] = json.loads(line)
-            entries.append(
-                JournalEntry(
-                    monotonic_us=int(fields["__MONOTONIC_TIMESTAMP"]),
-                    text=str(fields["MESSAGE"]),
-                    level=int(fields.get("PRIORITY", 6)),
-                    kernel=fields.get("_TRANSPORT") == "kernel",
-                )
-            )
-        except (ValueError, KeyError, TypeError):
+            at_us, level = str(fields["__MONOTONIC_TIMESTAMP"]), str(fields.get("PRIORITY", 6))
+            text, kernel = str(fields["MESSAGE"]), fields.get("_TRANSPORT") == "kernel"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
+        if is_number(at_us) and is_number(level):
+            entries.append(JournalEntry(monotonic_us=int(at_us), text=text, level=int(level), kernel=kernel))
     return tuple(entries)
 
 
@@ -96,4 +94,8 @@ def told_by_dumps(dumps: Mapping[str, int], known: tuple[str, ...]) -> tuple[str
 
 
 def _moment(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        # Of a damaged record; no calendar has it.
+        return f"second {at_s}"

@@ -8,7 +8,7 @@ from agent.domain.numbers import is_number
 
 # Caches whose size follows what is in swap, on any kernel from 6.1 to 7.3.
 _SWAP_CACHE = re.compile(r"swap|swp|zspage|zs_handle|^radix_tree_node$")
-_PRESSURE_LINE = re.compile(r"^(some|full) .*\btotal=([0-9]+)$", re.MULTILINE)
+_PRESSURE_LINE = re.compile(r"^(some|full) .*\btotal=([0-9]{1,20})$", re.MULTILINE)
 _MM_STAT = (
     "stored_bytes",
     "compressed_bytes",
@@ -92,7 +92,8 @@ def parse_slabs(text: str, *, page_bytes: int) -> dict[str, int]:
         # name, four numbers, pagesperslab, ": tunables" and three, ": slabdata", active_slabs, num_slabs, ...
         if len(fields) < 16 or not _SWAP_CACHE.search(fields[0]) or fields[12] != "slabdata":
             continue
-        sizes[fields[0]] = int(fields[5]) * int(fields[14]) * page_bytes
+        if is_number(fields[5]) and is_number(fields[14]):
+            sizes[fields[0]] = int(fields[5]) * int(fields[14]) * page_bytes
     return sizes
 
 

@@ -307,13 +307,13 @@ def parse_options(kind: type[_Options], text: str) -> _Options:
     try:
         return kind(**fields)
     except TypeError as error:
-        raise ValueError(f"options that {kind.__name__} does not have: {text[:200]}") from error
+        raise ValueError(f"options that {kind.__name__} does not have: {text[:200]!r}") from error
 
 
 def _fields(line: bytes | str) -> dict[str, Any]:
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {line[:200]!r}") from error
     if not isinstance(fields, dict):
         raise ValueError(f"not a JSON object: {line[:200]!r}")

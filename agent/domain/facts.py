@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.domain.numbers import kibibytes
+
 
 class Platform(StrEnum):
     """What executes the instructions. Hosts of different platforms are never pooled."""
@@ -100,12 +102,15 @@ def platform_of(hints: PlatformHints) -> Platform:
 
 
 def parse_swaps(text: str) -> tuple[SwapArea, ...]:
-    """Parse /proc/swaps; the kernel writes sizes in KiB and spaces in paths as octal escapes."""
+    """Parse /proc/swaps; the kernel writes sizes in KiB and spaces in paths as octal escapes.
+
+    An area stays one when a broken kernel shows no number for it, which is 0 then: other swap must not go unseen.
+    """
     areas = []
     for line in text.splitlines()[1:]:
         fields = line.rsplit(maxsplit=4)
         if len(fields) == 5:
             path = fields[0].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-            size, used = int(fields[2]) * 1024, int(fields[3]) * 1024
+            size, used = (kibibytes(field) or 0 for field in fields[2:4])
             areas.append(SwapArea(path=path, size_bytes=size, used_bytes=used, kind=fields[1]))
     return tuple(areas)

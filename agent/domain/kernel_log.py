@@ -19,7 +19,7 @@ def parse_record(raw: bytes) -> KernelRecord | None:
     """
     prefix, separator, rest = raw.decode("utf-8", "replace").partition(";")
     fields = prefix.split(",")
-    if not separator or len(fields) < 3 or not all(is_number(field.strip()) for field in fields[:3]):
+    if not separator or len(fields) < 3 or not all(is_number(field) for field in fields[:3]):
         return None
     priority, sequence, monotonic_us = (int(field) for field in fields[:3])
     if priority >> 3:

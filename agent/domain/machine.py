@@ -70,8 +70,8 @@ def firmware_of(hints: BootHints) -> str:
 
 def boot_loader_of(hints: BootHints) -> str:
     """Return what loaded the kernel, for example "grub", "systemd-boot", "u-boot" or "qemu"."""
-    if hints.loader_info:
-        return hints.loader_info.split()[0].lower()
+    if words := hints.loader_info.split():
+        return words[0].lower()
     if hints.architecture == "x86_64" and is_number(hints.loader_type) and int(hints.loader_type):
         return _X86_LOADERS.get(int(hints.loader_type) >> 4, "")
     if hints.u_boot:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from agent.domain.numbers import is_number
+from agent.domain.numbers import is_number, kibibytes
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -43,9 +43,9 @@ def parse_meminfo(text: str, *, parked_bytes: int = 0) -> Memory:
     values = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
-        number = rest.split()
-        if number and is_number(number[0]):
-            values[name] = int(number[0]) * 1024
+        size_bytes = kibibytes(rest.split(maxsplit=1)[0]) if rest.strip() else None
+        if size_bytes is not None:
+            values[name] = size_bytes
     missing = [name for name in ("MemTotal", "MemFree", "MemAvailable") if name not in values]
     if missing:
         raise ValueError(f"meminfo has no {' and no '.join(missing)}")

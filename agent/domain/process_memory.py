@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from agent.domain.numbers import is_number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessMemory:
@@ -19,7 +21,7 @@ def parse_status(text: str) -> ProcessMemory:
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         fields = rest.split()
-        if len(fields) == 2 and fields[1] == "kB":
+        if len(fields) == 2 and is_number(fields[0]) and fields[1] == "kB":
             sizes[name] = int(fields[0]) * 1024
     return ProcessMemory(
         resident_bytes=sizes.get("VmRSS", 0),
@@ -40,13 +42,14 @@ class Area:
 
 
 _AREA = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) .*$", re.MULTILINE)
-_SIZE = re.compile(r"^(Swap|SwapPss): +([0-9]+) kB$", re.MULTILINE)
+_SIZE = re.compile(r"^(Swap|SwapPss): +([0-9]{1,20}) kB$", re.MULTILINE)
 
 
 def parse_smaps(text: str) -> tuple[Area, ...]:
     """Parse /proc/PID/smaps."""
     headers = list(_AREA.finditer(text))
-    ends = [header.start() for header in headers[1:]] + [len(text)]
+    # A process that has ended shows nothing.
+    ends = [header.start() for header in headers[1:]] + ([len(text)] if headers else [])
     areas = []
     for header, end in zip(headers, ends, strict=True):
         sizes = {found[1]: int(found[2]) * 1024 for found in _SIZE.finditer(text, header.end(), end)}

@@ -12,6 +12,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from cryptography import x509
@@ -40,6 +41,8 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _LEAST_RSA_BITS, _MOST_RSA_BITS = 2048, 8192
 _TAKEN = "P-256, P-384, or RSA of 2048 to 8192 bits"
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+# What the library raises for bytes that are no key, certificate or request that it knows.
+UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 # Clocks of hosts may be behind.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -115,7 +118,7 @@ class Authority:
             request = x509.load_pem_x509_csr(request_pem)
             asked = [str(one.value) for one in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
             public_key, signed = request.public_key(), request.is_signature_valid
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise InvalidInput(f"{name}: the certificate signing request cannot be read: {error}") from error
         if not signed:
             raise InvalidInput(f"{name}: the certificate signing request is not signed by its own key")
@@ -227,14 +230,14 @@ def _load_authority(key_path: Path, certificate_path: Path, now: float) -> Autho
     advice = _advice(key_path.parent)
     try:
         key = serialization.load_pem_private_key(read_file(key_path, _MOST_PEM_BYTES), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (OSError, *UNREADABLE) as error:
         raise Permanent(f"{key_path} cannot be read as a private key: {said(error)}; {advice}") from error
     try:
         certificate = x509.load_pem_x509_certificate(read_file(certificate_path, _MOST_PEM_BYTES))
         authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         authority = False
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (OSError, *UNREADABLE) as error:
         raise Permanent(f"{certificate_path} cannot be read as a certificate: {said(error)}; {advice}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVES):
         raise Permanent(f"{key_path} is not an elliptic-curve key that gRPC takes ({_TAKEN}): {advice}")
@@ -312,9 +315,9 @@ def operator_is_stale(directory: Path, authority: Authority, moment: float) -> b
         key = serialization.load_pem_private_key(
             read_file(directory / "operator-key.pem", _MOST_PEM_BYTES), password=None
         )
-    except (OSError, ValueError, TypeError, InvalidInput):
+        belongs = authority_pem == authority.certificate_pem and certificate.public_key() == key.public_key()
+    except (OSError, InvalidInput, *UNREADABLE):
         return True
-    belongs = authority_pem == authority.certificate_pem and certificate.public_key() == key.public_key()
     return not belongs or certificate.not_valid_after_utc.timestamp() < moment
 
 

@@ -15,6 +15,7 @@ from controller.adapters.benchstat import plan_of, read_benchmarks
 from controller.adapters.named_files import open_file, shown, write_file
 from controller.cli.session import read_spec
 from controller.domain.errors import InvalidInput
+from controller.domain.printable import printable
 from controller.domain.samples import parse_plan, parse_samples, sample_line
 from controller.domain.spec_units import percent_share
 from controller.gate.trial import TrialPlan
@@ -78,7 +79,7 @@ def _assignments(option: str, written: Sequence[str]) -> Iterator[tuple[str, str
         metric, equals, value = one.rpartition("=")
         if not equals or not metric or not value:
             raise InvalidInput(f"{option}: must be METRIC=VALUE (got {one!r})")
-        yield metric.strip(), value.strip()
+        yield printable(metric), value.strip()
 
 
 def _changed(plan: TrialPlan, what_if: WhatIf) -> tuple[TrialPlan, list[str]]:

@@ -80,7 +80,7 @@ class ExpressionError(ValueError):
 
     def __init__(self, text: str, *, line: int, column: int) -> None:
         place = f"column {column}" if line == 1 else f"line {line}, column {column}"
-        super().__init__(f"{place}: {text}")
+        super().__init__(f"{place}: {printable(text)}")
         self.line = line
         self.column = column
 
@@ -106,7 +106,7 @@ class Expression:
         """Return whether a host with these facts matches."""
         value = self.program.eval(data=facts)
         decided = value.value()
-        return decided if isinstance(decided, bool) else Undecided(_why(str(decided)))
+        return decided if isinstance(decided, bool) else Undecided(printable(_why(str(decided))))
 
 
 @lru_cache(maxsize=256)

@@ -125,7 +125,11 @@ class _Report:
 
 def clean(line: str) -> str:
     """Return a console or kmsg line without terminal codes, level and time stamp; a very long one is cut off."""
-    return _STAMP.sub("", _TERMINAL_CODES.sub("", line[:_LINE_CHARACTERS])).rstrip()
+    text = _STAMP.sub("", _TERMINAL_CODES.sub("", line[:_LINE_CHARACTERS]))
+    if not text.isprintable():
+        # What no standard has assigned a sign yet is as little to be seen as what it has forbidden.
+        text = "".join(sign if sign.isprintable() else " " if sign == "\t" else "" for sign in text)
+    return text.rstrip()
 
 
 def classify(lines: Iterable[str]) -> tuple[Finding, ...]:

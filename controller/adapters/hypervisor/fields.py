@@ -1,6 +1,6 @@
 """Reads JSON objects field by field, with errors that name where and what."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,10 +50,11 @@ class Fields:
 
     def number(self, name: str, *, minimum: float = 0.0) -> float:
         """Return a finite number of at least `minimum`."""
-        value = float(self._get(name, (int, float), "a number"))
-        if not math.isfinite(value) or value < minimum:
-            raise Permanent(f"{self.where}.{name}: must be a finite number of at least {minimum:g} (got {value})")
-        return value
+        value: int | float = self._get(name, (int, float), "a number")
+        # A whole number of JSON has no limit.
+        if not minimum <= value <= sys.float_info.max:
+            raise Permanent(f"{self.where}.{name}: must be a finite number of at least {minimum:g} (got {value!r:.80})")
+        return float(value)
 
     def optional_number(self, name: str) -> float | None:
         """Return a number, or None when the field is absent or null."""

@@ -7,12 +7,14 @@ from typing import Any
 from controller.adapters.hypervisor.fields import Fields
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.domain.printable import printable
 
 VERSION = 1
 SOCKET_NAME = "supervisor.sock"
 LINE_MAX_BYTES = 1 << 18
 # A watch is answered at least this often, so that both sides notice when the other is gone.
 WATCH_MAX_S = 30.0
+_LONGEST_MESSAGE = 4096
 _ERRORS: dict[str, type[Permanent]] = {
     "permanent": Permanent,
     "invalid": InvalidInput,
@@ -60,7 +62,7 @@ def decode_answer(line: bytes, where: str) -> DeliveryStatus:
     if fields.values.get("ok") is True:
         return read_status(fields.inner("status"))
     error_fields = fields.inner("error")
-    message = f"{where}: {error_fields.text('message')}"
+    message = f"{where}: {printable(error_fields.text('message'), _LONGEST_MESSAGE)}"
     kind = error_fields.text("kind")
     if kind == "temporary":
         raise Temporary(message, retry_after_s=error_fields.number("retry_after_s"))

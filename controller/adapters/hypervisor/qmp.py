@@ -23,7 +23,7 @@ async def ask_to_quit(vm_dir: Path, socket: str, *, timeout_s: float) -> bool:
                 return True
             finally:
                 writer.close()
-    except (OSError, ValueError, TimeoutError):
+    except (OSError, ValueError, TypeError, RecursionError, TimeoutError):
         return False
 
 

@@ -206,10 +206,14 @@ def _ended(boot: Boot, record: BootEnded) -> Boot:
 
 
 def _heard(boot: Boot, at: float) -> Boot:
-    assert boot.trial is not None, "only a trial is acknowledged"
-    return replace(boot, trial=replace(boot.trial, acknowledged_at=at))
+    return replace(boot, trial=replace(_trial_of(boot), acknowledged_at=at))
 
 
 def _blessed(boot: Boot) -> Boot:
-    assert boot.trial is not None, "only a trial is blessed"
-    return replace(boot, trial=replace(boot.trial, blessed=True))
+    return replace(boot, trial=replace(_trial_of(boot), blessed=True))
+
+
+def _trial_of(boot: Boot) -> Trial:
+    if boot.trial is None:
+        raise Permanent(f"boot {boot.record.number} is acknowledged or blessed, and was no trial")
+    return boot.trial

@@ -72,9 +72,14 @@ def expired(files: ClientFiles, now: float) -> str:
     # Only when a connection has failed.
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
 
+    from controller.adapters.certificates import UNREADABLE  # noqa: PLC0415 -- it takes longer to load than most calls
+
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     for name, content in ((CERTIFICATE_FILE, files.certificate), (AUTHORITY_FILE, files.authority)):
-        end = x509.load_pem_x509_certificate(content).not_valid_after_utc
+        try:
+            end = x509.load_pem_x509_certificate(content).not_valid_after_utc
+        except UNREADABLE as error:
+            raise _damaged(files.directory / name, "certificate", error) from error
         if end <= moment:
             return (
                 f"{files.directory / name} expired on {end:%Y-%m-%d}: copy the files from the controller's client "
@@ -89,8 +94,13 @@ def signing_request(files: ClientFiles) -> bytes:
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 -- it takes longer to load than most calls
 
-    key = serialization.load_pem_private_key(files.key, password=None)
-    subject = x509.load_pem_x509_certificate(files.certificate).subject
+    from controller.adapters.certificates import UNREADABLE  # noqa: PLC0415 -- it takes longer to load than most calls
+
+    try:
+        key = serialization.load_pem_private_key(files.key, password=None)
+        subject = x509.load_pem_x509_certificate(files.certificate).subject
+    except UNREADABLE as error:
+        raise _damaged(files.directory, "certificate with its key", error) from error
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     request = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]  # of a kind that the controller gave out
     return request.public_bytes(serialization.Encoding.PEM)
@@ -101,11 +111,11 @@ def write_renewed(files: ClientFiles, certificate: bytes, authority: bytes) -> N
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- it takes longer to load than most calls
 
-    from controller.adapters.certificates import write_private  # noqa: PLC0415 -- it takes longer to load than most calls
+    from controller.adapters.certificates import UNREADABLE, write_private  # noqa: PLC0415 -- it takes longer to load than most calls
 
     try:
         found = x509.load_pem_x509_certificate(certificate).public_key()
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Permanent(f"the controller answered with an unreadable certificate: {error}") from error
     if found != serialization.load_pem_private_key(files.key, password=None).public_key():
         raise Permanent("the controller answered with a certificate for another key; the present one was kept")

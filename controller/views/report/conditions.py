@@ -37,7 +37,7 @@ def _swap(told: Mapping[str, str]) -> str:
         algorithm = re.search(r"\[([^][\s]+)\]", told.get("zram_comp_algorithm", ""))
         packed = f" ({algorithm[1]})" if algorithm and area[0].startswith("/dev/zram") else ""
         texts.append(f"{area[0]}{packed} of {_size(size_kib * 1024)}")
-    zswap = dict(line.split(None, 1) for line in told.get("zswap_parameters", "").splitlines() if " " in line)
+    zswap = dict(line.partition(" ")[::2] for line in told.get("zswap_parameters", "").splitlines())
     over = f"ZSWAP ({zswap.get('compressor', 'unknown')}) over " if texts and zswap.get("enabled") == "Y" else ""
     return over + " and ".join(texts)
 
