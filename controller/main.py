@@ -226,7 +226,10 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 @contextlib.contextmanager
 def _only_one(state_dir: Path) -> Iterator[None]:
     """Hold the state directory against a second controller."""
-    with (state_dir / "lock").open("w") as file:
+    # For both directions: opening what is no file but a FIFO would wait for somebody who reads.
+    with os.fdopen(
+        os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0
+    ) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

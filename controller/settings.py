@@ -33,6 +33,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for settings that cannot work or would be unsafe."""
+        if self.state_dir == Path():
+            raise InvalidInput("--state-dir: is empty; name a directory")
         for name, address in (("--listen", self.listen), ("--enroll-listen", self.enroll_listen)):
             host, _, port = address.rpartition(":")
             number = digits(port)

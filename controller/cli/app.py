@@ -16,7 +16,7 @@ import click
 from controller.cli.exit_codes import ExitCode, exit_code_of, table_text
 from controller.cli.session import Session, now_s
 from controller.domain.errors import KernrollError
-from controller.domain.printable import printable
+from controller.domain.printable import printable, printable_lines
 
 # Group -> (module, attribute, what `kernroll --help` says), so that help imports none of them.
 GROUPS: dict[str, tuple[str, str, str]] = {
@@ -131,7 +131,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return int(ExitCode.INTERRUPTED)
     except KernrollError as error:
-        click.echo(f"kernroll: {error}", err=True)
+        # Whoever's words it repeats, a terminal obeys none of them.
+        click.echo(printable_lines(f"kernroll: {error}"), err=True)
         return int(exit_code_of(error))
     except BrokenPipeError:
         return _reader_gone()

@@ -14,6 +14,7 @@ import pytest
 from controller.cli.app import GROUPS, root, run
 from controller.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
 from controller.domain.errors import Conflict, InvalidInput, NotFound, Permanent, Temporary
+from controller.settings import Settings
 
 Captured = pytest.CaptureFixture[str]
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
@@ -179,3 +180,14 @@ def test_bad_files_are_told_with_their_name(tmp_path: Path, capsys: Captured) ->
 def test_completion(shell: str, capsys: Captured) -> None:
     assert run(["completion", shell]) == 0
     assert f"_KERNROLL_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_what_a_command_was_called_with_is_repeated_as_text_only(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["spec", "check", "\x1b[2J\u202e.yaml"])
+    said = capsys.readouterr().err
+    assert said.replace("\n", "").isprintable()
+
+
+def test_an_empty_state_directory_is_no_directory() -> None:
+    with pytest.raises(InvalidInput, match="--state-dir: is empty"):
+        Settings(state_dir=Path(""))
