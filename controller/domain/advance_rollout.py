@@ -249,7 +249,7 @@ def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
     """Let further hosts of the open waves start, as many as the disruption budget allows."""
     rollout = snapshot.rollout
     deadline = wave_deadline(rollout)
-    waits = _closed(snapshot, now)
+    waits = starts_closed(snapshot, now)
     if waits is not None:
         times = [time for time in (waits.until, deadline) if time is not None]
         return Decision(wake_at=min(times, default=None))
@@ -259,8 +259,8 @@ def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
     return Decision(events=(HostsAdmitted(at=now, wave=rollout.wave, hosts=found.hosts),), wake_at=deadline)
 
 
-def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
-    """Return why no host may start now; the slowest stratum decides what must fit into a window."""
+def starts_closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
+    """Return why no waiting host may start now; the slowest stratum decides what must fit into a window."""
     rollout = snapshot.rollout
     if not snapshot.starts.waiting:
         return None
@@ -278,7 +278,7 @@ def why_waiting(snapshot: RolloutSnapshot, now: float) -> str:
     """Return why the next host of a running rollout may not start now; empty when only a free slot is missing."""
     if snapshot.rollout.state is not State.RUNNING or not snapshot.starts.waiting:
         return ""
-    waits = _closed(snapshot, now)
+    waits = starts_closed(snapshot, now)
     return starts(snapshot).waits if waits is None else waits.why
 
 

@@ -168,7 +168,9 @@ class Operations:
     def explain(self, name: str) -> ExplanationView:
         """Say in one sentence why the rollout stands where it stands."""
         rollout = self._find(name)
-        return explain(rollout, self._attempts(rollout), name, why_waiting(self._snapshot(rollout), self._clock.now()))
+        now = self._clock.now()
+        waits, held_up = why_waiting(self._snapshot(rollout), now), self._engine.world.held_up(rollout.uid, now)
+        return explain(rollout, self._attempts(rollout), name, waits, held_up=held_up)
 
     async def report(self, name: str, beside: Sequence[str] = ()) -> ReportView:
         """Rebuild the before/after report from the event log; its cover letter has the tests of those beside, too."""
@@ -247,7 +249,8 @@ class Operations:
     def _view(self, rollout: Rollout) -> RolloutView:
         live, now = self._sessions.live, self._clock.now()
         waits = why_waiting(self._snapshot(rollout), now)
-        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits)
+        held_up = self._engine.world.held_up(rollout.uid, now)
+        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits, held_up=held_up)
         return replace(view, revision=self._engine.changes)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from controller.domain.advance_rollout import starts_closed
 from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.boot_times import BootTimes
+from controller.domain.closures import Closed, HeldUp
 from controller.domain.condemned import condemned
 from controller.domain.control_events import (
     HostsLeftOut,
@@ -24,6 +26,7 @@ from controller.domain.journey import Step
 from controller.domain.occupancy import Occupancy
 from controller.domain.policy import Policy, policy_of
 from controller.domain.rollout import Rollout, State, evolve_rollout, planned_rollout
+from controller.domain.rules import boot_closed
 from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
@@ -346,6 +349,22 @@ class World:
             boots=self.boots,
             fleet=self.fleet,
         )
+
+    def held_up(self, uid: str, now: float) -> HeldUp:
+        """Return which hosts of the rollout wait for a freeze, a window or a denial. Walks them: a person asks."""
+        hosts: dict[str, Closed] = {}
+        for host, attempt in self.attempts[uid].items():
+            if attempt.step is not Step.DRAIN:
+                continue
+            snapshot = self.snapshot(Key(uid, host))
+            assert isinstance(snapshot, AttemptSnapshot), "a key with a host names an attempt"
+            waits = boot_closed(snapshot, now)
+            if waits is not None:
+                hosts[host] = waits
+        rollout = self.snapshot(Key(uid))
+        assert isinstance(rollout, RolloutSnapshot), "a key without a host names a rollout"
+        closed = starts_closed(rollout, now) if rollout.rollout.state is State.RUNNING else None
+        return HeldUp(hosts=hosts, starts_at=None if closed is None else closed.until)
 
     def revision(self, key: Key) -> int:
         """Return how many events the aggregate's stream has; 0 for one that does not exist."""

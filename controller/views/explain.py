@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from controller.domain.attempt import Attempt
+from controller.domain.closures import HeldUp
 from controller.domain.events import FailureKind
 from controller.domain.journey import Step
 from controller.domain.rollout import Rollout, State
@@ -11,21 +12,28 @@ from controller.views.confounders import confounder_lines
 from controller.views.models import ExplanationView
 from controller.views.quantities import count_text, duration_text, names_text, time_text
 from controller.views.rollout import verdict_views, whole_failure
-from controller.views.waiting import blocking_reason, reason_text
+from controller.views.waiting import NOBODY, blocking_reason, reason_text
 
 # How the console or kernel log is called in evidence, where the line does not come from the console.
 _LOG_KINDS = frozenset({FailureKind.FATAL_LOG, FailureKind.INFRASTRUCTURE})
 
 
-def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits: str = "") -> ExplanationView:
+def explain(
+    rollout: Rollout,
+    attempts: Mapping[str, Attempt],
+    name: str,
+    waits: str = "",
+    *,
+    held_up: HeldUp = NOBODY,
+) -> ExplanationView:
     """Return why the rollout, called `name` by whoever asks, is in its state. `attempts` are its hosts by name.
 
-    `waits` says why the next host may not start, where there is a reason.
+    `waits` says why the next host may not start, where there is a reason; `held_up` who else waits.
     """
     hosts = tuple(attempts[host] for host in sorted(attempts))
     failed = _failed(rollout, hosts)
     return ExplanationView(
-        sentence=_sentence(rollout, hosts, failed, waits),
+        sentence=_sentence(rollout, hosts, failed, blocking_reason(rollout, hosts, waits, held_up)),
         evidence=(
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
@@ -45,15 +53,13 @@ def _failed(rollout: Rollout, hosts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     return tuple(sorted(failed, key=lambda a: (a.host != rollout.cause_host, not a.condemned, a.host)))
 
 
-def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt], waits: str) -> str:
+def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt], blocking: str) -> str:
     cause = failed[0] if failed else None
     match rollout.state:
         case State.PLANNED:
-            return _stop(blocking_reason(rollout, hosts))
+            return _stop(blocking)
         case State.RUNNING | State.AWAITING_APPROVAL:
-            return (
-                f"{rollout.name} is {rollout.state.value.replace('_', ' ')}: {blocking_reason(rollout, hosts, waits)}."
-            )
+            return _stop(f"{rollout.name} is {rollout.state.value.replace('_', ' ')}: {blocking}")
         case State.PAUSED:
             failed_host = cause is not None and rollout.reason.startswith(f"{cause.host}:")
             why = _signal(rollout, cause) if failed_host else reason_text(rollout.reason)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.domain.attempt import Attempt
+from controller.domain.attempt import Attempt, planned_attempt
+from controller.domain.closures import HeldUp
 from controller.domain.events import Failure, FailureKind, PlannedHost
 from controller.domain.journey import ENDED, MEASURING, Step
 from controller.domain.kernels import Kernel
@@ -22,7 +23,7 @@ from controller.views.models import (
     WaveView,
 )
 from controller.views.savings import host_saving
-from controller.views.waiting import blocking_reason, next_deadline
+from controller.views.waiting import NOBODY, blocking_reason, next_deadline
 
 _UP = frozenset({Step.BAKE, Step.DONE})
 
@@ -34,13 +35,14 @@ def rollout_view(
     now: float,
     *,
     waits: str = "",
+    held_up: HeldUp = NOBODY,
 ) -> RolloutView:
     """Return the rollout as it stands at `now`. `attempts` and `live` are keyed by host; absent hosts are pending.
 
-    `waits` says why the next host may not start, where there is a reason.
+    `waits` says why the next host may not start, where there is a reason; `held_up` who else waits.
     """
     hosts = tuple(attempts[name] for name in sorted(attempts))
-    deadline_name, deadline = next_deadline(rollout, hosts)
+    deadline_name, deadline = next_deadline(rollout, hosts, held_up)
     return RolloutView(
         name=rollout.name,
         state=rollout.state.value,
@@ -50,11 +52,14 @@ def rollout_view(
             WaveView(
                 number=number + 1,
                 state=wave_state(rollout, number, [attempts[p.host] for p in planned if p.host in attempts]),
-                hosts=tuple(_host(rollout, p, attempts.get(p.host), live.get(p.host), now) for p in planned),
+                hosts=tuple(
+                    _host(rollout, attempts.get(p.host) or _pending(rollout, p), live.get(p.host), held_up, now)
+                    for p in planned
+                ),
             )
             for number, planned in enumerate(rollout.waves)
         ),
-        blocking_reason=blocking_reason(rollout, hosts, waits),
+        blocking_reason=blocking_reason(rollout, hosts, waits, held_up),
         next_deadline_name=deadline_name,
         next_deadline=None if deadline is None else Epoch(deadline),
         verdicts=verdict_views(rollout),
@@ -124,28 +129,24 @@ def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt]) -> str:
     return "active" if rollout.admitted else "waiting"
 
 
+def _pending(rollout: Rollout, planned: PlannedHost) -> Attempt:
+    return planned_attempt(planned, rollout=rollout.name, uid=rollout.uid, wave=0, position=0)
+
+
 def _host(
-    rollout: Rollout, planned: PlannedHost, attempt: Attempt | None, live: LiveProgress | None, now: float
+    rollout: Rollout, attempt: Attempt, live: LiveProgress | None, held_up: HeldUp, now: float
 ) -> HostProgressView:
-    if attempt is None:
-        attempt = Attempt(
-            rollout=rollout.name,
-            uid=rollout.uid,
-            host=planned.host,
-            stratum=planned.stratum,
-            architecture=planned.architecture,
-            role=planned.role,
-            wave=0,
-            position=0,
-        )
     saving = host_saving(rollout, attempt)
     deadline = None if rollout.ended else attempt.wake_at(rollout.policy.silence_timeout_s)
+    waits = held_up.hosts.get(attempt.host)
+    if waits is not None:
+        deadline = waits.until
     return HostProgressView(
         host=attempt.host,
         stratum=attempt.stratum,
         role=attempt.role.value,
         step=attempt.step.value,
-        detail=_detail(attempt, live),
+        detail=_detail(attempt, live) if waits is None else f"waits: {waits.why}",
         kernel_release=attempt.release,
         step_since=None if attempt.step is Step.PENDING else Epoch(attempt.since),
         deadline=None if deadline is None else Epoch(deadline),
