@@ -1,6 +1,7 @@
 """What a host's move records and asks of the world: `rules` says when, this module says what."""
 
 from dataclasses import replace
+from typing import assert_never
 
 from controller.domain.attempt import Attempt, command_id
 from controller.domain.effects import (
@@ -199,5 +200,9 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
             return (BlessKernel(command_id=name, host=host),)
         case Step.REVERTING:
             return (RevertKernel(command_id=name, host=host, kernel=attempt.old_kernel),)
-        case _:
+        case Step.PENDING | Step.DRAIN | Step.VERIFY | Step.UNCORDON | Step.BAKE | Step.DONE:
             return ()
+        case Step.FALLBACK | Step.REVERTED | Step.LOST | Step.SKIPPED:
+            return ()
+        case _:
+            assert_never(target)

@@ -1,6 +1,7 @@
 """What a rollout does next: admit hosts, judge a finished wave, promote, pause, or bring hosts back."""
 
 import math
+from typing import assert_never
 
 from controller.domain.advance_checks import check_wave, checks_text
 from controller.domain.boot_times import BootTimes
@@ -56,8 +57,12 @@ def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
             return _condemned(rollout, tally, now) or _recall(snapshot, now) or _finish_abort(snapshot, now)
         case State.REVERTING:
             return _recall(snapshot, now) or _finish_revert(snapshot, now)
-        case _:
+        case State.PLANNED | State.PROMOTED | State.COMPLETED:
             return NOTHING
+        case State.ABORTED | State.REVERTED | State.REVERT_INCOMPLETE:
+            return NOTHING
+        case _:
+            assert_never(rollout.state)
 
 
 # --- failures ---
@@ -173,11 +178,13 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
             return _events(judged, *_failed(rollout, judged, now))
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
-        case _ if rollout.policy.checks:
+        case "promote" if rollout.policy.checks:
             # They are asked about a verdict that is on record.
             return _events(judged)
-        case _:
+        case "promote":
             return _events(judged, _go_on(rollout, judged.sentence, now))
+        case unknown:
+            raise AssertionError(f"{rollout.name}: a wave was judged {unknown!r}")
 
 
 def _measured_again(snapshot: RolloutSnapshot) -> bool:

@@ -5,23 +5,51 @@ It is read from the rollouts' own events, so that no crash can come between a re
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import assert_never
 
 from controller.domain.attempt import Attempt
 from controller.domain.checks import Outcome
-from controller.domain.control_events import StratumHeld
+from controller.domain.control_events import (
+    ApprovalAwaited,
+    ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
+    GateOverridden,
+    HostsLeftOut,
+    HostsRecalled,
+    HostsRetried,
+    RestOpened,
+    RevertHastened,
+    RolloutResumed,
+    StratumHeld,
+)
 from controller.domain.errors import InvalidInput
-from controller.domain.events import Event, RevertStarted
+from controller.domain.events import (
+    AbortStarted,
+    HostsAdmitted,
+    RevertStarted,
+    RolloutCompleted,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutPaused,
+    RolloutPlanned,
+    RolloutPromoted,
+    RolloutStarted,
+    WaveOpened,
+)
 from controller.domain.fleet import Denial
 from controller.domain.judgement import failed_strata
 from controller.domain.rollout import Rollout
 from controller.domain.spec import parse_spec
 from controller.domain.strata import Stratum, read_stratum
+from controller.domain.verdict_events import WaveJudged
 
 # Who denies what nobody asked to deny.
 CONTROLLER = "controller"
 
 
-def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: Event) -> tuple[Denial, ...]:
+def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: RolloutEvent) -> tuple[Denial, ...]:
     """Return the rules that follow from a rollout's event, with the rollout as it is after it.
 
     A revert that evidence caused condemns the kernel of the architecture that the evidence is of; a stratum that is
@@ -40,8 +68,18 @@ def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: Event) -
         case StratumHeld():
             reason = f"rollout {rollout.name} took it back from {event.stratum}: {event.reason}"
             return (_limited(rollout, _stratum(rollout, event.stratum), reason=reason, at=event.at),)
-        case _:
+        case RevertStarted() | RolloutPlanned() | RolloutStarted() | RolloutPaused() | AbortStarted():
             return ()
+        case RolloutPromoted() | RolloutCompleted() | RolloutEnded() | WaveOpened() | WaveJudged() | RestOpened():
+            return ()
+        case HostsAdmitted() | HostsRecalled() | HostsRetried() | HostsLeftOut() | RolloutResumed() | RevertHastened():
+            return ()
+        case ApprovalAwaited() | ApprovalGiven() | GateOverridden() | ChecksAsked() | CheckReported():
+            return ()
+        case ChecksOverridden():
+            return ()
+        case _:
+            assert_never(event)
 
 
 def _unanswered(rollout: Rollout, event: RevertStarted) -> bool:

@@ -21,6 +21,7 @@ from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
 from controller.services.replay import replay
 from controller.services.sessions import Sessions
+from controller.services.waiting import held_up
 from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.fleet import HostsView
@@ -169,8 +170,8 @@ class Operations:
         """Say in one sentence why the rollout stands where it stands."""
         rollout = self._find(name)
         now = self._clock.now()
-        waits, held_up = why_waiting(self._snapshot(rollout), now), self._engine.world.held_up(rollout.uid, now)
-        return explain(rollout, self._attempts(rollout), name, waits, held_up=held_up)
+        waits, held = why_waiting(self._snapshot(rollout), now), held_up(self._engine.world, rollout.uid, now)
+        return explain(rollout, self._attempts(rollout), name, waits, held_up=held)
 
     async def report(self, name: str, beside: Sequence[str] = ()) -> ReportView:
         """Rebuild the before/after report from the event log; its cover letter has the tests of those beside, too."""
@@ -249,8 +250,8 @@ class Operations:
     def _view(self, rollout: Rollout) -> RolloutView:
         live, now = self._sessions.live, self._clock.now()
         waits = why_waiting(self._snapshot(rollout), now)
-        held_up = self._engine.world.held_up(rollout.uid, now)
-        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits, held_up=held_up)
+        held = held_up(self._engine.world, rollout.uid, now)
+        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits, held_up=held)
         return replace(view, revision=self._engine.changes)
 
 

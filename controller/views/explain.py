@@ -1,6 +1,7 @@
 """Why a rollout stands where it stands: one sentence, the evidence for it, and the command to run next."""
 
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 from controller.domain.attempt import Attempt
 from controller.domain.closures import HeldUp
@@ -69,13 +70,15 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
         case State.COMPLETED:
             return _stop(f"{rollout.name} is completed: {reason_text(rollout.reason)}")
-        case _:
+        case State.ABORTING | State.ABORTED | State.REVERTING | State.REVERTED | State.REVERT_INCOMPLETE:
             caused = rollout.cause_host and cause is not None
             told = reason_text(rollout.reason)
             if told.startswith(f"{rollout.state} by "):
                 return _stop(f"{rollout.name} was {told}{_returned(hosts)}")
             why = f" because {_signal(rollout, cause)}" if caused else f": {told}"
             return _stop(f"{rollout.name} {_VERBS[rollout.state]}{why}{_returned(hosts)}")
+        case _:
+            assert_never(rollout.state)
 
 
 _VERBS: dict[State, str] = {
@@ -193,6 +196,8 @@ def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str
             return f"kernroll rollout report {name}"
         case State.ABORTED if not failed:
             return f"kernroll rollout report {name}"
-        case _:
+        case State.PAUSED | State.ABORTED | State.REVERTED | State.REVERT_INCOMPLETE:
             host = rollout.lost[0] if rollout.lost else failed[0].host if failed else ""
             return f"kernroll hosts show {host}" if host else f"kernroll rollout report {name}"
+        case _:
+            assert_never(rollout.state)

@@ -1,6 +1,7 @@
 """What a rollout waits for: the one reason as a sentence, and the next thing that time alone changes."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from controller.domain.attempt import Attempt
 from controller.domain.closures import HeldUp
@@ -87,9 +88,11 @@ def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt], waits: str = 
         case State.ABORTING | State.REVERTING:
             flying = _slowest([a for a in attempts if a.in_flight], held_up)
             return _joined(rollout.state.value, rollout.reason, flying)
-        case _:
+        case State.PROMOTED | State.COMPLETED | State.ABORTED | State.REVERTED | State.REVERT_INCOMPLETE:
             lost = f"{names_text(rollout.lost)} did not come back" if rollout.lost else ""
             return _joined(_ENDED[rollout.state], rollout.reason, lost)
+        case _:
+            assert_never(rollout.state)
 
 
 def _joined(word: str, reason: str, more: str) -> str:

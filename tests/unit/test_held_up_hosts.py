@@ -9,6 +9,7 @@ from simulated_host import NEW_RELEASE
 from controller.domain.fleet_events import FleetFrozen, FleetThawed, KernelDenied
 from controller.domain.journey import Step
 from controller.domain.verbs import Verb
+from controller.services.waiting import held_up
 from controller.services.world import FLEET
 from controller.views.explain import explain
 from controller.views.models import RolloutView
@@ -28,9 +29,9 @@ class Seen:
 
 def seen(simulation: Simulation) -> Seen:
     world, rollout = simulation.world, simulation.rollout
-    held_up = world.held_up(UID, simulation.now)
-    view = rollout_view(rollout, world.attempts[UID], {}, simulation.now, held_up=held_up)
-    told = explain(rollout, world.attempts[UID], "trial", held_up=held_up)
+    held = held_up(world, UID, simulation.now)
+    view = rollout_view(rollout, world.attempts[UID], {}, simulation.now, held_up=held)
+    told = explain(rollout, world.attempts[UID], "trial", held_up=held)
     return Seen(view=view, explained=told.sentence)
 
 
