@@ -92,13 +92,17 @@ _FarWorse = Mapping[tuple[str, str], tuple[tuple[str, float], ...]]
 
 
 def _with_far_worse(known: _FarWorse, before: Attempt | None, after: Attempt) -> _FarWorse:
-    if (0.0 if before is None else before.far_worse_at) == after.far_worse_at:
+    counted = ((), 0.0) if before is None else (before.far_worse, before.far_worse_at)
+    if counted == (after.far_worse, after.far_worse_at):
         return known
     found = dict(known)
-    for metric in after.far_worse:
+    for metric in (*counted[0], *after.far_worse):
+        # What an earlier round has shown counts no more.
         cell = after.stratum, metric
-        others = tuple(entry for entry in found.get(cell, ()) if entry[0] != after.host)
-        found[cell] = (*others, (after.host, after.far_worse_at))
+        others = tuple(entry for entry in found.pop(cell, ()) if entry[0] != after.host)
+        entries = (*others, (after.host, after.far_worse_at)) if metric in after.far_worse else others
+        if entries:
+            found[cell] = entries
     return found
 
 

@@ -48,7 +48,7 @@ from controller.domain.rollout import Rollout, State, evolve_rollout, planned_ro
 from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
-from controller.domain.turns import Turns
+from controller.domain.turns import Turns, Values
 from controller.domain.verdict_events import WaveJudged
 from controller.services.agenda import Agenda
 from controller.services.keys import FLEET, Key, key_of_stream
@@ -108,7 +108,12 @@ class World(Agenda):
         moving = attempt is not None and attempt.holds_slot and not lost
         # A host in quarantine is out of service already: nobody waits for it.
         away = lost or (not host.connected and name not in self.fleet.quarantined)
-        return self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
+        changed = self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
+        if changed and name in self.active:
+            uid = self.active[name]
+            for turns in (self.starts[uid], self.returns[uid]):
+                turns.place(name, self._bounded(self.rollouts[uid], name))
+        return changed
 
     def rehearse(self, key: Key, events: tuple[Event, ...]) -> tuple[Attempt | Rollout | Fleet, ...]:
         """Return the aggregate after each event, and change nothing.
@@ -276,11 +281,11 @@ class World(Agenda):
         if not turns.waits(attempt.host) and attempt.host not in turns.called:
             turns.add(attempt.host, attempt.wave, self._bounded(rollout, attempt.host), attempt.position)
 
-    def _bounded(self, rollout: Rollout, name: str) -> tuple[str, ...]:
+    def _bounded(self, rollout: Rollout, name: str) -> Values:
         """Return the host's values of the labels that the rollout's budget counts by."""
         host = self.hosts.get(name)
         labels = {} if host is None else self.fleet.labels_of(host)
-        return tuple(labels.get(bound.key, "") for bound in rollout.policy.max_unavailable)
+        return tuple(labels.get(bound.key) for bound in rollout.policy.max_unavailable)
 
     def _apply_attempt(self, key: Key, event: AttemptEvent, rehearsed: Attempt | None) -> None:
         rollout, before = self.rollouts[key.uid], self.attempts[key.uid][key.host]
