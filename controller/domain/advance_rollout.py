@@ -75,7 +75,7 @@ def _react_to_failures(rollout: Rollout, tally: Tally, now: float) -> Decision |
         return condemned
     if why := _catastrophe(rollout, tally):
         return _events(RolloutPaused(at=now, reason=why))
-    if tally.broken <= _tolerated(rollout):
+    if tally.broken <= tolerated_rigs(rollout):
         return None
     newest = [one for one in tally.failures if not one.condemns and one.at > rollout.excused_at]
     blame = _blame(newest[0]) if newest else "rigs failed"
@@ -105,7 +105,7 @@ def _slow_drill(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     return None
 
 
-def _tolerated(rollout: Rollout) -> int:
+def tolerated_rigs(rollout: Rollout) -> int:
     """Return how many rigs may fail before the rollout pauses."""
     policy = rollout.policy
     open_hosts = sum(len(wave) for wave in rollout.waves[: rollout.wave + 1])

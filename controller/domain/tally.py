@@ -82,7 +82,7 @@ def tally_moved(tally: Tally, before: Attempt | None, after: Attempt, rollout: R
         slots=tally.slots + after.holds_slot - (before is not None and before.holds_slot),
         ended=tally.ended + after.ended - (before is not None and before.ended),
         unheard=tally.unheard + after.unheard - (before is not None and before.unheard),
-        broken=tally.broken + _broken(after, rollout) - (before is not None and _broken(before, rollout)),
+        broken=tally.broken + rig_broke(after, rollout) - (before is not None and rig_broke(before, rollout)),
         failures=failures,
         far_worse=_with_far_worse(tally.far_worse, before, after),
     )
@@ -106,7 +106,7 @@ def _with_far_worse(known: _FarWorse, before: Attempt | None, after: Attempt) ->
     return found
 
 
-def _broken(attempt: Attempt, rollout: Rollout) -> bool:
+def rig_broke(attempt: Attempt, rollout: Rollout) -> bool:
     """Whether the host's rig failed and that matters: nobody has excused it, and its stratum is not held."""
     if attempt.failure is None or attempt.condemned or attempt.stratum in rollout.held:
         return False

@@ -87,7 +87,8 @@ class Operations:
         prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
         world = self._engine.world
         labels = {name: world.fleet.labels_of(host) for name, host in world.hosts.items()}
-        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, self._clock.now()))
+        now = self._clock.now()
+        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, now, world.boots))
 
     async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
         """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""

@@ -229,7 +229,9 @@ def test_who_was_admitted_is_on_record() -> None:
 def test_boot_timeouts_are_by_platform_until_enough_boots_are_known() -> None:
     few = BootTimes((30.0,) * (FEWEST_BOOTS - 1))
     assert few.timeout_s(None, "x86_64/vm") == 900.0
-    assert few.timeout_s(None, "arm64/metal/zone=a") == 2700.0
+    for platform in ("metal", "emulated", "unknown", "container", ""):
+        assert few.timeout_s(None, f"arm64/{platform}/zone=a") == 2700.0, platform
+    assert few.timeout_s(None, "arm64/vm/group/db=true") == 900.0
     known = few.with_boot(200.0)
     assert known.timeout_s(None, "x86_64/vm") == 400.0
     assert known.expected_s(None, "x86_64/vm") == 30.0
