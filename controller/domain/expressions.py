@@ -109,11 +109,16 @@ class Expression:
         return decided if isinstance(decided, bool) else Undecided(printable(_why(str(decided))))
 
 
-@lru_cache(maxsize=256)
 def expression(text: str) -> Expression:
-    """Return the checked expression; raises ExpressionError."""
+    """Return the checked expression of a person; raises ExpressionError."""
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(f"is longer than {MAX_CHARACTERS} characters", line=1, column=MAX_CHARACTERS + 1)
+    return compiled(text)
+
+
+@lru_cache(maxsize=256)
+def compiled(text: str) -> Expression:
+    """Return the checked expression, however long: the controller's own are as long as labels make them."""
     if not text.strip():
         raise ExpressionError("is empty", line=1, column=1)
     try:

@@ -138,6 +138,8 @@ class Policy:
     revert_slo_s: float | None = None
     # Asked at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Labels that strata are split by, in order. None in logs from before this was kept.
+    strata_labels: tuple[str, ...] | None = None
     # Whether what a host measured counts although more than its kernel changed: "show" or "void".
     confounders: str = "show"
 
@@ -193,6 +195,7 @@ def policy_of(
         # Old against old changes nothing that others could notice.
         checks=() if aa else spec.checks,
         confounders=spec.confounders,
+        strata_labels=spec.strata.labels,
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

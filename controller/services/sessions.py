@@ -10,7 +10,7 @@ import structlog
 
 from controller.domain.attempt import MOST_FINDINGS, Attempt
 from controller.domain.effects import AgentEffect, CancelCommand
-from controller.domain.errors import Temporary
+from controller.domain.errors import KernrollError, Temporary
 from controller.domain.events import (
     CommandReported,
     FatalLogged,
@@ -39,6 +39,8 @@ _SEND_TIMEOUT_S = 30.0
 _MOST_UNASKED = 5000
 # In place of a run's evidence.
 _TOO_LATE = {"…": "left out: the run was told of after its command had been given up"}
+# A controller that dies forgets at most so much of when a host was heard.
+_SAVED_EVERY_S = 3600.0
 # A log that is longer is read in a thread, so that it holds nobody up.
 _SHORT_LOG_CHARACTERS = 16_384
 
@@ -70,6 +72,9 @@ class Sessions:
         self._clock = clock
         self._connected: dict[str, AgentStream] = {}
         self._unasked: Counter[Key] = Counter()
+        # Host -> when its record was written; writes under way.
+        self._saved_at: dict[str, float] = {}
+        self._saving: set[asyncio.Future[None]] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="log")
         self.live: dict[str, LiveProgress] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
@@ -90,6 +95,7 @@ class Sessions:
         # A Hello says nothing of the log; within one boot what was heard of it stands.
         serious = known.serious if known is not None and known.boot_id == host.boot_id else {}
         heard = replace(host, connected=True, last_seen=now, serious=serious)
+        self._saved_at[host.name] = now
         await self._store.save_host(heard)
         if self._connected.get(session.host) is not session:
             # A newer session began meanwhile: what it says of the host is newer too.
@@ -114,7 +120,9 @@ class Sessions:
         known = self._engine.world.hosts.get(session.host)
         now = self._clock.now()
         if known is not None:
-            self._engine.world.see(replace(known, connected=False, last_seen=now))
+            # It was heard when it last spoke; that it is gone is noticed later.
+            self._engine.world.see(replace(known, connected=False))
+        await self._save(session.host)
         await self._engine.touch()
         _log.info("disconnected", host=session.host)
         while not self.is_connected(session.host):
@@ -131,8 +139,25 @@ class Sessions:
     def heartbeat(self, host: str) -> None:
         """Note that the host is alive."""
         known = self._engine.world.hosts.get(host)
-        if known is not None:
-            self._engine.world.hosts[host] = replace(known, last_seen=self._clock.now())
+        if known is None:
+            return
+        now = self._clock.now()
+        self._engine.world.hosts[host] = replace(known, last_seen=now)
+        if now - self._saved_at.get(host, 0.0) >= _SAVED_EVERY_S:
+            self._saved_at[host] = now
+            saving = asyncio.ensure_future(self._save(host, connected=True))
+            self._saving.add(saving)
+            saving.add_done_callback(self._saving.discard)
+
+    async def _save(self, host: str, *, connected: bool = False) -> None:
+        """Keep when the host was heard, unless a newer session begins or ends: that one saves for itself."""
+        known = self._engine.world.hosts.get(host)
+        if known is None or self.is_connected(host) != connected:
+            return
+        try:
+            await self._store.save_host(known)
+        except KernrollError as error:
+            _log.warning("host_not_saved", host=host, error=str(error))
 
     async def progressed(self, host: str, progress: LiveProgress) -> None:
         """Show what the agent is doing; never recorded."""

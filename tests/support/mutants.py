@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         name="deadlines that nobody looks at",
-        path="controller/services/world.py",
+        path="controller/services/agenda.py",
         old="            self.mark(heapq.heappop(self.deadlines)[2])\n",
         new="            heapq.heappop(self.deadlines)\n",
     ),
@@ -102,7 +102,7 @@ MUTANTS = (
         name="wave left on a verdict that holds it",
         path="controller/domain/advance_rollout.py",
         old='        case "hold":\n            return _events(judged, RolloutPaused(at=now, reason=judged.sentence))\n',
-        new="",
+        new='        case "hold":\n            return _events(judged, _go_on(rollout, judged.sentence, now))\n',
     ),
     Mutant(
         name="silence ignored",
@@ -160,6 +160,12 @@ MUTANTS = (
         path="controller/domain/rollout.py",
         old="        return len({given.by for given in self.approvals}) >= self.approvals_needed\n",
         new="        return len(self.approvals) + 1 >= self.approvals_needed\n",
+    ),
+    Mutant(
+        name="far worse in an earlier round",
+        path="controller/domain/tally.py",
+        old="    for metric in (*counted[0], *after.far_worse):\n",
+        new="    for metric in after.far_worse:\n",
     ),
     Mutant(
         name="memory changed by a commit that failed",

@@ -226,3 +226,42 @@ def test_what_is_no_number_is_no_measurement(value: float) -> None:
     assert report.state is RunState.INFRASTRUCTURE
     assert report.values == {"swap_mount.swapon_time": 1.5}
     assert "swap_mount.cost" in report.error
+
+
+async def test_a_lost_host_was_heard_last_when_it_spoke_last(parts: Parts) -> None:
+    stream = await parts.connect("a")
+    parts.clock.at += 5000.0
+    parts.sessions.heartbeat("a")
+    spoke = parts.clock.at
+    # That it is gone is noticed later.
+    parts.clock.at += 300.0
+    await parts.sessions.disconnected(stream)
+    known = parts.engine.world.hosts["a"]
+    assert (known.connected, known.last_seen) == (False, spoke)
+    again = await Parts(parts.disk, parts.clock).start()
+    assert again.engine.world.hosts["a"].last_seen == spoke
+
+
+async def test_a_controller_that_dies_forgets_at_most_an_hour(parts: Parts) -> None:
+    await parts.connect("a")
+    for _ in range(100):
+        parts.clock.at += 600.0
+        parts.sessions.heartbeat("a")
+        await asyncio.sleep(0)
+    again = await Parts(parts.disk, parts.clock).start()
+    assert parts.clock.at - again.engine.world.hosts["a"].last_seen <= 3600.0
+
+
+async def test_what_a_newer_session_said_is_not_overwritten_by_the_older_ones_end(parts: Parts) -> None:
+    older = await parts.connect("a")
+    await parts.connect("a", boot="2")
+    await parts.sessions.disconnected(older)
+    assert parts.disk.hosts["a"].boot_id == "a-boot-2"
+
+
+async def test_a_host_that_is_forgotten_is_not_written_again(parts: Parts) -> None:
+    stream = await parts.connect("a")
+    parts.engine.world.forget("a")
+    del parts.disk.hosts["a"]
+    await parts.sessions.disconnected(stream)
+    assert "a" not in parts.disk.hosts
