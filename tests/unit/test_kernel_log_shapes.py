@@ -1,0 +1,227 @@
+"""What kernels of several ages and architectures say when they are broken, each line alone, by its weight."""
+
+import pytest
+
+from controller.gate.kernel_log import Severity, classify
+
+FATAL = (
+    ("divide error: 0000 [#1] PREEMPT SMP NOPTI", "oops"),
+    ("invalid opcode: 0000 [#1] PREEMPT SMP NOPTI", "oops"),
+    ("double fault: 0000 [#1] SMP", "oops"),
+    ("stack segment: 0000 [#3] PREEMPT SMP KASAN PTI", "oops"),
+    ("alignment check: 0000 [#1] SMP", "oops"),
+    ("invalid TSS: 0000 [#1] SMP", "oops"),
+    ("simd exception: 0000 [#1] SMP", "oops"),
+    ("int3: 0000 [#1] SMP", "oops"),
+    ("stack guard page: 0000 [#1] PREEMPT SMP", "oops"),
+    ("Oops: invalid opcode: 0000 [#1] SMP NOPTI", "oops"),
+    ("Oops: Kernel access of bad area, sig: 11 [#1]", "oops"),
+    ("Oops[#1]:", "oops"),
+    ("Oops [#1]", "oops"),
+    ("Oops - illegal instruction [#1]", "oops"),
+    ("Kernel bug detected[#1]:", "oops"),
+    ("Kernel BUG [#1]", "oops"),
+    ("illegal operation: 0001 ilc:1 [#1] SMP", "oops"),
+    ("Internal error: Oops - Undefined instruction: 0000000002000000 [#1] SMP", "oops"),
+    ("Bad mode in Error handler detected on CPU2, code 0xbf000000 -- SError", "oops"),
+    ("Unhandled 64-bit el1h sync exception on CPU1, ESR 0x000000008e000000 -- IABT (current EL)", "oops"),
+    ("SError Interrupt on CPU0, code 0x00000000be000011 -- SError", "oops"),
+    ("traps: PANIC: double fault, error_code: 0x0", "panic"),
+    ("PANIC: early exception 0x0d IP 10:ffffffff8105 error 0 cr2 0x0", "panic"),
+    ("---[ end Kernel panic - not syncing: softlockup: hung tasks ]---", "panic"),
+    ("BUG: Unable to handle kernel data access on read at 0xc00800000fffff", "null_or_paging"),
+    ("BUG: Kernel NULL pointer dereference on read at 0x00000000", "null_or_paging"),
+    ("CPU 0 Unable to handle kernel paging request at virtual address 0000000000000010, epc == 9000", "null_or_paging"),
+    ("Unable to handle kernel access to user memory outside uaccess routines at virtual address 10", "null_or_paging"),
+    ("Unhandled fault: imprecise external abort (0x1406) at 0x00000000", "null_or_paging"),
+    ("kernel tried to execute NX-protected page - exploit attempt? (uid: 0)", "null_or_paging"),
+    ("Kernel attempted to read user page (0) - exploit attempt? (uid: 0)", "null_or_paging"),
+    ("BUG: stack guard page was hit at 00000000a1b2c3d4 (stack is 00000000aaaa0000..00000000aaaa3fff)", "stack"),
+    ("BUG: IRQ stack guard page was hit at 00000000a1b2c3d4 (stack is 0..1)", "stack"),
+    ("Insufficient stack space to handle exception!", "stack"),
+    (
+        "CFI failure at do_swap_page+0x10/0x20 (target: zram_slot_free_notify+0x0/0x80; expected type: 0x1a)",
+        "control_flow",
+    ),
+    (
+        "usercopy: Kernel memory exposure attempt detected from SLUB object 'zswap_entry' (offset 0, size 9)!",
+        "memory_checker",
+    ),
+    ("detected buffer overflow in memcpy", "memory_checker"),
+    ("BUG kmalloc-512 (Not tainted): Right Redzone overwritten", "slab"),
+    ("BUG kmalloc-64 (Tainted: G    B   W         ): Poison overwritten", "slab"),
+    ("BUG anon_vma_chain(5:app.service) (Not tainted): Object already free", "slab"),
+    ("BUG kmalloc-64: Redzone overwritten", "slab"),
+    ("BUG zswap_entry (Not tainted): Objects remaining on __kmem_cache_shutdown()", "slab"),
+    ("slab: double free detected in cache 'zs_handle', objp ffff88810adb5e08", "slab"),
+    ("slab error in verify_redzone_free(): cache `size-64': double free detected", "slab"),
+    ("kmem_cache_destroy zswap_entry: Slab cache still has objects when called from zswap_exit+0x1/0x2", "slab"),
+    ("mm/pgtable-generic.c:50: bad pmd ffff88810adb5e08(8000000a12340067)", "bad_page"),
+    ("mm/pgtable-generic.c:23: bad pgd 0000000012345678(0000000000000067)", "bad_page"),
+    ("./include/linux/pgtable.h:1: bad pud 0000000012345678", "bad_page"),
+    ("mm/pgtable-generic.c:31: bad p4d 0000000012345678(0000000000000067)", "bad_page"),
+    ("BUG: non-zero pgtables_bytes on freeing mm: 4096", "bad_page"),
+    ("NMI watchdog: BUG: soft lockup - CPU#2 stuck for 22s! [kworker/2:1:123]", "lockup"),
+    ("watchdog: CPU 3 self-detected hard LOCKUP @ queued_spin_lock_slowpath+0x1/0x2", "lockup"),
+    ("watchdog: CPU 0 detected hard LOCKUP on other CPUs 1", "lockup"),
+    ("watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1", "lockup"),
+    ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 2", "lockup"),
+    ("zswap: Decompression error from zswap (1:4711 lz4 2044->4096)", "swap_data"),
+    ("zram: Decompression failed! err=-22, page=4711", "swap_data"),
+    ("zram0: Decompression failed! err=-22, page=4711", "swap_data"),
+    ("Buffer I/O error on dev zram0, logical block 4711, async page read", "swap_data"),
+    ("Buffer I/O error on device zram0, logical block 4711", "swap_data"),
+    ("I/O error, dev zram1, sector 2048 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2", "swap_data"),
+    ("blk_update_request: I/O error, dev zram0, sector 8 op 0x0:(READ)", "swap_data"),
+    (
+        "WARNING: CPU: 1 PID: 2001 at /build/linux-hwe-a1B2c3/linux-hwe-6.8.0/mm/swapfile.c:1233 f+0x1/0x2",
+        "warning_in_mm",
+    ),
+    ("WARNING: CPU: 1 PID: 2001 at ../mm/swapfile.c:1233 swap_free_nr+0x51/0x60", "warning_in_mm"),
+    ("WARNING: [nr > swap_count(ci->map[at])] mm/swapfile.c:1480 at f+0x3/0x9, CPU#0: swapoff/201", "warning_in_mm"),
+    ("WARNING: at mm/page_alloc.c:2470 __alloc_pages_nodemask+0x1/0x2()", "warning_in_mm"),
+    ("WARNING: CPU: 0 PID: 1 at /home/runner/work/kernel/kernel/mm/vmscan.c:9 shrink+0x1/0x2", "warning_in_mm"),
+)
+SERIOUS = (
+    ("WARNING: CPU: 0 PID: 7 at /usr/src/linux-6.12/kernel/sched/core.c:12 f+0x1/0x2", "warning"),
+    ("WARNING: at swap_range_free+0x8/0x10, CPU#0: swapoff/201", "warning"),
+    ("WARNING: CPU: 0 PID: 7 at /var/lib/dkms/zfs/2.3/build/module/zfs/arc.c:9 arc_x+0x1/0x2 [zfs]", "warning"),
+    ("WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected", "lockdep"),
+    ("WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected", "lockdep"),
+    ("WARNING: RECLAIM_FS-safe -> RECLAIM_FS-unsafe lock order detected", "lockdep"),
+    ("WARNING: lock held when returning to user space!", "lockdep"),
+    ("WARNING: tmux: server/2710 still has locks held!", "lockdep"),
+    ("WARNING: Nested lock was not taken", "lockdep"),
+    ("WARNING: held lock freed!", "lockdep"),
+    ("WARNING: bad unlock balance detected!", "lockdep"),
+    ("WARNING: bad contention detected!", "lockdep"),
+    ("WARNING: inconsistent lock state", "lockdep"),
+    ("WARNING: suspicious RCU usage", "lockdep"),
+    ("WARNING: possible recursive locking detected", "lockdep"),
+    ("WARNING: possible irq lock inversion dependency detected", "lockdep"),
+    ("[ BUG: Invalid wait context ]", "lockdep"),
+    ("[ BUG: bad unlock balance detected! ]", "lockdep"),
+    ("[ BUG: lock held when returning to user space! ]", "lockdep"),
+    ("[ INFO: possible circular locking dependency detected ]", "lockdep"),
+    ("[ INFO: suspicious RCU usage. ]", "lockdep"),
+    ("INFO: trying to register non-static key.", "lockdep"),
+    ("BUG: MAX_LOCKDEP_CHAINS too low!", "lockdep"),
+    ("rcu: rcu_preempt kthread starved for 5250 jiffies! g77 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x0", "rcu_stall"),
+    ("rcu: INFO: rcu_tasks detected stalls on tasks:", "rcu_stall"),
+    ("rcu: rcu_sched kthread timer wakeup didn't happen for 5249 jiffies!", "rcu_stall"),
+    ("INFO: task tmux: server:2710 blocked for more than 120 seconds.", "hung_task"),
+    ("INFO: task kworker/u8:2+flush-259:0:88 blocked for more than 120 seconds.", "hung_task"),
+    ("INFO: task swapoff:2710 blocked in I/O wait for more than 120 seconds.", "hung_task"),
+    ("INFO: task swapoff:2710 is blocked on a mutex likely owned by task cc1:33.", "hung_task"),
+    ("bad: scheduling from the idle thread!", "atomic_sleep"),
+    (
+        "swapon: vmalloc error: size 4294967296, failed to allocated page array size 8388608, mode:0xdc0",
+        "allocation_failure",
+    ),
+    ("tmux: server: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL|__GFP_COMP)", "allocation_failure"),
+    ("kswapd0: vmalloc: allocation failure: 4096 bytes, mode:0xdc0", "allocation_failure"),
+    ("vmap allocation for size 20480 failed: use vmalloc=<size> to increase size", "allocation_failure"),
+    ("percpu: allocation failed, size=8 align=8 atomic=0, alloc from reserved chunk failed", "allocation_failure"),
+    ("SLUB: Unable to allocate memory on node -1, gfp=0xcc0(GFP_KERNEL)", "allocation_failure"),
+    ("Write error -5 on dio swapfile (4096)", "swap_device_error"),
+    ("zram: Compression failed! err=-22", "swap_device_error"),
+    ("I/O error, dev nvme1n1, sector 2048 op 0x1:(WRITE) flags 0x104000 phys_seg 1 prio class 2", "io_error"),
+    ("critical medium error, dev sda, sector 12 op 0x0:(READ)", "io_error"),
+    ("EXT4-fs error (device nvme0n1p2): ext4_find_entry:1455: inode #2621441: comm swapon: reading", "file_system"),
+    ("EXT4-fs (nvme0n1p2): Remounting filesystem read-only", "file_system"),
+    ("XFS (sda1): Corruption of in-memory data detected.  Shutting down filesystem", "file_system"),
+    ("XFS (sda1): Metadata corruption detected at xfs_agf_read_verify+0x1/0x2", "file_system"),
+    ("BTRFS error (device sda1): parent transid verify failed on logical 30", "file_system"),
+    ("BTRFS critical (device sda1: state EA): corrupt leaf", "file_system"),
+    ("F2FS-fs (vda): invalid crc value, inconsistent", "file_system"),
+    ("bcachefs (sda): fatal error - emergency read only", "file_system"),
+    ("FAT-fs (sda1): error, fat_get_cluster: invalid cluster chain (i_pos 0)", "file_system"),
+    ("SQUASHFS error: Unable to read fragment cache entry", "file_system"),
+    ("Aborting journal on device nvme0n1p2-8.", "file_system"),
+    ("unregister_netdevice: waiting for lo to become free. Usage count = 2", "reference_leak"),
+    ("kmemleak: 5 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "memory_leak"),
+    ("Out of memory: Kill process 311 (cc1) score 900 or sacrifice child", "out_of_memory"),
+)
+COUNT = (
+    ("Kernel panic - not syncing: Fatal machine check", "hardware"),
+    ("Kernel panic - not syncing: Fatal local machine check", "hardware"),
+    ("Kernel panic - not syncing: Timeout: Not all CPUs entered broadcast exception handler", "hardware"),
+    ("mce: [Hardware Error]: CPU 2: Machine Check Exception: 5 Bank 4: be00000000800400", "hardware"),
+    ("{1}[Hardware Error]: Hardware error from APEI Generic Hardware Error Source: 4", "hardware"),
+    ("Oops: Machine check, sig: 7 [#1]", "hardware"),
+)
+ORDINARY = (
+    "EXT4-fs (nvme0n1p1): mounted filesystem 2c1e r/w with ordered data mode. Quota mode: none.",
+    "EXT4-fs (nvme0n1p1): re-mounted 2c1e ro.",
+    "XFS (sda1): Ending clean mount",
+    "BTRFS info (device sda1): using crc32c (crc32c-intel) checksum algorithm",
+    "BTRFS info (device sda1 state M): turning on async discard",
+    "zram: Added device: zram0",
+    "zram0: detected capacity change from 0 to 2097152",
+    "zswap: loaded using pool lz4/zsmalloc",
+    "mce: CPU0: Thermal monitoring enabled (TM1)",
+    "lockdep is turned off.",
+    "INFO: lockdep is turned off.",
+    "rcu: Hierarchical RCU implementation.",
+    "rcu: RCU event tracing is enabled.",
+    "NET: Registered PF_VSOCK protocol family",
+    "Linux version 6.12.48 (user@host) (gcc) #1 SMP",
+    "Stack guard gap: 256 pages",
+    "process '/usr/bin/stress' started with executable stack",
+    "stress[311]: segfault at 0 ip 000055 sp 00007f error 4 in stress[55+1]",
+    "traps: a.out[12] trap invalid opcode ip:401136 sp:7ffd error:0 in a.out[401000+1000]",
+    "traps: a.out[12] trap divide error ip:401136 sp:7ffd error:0",
+    'audit: type=1400 audit(1772446272.1:2): apparmor="DENIED" error=-13',
+    "nvme nvme0: 2/0/0 default/read/poll queues",
+    "random: crng init done",
+    "Adding 8388604k swap on /dev/zram0.  Priority:100 extents:1 across:8388604k SSDsc",
+    "md/raid1:md0: active with 2 out of 2 mirrors",
+    "scsi 0:0:0:0: Direct-Access     QEMU     QEMU HARDDISK    2.5+ PQ: 0 ANSI: 5",
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "severity", "kind"),
+    [
+        *((line, Severity.FATAL, kind) for line, kind in FATAL),
+        *((line, Severity.SERIOUS, kind) for line, kind in SERIOUS),
+        *((line, Severity.COUNT, kind) for line, kind in COUNT),
+    ],
+)
+def test_the_weight_of_a_line(line: str, severity: Severity, kind: str) -> None:
+    for written in (line, f"[   12.345678] {line}", f"Mar  2 10:11:12 host kernel: [   12.345678] {line}"):
+        (found,) = classify([written])
+        assert (found.severity, found.kind, found.line) == (severity, kind, line)
+
+
+@pytest.mark.parametrize("line", ORDINARY)
+def test_ordinary_lines(line: str) -> None:
+    assert classify([line, f"[   12.345678] {line}"]) == ()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (
+            "CFI failure at do_swap_page+0x10/0x20 (target: x+0x0/0x80; expected type: 0x1a)",
+            "invalid opcode: 0000 [#1] SMP",
+        ),
+        (
+            "BUG: stack guard page was hit at 00000000a1b2c3d4 (stack is 0..1)",
+            "stack guard page: 0000 [#1] PREEMPT SMP",
+        ),
+        ("kernel BUG at mm/swapfile.c:12!", "invalid opcode: 0000 [#1] SMP"),
+        (
+            "Bad mode in Error handler detected on CPU2, code 0xbf000000 -- SError",
+            "Internal error: Oops - bad mode: 0 [#1]",
+        ),
+        ("Kernel panic - not syncing: x", "---[ end Kernel panic - not syncing: x ]---"),
+        (
+            "INFO: task a:1 blocked for more than 120 seconds.",
+            "INFO: task a:1 is blocked on a mutex likely owned by task b:2.",
+        ),
+    ],
+)
+def test_one_crash_that_is_told_in_two_lines_is_one_finding(lines: tuple[str, str]) -> None:
+    (found,) = classify(lines)
+    assert found.line == lines[0]
