@@ -174,11 +174,13 @@ def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Pa
     # What a newer agent noted ends this one here and not in the middle of its work.
     host.leftovers.noted()
     lock = workload_lock(state_dir)
-    descriptor = open_kernel_log()
+    opened = open_kernel_log()
     watcher = None
-    if descriptor is not None:
+    if isinstance(opened, int):
         position = KernelLogPosition(state_dir / "kernel-log.json", host.boot_id)
-        watcher = KernelLogWatcher(descriptor, position=position, deliver=outbox.report_kernel_log)
+        watcher = KernelLogWatcher(opened, position=position, deliver=outbox.report_kernel_log)
+    else:
+        outbox.report_kernel_log(opened)
     return Parts(
         name=settings.host,
         host=host,

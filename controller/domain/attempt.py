@@ -280,7 +280,9 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             same_boot = state.fatal is not None and state.fatal.boot_id == event.boot_id
             return state if same_boot else replace(state, fatal=event)
         case SeriousLogged():
-            return replace(state, findings=(*state.findings, *event.findings))
+            boots = {one.boot_id for one in event.findings}
+            kept = (one for one in state.findings if one.signature not in event.replaced or one.boot_id not in boots)
+            return replace(state, findings=(*kept, *event.findings))
         case _:
             assert_never(event)
 
