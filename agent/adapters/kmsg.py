@@ -135,12 +135,12 @@ class KernelLogWatcher:
             self._pending.append(record)
 
 
-def open_kernel_log(path: Path = Path("/dev/kmsg")) -> int | KernelLog:
-    """Open the kernel log at its oldest record; where this process may not, return what the controller is told."""
+def open_kernel_log(path: Path = Path("/dev/kmsg")) -> int | None:
+    """Open the kernel log at its oldest record; None, with a warning, when this process may not read it."""
     try:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         log.warning(
             "kernel_log_unreadable", path=str(path), error=error.strerror, effect="kernel failures go unreported"
         )
-        return KernelLog(records=(), lost_records=0, unreadable=f"{path} cannot be opened: {error.strerror}")
+        return None

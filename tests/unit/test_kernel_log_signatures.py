@@ -91,7 +91,7 @@ def test_frames_that_every_report_of_a_kind_has_say_nothing(lines: list[str], si
         "/home/me/kernel/linux/mm/swapfile.c",
         "/home/runner/work/kernel/kernel/mm/swapfile.c",
         "/var/lib/jenkins/workspace/net/mm/swapfile.c",
-        "/root/rpmbuild/BUILD/kernel-6.12.0/linux-6.12.0-55.el10.x86_64/mm/swapfile.c",
+        "/builder/rpmbuild/BUILD/kernel-6.12.0/linux-6.12.0-55.el10.x86_64/mm/swapfile.c",
         "/builds/linux/mm/swapfile.c",
     ],
 )
