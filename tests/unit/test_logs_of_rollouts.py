@@ -10,13 +10,15 @@ from agent.adapters import messages as agent_messages
 from agent.domain.results import KernelLog, KernelRecord, Report
 from controller.adapters.rpc.agent_messages import report_of
 from controller.domain import bounds
+from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput
-from controller.domain.events import LogFinding
+from controller.domain.events import FailureKind, LogFinding, TrialEnded
 from controller.domain.evidence import host_evidence
 from controller.domain.journey import Step
 from controller.domain.judgement import judge_wave
 from controller.domain.policy import policy_of
 from controller.domain.spec import parse_spec
+from controller.domain.trial_ends import trial_failure
 from controller.gate.kernel_log import KnownLine, Severity, classify
 from controller.services.sessions import LogReported
 from controller.services.world import Key
@@ -209,3 +211,16 @@ def test_a_spoiled_count_is_bounded() -> None:
     told = report_of(agent_pb2.Report(report_id="k", kernel_log=agent_pb2.KernelLog(lost_records=2**64 - 1)), 1.0)
     assert isinstance(told, LogReported)
     assert told.lost == bounds.whole(2**64 - 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("Kernel panic - not syncing: Fatal machine check", FailureKind.INFRASTRUCTURE),
+        ("Kernel panic - not syncing: Fatal local machine check", FailureKind.INFRASTRUCTURE),
+        ("Kernel panic - not syncing: Fatal exception", FailureKind.PANIC),
+        ("", FailureKind.PANIC),
+    ],
+)
+def test_a_machine_check_is_the_hardwares_and_not_the_kernels(line: str, kind: FailureKind) -> None:
+    assert trial_failure(TrialEnded(at=1.0, command_id="c", end=BootEnd.PANIC, line=line)).kind is kind

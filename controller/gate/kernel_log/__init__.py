@@ -17,11 +17,12 @@ from controller.gate.kernel_log.reading import (
     read_on,
     unread_finding,
 )
-from controller.gate.kernel_log.table import TABLE, Severity
+from controller.gate.kernel_log.table import HARDWARE_KIND, TABLE, Severity
 
 _TABLE = TABLE
 
 __all__ = [
+    "HARDWARE_KIND",
     "TABLE",
     "UNREAD_KIND",
     "Continued",

@@ -204,7 +204,7 @@ def _goes_on(current: Tail | None, found: Tail, reports: Sequence[Tail]) -> bool
         return any(report.row.kind == "panic" for report in reports)
     if current is None:
         return False
-    if found.row.kind == "oops":
+    if found.row.kind == "oops" or found.line.startswith("KASAN: "):
         return current.row.kind in GOES_ON
     if found.row.kind == current.row.kind == "hung_task":
         # Who holds the lock is told after the trace of who waits.

@@ -35,15 +35,21 @@ def _row(severity: Severity, kind: str, pattern: str, *, alone: bool = False) ->
 
 
 FATAL, SERIOUS, COUNT = Severity.FATAL, Severity.SERIOUS, Severity.COUNT
+# What speaks of the machine and not of its kernel, as the kind of a finding.
+HARDWARE_KIND: Final = "hardware"
 # Architecture, processor or task name before the words of some ports.
 _CPU: Final = r"(?:CPU[ #]?\d+:? )?"
+
+# What KASAN adds to a fault in memory that it watches.
+_KASAN_RANGE: Final = r"KASAN: (?:null-ptr-deref|probably user-memory-access|maybe wild-memory-access) in range"
 
 # The first row that matches decides.
 TABLE: Final[Sequence[Row]] = (
     # Hardware that failed is not the kernel's doing, whatever the kernel does about it.
-    _row(COUNT, "hardware", r"(?:Kernel panic - not syncing: )?(?:Fatal |Uncorrected )(?:local )?[Mm]achine check"),
-    _row(COUNT, "hardware", r"Kernel panic - not syncing: (?:Timeout: Not all CPUs entered broadcast|Uncorrected har)"),
-    _row(COUNT, "hardware", r"(?:\{\d+\})?\[Hardware Error\]|Oops: Machine check", alone=True),
+    _row(COUNT, HARDWARE_KIND, r"(?:Kernel panic - not syncing: )?(?:Fatal |Uncorrected )(?:local )?[Mm]achine check"),
+    _row(COUNT, HARDWARE_KIND, r"Kernel panic - not syncing: (?:Timeout: Not all CPUs entered broad|Uncorrected )"),
+    _row(COUNT, HARDWARE_KIND, r"(?:\{\d+\})?\[Hardware Error\]|Oops: Machine check", alone=True),
+    _row(COUNT, HARDWARE_KIND, r"(?:Uncorrected hardware memory error|Memory failure: 0x)", alone=True),
     _row(FATAL, "panic", r"(?:---\[ end )?Kernel panic - not syncing"),
     _row(FATAL, "panic", r"PANIC: (?:double fault|early exception)"),
     _row(FATAL, "kernel_bug", r"[kK]ernel BUG (?:at|in) "),
@@ -57,6 +63,7 @@ TABLE: Final[Sequence[Row]] = (
     _row(FATAL, "null_or_paging", r"[kK]ernel (?:tried to|attempted to) (?:execute|read|write|access) "),
     _row(FATAL, "general_protection", r"general protection fault[,:] "),
     _row(FATAL, "memory_checker", r"BUG: K(?:ASAN|FENCE|MSAN): "),
+    _row(FATAL, "memory_checker", _KASAN_RANGE),
     _row(FATAL, "memory_checker", r"(?:Kernel memory (?:exposure|overwrite) attempt|detected buffer overflow in )"),
     _row(
         FATAL,
@@ -95,7 +102,12 @@ TABLE: Final[Sequence[Row]] = (
     _row(FATAL, "slab", r"(?:double free detected in cache|slab error in |[Ss]lab cache .{0,80}still has objects)"),
     _row(FATAL, "slab", r"kmem_cache_destroy \S{1,80}: Slab cache still has objects"),
     _row(FATAL, "stack", r"(?:BUG: (?:\w+ )?stack guard page was hit|Insufficient stack space to handle exception)"),
-    _row(FATAL, "stack", r"(?:BUG: )?(?:kernel stack overflow|task stack overflow|stack overflow detected)"),
+    _row(
+        FATAL,
+        "stack",
+        r"(?:BUG: )?(?:[kK]ernel stack overflow|task stack overflow|stack overflow detected)",
+    ),
+    _row(FATAL, "stack", r"Bad kernel stack pointer"),
     _row(FATAL, "control_flow", r"(?:CFI failure |Missing ENDBR: |UACCESS|Control protection: )"),
     _row(FATAL, "oops", r"(?:Internal error: |Oops(?::| - ))"),
     _row(
@@ -103,6 +115,7 @@ TABLE: Final[Sequence[Row]] = (
         "oops",
         r"(?:Bad mode in .{1,60} handler detected|Unhandled .{1,30} exception on CPU|SError Interrupt on CPU)",
     ),
+    _row(FATAL, "oops", r"Unrecoverable .{1,40} [Ee]xception "),
     # What die() of every architecture prints: a name, an error code, and how many there were.
     _row(FATAL, "oops", r"[A-Za-z][^\[\]]{0,100}\[#\d{1,5}\]"),
     _row(
@@ -153,7 +166,7 @@ TABLE: Final[Sequence[Row]] = (
     _row(
         SERIOUS,
         "allocation_failure",
-        r"(?:vmap allocation for size \d+ failed|allocation failed, size=|SLU?B: Unable to al)",
+        r"(?:vmap allocation for size \d+ failed|allocation failed, size=|SL[AU]B: Unable to al)",
     ),
     _row(
         SERIOUS, "swap_device_error", r"(?:Read|Write)[- ]error (?:-?\d+ )?on (?:swap-device|dio swapfile)", alone=True
@@ -173,14 +186,14 @@ TABLE: Final[Sequence[Row]] = (
         SERIOUS,
         "file_system",
         r"[A-Z0-9a-z]{2,10}(?:-fs)? ?(?:error|critical|warning)?:? ?\(device [^)]{1,64}\)[: ].*"
-        r"(?:[Cc]orrupt|[Ee]rror|failed|abort|shut ?down|read-?only)",
+        r"(?:[Cc]orrupt|[Ee]rror(?!s=)|fail(?:ed|ure)|abort|shut ?down|read-?only)",
         alone=True,
     ),
     _row(
         SERIOUS,
         "file_system",
         r"(?:[A-Z0-9a-z]{2,10}-fs|XFS|bcachefs|JBD2|EROFS|BTRFS|ZFS|NILFS|OCFS2|gfs2) ?\([^)]{1,64}\): .*"
-        r"(?:[Cc]orrupt|[Ee]rror|failed|[Aa]bort|shut ?down|[Rr]emounting filesystem read-only|inconsistent)",
+        r"(?:[Cc]orrupt|[Ee]rror(?!s=)|failed|[Aa]bort|shut ?down|[Rr]emounting filesystem read-only|inconsistent)",
         alone=True,
     ),
     _row(
@@ -192,14 +205,16 @@ TABLE: Final[Sequence[Row]] = (
     _row(
         SERIOUS,
         "file_system",
-        r"(?:Aborting journal on device|Detected IO errors while flushing|JBD2: Detected )",
+        r"(?:Aborting journal on device|Detected IO errors while flushing|Transaction aborted|I/O error when upd)",
         alone=True,
     ),
+    _row(SERIOUS, "reference_leak", r"Busy inodes after unmount of ", alone=True),
+    _row(SERIOUS, "driver", r"(?:irq \d+: nobody cared|NETDEV WATCHDOG: .*timed out)"),
     _row(SERIOUS, "reference_leak", r"waiting for \S{1,20} to become free\. Usage count", alone=True),
     _row(SERIOUS, "memory_leak", r"\d+ new suspected memory leaks", alone=True),
     _row(SERIOUS, "bug", r"(?:\[ )?BUG: "),
     _row(COUNT, "memcg_oom", r"Memory cgroup out of memory: Kill", alone=True),
-    _row(SERIOUS, "out_of_memory", r"Out of memory(?: \([^)]*\))?: Kill", alone=True),
+    _row(SERIOUS, "out_of_memory", r"Out of memory(?: \([^)]*\))?(?:: Kill| and no killable)", alone=True),
     _row(COUNT, "fault_oom", r"(?:Huh )?VM_FAULT_OOM leaked"),
     _row(COUNT, "throttling", r".*(?:temperature above threshold|clock throttled)"),
 )
