@@ -16,6 +16,7 @@ from controller.domain.effects import (
     StageKernel,
 )
 from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
+from controller.domain.hosts import Host
 from controller.domain.journey import ENDED, MEASURING, Side, Step, Trigger, next_step
 from controller.domain.limits import BLESS_TIMEOUT_S, GRACE_S, PANIC_TIMEOUT_S, step_limits
 from controller.domain.measured import far_worse
@@ -77,17 +78,22 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         far_worse=_far_worse(snapshot, fired),
     )
     events: tuple[Event, ...] = (moved,)
-    if starting and snapshot.host and snapshot.host.serious:
-        # What the old kernel wrote before its turn came: a new kernel that writes it too is no worse.
-        host = snapshot.host
-        known = tuple(
-            LogFinding(signature=signature, line=line, boot_id=host.boot_id)
-            for signature, line in sorted(host.serious.items())
-        )
+    known = _known_of_boot(snapshot.host) if starting and snapshot.host else ()
+    if known:
         events = (*events, SeriousLogged(at=now, report_id="", findings=known))
     if starting and snapshot.host and not snapshot.host.connected:
         events = (*events, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _known_of_boot(host: Host) -> tuple[LogFinding, ...]:
+    """Return what the old kernel wrote before the host's turn came: a new kernel that writes it too is no worse."""
+    told = {"serious": host.serious, "fatal": host.fatal, "unread": host.unread}
+    return tuple(
+        LogFinding(signature=signature, line=line, boot_id=host.boot_id, severity=severity)
+        for severity, lines in told.items()
+        for signature, line in sorted(lines.items())
+    )
 
 
 def _far_worse(snapshot: AttemptSnapshot, fired: Fired) -> tuple[str, ...]:

@@ -37,8 +37,11 @@ class Host:
     connected: bool = False
     # Seconds since the Unix epoch of the newest message; 0 when it was never heard.
     last_seen: float = 0.0
-    # Serious kernel-log lines of the present boot: signature -> line. An agent tells of each once.
+    # Kernel-log lines of the present boot: signature -> line. An agent tells of each once. Serious ones, fatal ones,
+    # and what of the log could not be read.
     serious: Mapping[str, str] = field(default_factory=dict)
+    fatal: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
     # "uefi", "bios" or "devicetree"; "grub", "u-boot", …; "none", "kvm", …: empty when the agent did not say.
     firmware: str = ""
     boot_loader: str = ""

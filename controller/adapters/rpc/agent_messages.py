@@ -95,14 +95,22 @@ def report_of(
                 detail=bounds.sentence(report.outcome.detail),
             )
         case "kernel_log":
-            records = report.kernel_log.records[: bounds.LOG_RECORDS]
-            return LogReported(
-                report_id=report_id,
-                boot_id=bounds.name(report.boot_id),
-                lines=bounds.lines(record.text for record in records),
-            )
+            return _log(report, report_id, cut=cut)
         case _:
             return None
+
+
+def _log(report: agent_pb2.Report, report_id: str, *, cut: bool) -> LogReported:
+    told = report.kernel_log
+    # What is left out here is as lost as what the kernel has overwritten.
+    left_out = max(0, len(told.records) - bounds.LOG_RECORDS, int(cut))
+    return LogReported(
+        report_id=report_id,
+        boot_id=bounds.name(report.boot_id),
+        lines=bounds.lines(record.text for record in told.records[: bounds.LOG_RECORDS]),
+        lost=bounds.whole(told.lost_records) + left_out,
+        unreadable=bounds.sentence(told.unreadable),
+    )
 
 
 def _run(report: agent_pb2.Report, report_id: str, at: float, *, cut: bool) -> RunReported:
