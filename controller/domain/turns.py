@@ -6,7 +6,7 @@ One value for hosts that wait to start, and one for finished hosts that wait to 
 import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.domain.occupancy import Occupancy, taken_by
 from controller.domain.policy import PlaceBound
@@ -20,7 +20,7 @@ Values = tuple[str | None, ...]
 _QueueKey = tuple[int, Values]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     """Where a host waits. Numbers grow with every host that is added."""
 
@@ -47,7 +47,7 @@ class Turns:
     def add(self, host: str, wave: int, values: Values, position: int) -> None:
         """Let a host wait, behind the others of its wave and place."""
         self._entries += 1
-        self._wait(host, _Entry(self._entries, position, (wave, values)))
+        self._wait(host, _Entry(number=self._entries, position=position, key=(wave, values)))
 
     def place(self, host: str, values: Values) -> None:
         """Note that a host has other labels now: where it waits, it waits in its new place, and keeps its turn."""
@@ -55,7 +55,7 @@ class Turns:
         if entry is None or entry.key[1] == values:
             return
         key = (entry.key[0], values)
-        self._wait(host, _Entry(entry.number, entry.position, key))
+        self._wait(host, replace(entry, key=key))
         self._mixed.add(key)
 
     def _wait(self, host: str, entry: _Entry) -> None:

@@ -74,8 +74,8 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
             caused = rollout.cause_host and cause is not None
             told = reason_text(rollout.reason)
             if told.startswith(f"{rollout.state} by "):
-                return _stop(f"{rollout.name} was {told}{_returned(hosts)}")
-            why = f" because {_signal(rollout, cause)}" if caused else f": {told}"
+                return _stop(f"{rollout.name} was {told.removesuffix('.')}{_returned(hosts)}")
+            why = f" because {_signal(rollout, cause)}" if caused else f": {told.removesuffix('.')}"
             return _stop(f"{rollout.name} {_VERBS[rollout.state]}{why}{_returned(hosts)}")
         case _:
             assert_never(rollout.state)

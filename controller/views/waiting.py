@@ -99,7 +99,7 @@ def _joined(word: str, reason: str, more: str) -> str:
     told = reason_text(reason)
     # What an operator asked for begins with the state's word already: "reverted by operator: …".
     text = told if told.startswith(f"{word} ") else f"{word}: {told}" if told else word
-    return f"{text}; {more}" if more else text
+    return f"{text.removesuffix('.')}; {more}" if more else text
 
 
 def _approval(rollout: Rollout) -> str:

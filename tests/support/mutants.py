@@ -162,12 +162,6 @@ MUTANTS = (
         new="        return len(self.approvals) + 1 >= self.approvals_needed\n",
     ),
     Mutant(
-        name="far worse in an earlier round",
-        path="controller/domain/tally.py",
-        old="    for metric in (*counted[0], *after.far_worse):\n",
-        new="    for metric in after.far_worse:\n",
-    ),
-    Mutant(
         name="memory changed by a commit that failed",
         path="controller/services/loop.py",
         old="            if not await self._store.commit(commit):\n                return False\n",

@@ -4,15 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from designed_fleet import PAIRS, Designed, hosts, slower
 from simulated_fleet import UID, Simulation
+from simulated_host import Faults
 
 from controller.adapters.memory_store import Disk
 from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.events import Failure, FailureKind, Moved, PlannedHost
 from controller.domain.invariants import Rule
-from controller.domain.journey import Step, Trigger
+from controller.domain.journey import Role, Step, Trigger
 from controller.domain.rollout import Rollout
 from controller.domain.tally import Tally, tallied, tally_moved
+from controller.domain.verbs import Verb
 from controller.sim.witness import Witness
 
 
@@ -89,3 +92,30 @@ def test_the_simulators_witness_sees_what_a_tally_should_have_forgotten(*, forge
         simulation.world.tallies[UID] = replace(tally, far_worse={("x86_64/vm", COST): (("a", 5.0),)})
     witness.remembers(simulation.world)
     assert [breach.rule for breach in witness.breaches] == ([] if forgets else [Rule.REPLAY])
+
+
+def remembering_for_ever(known: Any, before: Attempt | None, after: Attempt) -> Any:
+    """What a host was found to be in any round: the rule as it must not be."""
+    if (0.0 if before is None else before.far_worse_at) == after.far_worse_at:
+        return known
+    entry = after.host, after.far_worse_at
+    cells = {cell: (*known.get(cell, ()), entry) for cell in ((after.stratum, metric) for metric in after.far_worse)}
+    return {**known, **cells}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_witness_finds_a_rollout_whose_host_began_again(monkeypatch: pytest.MonkeyPatch, *, broken: bool) -> None:
+    """A whole rollout: a host gets far worse, its rig breaks, and an operator has it begin again."""
+    if broken:
+        monkeypatch.setattr("controller.domain.tally._with_far_worse", remembering_for_ever)
+    fleet = hosts(40)
+    changed = next(one.host for one in Designed(PAIRS, fleet).plan.waves[0].hosts if one.role is Role.TREATED)
+    story = Designed(PAIRS, fleet, shift=slower(0.5), faults={changed: Faults(refused="bless")})
+    story.run(until=lambda: story.step(changed) is Step.REVERTED)
+    assert story.world.attempts[UID][changed].far_worse
+    story.ask(Verb.RETRY, hosts=(changed,))
+    story.run(until=lambda: story.step(changed) is Step.BASELINE)
+    witness = Witness(Disk(), places={}, on_breach=lambda: None)
+    witness.seen.rollouts, witness.seen.attempts = story.world.rollouts, story.world.attempts
+    witness.remembers(story.world)
+    assert [breach.rule for breach in witness.breaches] == ([Rule.REPLAY] if broken else [])
