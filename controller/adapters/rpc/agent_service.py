@@ -11,7 +11,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from controller.adapters.rpc.agent_messages import command_message, host_of, progress_of, report_of
+from controller.adapters.rpc.agent_messages import command_message, held_of, host_of, progress_of, report_of
 from controller.adapters.rpc.identity import key_digest_of, names_of
 from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
 from controller.domain.effects import AgentEffect
@@ -287,8 +287,10 @@ class AgentService:
                 await self._sessions.accepted(session.host, receipt.command_id, receipt.refused)
             case "progress":
                 await self._sessions.progressed(session.host, progress_of(message.progress))
+            case "heartbeat":
+                await self._sessions.holds(session, held_of(message.heartbeat))
             case _:
-                # Heartbeats, and whatever a newer agent may say.
+                # Whatever a newer agent may say.
                 pass
         return computed_s
 
