@@ -178,7 +178,9 @@ async def test_two_machines_with_one_certificate_are_told_apart(controller: OwnC
         # A reboot looks the same so far; what comes back now cannot be one.
         assert controller.operations.host("h1").attention == ""
         for _ in range(3):
-            again = await opened(one, hello("h1", "boot-a"))
+            # It is not even welcomed.
+            again = agent_pb2_grpc.AgentServiceStub(one).Session()
+            await again.write(hello("h1", "boot-a"))
             goodbye = (await again.read()).goodbye
             assert (
                 "two machines say that they are h1: boot boot-b is served, boot boot-a is sent away" in goodbye.reason

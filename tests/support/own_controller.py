@@ -119,8 +119,13 @@ class OwnController:
 
 
 @asynccontextmanager
-async def own_controller(directory: Path, port: int, enroll_port: int) -> AsyncIterator[OwnController]:
-    """Run a controller on the files in `directory`; leaving ends it and keeps them."""
+async def own_controller(
+    directory: Path, port: int, enroll_port: int, *, heartbeat_interval_s: float = 30.0
+) -> AsyncIterator[OwnController]:
+    """Run a controller on the files in `directory`; leaving ends it and keeps them.
+
+    The tests' hosts send no heartbeats: the interval is longer than a slow machine takes for a whole test.
+    """
     clock = SystemClock()
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 -- once, before anything runs
     store = sqlite_store(directory / "kernroll.db")
@@ -136,7 +141,7 @@ async def own_controller(directory: Path, port: int, enroll_port: int) -> AsyncI
         state_dir=directory,
         listen=f"127.0.0.1:{port}",
         enroll_listen=f"127.0.0.1:{enroll_port}",
-        heartbeat_interval_s=0.5,
+        heartbeat_interval_s=heartbeat_interval_s,
     )
     found = OwnController(
         authority=authority,
