@@ -194,6 +194,15 @@ async def test_two_machines_with_one_certificate_are_told_apart(controller: OwnC
         second.cancel()
 
 
+async def test_a_name_that_is_none_is_answered_by_one_short_sentence(controller: OwnController) -> None:
+    held = await controller.enroll("h1")
+    async with controller.channel(held) as channel:
+        code, words = await refusal(channel, hello("h2\n\x1b[2J" * 20_000))
+    assert code is grpc.StatusCode.PERMISSION_DENIED, words
+    assert words.startswith("the certificate is for h1, not for h2")
+    assert words.isprintable() and len(words) < 400
+
+
 async def test_a_host_that_reboots_and_reconnects_is_no_copy(controller: OwnController) -> None:
     held = await controller.enroll("h1")
     async with controller.channel(held) as channel:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from controller.adapters.rpc.agent_messages import command_message, held_of, host_of, progress_of, report_of
 from controller.adapters.rpc.identity import key_digest_of, names_of
 from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
+from controller.domain import bounds
 from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts import Host
@@ -169,7 +170,8 @@ class AgentService:
                 f"this controller speaks protocol {PROTOCOL_VERSION}, the agent speaks {hello.protocol_version}: "
                 "install the agent that belongs to this controller",
             )
-        name = hello.host if self._plaintext else (await self._caller(context, hello.host))[0]
+        claimed = bounds.name(hello.host)
+        name = claimed if self._plaintext else (await self._caller(context, claimed))[0]
         try:
             host, computed_s = await self._aside(len(data), lambda: host_of(name, hello.facts))
         except InvalidInput as error:
