@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from engine_parts import OneKernel
+from patience import PATIENCE_S
 
 from controller.adapters.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, open_authority
 from controller.adapters.clock import SystemClock
@@ -30,7 +31,7 @@ from controller.services.sessions import Sessions
 from controller.settings import Settings
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 
-DEADLINE_S = 40.0
+DEADLINE_S = PATIENCE_S
 Key = ec.EllipticCurvePrivateKey
 
 
