@@ -138,7 +138,7 @@ def wait_for_agents(
     Waits for as long as those that are missing get on: raises Temporary, with what became of each, when none of them
     has shown anything new for `quiet_s`, when they start again and again, and after a multiple of it in any case.
     """
-    joining = Joining({one.name for one in machines}, quiet_s, outside.monotonic())
+    joining = Joining(missing={one.name for one in machines}, quiet_s=quiet_s, began=outside.monotonic())
     while True:
         connected = {host.name: host for host in client.list_hosts() if host.connected}
         now = outside.monotonic()

@@ -42,7 +42,7 @@ def sign_of(vm_dir: Path) -> Sign:
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Joining:
     """What is still waited for. Times are seconds of any clock that does not go back."""
 

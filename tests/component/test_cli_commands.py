@@ -74,7 +74,8 @@ def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:
         assert run(arguments) == 0
         found = json.loads(capsys.readouterr().out)["hosts"]
         assert set(found[0]) == {
-            "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "attention", "quarantine"
+            "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "attention",
+            "quarantine", "spooled_reports",
         }  # fmt: skip
         assert found[0]["facts"]["memory_bytes"] == 2**31
 
