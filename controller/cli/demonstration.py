@@ -22,13 +22,14 @@ from controller.cli.watch import follow
 from controller.domain.errors import Conflict, Permanent
 from controller.domain.kernels import DebianKernel
 from controller.lab.demo import BAD, GOOD, ControllerProcess, Specs, Versions, first_part, parse_versions
-from controller.lab.fleet import Connection, prepare, switch_off
+from controller.lab.fleet import Connection, guest_directories, prepare, switch_off
 from controller.lab.guests import GuestPlan
 from controller.views.models import RolloutView
 from controller.views.quantities import duration_text
 
 _TOKEN_VALID_S = 1800.0
-_JOIN_TIMEOUT_S = 300.0
+# A machine that shows nothing new for so long will not join.
+_JOIN_QUIET_S = 300.0
 _ROLLOUT_TIMEOUT_S = 1800.0
 _REPORTS = "reports"
 # Everything that a demonstration leaves in its directory.
@@ -148,7 +149,7 @@ def _tell(directory: Path, options: DemoOptions, versions: Versions, plan: Guest
                 channel=natural_channel(prepared),
             )
             start_fleet(cache, controller.fleet_dir, plan, prepared, connection)
-            wait_for_agents(client, [guest.name for guest in plan.guests], _JOIN_TIMEOUT_S, output.show)
+            wait_for_agents(client, guest_directories(controller.fleet_dir), _JOIN_QUIET_S, output.show)
         specs = Specs(versions=versions, architectures=names, repetitions=options.repetitions, ram_disk=ram_disk)
         went_right = _roll_both(story, session, directory, specs)
         output.show("", output.prose(story.end()))

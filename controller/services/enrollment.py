@@ -6,12 +6,11 @@ import secrets
 from typing import Protocol
 
 from controller.domain.errors import InvalidInput, Temporary
+from controller.domain.operators_limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
 from controller.services.identity import Identities
 from controller.services.ports import Clock, Store
 from controller.services.records import Enrolled, TokenGrant
 
-_MOST_USES = 10_000
-_LONGEST_S = 30 * 86_400.0
 # A host that asks again and again costs no more than this.
 _LEAST_RENEWAL_S = 60.0
 # A certificate's common name holds 64 characters.
@@ -62,10 +61,10 @@ class Enrollment:
 
     async def create_token(self, uses: int, valid_s: float) -> str:
         """Return a new join token for `uses` hosts, valid for `valid_s` seconds."""
-        if not 1 <= uses <= _MOST_USES:
-            raise InvalidInput(f"a join token is good for 1 to {_MOST_USES} hosts (got {uses})")
-        if not 0 < valid_s <= _LONGEST_S:
-            raise InvalidInput(f"a join token is valid for at most {_LONGEST_S:.0f} s (got {valid_s:g})")
+        if not 1 <= uses <= MOST_TOKEN_USES:
+            raise InvalidInput(f"a join token is good for 1 to {MOST_TOKEN_USES} hosts (got {uses})")
+        if not 0 < valid_s <= LONGEST_TOKEN_S:
+            raise InvalidInput(f"a join token is valid for at most {LONGEST_TOKEN_S:.0f} s (got {valid_s:g})")
         secret = secrets.token_urlsafe(24)
         grant = TokenGrant(secret_digest=_digest(secret), uses=uses, expires_at=self._clock.now() + valid_s)
         await self._store.create_token(grant)

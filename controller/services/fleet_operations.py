@@ -19,6 +19,7 @@ from controller.domain.fleet_events import (
     KernelDenied,
 )
 from controller.domain.inventory import changes, check_label
+from controller.domain.operators_limits import MOST_DECISIONS
 from controller.domain.printable import printable
 from controller.domain.words import names_text
 from controller.services.enrollment import check_host_name
@@ -31,7 +32,6 @@ from controller.views.fleet_log import DecisionView, decision_views
 
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128
-_MOST_DECISIONS = 10_000
 # 31 December 9999, in seconds since the epoch: what a calendar can tell.
 _LAST_MOMENT = 253_402_300_000.0
 
@@ -52,8 +52,8 @@ class FleetOperations:
 
     async def log(self, most: int) -> tuple[DecisionView, ...]:
         """Return the newest decisions, oldest first; raises InvalidInput for no sensible number of them."""
-        if not 1 <= most <= _MOST_DECISIONS:
-            raise InvalidInput(f"1 to {_MOST_DECISIONS} decisions can be listed (got {most})")
+        if not 1 <= most <= MOST_DECISIONS:
+            raise InvalidInput(f"1 to {MOST_DECISIONS} decisions can be listed (got {most})")
         events = [one.event for one in await self._store.fleet_events(most)]
         return decision_views(cast(list[FleetEvent], events))
 

@@ -79,8 +79,9 @@ class Operations:
         return self._attended(host_view(world.hosts[name], world.active_attempt(name), world.fleet))
 
     def _attended(self, host: HostView) -> HostView:
+        held = self._sessions.held.get(host.name)
         attention = self._sessions.clones.attention(host.name)
-        return replace(host, attention=attention) if attention else host
+        return replace(host, attention=attention, spooled_reports=held.spooled_reports if held else 0)
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""

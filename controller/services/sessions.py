@@ -12,6 +12,7 @@ from controller.domain.effects import AgentEffect, CancelCommand
 from controller.domain.errors import KernrollError, Temporary
 from controller.domain.events import (
     CommandReported,
+    CommandState,
     FatalLogged,
     HostHeard,
     HostSilent,
@@ -19,7 +20,7 @@ from controller.domain.events import (
     SeriousLogged,
 )
 from controller.domain.hosts import Host
-from controller.domain.journey import Step
+from controller.domain.journey import MEASURING, Step
 from controller.domain.log_events import learnt_from_log
 from controller.domain.policy import Task
 from controller.gate.kernel_log import Continued
@@ -45,6 +46,17 @@ _TOO_LATE = {"…": "left out: the run was told of after its command had been gi
 _SAVED_EVERY_S = 3600.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What an agent says, in a heartbeat, that it holds."""
+
+    boot_id: str
+    # Accepted and not finished.
+    command_ids: frozenset[str]
+    # Reports that are not acknowledged.
+    spooled_reports: int
+
+
 @dataclass(slots=True, kw_only=True)
 class AgentStream:
     """One connected agent. `send` hands a command to the stream; `close` ends the stream with a reason."""
@@ -68,6 +80,10 @@ class Sessions:
         self._saved_at: dict[str, float] = {}
         self._saving: set[asyncio.Future[None]] = set()
         self.live: dict[str, LiveProgress] = {}
+        # Of connected hosts, by their newest heartbeat.
+        self.held: dict[str, Held] = {}
+        # Host -> the command that its agent refused last, and is to answer by a report.
+        self._refused: dict[str, str] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
         self.clones = Clones(clock)
 
@@ -109,6 +125,7 @@ class Sessions:
             return
         del self._connected[session.host]
         self.live.pop(session.host, None)
+        self.held.pop(session.host, None)
         known = self._engine.world.hosts.get(session.host)
         now = self._clock.now()
         if known is not None:
@@ -127,6 +144,36 @@ class Sessions:
                 # Unrecorded, this silence would never end: nobody else notices that the host is gone.
                 _log.warning("silence_not_recorded", host=session.host, error=str(error))
                 await asyncio.sleep(error.retry_after_s)
+
+    async def holds(self, session: AgentStream, held: Held) -> None:
+        """Take note of what an agent holds. What it has taken and neither holds nor answers is to be tried again.
+
+        Within one stream everything comes in the order in which it was said: an answer before the heartbeat that does
+        not count it any more, and a receipt before the heartbeat that is to name its command.
+        """
+        if self._connected.get(session.host) is not session:
+            # An older stream's word, overtaken by a newer one.
+            return
+        self.held[session.host] = held
+        attempt = self._engine.world.active_attempt(session.host)
+        if attempt is None or held.spooled_reports or attempt.boot_id != held.boot_id:
+            return
+        name = attempt.command_id
+        unanswered = attempt.step in MEASURING and name and attempt.command is None
+        taken = name not in self._engine.outstanding or self._refused.get(session.host) == name
+        if not unanswered or not taken or name in held.command_ids:
+            return
+        _log.warning("command_lost", host=session.host, command_id=name)
+        # Not told a second time under the same name: an agent that lost what it knew might have carried it out.
+        lost = CommandReported(
+            at=self._clock.now(),
+            report_id="",
+            command_id=name,
+            state=CommandState.INFRASTRUCTURE,
+            detail="the agent has taken it, and neither holds it any more nor has an answer to it",
+        )
+        await self._engine.observe(Key(attempt.uid, attempt.host), lost)
+        await self._engine.effect_done(name)
 
     def heartbeat(self, host: str) -> None:
         """Note that the host is alive."""
@@ -163,6 +210,8 @@ class Sessions:
             return
         if not refused or isinstance(effect, CancelCommand):
             await self._engine.effect_done(command_id)
+        else:
+            self._refused[host] = command_id
 
     async def catch_up(self, uid: str) -> None:
         """Tell an ended rollout's attempts what their hosts have said since."""

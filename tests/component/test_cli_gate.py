@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from operator_server import OperatorServer, operator_server
+from patience import PATIENCE_S
 from rollout_story import Story
 
 from controller.adapters.clock import SystemClock
@@ -156,7 +157,9 @@ def test_judging_needs_neither_grpc_nor_a_picture_library() -> None:
         f"run(['gate', 'judge', '--plan', {PLAN!r}, '--samples', {RUNS!r}]);"
         "print([name for name in ('grpc', 'matplotlib', 'sqlalchemy') if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stderr == "[]\n"
 
 

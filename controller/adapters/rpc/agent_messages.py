@@ -11,7 +11,7 @@ from controller.domain.hosts import Host, SwapDevice
 from controller.domain.printable import printable
 from controller.domain.words import names_text
 from controller.services.enrollment import check_host_name
-from controller.services.sessions import LogReported
+from controller.services.sessions import Held, LogReported
 from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
@@ -146,6 +146,15 @@ def _run(report: agent_pb2.Report, report_id: str, at: float, *, cut: bool) -> R
         evidence=bounds.evidence(run.evidence),
         release=bounds.name(run.kernel_release),
         duration_s=bounds.seconds(run.duration_s),
+    )
+
+
+def held_of(heartbeat: agent_pb2.Heartbeat) -> Held:
+    """Return what an agent says that it holds: reports not acknowledged, and the one command that it can be at."""
+    return Held(
+        boot_id=bounds.name(heartbeat.boot_id),
+        command_ids=frozenset(bounds.report_id(one) for one in heartbeat.active_command_ids[: bounds.COMMANDS]),
+        spooled_reports=heartbeat.spooled_reports,
     )
 
 
