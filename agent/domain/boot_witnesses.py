@@ -24,9 +24,8 @@ class JournalEntry:
 
     # Microseconds since the boot's start.
     monotonic_us: int
+    # Empty where the journal does not print it.
     text: str
-    # syslog level.
-    level: int
     # Whether the kernel said it.
     kernel: bool
 
@@ -65,14 +64,22 @@ def journal_entries(text: str) -> tuple[JournalEntry, ...]:
             entries.append(
                 JournalEntry(
                     monotonic_us=int(fields["__MONOTONIC_TIMESTAMP"]),
-                    text=str(fields["MESSAGE"]),
-                    level=int(fields.get("PRIORITY", 6)),
+                    text=_message(fields.get("MESSAGE")),
                     kernel=fields.get("_TRANSPORT") == "kernel",
                 )
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return tuple(entries)
+
+
+def _message(said: Any) -> str:
+    """Return a message as text: journalctl writes null for a long one, numbers for bytes, a list for several."""
+    if isinstance(said, list) and all(isinstance(each, int) and 0 <= each < 256 for each in said):
+        return bytes(said).decode("utf-8", "replace").strip()
+    if isinstance(said, list):
+        return next(filter(None, map(_message, said)), "")
+    return said.strip() if isinstance(said, str) else ""
 
 
 def told_by_journal(entries: tuple[JournalEntry, ...]) -> str:
@@ -82,7 +89,7 @@ def told_by_journal(entries: tuple[JournalEntry, ...]) -> str:
     end_s = entries[-1].monotonic_us / 1e6
     if any(_SHUTDOWN.search(each.text) for each in entries if not each.kernel):
         return f"its journal ends with a shutdown, {end_s:.0f} s after its start"
-    last = next((each.text for each in reversed(entries) if not each.kernel), "")
+    last = next((each.text for each in reversed(entries) if each.text and not each.kernel), "")
     return f"its journal ends without a shutdown, {end_s:.0f} s after its start" + (
         f", with {last[:_LONGEST_QUOTE]!r}" if last else ""
     )
