@@ -95,10 +95,10 @@ def in_plan(plan: WavePlan, hosts: Iterable[HostCandidate]) -> list[HostCandidat
 
 def downgrades(hosts: Iterable[HostCandidate], kernels: Mapping[str, Kernel]) -> Iterator[str]:
     """Yield a sentence for every step back to an older kernel, or to one of which nobody can tell."""
-    running = _grouped(((host.architecture, host.kernel_release), host.name) for host in hosts)
-    for (architecture, release), names in sorted(running.items()):
+    running = _grouped(((host.architecture, host.kernel_release, host.kernel_version), host.name) for host in hosts)
+    for (architecture, release, version), names in sorted(running.items()):
         kernel = kernels.get(architecture)
-        order = 0 if kernel is None else compared(kernel.release, release)
+        order = 0 if kernel is None else compared(kernel.release, release, kernel.source, version)
         if kernel is None or order in (0, 1):
             continue
         verb = "runs" if len(names) == 1 else "run"

@@ -193,6 +193,7 @@ def candidates(world: World, seen: Mapping[str, Subject]) -> list[HostCandidate]
             labels=seen[host.name].labels,
             connected=host.connected,
             kernel_release=host.kernel_release,
+            kernel_version=host.kernel_version,
             rollout=seen[host.name].rollout,
             page_size_bytes=host.page_size_bytes,
             memory_bytes=host.memory_bytes,
