@@ -1,9 +1,24 @@
-"""Whole numbers in texts from outside: Python takes the digits of other scripts, and not thousands of digits."""
+"""Numbers in texts from outside: Python takes the digits of other scripts, and not thousands of digits."""
+
+import math
+import re
 
 # More than any counter of 64 bits has.
 _MOST_DIGITS = 20
+_FRACTION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def is_number(text: str) -> bool:
     """Return whether the text is a whole number of ASCII digits that `int` takes."""
     return len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
+
+
+def measured(text: str, what: str) -> float:
+    """Return what a benchmark measured. Raises ValueError that names it for nan, inf and whatever is no number.
+
+    A benchmark prints those when it has counted nothing, or divided by a time of zero: such a run measured nothing.
+    """
+    value = float(text) if _FRACTION.fullmatch(text.strip()) else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"the run is not valid: its {what} is {text.strip()[:40]!r}, which is no number")
+    return value
