@@ -87,6 +87,16 @@ def left_out(hosts: Iterable[HostCandidate]) -> Iterator[str]:
         yield f"{names_text(sorted(names))} {are(len(names))} left out: {why}."
 
 
+def of_unknown_platform(hosts: Iterable[HostCandidate]) -> Iterator[str]:
+    """Yield a sentence about hosts of which nobody knows whether they are machines or guests."""
+    if names := sorted(host.name for host in hosts if host.stratum.endswith("/unknown")):
+        verb = "is a stratum" if len(names) == 1 else "are strata"
+        yield (
+            f"Whether {names_text(names)} {are(len(names))} metal, a virtual machine or emulated the agent cannot tell, "
+            f'so {"it" if len(names) == 1 else "they"} {verb} of platform "unknown": set platform in its agent.toml.'
+        )
+
+
 def in_plan(plan: WavePlan, hosts: Iterable[HostCandidate]) -> list[HostCandidate]:
     """Return the hosts whose kernel the plan changes."""
     names = {one.host for wave in plan.waves for one in wave.hosts if one.role is not Role.CONTROL}

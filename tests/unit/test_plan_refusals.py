@@ -137,6 +137,15 @@ async def test_what_a_release_hides_is_read_from_the_kernels_version_or_takes_co
     )
 
 
+async def test_a_host_whose_platform_nobody_knows_is_told() -> None:
+    parts = await fleet(host("a"), replace(host("b"), platform="unknown"))
+    assert [note for note in (await plan(parts)).notes if "unknown" in note] == [
+        "Whether b is metal, a virtual machine or emulated the agent cannot tell, so it is a stratum of platform "
+        '"unknown": set platform in its agent.toml.'
+    ]
+    assert not any("unknown" in note for note in (await plan(parts, "selector: {hosts: [a]}")).notes)
+
+
 async def test_an_older_kernel_takes_consent() -> None:
     parts = await fleet(host("a"), host("b", release="7.2.0-rc1"), host("c", release="custom"))
     assert (await plan(parts)).blockers == (
