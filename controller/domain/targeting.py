@@ -90,10 +90,10 @@ def left_out(hosts: Iterable[HostCandidate]) -> Iterator[str]:
 def of_unknown_platform(hosts: Iterable[HostCandidate]) -> Iterator[str]:
     """Yield a sentence about hosts of which nobody knows whether they are machines or guests."""
     if names := sorted(host.name for host in hosts if host.stratum.endswith("/unknown")):
-        verb = "is a stratum" if len(names) == 1 else "are strata"
+        verb = "it is a stratum" if len(names) == 1 else "they are strata"
         yield (
-            f"Whether {names_text(names)} {are(len(names))} metal, a virtual machine or emulated the agent cannot tell, "
-            f'so {"it" if len(names) == 1 else "they"} {verb} of platform "unknown": set platform in its agent.toml.'
+            f"Whether {names_text(names)} {are(len(names))} metal, a virtual machine or emulated the agent cannot "
+            f'tell, so {verb} of platform "unknown": set platform in its agent.toml.'
         )
 
 
