@@ -13,7 +13,7 @@ from agent.workloads.swap_files import swap_file_path
 from agent.workloads.zram import zram_is_there
 
 # All that zram has ever had of its own; which of them a kernel was built with only its devices tell.
-_ZRAM_ALGORITHMS = ("842", "deflate", "lz4", "lz4hc", "lzo", "lzo-rle", "zstd")
+_ZRAM_ALGORITHMS: tuple[str, ...] = ("842", "deflate", "lz4", "lz4hc", "lzo", "lzo-rle", "zstd")
 _MODULES = {SourceKind.BRD: "brd", SourceKind.ZRAM: "zram", SourceKind.LOOP: "loop"}
 _WITH_FILE = (SourceKind.LOOP, SourceKind.FILE)
 _OTHER_SWAP = "use another swap, or a kernel that has it"

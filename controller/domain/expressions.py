@@ -15,6 +15,7 @@ from typing import Any, Final
 # It ships types without the marker that says so.
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
+from controller.domain.bounds import digits
 from controller.domain.printable import printable, printable_lines
 from controller.domain.releases import compared
 
@@ -251,7 +252,7 @@ def _unordered(sign: str, text: str) -> str:
     if found is None or "release" in asked or "version" in asked:
         return f'{sign} compares no texts, "6.9" would follow "6.12"; write compare_releases({one}, {other}) {sign} 0'
     one, other = (re.sub(r"^[\"'](\d+)[\"']$", r"\1", side) for side in (one, other))
-    one, other = (side if side.isdigit() else f"int({side})" for side in (one, other))
+    one, other = (side if digits(side) is not None else f"int({side})" for side in (one, other))
     return f"{sign} compares no texts; numbers in them are compared so: {one} {sign} {other}"
 
 

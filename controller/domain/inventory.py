@@ -223,16 +223,17 @@ def _text(name: str, value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, Mapping) and _ENCRYPTED in value:
+        return "value encrypted with Ansible Vault"
     return "template" if isinstance(value, str) else "list or mapping"
 
 
 def _hint(name: str, value: Any) -> str:
     """Say why a value is none that can be used, and what to write instead."""
     why = ""
-    if isinstance(value, Mapping) and _ENCRYPTED in value:
-        why = " (it is encrypted with Ansible Vault)"
-    elif is_template(value):
+    if is_template(value):
         written = printable(str(value), 80)
         why = f" (what Ansible is to fill in, {written!r}, cannot be filled in from this file alone)"
+    encrypted = isinstance(value, Mapping) and _ENCRYPTED in value
     plain = f"set kernroll_{name} to plain text beside it" if name in PLACES else "write it in plain text"
-    return f"{why}; {plain}" if why or name in PLACES else ""
+    return f"{why}; {plain}" if why or encrypted or name in PLACES else ""

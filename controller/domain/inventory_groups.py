@@ -13,7 +13,7 @@ MOST_GROUPS: Final = 1000
 _NO_GROUPS: Final = frozenset({"all", "ungrouped"})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
     """What a listing says of its groups."""
 
@@ -22,6 +22,7 @@ class Groups:
     parents: dict[str, set[str]] = field(default_factory=dict)
     # Group -> its own variables: a listing has them beside its groups when it was printed with --export.
     variables: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    # Computed when it is first asked for.
     _depths: dict[str, int] = field(default_factory=dict)
 
     def of(self, host: str) -> set[str]:
@@ -51,7 +52,7 @@ class Groups:
     def _depth(self, group: str) -> int:
         """Return how many groups contain a group, one in the other, at most; groups in a circle end somewhere."""
         if not self._depths:
-            self._depths = _depths(self.parents)
+            self._depths.update(_depths(self.parents))
         return self._depths.get(group, 0)
 
     def _priority(self, group: str) -> int:

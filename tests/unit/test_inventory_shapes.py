@@ -102,7 +102,7 @@ def test_what_is_encrypted_is_refused_where_it_is_needed_and_only_there(tmp_path
     found = read(tmp_path / "a.yaml")
     assert found.hosts == {"m-2": {"zone": "b"}}
     assert found.refused == {
-        "m-1": "a.yaml: host m-1: zone: must be one value, not a list or mapping (it is encrypted with Ansible Vault); "
+        "m-1": "a.yaml: host m-1: zone: must be one value, not a value encrypted with Ansible Vault; "
         "set kernroll_zone to plain text beside it"
     }
 
