@@ -35,7 +35,7 @@ from agent.adapters.spool import ReportSpool
 from agent.adapters.workers import HostWorkers
 from agent.domain.backoff import pause_s
 from agent.domain.errors import EnrollmentError, RigError, Unreachable
-from agent.domain.previous_boot import BootMark, ended_badly, last_words, obituary
+from agent.domain.previous_boot import BootMark, digest_of, ended_badly, last_words, obituary
 from agent.domain.results import KernelLog, kernel_log_report_id
 from agent.executor import Executor
 from agent.exits import Exit
@@ -143,13 +143,17 @@ def _marked(outbox: Outbox, file: BootMarkFile) -> BootMark:
     """Report a former boot that ended without a shutdown, then mark this one; returns the mark."""
     before, logs, dumps = file.load(), kept_logs(), crash_dumps()
     if before is not None and ended_badly(before, outbox.boot_id):
-        words = last_words(logs, before.known)
+        words = last_words(logs, before.known, before.seen)
         told = obituary(before, words, witnesses(before, dumps))
         log.warning("previous_boot_ended_badly", boot_id=before.boot_id, kept_lines=len(words.records))
         report_id = kernel_log_report_id(outbox.host, before.boot_id, told)
         outbox.report(report_id, "", told, boot_id=before.boot_id)
     mark = BootMark(
-        boot_id=outbox.boot_id, stopped=False, known=(*logs, *dumps), kernel_release=platform.uname().release
+        boot_id=outbox.boot_id,
+        stopped=False,
+        known=(*logs, *dumps),
+        seen=tuple(map(digest_of, logs.values())),
+        kernel_release=platform.uname().release,
     )
     _save(file, mark)
     return mark

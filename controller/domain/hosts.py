@@ -1,7 +1,14 @@
 """What the controller knows of a host, and the stratum that follows from it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from controller.domain.errors import InvalidInput
+
+# A certificate's common name holds 64 characters.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +58,12 @@ class Host:
     def stratum(self) -> str:
         """Architecture and platform: hosts of different strata are never judged together."""
         return f"{self.architecture}/{self.platform}"
+
+
+def check_host_name(host: str) -> None:
+    """Raise InvalidInput for a name that cannot stand in a certificate, a command id and a file name."""
+    if not _HOST_NAME.fullmatch(host):
+        raise InvalidInput(
+            f"{host[:80]!r} is no host name: 1 to 64 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first and last"
+        )

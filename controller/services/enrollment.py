@@ -1,11 +1,11 @@
 """Join tokens and enrollment: a secret that is kept only as its digest, exchanged for a certificate."""
 
 import hashlib
-import re
 import secrets
 from typing import Protocol
 
 from controller.domain.errors import InvalidInput, Temporary
+from controller.domain.hosts import check_host_name
 from controller.domain.operators_limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
 from controller.services.identity import Identities
 from controller.services.ports import Clock, Store
@@ -13,8 +13,6 @@ from controller.services.records import Enrolled, TokenGrant
 
 # A host that asks again and again costs no more than this.
 _LEAST_RENEWAL_S = 60.0
-# A certificate's common name holds 64 characters.
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
 
 
 class Signed(Protocol):
@@ -99,15 +97,6 @@ class Enrollment:
     def authority_pem(self) -> bytes:
         """The certificate that agents verify this controller by."""
         return self._signer.certificate_pem
-
-
-def check_host_name(host: str) -> None:
-    """Raise InvalidInput for a name that cannot stand in a certificate, a command id and a file name."""
-    if not _HOST_NAME.fullmatch(host):
-        raise InvalidInput(
-            f"{host[:80]!r} is no host name: 1 to 64 letters, digits, dots, dashes and underscores, "
-            "a letter or digit first and last"
-        )
 
 
 def _enrolled(host: str, signed: Signed) -> Enrolled:

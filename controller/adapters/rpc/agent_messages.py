@@ -7,10 +7,9 @@ from controller.domain import bounds
 from controller.domain.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.errors import InvalidInput
 from controller.domain.events import CommandReported, CommandState, RunReported, RunState
-from controller.domain.hosts import Host, SwapDevice
+from controller.domain.hosts import Host, SwapDevice, check_host_name
 from controller.domain.printable import printable
 from controller.domain.words import names_text
-from controller.services.enrollment import check_host_name
 from controller.services.sessions import Held, LogReported
 from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, common_pb2
