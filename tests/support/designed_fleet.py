@@ -30,7 +30,7 @@ spec:
   kernels: {x86_64: {debian: {version: "7.1.13"}}}
   waves: [{per_stratum: 2, bake: 60s}, {per_stratum: 12, bake: 60s}, {rest: true, bake: 60s}]
   workloads:
-    kernel_build: {preset: series-x86-zswap, swap: {kind: zram, size: 1GiB}, repetitions: 4, warmups: 1, timeout: 100s}
+    kernel_build: {preset: series-arm64-zram, swap: {kind: zram, size: 1GiB}, repetitions: 4, warmups: 1, timeout: 100s}
 DESIGN
   limits:
     max_in_flight: 50
