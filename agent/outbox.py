@@ -1,6 +1,7 @@
 """Where everything reliable goes: stamped, spooled on disk, and from there sent by whatever session is open."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.adapters.spool import ReportSpool
 from agent.domain.report_size import fitted
@@ -33,5 +34,5 @@ class Outbox:
     def report_kernel_log(self, log: KernelLog) -> None:
         """Make a batch of kernel log records durable, together with the count of those dropped for want of room."""
         lost, self.spool.lost_records = self.spool.lost_records, 0
-        log = KernelLog(records=log.records, lost_records=log.lost_records + lost)
+        log = replace(log, lost_records=log.lost_records + lost)
         self.report(kernel_log_report_id(self.host, self.boot_id, log), "", log)

@@ -35,8 +35,8 @@ from agent.adapters.spool import ReportSpool
 from agent.adapters.workers import HostWorkers
 from agent.domain.backoff import pause_s
 from agent.domain.errors import EnrollmentError, RigError, Unreachable
-from agent.domain.previous_boot import BootMark, ended_badly, last_words, obituary
-from agent.domain.results import kernel_log_report_id
+from agent.domain.previous_boot import BootMark, digest_of, ended_badly, last_words, obituary
+from agent.domain.results import KernelLog, kernel_log_report_id
 from agent.executor import Executor
 from agent.exits import Exit
 from agent.locks import agent_lock, workload_lock
@@ -56,6 +56,7 @@ _PR_SET_THP_DISABLE = 41
 # asm-generic/mman.h; the third locks pages when they are touched, not everything that is mapped.
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _ENROLL_LIMIT_S = 90.0
+_NO_KERNEL_LOG = "the agent cannot open /dev/kmsg; it needs root, or CAP_SYSLOG and the device"
 _EXPIRY_WARNING_S = 7 * 86400.0
 
 
@@ -142,13 +143,17 @@ def _marked(outbox: Outbox, file: BootMarkFile) -> BootMark:
     """Report a former boot that ended without a shutdown, then mark this one; returns the mark."""
     before, logs, dumps = file.load(), kept_logs(), crash_dumps()
     if before is not None and ended_badly(before, outbox.boot_id):
-        words = last_words(logs, before.known)
+        words = last_words(logs, before.known, before.seen)
         told = obituary(before, words, witnesses(before, dumps))
         log.warning("previous_boot_ended_badly", boot_id=before.boot_id, kept_lines=len(words.records))
         report_id = kernel_log_report_id(outbox.host, before.boot_id, told)
         outbox.report(report_id, "", told, boot_id=before.boot_id)
     mark = BootMark(
-        boot_id=outbox.boot_id, stopped=False, known=(*logs, *dumps), kernel_release=platform.uname().release
+        boot_id=outbox.boot_id,
+        stopped=False,
+        known=(*logs, *dumps),
+        seen=tuple(map(digest_of, logs.values())),
+        kernel_release=platform.uname().release,
     )
     _save(file, mark)
     return mark
@@ -179,6 +184,8 @@ def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Pa
     if descriptor is not None:
         position = KernelLogPosition(state_dir / "kernel-log.json", host.boot_id)
         watcher = KernelLogWatcher(descriptor, position=position, deliver=outbox.report_kernel_log)
+    else:
+        outbox.report_kernel_log(KernelLog(records=(), lost_records=0, unreadable=_NO_KERNEL_LOG))
     return Parts(
         name=settings.host,
         host=host,

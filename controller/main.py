@@ -106,22 +106,27 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     await enrollment.load()
     operations = Operations(engine, store, sessions, kernels, clock)
     renew_operator(settings, authority, clock)
-    await engine.start()
-    servers = await listen(settings, authority, clock, epochs, (sessions, operations, enrollment))
-    work = (engine.run(), Watcher(engine, delivery, clock).run(), _keep_operator(settings, authority, clock))
-    tasks = [asyncio.create_task(one) for one in work]
-    _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epochs.current)
-    try:
-        await _until_stopped(tasks)
-    finally:
+    async with contextlib.AsyncExitStack() as ending:
+        # From below: nobody calls any more, nothing is decided, nothing performed, and what was begun is written.
+        ending.push_async_callback(engine.close)
+        ending.callback(checker.close)
+        ending.push_async_callback(performer.close)
+        # A start performs what is outstanding: whatever fails from here on leaves nothing at work on a closed store.
+        await engine.start()
+        servers = await listen(settings, authority, clock, epochs, (sessions, operations, enrollment))
+        work = (engine.run(), Watcher(engine, delivery, clock).run(), _keep_operator(settings, authority, clock))
+        tasks = [asyncio.create_task(one) for one in work]
+        ending.push_async_callback(_cancelled, tasks)
         for server in servers:
-            await server.stop(_STOP_GRACE_S)
-        await performer.close()
-        checker.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await engine.close()
+            ending.push_async_callback(server.stop, _STOP_GRACE_S)
+        _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epochs.current)
+        await _until_stopped(tasks)
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def renew_operator(settings: Settings, authority: Authority, clock: Clock) -> None:
@@ -202,10 +207,16 @@ async def listen(
     server = authority.server((settings.listen.rpartition(":")[0],), clock.now())
     pair = [(server.key_pem, server.certificate_pem)]
     mutual = grpc.ssl_server_credentials(pair, authority.certificate_pem, require_client_auth=True)
-    _bind(main, settings.listen, None if plaintext else mutual)
-    _bind(enrolling, settings.enroll_listen, None if plaintext else grpc.ssl_server_credentials(pair))
-    await main.start()
-    await enrolling.start()
+    try:
+        _bind(main, settings.listen, None if plaintext else mutual)
+        _bind(enrolling, settings.enroll_listen, None if plaintext else grpc.ssl_server_credentials(pair))
+        await main.start()
+        await enrolling.start()
+    except BaseException:
+        # One of both is no controller.
+        for each in (main, enrolling):
+            await each.stop(None)
+        raise
     return [main, enrolling]
 
 

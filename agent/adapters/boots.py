@@ -5,6 +5,7 @@ Everything is read and nothing changed: the kernel's own store (pstore), kdump's
 
 import json
 import platform
+import re
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +25,14 @@ from agent.domain.previous_boot import BootMark
 
 # Where the kernel shows its store, and where systemd moves what is in it at the beginning of a boot.
 STORES = (Path("/sys/fs/pstore"), Path("/var/lib/systemd/pstore"))
-# Where kdump-tools puts a dump, and the log out of it, in a directory for each crash.
+# What the store calls its records: the log's end at a panic, and the console's log of every boot.
+_RECORDS = ("dmesg-*", "console-*")
+# Where kdump puts a dump, and the log out of it, in a directory for each crash.
 CRASHES = Path("/var/crash")
+# What Debian (dmesg.TIME), SUSE (dmesg.txt) and Red Hat call the log, also one that could not be written to its end.
+# The capture kernel's own log lies beside it (kexec-dmesg.log).
+_CRASH_LOGS = ("dmesg.*", "vmcore-dmesg*.txt")
+_DUMPS = re.compile(r"dump\..+|vmcore(?!-dmesg)(?!.*\.(?:txt|log)$).*")
 WTMP = Path("/var/log/wtmp")
 _MOST_BYTES = 1 << 20
 # Whole records of either architecture's size.
@@ -50,13 +57,14 @@ class BootMarkFile:
 
 
 def _mark_of(saved: dict[str, Any]) -> BootMark:
-    stopped, known = saved["stopped"], saved["known"]
-    if not isinstance(stopped, bool) or not isinstance(known, list):
+    stopped, known, seen = saved["stopped"], saved["known"], saved.get("seen", [])
+    if not isinstance(stopped, bool) or not isinstance(known, list) or not isinstance(seen, list):
         raise Unreadable("it is no mark of a boot")
     return BootMark(
         boot_id=text_of(saved["boot_id"]),
         stopped=stopped,
         known=tuple(text_of(each) for each in known),
+        seen=tuple(text_of(each) for each in seen),
         kernel_release=text_of(saved.get("kernel_release", "")),
     )
 
@@ -64,7 +72,10 @@ def _mark_of(saved: dict[str, Any]) -> BootMark:
 def kept_logs(stores: tuple[Path, ...] = STORES, crashes: Path = CRASHES) -> dict[str, str]:
     """Return the kept logs that this process may read, by path."""
     found = {}
-    places = (*((store, "dmesg-*") for store in stores), (crashes, "dmesg.*"))
+    places = (
+        *((store, pattern) for store in stores for pattern in _RECORDS),
+        *((crashes, pattern) for pattern in _CRASH_LOGS),
+    )
     for directory, pattern in places:
         for path in sorted(directory.rglob(pattern)) if directory.is_dir() else ():
             try:
@@ -80,7 +91,7 @@ def crash_dumps(crashes: Path = CRASHES) -> dict[str, int]:
     found = {}
     for path in sorted(crashes.rglob("*")) if crashes.is_dir() else ():
         try:
-            if path.name.startswith(("dump.", "vmcore")) and path.is_file():
+            if _DUMPS.fullmatch(path.name) and path.is_file():
                 found[str(path)] = path.stat().st_size
         except OSError:
             # Removed since it was listed.

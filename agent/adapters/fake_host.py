@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from agent.adapters.environment import environment_document
-from agent.adapters.fake_kernel import FakeKernel
+from agent.adapters.fake_kernel import RELEASE, FakeKernel
 from agent.adapters.fake_workers import FakeFiles, FakeProgram, FakeWorkers
 from agent.adapters.leftovers import LeftoversFile
 from agent.adapters.processes import Completed
@@ -66,13 +66,14 @@ class FakeProcess:
             monotonic=lambda: self.now_s,
             sleep=self._sleep,
             boot_id=self.boot_id,
-            kernel_release="7.1.13-fake",
+            kernel_release=RELEASE,
             scratch=self.kernel.scratch,
             is_root=True,
             allows_active_swap=False,
             free_port=lambda: 16379,
             proc=self.kernel.proc,
             sys=self.kernel.sys,
+            modules=self.kernel.root / "modules",
         )
 
     def has(self, tool: str) -> bool:

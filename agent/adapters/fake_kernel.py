@@ -16,6 +16,9 @@ _ZSWAP = {"enabled": "N", "compressor": "lzo", "max_pool_percent": "20"}
 BRD = "/dev/ram0"
 
 
+RELEASE = "7.1.13-fake"
+
+
 class FakeKernel:
     """The part that survives an agent: memory, swap, devices, modules."""
 
@@ -53,6 +56,9 @@ class FakeKernel:
             directory.mkdir(parents=True, exist_ok=True)
         for directory in (self.scratch, self.sys / "class/zram-control", self.sys / "module/zswap/parameters"):
             directory.mkdir(parents=True, exist_ok=True)
+        modules = root / "modules" / RELEASE
+        modules.mkdir(parents=True, exist_ok=True)
+        (modules / "modules.dep").write_text("".join(f"kernel/{name}.ko.xz:\n" for name in ("brd", "loop", "zram")))
         if not (self.proc / "swaps").exists():
             self.write_swaps(())
             self._write_knobs()

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 # Records that come together travel together.
 _FLUSH_S = 1.0
 _BATCH_RECORDS = 200
+# How old the position on disk may become while nothing is worth telling.
+_SAVE_S = 60.0
 # The kernel gives one record a read and refuses a smaller buffer than its longest.
 _READ_BYTES = 16384
 
@@ -55,8 +58,10 @@ class KernelLogWatcher:
         self._position = position
         self._deliver = deliver
         self._last_sequence = position.load()
+        self._saved = self._last_sequence
         self._pending: list[KernelRecord] = []
         self._lost = 0
+        self._unreadable = ""
         self._news = asyncio.Event()
 
     async def watch(self) -> None:
@@ -64,11 +69,14 @@ class KernelLogWatcher:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._descriptor, self._on_readable)
         try:
-            while True:
-                await self._news.wait()
-                await asyncio.sleep(_FLUSH_S)
+            while not self._unreadable:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SAVE_S):
+                        await self._news.wait()
+                        await asyncio.sleep(_FLUSH_S)
                 self._news.clear()
                 self.flush()
+            await asyncio.Event().wait()
         finally:
             loop.remove_reader(self._descriptor)
             self.flush()
@@ -81,15 +89,24 @@ class KernelLogWatcher:
             batch, self._pending = self._pending[:_BATCH_RECORDS], self._pending[_BATCH_RECORDS:]
             lost, self._lost = self._lost, 0
             self._deliver(KernelLog(records=tuple(batch), lost_records=lost))
-            self._position.save(batch[-1].sequence if self._pending else self._last_sequence)
+            self._save(batch[-1].sequence if self._pending else self._last_sequence)
+        # What was read and told nobody counts as read too: after a restart it must not look lost.
+        self._save(self._last_sequence)
+
+    def _save(self, sequence: int) -> None:
+        if sequence != self._saved:
+            self._position.save(sequence)
+            self._saved = sequence
 
     def _on_readable(self) -> None:
         self._read()
+        if self._unreadable:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
         if self._pending or self._lost:
             self._news.set()
 
     def _read(self) -> None:
-        while True:
+        while not self._unreadable:
             try:
                 raw = os.read(self._descriptor, _READ_BYTES)
             except BlockingIOError:
@@ -98,7 +115,11 @@ class KernelLogWatcher:
                 if error.errno == errno.EPIPE:
                     # Overwritten meanwhile; the next read continues at the oldest record, and the gap counts the rest.
                     continue
-                raise
+                self._unreadable = f"the kernel log cannot be read any more: {error.strerror}"
+                log.error("kernel_log_unreadable", error=error.strerror, effect="kernel failures go unreported")
+                self._deliver(KernelLog(records=(), lost_records=0, unreadable=self._unreadable))
+                self._news.set()
+                return
             if not raw:
                 return
             self._take(raw)

@@ -152,8 +152,9 @@ def report_to_bytes(report: results.Report) -> bytes:
             message.run.CopyFrom(_run(run))
         case results.CommandOutcome(status=status, detail=detail):
             message.outcome.CopyFrom(agent_pb2.CommandOutcome(status=_OUTCOMES[status], detail=detail))
-        case results.KernelLog(records=records, lost_records=lost_records):
+        case results.KernelLog(records=records, lost_records=lost_records, unreadable=unreadable):
             message.kernel_log.lost_records = lost_records
+            message.kernel_log.unreadable = unreadable
             for record in records:
                 message.kernel_log.records.add(
                     sequence=record.sequence,

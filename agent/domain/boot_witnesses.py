@@ -26,9 +26,8 @@ class JournalEntry:
 
     # Microseconds since the boot's start.
     monotonic_us: int
+    # Empty where the journal does not print it.
     text: str
-    # syslog level.
-    level: int
     # Whether the kernel said it.
     kernel: bool
 
@@ -64,13 +63,22 @@ def journal_entries(text: str) -> tuple[JournalEntry, ...]:
     for line in text.splitlines():
         try:
             fields: Mapping[str, Any] = json.loads(line)
-            at_us, level = str(fields["__MONOTONIC_TIMESTAMP"]), str(fields.get("PRIORITY", 6))
-            text, kernel = str(fields["MESSAGE"]), fields.get("_TRANSPORT") == "kernel"
+            at_us = str(fields["__MONOTONIC_TIMESTAMP"])
+            said, kernel = _message(fields.get("MESSAGE")), fields.get("_TRANSPORT") == "kernel"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-        if is_number(at_us) and is_number(level):
-            entries.append(JournalEntry(monotonic_us=int(at_us), text=text, level=int(level), kernel=kernel))
+        if is_number(at_us):
+            entries.append(JournalEntry(monotonic_us=int(at_us), text=said, kernel=kernel))
     return tuple(entries)
+
+
+def _message(said: Any) -> str:
+    """Return a message as text: journalctl writes null for a long one, numbers for bytes, a list for several."""
+    if isinstance(said, list) and all(isinstance(each, int) and 0 <= each < 256 for each in said):
+        return bytes(said).decode("utf-8", "replace").strip()
+    if isinstance(said, list):
+        return next(filter(None, map(_message, said)), "")
+    return said.strip() if isinstance(said, str) else ""
 
 
 def told_by_journal(entries: tuple[JournalEntry, ...]) -> str:
@@ -80,7 +88,7 @@ def told_by_journal(entries: tuple[JournalEntry, ...]) -> str:
     end_s = entries[-1].monotonic_us / 1e6
     if any(_SHUTDOWN.search(each.text) for each in entries if not each.kernel):
         return f"its journal ends with a shutdown, {end_s:.0f} s after its start"
-    last = next((each.text for each in reversed(entries) if not each.kernel), "")
+    last = next((each.text for each in reversed(entries) if each.text and not each.kernel), "")
     return f"its journal ends without a shutdown, {end_s:.0f} s after its start" + (
         f", with {last[:_LONGEST_QUOTE]!r}" if last else ""
     )

@@ -1,5 +1,6 @@
 """What a host is, as plain values, and how its platform is told from what the kernel shows."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -70,7 +71,44 @@ class PlatformHints:
     clocksources: str = ""
 
 
-_CLOUD_VENDORS = ("amazon ec2", "google", "microsoft corporation", "vmware", "xen", "innotek", "parallels", "openstack")
+# What a machine's DMI says of itself when a hypervisor made it -> systemd's word for that; empty where several use it.
+# Looked for in vendor and product together. Sources: systemd's detect-virt, and what clouds' machines show.
+_VIRTUAL: Mapping[str, str] = {
+    "amazon ec2": "amazon",
+    "apple virtualization": "apple",
+    "google": "google",
+    "hyper-v": "microsoft",
+    "microsoft corporation": "microsoft",
+    "vmware": "vmware",
+    "xen": "xen",
+    "hvm domu": "xen",
+    "innotek": "oracle",
+    "virtualbox": "oracle",
+    "parallels": "parallels",
+    "bhyve": "bhyve",
+    "bochs": "bochs",
+    "qemu": "qemu",
+    "kubevirt": "kvm",
+    "openstack": "kvm",
+    "nutanix ahv": "kvm",
+    "alibaba cloud ecs": "kvm",
+    "tencent cloud cvm": "kvm",
+    "digitalocean droplet": "kvm",
+    "hetzner vserver": "kvm",
+    "kvm": "kvm",
+    "cloud hypervisor": "",
+    "firecracker": "",
+    "virtual": "",
+    "vserver": "",
+}
+# Device trees that hypervisors write.
+_VIRTUAL_TREES = ("dummy-virt", "xen,xenvm", "jailhouse", "virtual", "qemu")
+# Who builds arm64 machines. Others' may be machines or guests: no vendor is taken for metal because it is not known.
+_BUILDERS = re.compile(
+    "(adlink|advantech|amd|ampere|apm|applied|asrock|asrockrack|asus|asustek|avantek|bull|cavium|cisco|cray|dell|foxconn|"
+    "fujitsu|gigabyte|giga|hewlett|hisilicon|hpe|inspur|lenovo|marvell|mitac|nvidia|phytium|qualcomm|quanta|radxa|"
+    r"raspberry|softiron|socionext|solidrun|supermicro|super|tyan|wiwynn)\b(?!.*\bcloud\b)"
+)
 
 
 def architecture_name(machine: str) -> str:
@@ -78,27 +116,39 @@ def architecture_name(machine: str) -> str:
     return {"aarch64": "arm64", "amd64": "x86_64"}.get(machine, machine)
 
 
+def hypervisor_named(hints: PlatformHints) -> str | None:
+    """Return which hypervisor DMI names, in systemd's word; empty when it names one without saying which, else None."""
+    said = f"{hints.dmi_vendor} {hints.dmi_product}".lower()
+    return next((word for part, word in _VIRTUAL.items() if part in said), None)
+
+
 def platform_of(hints: PlatformHints) -> Platform:
-    """Tell the platform from the kernel's hints; UNKNOWN when QEMU shows without saying whether it emulates."""
+    """Tell the platform from the kernel's hints; UNKNOWN when they do not say whether it is a machine or a guest.
+
+    That is so when QEMU shows without saying whether it emulates, too.
+    """
     if "QEMU TCG" in hints.cpuinfo:
         return Platform.EMULATED
     if "kvm-clock" in hints.clocksources or "hyperv_clocksource" in hints.clocksources or hints.hypervisor_type:
         return Platform.VM
-    vendor = hints.dmi_vendor.lower()
+    vendor, product = hints.dmi_vendor.lower(), hints.dmi_product.lower()
+    if "kvm virtual machine" in product:
+        # QEMU on arm64 calls a machine so when KVM runs it.
+        return Platform.VM
     if "qemu" in vendor or "linux,dummy-virt" in hints.device_tree:
         # Neither KVM's clock nor TCG's own CPU name: a named CPU model hides which of the two it is.
         return Platform.UNKNOWN
-    hypervisor_flag = any(
-        "hypervisor" in line.split() for line in hints.cpuinfo.splitlines() if line.startswith("flags")
-    )
-    if hypervisor_flag or hints.device_tree_hypervisor:
+    flags = [line.split() for line in hints.cpuinfo.splitlines() if line.startswith("flags")]
+    if any("hypervisor" in line for line in flags) or hints.device_tree_hypervisor:
         return Platform.VM
-    if any(name in vendor for name in _CLOUD_VENDORS) and "metal" not in hints.dmi_product.lower():
-        # On x86_64 the flag above decides; without it these vendors' machines are bare metal (Hyper-V hosts, Surface).
-        return Platform.METAL if "flags" in hints.cpuinfo else Platform.VM
-    if vendor or hints.device_tree or "flags" in hints.cpuinfo:
+    if flags:
+        # On x86_64 the flag decides; without it clouds' and hypervisors' vendors made the machine (Surface, *.metal).
         return Platform.METAL
-    return Platform.UNKNOWN
+    if hypervisor_named(hints) is not None:
+        return Platform.METAL if "amazon" in vendor and "metal" in product else Platform.VM
+    if hints.device_tree:
+        return Platform.VM if any(name in hints.device_tree for name in _VIRTUAL_TREES) else Platform.METAL
+    return Platform.METAL if _BUILDERS.match(vendor) else Platform.UNKNOWN
 
 
 def parse_swaps(text: str) -> tuple[SwapArea, ...]:

@@ -7,7 +7,9 @@ from agent.domain.results import KernelRecord
 
 _WARNING = 4
 # Announced at lower severities by some kernels, or needed to understand a swap failure.
-_HINTS = ("BUG:", "Oops", "swap", "WARNING:", "hung_task", "blocked for more than", "Out of memory")
+_HINTS = ("BUG:", "Oops", "swap", "WARNING:", "hung_task", "blocked for more than", "Out of memory", "zram")
+# A line of a call trace: reports of hung tasks and stalls print theirs as information, and are told apart by them.
+_FRAME = ("+0x", "/0x")
 _LONGEST_TEXT = 1000
 
 
@@ -36,8 +38,10 @@ def sequence_of(raw: bytes) -> int | None:
 
 
 def worth_reporting(record: KernelRecord) -> bool:
-    """Return whether the record is a warning or worse, or hints at swap or a kernel bug."""
-    return record.level <= _WARNING or any(hint in record.text for hint in _HINTS)
+    """Return whether the record is a warning or worse, hints at swap or a kernel bug, or is part of a call trace."""
+    if record.level <= _WARNING or any(hint in record.text for hint in _HINTS):
+        return True
+    return all(part in record.text for part in _FRAME)
 
 
 def gap(last_sequence: int, sequence: int) -> int:

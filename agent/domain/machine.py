@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agent.domain.facts import Platform, PlatformHints
+from agent.domain.facts import Platform, PlatformHints, hypervisor_named
 from agent.domain.numbers import is_number
 
 
@@ -47,16 +47,6 @@ _X86_LOADERS: Mapping[int, str] = {
     0xC: "arcturus",
     0xD: "kexec",
 }
-_VENDORS: Mapping[str, str] = {
-    "amazon ec2": "amazon",
-    "google": "google",
-    "microsoft": "microsoft",
-    "vmware": "vmware",
-    "xen": "xen",
-    "innotek": "oracle",
-    "parallels": "parallels",
-    "qemu": "qemu",
-}
 
 
 def firmware_of(hints: BootHints) -> str:
@@ -92,9 +82,7 @@ def virtualization_of(hints: PlatformHints, platform: Platform) -> str:
         return "kvm"
     if "hyperv_clocksource" in hints.clocksources:
         return "microsoft"
-    vendor = hints.dmi_vendor.lower()
-    named = next((name for part, name in _VENDORS.items() if part in vendor), "")
-    return named or ("qemu" if "linux,dummy-virt" in hints.device_tree else "")
+    return hypervisor_named(hints) or ("qemu" if "linux,dummy-virt" in hints.device_tree else "")
 
 
 _BACKENDS = (

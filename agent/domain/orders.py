@@ -28,7 +28,7 @@ class SwapMountOrder:
 
     workload: ClassVar[str] = "swap_mount"
     swap: SwapSource = field(default_factory=SwapSource)
-    settle_tolerance_bytes: int = setting(MIB, "memory that changes by less in a second has settled")
+    settle_tolerance_bytes: int = setting(MIB // 2, "memory that changes by less in a second has settled")
     settle_timeout_s: float = setting(60.0, "give up when it has not settled by then")
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """What is told of a boot that ended without a shutdown: that it did, and the last words that the kernel kept of it."""
 
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agent.domain.results import KernelLog, KernelRecord
@@ -20,6 +21,8 @@ _LINE = re.compile(
     r"^(?:<(?P<level>[0-9]{1,3})>)?\[ *(?P<second>[0-9]{1,12})\.(?P<micro>[0-9]{6})\](?:\[[^\]]*\])? (?P<text>.*)$"
 )
 # Where a kernel names its release: at the top of its log, and with every call trace.
+# The console's own log, which the store keeps of every boot.
+_CONSOLE = re.compile(r"(?:^|/)console-[^/]*$")
 _RELEASE = re.compile(r"Linux version (\S+)|[Tt]ainted:? .*?(\S+) #[0-9]")
 
 
@@ -32,6 +35,9 @@ class BootMark:
     stopped: bool
     # Kept logs that were there already, by path: they tell of earlier boots.
     known: tuple[str, ...]
+    # What was in them, by digest: a store writes the next log under the same name, and systemd moves it elsewhere.
+    # Empty in marks of agents that did not write it.
+    seen: tuple[str, ...] = ()
     # Empty in marks of agents that did not write it.
     kernel_release: str = ""
 
@@ -50,22 +56,31 @@ def ended_badly(mark: BootMark | None, boot_id: str) -> bool:
     return mark is not None and mark.boot_id != boot_id and not mark.stopped
 
 
-def last_words(files: Mapping[str, str], known: Iterable[str]) -> LastWords:
+def digest_of(log: str) -> str:
+    """Return what a log is known by wherever it lies."""
+    return hashlib.sha256(log.encode("utf-8", "replace")).hexdigest()
+
+
+def last_words(files: Mapping[str, str], known: Iterable[str], seen: Iterable[str] = ()) -> LastWords:
     """Return the kernel's kept log from pstore's and kdump's files by path; those that are known are left out.
 
     A log that does not fit into one record of the store lies in parts of which the first is the newest. What kdump
-    wrote is the same log again, and counts where the store has nothing.
+    wrote is the same log again, and so is what the console showed: each counts where the one before has nothing.
     """
     parts: list[tuple[int, int, list[str]]] = []
     dumped: list[str] = []
-    for path in sorted(set(files) - set(known)):
+    console: list[str] = []
+    for path in sorted(_new(files, known, frozenset(seen))):
         lines = files[path].splitlines()
         found = _HEADER.match(lines[0]) if lines else None
         if found:
             parts.append((int(found["count"]), -int(found["part"]), lines[1:]))
-        else:
+        elif _CONSOLE.search(path):
+            console = lines
+        elif any(map(_LINE.match, lines)):
+            # Of several the last one by name: directories of crashes are called after their time.
             dumped = lines
-    kept = [line for _, _, lines in sorted(parts, key=lambda part: part[:2]) for line in lines] or dumped
+    kept = [line for _, _, lines in sorted(parts, key=lambda part: part[:2]) for line in lines] or dumped or console
     records: list[KernelRecord] = []
     release = ""
     for line in kept:
@@ -84,6 +99,14 @@ def last_words(files: Mapping[str, str], known: Iterable[str]) -> LastWords:
         if named:
             release = named[1] or named[2]
     return LastWords(records=tuple(records[-_MOST_RECORDS:]), kernel_release=release)
+
+
+def _new(files: Mapping[str, str], known: Iterable[str], seen: frozenset[str]) -> Iterator[str]:
+    """Yield the paths of logs that were not there in the boot before, under this name or another."""
+    names = frozenset(known)
+    for path, log in files.items():
+        if digest_of(log) not in seen if seen else path not in names:
+            yield path
 
 
 def obituary(mark: BootMark, words: LastWords, witnesses: Iterable[str] = ()) -> KernelLog:

@@ -82,6 +82,8 @@ class KernelLog:
 
     records: tuple[KernelRecord, ...]
     lost_records: int
+    # Why the log cannot be read, or not any more; empty when it can.
+    unreadable: str = ""
 
 
 ReportBody = WorkloadRun | CommandOutcome | KernelLog
@@ -119,4 +121,5 @@ def kernel_log_report_id(host: str, boot_id: str, log: KernelLog) -> str:
     """Return the id of a kernel log batch. Both ends are in it: after a crash a batch may begin alike and end later."""
     first = log.records[0].sequence if log.records else 0
     last = log.records[-1].sequence if log.records else 0
-    return f"{host}/{boot_id}/kernel-log/{first}-{last}/{log.lost_records}"
+    unreadable = "/unreadable" if log.unreadable else ""
+    return f"{host}/{boot_id}/kernel-log/{first}-{last}/{log.lost_records}{unreadable}"

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.domain.numbers import measured
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
@@ -41,13 +43,16 @@ def parse_benchmark(text: str, test: str) -> BenchmarkResult:
         named = dict(zip(rows[0], row, strict=False))
         if named["test"].upper() == test.upper():
             try:
-                return BenchmarkResult(
-                    requests_per_s=float(named["rps"]),
-                    p50_ms=float(named["p50_latency_ms"]),
-                    p99_ms=float(named["p99_latency_ms"]),
+                found = BenchmarkResult(
+                    requests_per_s=measured(named["rps"], "requests per second"),
+                    p50_ms=measured(named["p50_latency_ms"], "median latency"),
+                    p99_ms=measured(named["p99_latency_ms"], "99th percentile"),
                 )
             except KeyError as error:
                 raise ValueError(f"the benchmark's table has no column {error}") from error
+            if found.requests_per_s <= 0 or min(found.p50_ms, found.p99_ms) < 0:
+                raise ValueError("the run is not valid: the benchmark counted no request, or a time below zero")
+            return found
     raise ValueError(f"the benchmark did not run {test}")
 
 

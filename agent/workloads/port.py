@@ -236,6 +236,8 @@ class Host:
     free_port: Callable[[], int]
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
+    # Where kernels' modules are, in a directory for each release.
+    modules: Path = Path("/lib/modules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

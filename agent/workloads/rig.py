@@ -19,6 +19,7 @@ from agent.domain.memory import MIB
 from agent.domain.preflight import GUARDS, HostView, Needs, refusals
 from agent.domain.swap_counters import SwapCounters, parse_swap_counters
 from agent.domain.swap_source import Pressure, SourceKind, SwapSource
+from agent.workloads.abilities import lacking
 from agent.workloads.modules import is_loaded
 from agent.workloads.port import Host, Inspection, StepReporter
 from agent.workloads.settling import PAGE_BYTES, read_memory
@@ -150,7 +151,7 @@ class Rig:
             found.append(str(error))
         if swap.zswap and not has_zswap(host):
             found.append(NO_ZSWAP)
-        return found
+        return found + lacking(host, swap, idle=not self._needs.alone)
 
     def _view(self) -> HostView:
         host = self._host

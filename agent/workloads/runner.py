@@ -1,8 +1,9 @@
 """Drives one workload through prepare, warm-ups, repetitions and clean-up, and names how it ended."""
 
 import asyncio
+import math
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -162,6 +163,14 @@ class _Driver:
         begun = self._host.monotonic()
         ending = await self._supervise(self._workload.run(self._step), self._plan.run_timeout_s)
         measurement = ending.measurement or self._unfinished(ending)
+        if strange := [each for each in measurement.samples if not math.isfinite(each.value)]:
+            # A benchmark that counted nothing prints such values; without them the others would pass for a whole run.
+            if ending.status is RunStatus.OK:
+                text = f"the run is not valid: {strange[0].metric} is {strange[0].value}, which is no number"
+                ending = replace(ending, status=RunStatus.INFRASTRUCTURE, error=text)
+            measurement = replace(
+                measurement, samples=tuple(each for each in measurement.samples if each not in strange)
+            )
         run = WorkloadRun(
             workload=self._workload.name,
             index=index,

@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from controller.adapters.inventory_size import check_size
 from controller.adapters.named_files import read_file, shown
 from controller.adapters.tools import OutOfTime, Tool
 from controller.domain.errors import InvalidInput, Permanent, Temporary
+from controller.domain.inventory import LABEL_VARIABLES, is_template
 from controller.domain.printable import printable
 
 _PROGRAM = "ansible-inventory"
@@ -29,6 +31,8 @@ _MEMORY_BYTES = 1536 << 20
 _FAILED = re.compile(r"Failed to parse inventory with '(\w+)' plugin: (.+)")
 _ORIGIN = re.compile(r"^Origin: (.+)$", re.MULTILINE)
 _WARNING = re.compile(r"^\[WARNING\]: (.+)$", re.MULTILINE)
+# What Ansible calls a variable that it has filled in for us.
+_FILLED_IN = "kernroll_filled_in_{}"
 # A warning says what is wrong with a file; an error of Ansible's own settings stands beside it.
 _SETTINGS = {
     "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1",
@@ -53,7 +57,8 @@ class Listing:
 def read_inventory(path: Path, *, timeout_s: float) -> Listing:
     """Return what an inventory says; a .json file is taken for what `ansible-inventory --list` printed.
 
-    Raises InvalidInput that names the file, and the line where Ansible tells it.
+    Templates in the variables that become labels are filled in, as far as Ansible can. Raises InvalidInput that names
+    the file, and the line where Ansible tells it.
     """
     if not path.exists():
         raise InvalidInput(f"{shown(path)}: no such file or directory")
@@ -70,14 +75,50 @@ def read_inventory(path: Path, *, timeout_s: float) -> Listing:
         )
     check_size(path)
     printed, said = _listed(program, path, timeout_s)
-    return Listing(_parsed(printed, shown(path)), tuple(map(printable, _WARNING.findall(said)[:_MOST_WARNINGS])))
+    content = _parsed(printed, shown(path))
+    if names := sorted({name for _, name in _templates(content)}):
+        _fill_in(content, names, program, path, timeout_s)
+    return Listing(content, tuple(map(printable, _WARNING.findall(said)[:_MOST_WARNINGS])))
 
 
-def _listed(program: str, path: Path, timeout_s: float) -> tuple[bytes, str]:
-    """Return what Ansible prints, and what it says beside that."""
+def _templates(content: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield hosts' variables and the name of each of them that becomes a label and is a template."""
+    meta = content.get("_meta")
+    hosts = meta.get("hostvars") if isinstance(meta, dict) else None
+    for own in hosts.values() if isinstance(hosts, dict) else ():
+        if isinstance(own, dict):
+            yield from ((own, name) for name in LABEL_VARIABLES if is_template(own.get(name)))
+
+
+def _fill_in(content: Mapping[str, Any], names: Sequence[str], program: str, path: Path, timeout_s: float) -> None:
+    """Put what Ansible makes of templates in their place; one that it cannot fill in stays as it is.
+
+    Its own plugin for composed variables evaluates each of them for every host, beside the same inventory.
+    """
+    composed = {
+        "plugin": "ansible.builtin.constructed",
+        "strict": False,
+        "use_vars_plugins": True,
+        "compose": {_FILLED_IN.format(name): name for name in names},
+    }
+    with tempfile.TemporaryDirectory(prefix="kernroll-") as folder:
+        source = Path(folder, "constructed.yaml")
+        source.write_text(json.dumps(composed), encoding="utf-8")
+        printed, _ = _listed(program, path, timeout_s, source)
+    hosts = _parsed(printed, shown(path))["_meta"]["hostvars"]
+    before = content["_meta"]["hostvars"]
+    for name, own in hosts.items():
+        for variable in names:
+            filled_in = own.get(_FILLED_IN.format(variable))
+            if filled_in is not None and is_template(before.get(name, {}).get(variable)):
+                before[name][variable] = filled_in
+
+
+def _listed(program: str, path: Path, timeout_s: float, *more: Path) -> tuple[bytes, str]:
+    """Return what Ansible prints of an inventory and more sources, and what it says beside that."""
     try:
         with Tool(
-            [program, "-i", str(path), "--list"],
+            [program, *(word for source in (path, *more) for word in ("-i", str(source))), "--list"],
             timeout_s=timeout_s,
             environment={**os.environ, **_SETTINGS},
             memory_bytes=_MEMORY_BYTES,

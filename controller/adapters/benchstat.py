@@ -1,59 +1,110 @@
 """Go benchmark output, as `go test -bench` writes it and benchstat reads it, as lines of a samples file.
 
 Source: the Go benchmark data format, golang.org/design/14313-benchmark-format: lines `BenchmarkName-8 1000 123 ns/op …`
-with any number of value–unit pairs, and configuration lines `key: value`.
+with any number of value–unit pairs, configuration lines `key: value`, which hold for what follows, and lines
+`Unit hits/op better=higher`, which hold for the whole file.
 """
 
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controller.domain.errors import InvalidInput
+from controller.domain.printable import printable
+from controller.domain.samples_model import MAX_NAME
+from controller.domain.words import names_text
 
 # What a reader of the samples calls the one machine that a benchmark's output is from.
 HOST: Final = "benchmark"
 _RESULT: Final = re.compile(r"(Benchmark\S*)[ \t]+([1-9]\d*)[ \t]+(\S.*)")
-_CONFIGURATION: Final = re.compile(r"([a-z][^\s:A-Z]*):[ \t]*(.*)")
+# Only at the beginning of a line: what a benchmark logs is indented, and may begin with "file.go:12: ".
+_CONFIGURATION: Final = re.compile(r"([^\W\d_A-Z][^\s:A-Z]*):(?:[ \t]+(.*))?")
+_UNIT: Final = re.compile(r"Unit[ \t]+(\S+)[ \t]+(\S.*)")
 _NUMBER: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 # Configuration that names what may be compared.
 _STRATUM_KEYS: Final = ("goos", "goarch", "cpu")
-# Units in which more is better; of all others less is.
+# What `go test` itself writes, and what other tools call the same.
+_KNOWN: Final[Mapping[str, str]] = {
+    "sec/op": "low",
+    "B/op": "low",
+    "allocs/op": "low",
+    "B/s": "high",
+}
+_SAME: Final[Mapping[str, str]] = {"ns": "sec", "MB": "B"}
+# Units of which it is guessed that more is better; of all others that less is.
 _RATES: Final = ("/s", "/sec", "op/s")
+_BETTER: Final[Mapping[str, str]] = {"higher": "high", "lower": "low"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """Samples, and the plan that fits them."""
+    """Samples, and what the plan that fits them says."""
 
     samples: tuple[Mapping[str, Any], ...]
     # metric -> unit.
     metrics: Mapping[str, str]
+    # unit -> "high" or "low": what the files say, else what is known or guessed of it.
+    better: Mapping[str, str]
+    # Units of which nobody says which direction is better.
+    guessed: tuple[str, ...]
     # Metrics with a value of zero, which have no ratio.
     left_out: tuple[str, ...]
+    # Sentences about what the two files do not share.
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """One line with a result, and the configuration that holds for it."""
+
+    place: str
+    benchmark: str
+    configuration: Mapping[str, str]
+    pairs: tuple[tuple[float, str], ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _File:
+    """What one file holds."""
+
+    name: str
+    position: str
+    results: list[_Result] = field(default_factory=list)
+    # unit -> its direction, and the line that says so.
+    better: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def values(self, key: str) -> set[str]:
+        """Return what a configuration key is set to; an empty text where it is not."""
+        return {result.configuration.get(key, "") for result in self.results}
 
 
 def read_benchmarks(old: Iterable[str], new: Iterable[str], names: tuple[str, str]) -> Imported:
     """Return the samples of two files: `old` becomes position first, `new` second.
 
-    Metrics that are zero somewhere are left out by name: they have no ratio. Raises InvalidInput with file and line for
-    a result that cannot be read, and for a file without results.
+    Configuration that varies within a file, as the package does, tells benchmarks of one name apart. Metrics that are
+    zero somewhere are left out by name: they have no ratio. Raises InvalidInput with file and line for what cannot be
+    read or contradicts itself, and for a file without results.
     """
-    samples: list[Mapping[str, Any]] = []
-    metrics: dict[str, str] = {}
-    for lines, name, position in ((old, names[0], "first"), (new, names[1], "second")):
-        found = list(_results(lines, name, position))
-        if not found:
-            raise InvalidInput(f"{name}:1: holds no benchmark result (BenchmarkName iterations value unit)")
-        samples += found
-        metrics.update({sample["metric"]: sample["unit"] for sample in found})
+    files = (_read(old, names[0], "first"), _read(new, names[1], "second"))
+    keys = sorted({key for file in files for result in file.results for key in result.configuration})
+    keys = [key for key in keys if key not in _STRATUM_KEYS]
+    apart = [key for key in keys if any(len(file.values(key)) > 1 for file in files)]
+    samples = [sample for file in files for sample in _samples(file, apart)]
+    metrics = {sample["metric"]: sample["unit"] for sample in samples}
     zero = {sample["metric"] for sample in samples if sample["value"] <= 0}
+    kept = {name: unit for name, unit in sorted(metrics.items()) if name not in zero}
+    said = _said(files)
+    better = {unit: said.get(_tidied(unit)) or _KNOWN.get(_tidied(unit)) for unit in sorted(set(kept.values()))}
     return Imported(
         samples=tuple(sample for sample in samples if sample["metric"] not in zero),
-        metrics={name: unit for name, unit in sorted(metrics.items()) if name not in zero},
+        metrics=kept,
+        better={unit: word or ("high" if unit.endswith(_RATES) else "low") for unit, word in better.items()},
+        guessed=tuple(unit for unit, word in better.items() if word is None),
         left_out=tuple(sorted(zero)),
+        remarks=tuple(_remarks(files, keys, apart, samples)),
     )
 
 
@@ -62,36 +113,117 @@ def plan_of(imported: Imported, margin: str) -> Mapping[str, Any]:
     return {
         "design": "before_after",
         "metrics": {
-            name: {"unit": unit, "better": "high" if unit.endswith(_RATES) else "low", "margin": margin}
+            name: {"unit": unit, "better": imported.better[unit], "margin": margin}
             for name, unit in imported.metrics.items()
         },
     }
 
 
-def _results(lines: Iterable[str], name: str, position: str) -> Iterator[Mapping[str, Any]]:
-    configuration: dict[str, str] = {}
-    count: dict[str, int] = defaultdict(int)
+def _read(lines: Iterable[str], name: str, position: str) -> _File:
+    file = _File(name=name, position=position)
+    configuration: Mapping[str, str] = {}
     for number, line in enumerate(lines, start=1):
-        text = line.strip()
+        text, place = line.rstrip(), f"{name}:{number}"
         if match := _CONFIGURATION.fullmatch(text):
-            configuration[match[1]] = match[2]
+            # Without a value the key is not set any more.
+            configuration = {**configuration, match[1]: printable((match[2] or "").strip(), MAX_NAME)}
+        elif match := _UNIT.fullmatch(text):
+            _note_direction(file, match[1], match[2], place)
+        elif result := _RESULT.fullmatch(text.strip()):
+            file.results.append(
+                _Result(
+                    place=place,
+                    benchmark=result[1].removeprefix("Benchmark") or "Benchmark",
+                    configuration=configuration,
+                    pairs=tuple(_pairs(result[3], place)),
+                )
+            )
+    if not file.results:
+        raise InvalidInput(f"{name}:1: holds no benchmark result (BenchmarkName iterations value unit)")
+    return file
+
+
+def _note_direction(file: _File, unit: str, words: str, place: str) -> None:
+    for word in words.split():
+        key, equals, value = word.partition("=")
+        if key != "better":
             continue
-        result = _RESULT.fullmatch(text)
-        if result is None:
-            continue
-        benchmark = result[1].removeprefix("Benchmark") or "Benchmark"
-        count[benchmark] += 1
-        stratum = "/".join(configuration[key] for key in _STRATUM_KEYS if configuration.get(key)) or "all"
-        for value, unit in _pairs(result[3], f"{name}:{number}"):
+        if not equals or value not in _BETTER:
+            raise InvalidInput(
+                f"{place}: of {printable(unit, 80)} it says {printable(word, 80)!r}; "
+                "write better=higher or better=lower, without spaces"
+            )
+        before = file.better.setdefault(_tidied(unit), (_BETTER[value], place))
+        _check_same(unit, before, (_BETTER[value], place))
+
+
+def _said(files: Sequence[_File]) -> Mapping[str, str]:
+    """Return unit -> direction as the files say it. Raises InvalidInput where one contradicts the other."""
+    found: dict[str, tuple[str, str]] = {}
+    for file in files:
+        for unit, said in file.better.items():
+            _check_same(unit, found.setdefault(unit, said), said)
+    return {unit: better for unit, (better, _) in found.items()}
+
+
+def _check_same(unit: str, one: tuple[str, str], other: tuple[str, str]) -> None:
+    if one[0] != other[0]:
+        raise InvalidInput(
+            f"{other[1]}: says the opposite of {one[1]} about {printable(unit, 80)}: is higher or lower better? "
+            "Correct one of them"
+        )
+
+
+def _tidied(unit: str) -> str:
+    """Return what benchstat calls a unit: ns/op and sec/op, MB/s and B/s are one."""
+    amount, slash, per = unit.partition("/")
+    return "-".join(_SAME.get(part, part) for part in amount.split("-")) + slash + per
+
+
+def _samples(file: _File, apart: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    count: dict[tuple[str, str], int] = defaultdict(int)
+    for result in file.results:
+        stratum = "/".join(filter(None, (result.configuration.get(key) for key in _STRATUM_KEYS))) or "all"
+        label = _label(result, apart)
+        count[stratum, label] += 1
+        for value, unit in result.pairs:
+            metric = f"{label} {unit}"
+            if len(metric) > MAX_NAME:
+                raise InvalidInput(f"{result.place}: the name of a metric has at most {MAX_NAME} characters: {metric}")
             yield {
-                "host": HOST if stratum == "all" else f"{HOST} {stratum}"[:253],
+                "host": HOST if stratum == "all" else f"{HOST} {stratum}"[:MAX_NAME],
                 "stratum": stratum,
-                "position": position,
-                "run": count[benchmark],
-                "metric": f"{benchmark} {unit}",
+                "position": file.position,
+                "run": count[stratum, label],
+                "metric": metric,
                 "value": value,
                 "unit": unit,
             }
+
+
+def _label(result: _Result, apart: Sequence[str]) -> str:
+    set_keys = (key for key in apart if result.configuration.get(key))
+    return " ".join((result.benchmark, *(f"{key}={result.configuration[key]}" for key in set_keys)))
+
+
+def _remarks(
+    files: Sequence[_File], keys: Sequence[str], apart: Sequence[str], samples: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    if apart:
+        yield f"What differs in {names_text(apart)} is told apart, by a metric of its own."
+    old, new = files
+    for key in (*_STRATUM_KEYS, *(key for key in keys if key not in apart)):
+        before, after = old.values(key), new.values(key)
+        if len(before) == len(after) == 1 and before != after:
+            which = "nothing of one is compared with the other" if key in _STRATUM_KEYS else "they are compared"
+            told = (f"{file.name} has {next(iter(file.values(key))) or 'none'}" for file in files)
+            yield f"The files differ in {key} ({' and '.join(told)}): {which}."
+    for one, other in (files, files[::-1]):
+        here, there = (
+            {sample["metric"] for sample in samples if sample["position"] == file.position} for file in (one, other)
+        )
+        if only := sorted(here - there):
+            yield f"Only in {one.name}, so that there is nothing to compare: {names_text(only)}."
 
 
 def _pairs(text: str, place: str) -> Iterator[tuple[float, str]]:

@@ -9,7 +9,7 @@ from controller.adapters.hypervisor.decision import End, Leave, Observation, Qem
 from controller.adapters.hypervisor.records import BootStarted, Defined, Record, SwitchedOn
 from controller.adapters.hypervisor.state import VmState, apply, fold, status
 from controller.domain.delivery import DeliveryStatus
-from controller.domain.errors import NotFound, Temporary
+from controller.domain.errors import NotFound
 from controller.domain.kernels import Kernel
 
 # Console line of a kernel that is told to panic at boot.
@@ -20,8 +20,6 @@ PANIC_LINE = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknow
 class _Host:
     state: VmState
     seen: Observation = field(default_factory=lambda: Observation(qemu=Qemu.NEVER_STARTED))
-    # None when the host answers; what callers are told when it does not.
-    unreachable: str | None = None
 
 
 class FakeDelivery:
@@ -52,11 +50,6 @@ class FakeDelivery:
         """Let the machine reset now, without a word."""
         self._host(host).seen = Observation(qemu=Qemu.GONE)
         self.settle()
-
-    def set_unreachable(self, host: str, reason: str | None) -> None:
-        """Let calls for this host fail with Temporary, or answer again when `reason` is None."""
-        self._host(host).unreachable = reason
-        self._changed()
 
     def settle(self) -> None:
         """Let every machine do what is due at the present time."""
@@ -115,7 +108,7 @@ class FakeDelivery:
             change = self._change
             for host in hosts:
                 found = self._hosts.get(host)
-                if found and found.unreachable is None and known.get(host) != found.state.revision:
+                if found and known.get(host) != found.state.revision:
                     known[host] = found.state.revision
                     yield status(found.state, host)
             if change is self._change:
@@ -128,10 +121,7 @@ class FakeDelivery:
 
     def _reach(self, host: str) -> _Host:
         self.settle()
-        found = self._host(host)
-        if found.unreachable is not None:
-            raise Temporary(f"{host}: {found.unreachable}")
-        return found
+        return self._host(host)
 
     def _record(self, host: _Host, record: Record | None) -> None:
         if record is None:

@@ -26,6 +26,14 @@ _QUERY_TIMEOUT_S = 10
 _MOST_SERIES = 10_000
 # As its protocol writes them; Python would read more, as the digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# What other makes of server call an alert's or a rule's state, by its first word: Grafana's "Alerting (NoData)".
+# An alert that recovers still fires. Of any other word nobody knows.
+_FIRES = frozenset({"firing", "alerting", "recovering"})
+_DOES_NOT_FIRE = frozenset({"inactive", "pending", "normal", "ok"})
+# VictoriaMetrics says so of an answer that lacks what some of its storage nodes have.
+_PARTIAL = ("isPartial", "partial", "partialResponse")
+# A remark about the query that is no doubt about its answer; later servers tell it as one of "infos".
+_REMARK = "PromQL info:"
 _OTHER_NUMBERS = {"NaN": math.nan, "Inf": math.inf, "+Inf": math.inf, "-Inf": -math.inf}
 
 
@@ -39,6 +47,7 @@ def query_samples(check: Check, limits: Limits) -> list[Sample]:
                 "limit": _MOST_SERIES,
                 # Of servers that gather from several: a part is not the answer.
                 "partial_response": "false",
+                "deny_partial_response": "1",
             },
         )
         samples = list(_samples(check, result))
@@ -53,7 +62,7 @@ def alert_rules(check: Check, limits: Limits) -> list[AlertRule]:
     with _connected(check, limits) as (_, session):
         response = session.get(f"{check.url}/api/v1/rules", params={"type": "alert"})
         groups = response.json()["data"]["groups"]
-        return [_rule(rule) for group in groups for rule in group["rules"] if rule["type"] == "alerting"]
+        return [_rule(rule) for group in groups for rule in group["rules"] if rule["type"] != "recording"]
 
 
 @contextmanager
@@ -89,8 +98,19 @@ def _refuse(check: Check, response: requests.Response, **_named: Any) -> None:
         # A query that it cannot read stays one.
         raise Permanent(text) if said.get("errorType") == "bad_data" else Temporary(text)
     refuse_status(check, response)
-    if isinstance(said, dict) and said.get("warnings"):
-        raise Temporary(f"{check.url} gives an incomplete answer: {one_line(said['warnings'][0])}")
+    if isinstance(said, dict) and (why := _incomplete(said)):
+        raise Temporary(f"{check.url} gives an incomplete answer: {one_line(why)}")
+
+
+def _incomplete(said: dict[str, Any]) -> Any:
+    """Return why an answer is none of the whole; None when nothing says so."""
+    data = said.get("data")
+    for part in (said, data if isinstance(data, dict) else {}):
+        if word := next((word for word in _PARTIAL if part.get(word)), None):
+            return f"{word} is {part[word]}"
+    warnings = said.get("warnings") or ()
+    told = warnings if isinstance(warnings, list) else (warnings,) if warnings else ()
+    return next((each for each in told if not str(each).startswith(_REMARK)), None)
 
 
 def _samples(check: Check, result: Any) -> Iterator[Sample]:
@@ -115,13 +135,29 @@ def _number(check: Check, text: str) -> float:
 def _rule(rule: dict[str, Any]) -> AlertRule:
     error = ""
     if rule["health"] != "ok":
-        error = one_line(rule.get("lastError") or "not yet, since the server began")
-    return AlertRule(
-        name=_text(rule["name"]),
-        labels=_labels(rule.get("labels") or {}),
-        error=error,
-        firing=tuple(_labels(alert["labels"]) for alert in rule.get("alerts") or () if alert["state"] == "firing"),
-    )
+        # A rule is "unknown" until the server has evaluated it for the first time.
+        what = "not yet, since the server began" if rule["health"] == "unknown" else f"its health is {rule['health']}"
+        error = one_line(rule.get("lastError") or what)
+    name, labels = _text(rule["name"]), _labels(rule.get("labels") or {})
+    alerts = [(_fires(alert["state"]), alert) for alert in rule.get("alerts") or ()]
+    firing = [{"alertname": name, **_labels(alert["labels"])} for fires, alert in alerts if fires]
+    # A server that lists alerts need not tell the state beside them.
+    of_rule = False if "state" not in rule and "alerts" in rule else _fires(rule.get("state"))
+    if of_rule and not firing:
+        # It does not list its alerts. What they fill in of their labels, and what they bring along, is not known.
+        firing = [{"alertname": name} | {key: value for key, value in labels.items() if "{{" not in value}]
+        error = error or "it fires, and the server does not list its alerts"
+    strange = [alert["state"] for fires, alert in alerts if fires is None] + [rule.get("state")] * (of_rule is None)
+    if strange:
+        error = error or one_line(f"whether the state {strange[0]!r} fires is not known here")
+    return AlertRule(name=name, labels=labels, error=error, firing=tuple(firing))
+
+
+def _fires(state: Any) -> bool | None:
+    """Return whether a state is one in which an alert fires; None for a word that nobody knows."""
+    words = str(state).lower().split()
+    word = words[0] if words else ""
+    return True if word in _FIRES else False if word in _DOES_NOT_FIRE else None
 
 
 def _labels(said: Any) -> dict[str, str]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from controller.cli.session import DURATION, Session, calls, default_state_dir, examples
+from controller.cli.session import DURATION, DurationType, Session, calls, default_state_dir, examples
+from controller.domain.operators_limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
 
 
 @click.group()
@@ -79,8 +80,16 @@ kernroll controller token create --uses 3 --valid 24h
 """
     ),
 )
-@click.option("--uses", type=click.IntRange(1, 100_000), default=1, show_default=True, help="Hosts it may enroll.")
-@click.option("--valid", type=DURATION, default="1h", show_default=True, help="How long it may be used.")
+@click.option(
+    "--uses", type=click.IntRange(1, MOST_TOKEN_USES), default=1, show_default=True, help="Hosts it may enroll."
+)
+@click.option(
+    "--valid",
+    type=DurationType(most_s=LONGEST_TOKEN_S),
+    default="1h",
+    show_default=True,
+    help="How long it may be used, at most 30d.",
+)
 @calls
 def create_token(session: Session, uses: int, valid: float) -> None:
     """Make a join token and print it. It is a secret until it is used up or expires."""

@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,15 @@ from controller.cli.session import Session, now_s
 from controller.cli.watch import follow
 from controller.domain.errors import Conflict, Permanent
 from controller.domain.kernels import DebianKernel
-from controller.lab.demo import BAD, GOOD, ControllerProcess, Versions, bad_spec, good_spec, parse_versions
-from controller.lab.fleet import Connection, prepare, switch_off
+from controller.lab.demo import BAD, GOOD, ControllerProcess, Specs, Versions, first_part, parse_versions
+from controller.lab.fleet import Connection, guest_directories, prepare, switch_off
 from controller.lab.guests import GuestPlan
+from controller.views.models import RolloutView
 from controller.views.quantities import duration_text
 
 _TOKEN_VALID_S = 1800.0
-_JOIN_TIMEOUT_S = 300.0
+# A machine that shows nothing new for so long will not join.
+_JOIN_QUIET_S = 300.0
 _ROLLOUT_TIMEOUT_S = 1800.0
 _REPORTS = "reports"
 # Everything that a demonstration leaves in its directory.
@@ -147,20 +149,34 @@ def _tell(directory: Path, options: DemoOptions, versions: Versions, plan: Guest
                 channel=natural_channel(prepared),
             )
             start_fleet(cache, controller.fleet_dir, plan, prepared, connection)
-            wait_for_agents(client, [guest.name for guest in plan.guests], _JOIN_TIMEOUT_S, output.show)
-        story.chapter("the good kernel", f"Rolling {versions.new} out: measure, boot once, measure again, judge, go on")
-        spec = good_spec(versions, names, repetitions=options.repetitions, ram_disk=ram_disk)
-        promoted = _roll(session, directory, GOOD, spec, wanted="promoted")
-        story.chapter("the bad kernel", "Rolling a kernel out that panics at boot: every host falls back by itself")
-        reverted = _roll(session, directory, BAD, bad_spec(versions, names, ram_disk=ram_disk), wanted="reverted")
-        story.chapter("the report", "What this machine measured")
-        _conclude(session, directory)
+            wait_for_agents(client, guest_directories(controller.fleet_dir), _JOIN_QUIET_S, output.show)
+        specs = Specs(versions=versions, architectures=names, repetitions=options.repetitions, ram_disk=ram_disk)
+        went_right = _roll_both(story, session, directory, specs)
         output.show("", output.prose(story.end()))
     finally:
         if not options.keep:
             _take_down(controller)
         _tell_where(directory, controller, keep=options.keep)
-    return int(ExitCode.OK if promoted and reverted else ExitCode.UNSUCCESSFUL)
+    return int(ExitCode.OK if went_right else ExitCode.UNSUCCESSFUL)
+
+
+def _roll_both(story: _Story, session: Session, directory: Path, specs: Specs) -> bool:
+    """Roll the good and the bad kernel out and print what came of it; return whether both ended as they should."""
+    new = specs.versions.new
+    story.chapter("the good kernel", f"Rolling {new} out: measure, boot once, measure again, judge, go on")
+    first = first_part(_roll(session, directory, GOOD, specs.good(), wanted="promoted"), specs.versions)
+    if first.text:
+        output.show("", output.prose(first.text))
+    told = [GOOD]
+    reverted = False
+    if first.running:
+        story.chapter("the bad kernel", "Rolling a kernel out that panics at boot: every host falls back by itself")
+        spec = specs.bad(running=first.running)
+        reverted = _roll(session, directory, BAD, spec, wanted="reverted").state == "reverted"
+        told.append(BAD)
+    story.chapter("the report", "What this machine measured")
+    _conclude(session, directory, told, explained=told if first.text else [BAD])
+    return first.went_right and reverted
 
 
 def _clear(directory: Path, controller: ControllerProcess) -> None:
@@ -189,29 +205,31 @@ def _take_down(controller: ControllerProcess) -> None:
             signal.signal(number, handler)
 
 
-def _roll(session: Session, directory: Path, name: str, spec: str, *, wanted: str) -> bool:
-    """Write the spec, start the rollout and follow it to its end; return whether it ended as wanted."""
+def _roll(session: Session, directory: Path, name: str, spec: str, *, wanted: str) -> RolloutView:
+    """Write the spec, start the rollout and follow it to its end; return how it stands then."""
     file = directory / f"{name}.yaml"
     file.write_text(spec, encoding="utf-8")
     output.show(f"$ kernroll rollout start {file.name} --watch")
     with session.client() as client:
         client.start_rollout(spec, str(file))
-    code = follow(session, name, settled_is_enough=True, timeout_s=_ROLLOUT_TIMEOUT_S, wanted=wanted)
-    return code == ExitCode.OK
+    follow(session, name, settled_is_enough=True, timeout_s=_ROLLOUT_TIMEOUT_S, wanted=wanted)
+    with session.client() as client:
+        return client.get_rollout(name)
 
 
-def _conclude(session: Session, directory: Path) -> None:
-    """Print the report of the good rollout and the explanation of the bad one; write all reports to files."""
+def _conclude(session: Session, directory: Path, names: Sequence[str], *, explained: Sequence[str]) -> None:
+    """Print the report of the good rollout and what is to be explained; write all reports to files."""
     reports = directory / _REPORTS
     reports.mkdir(exist_ok=True)
     with session.client() as client:
-        for name in (GOOD, BAD):
+        for name in names:
             made = client.report_rollout(name)
             for ending, text in (("txt", made.text), ("md", made.markdown), ("json", made.json)):
                 (reports / f"{name}.{ending}").write_text(text, encoding="utf-8")
         output.show(client.report_rollout(GOOD).text)
-        explained = client.explain_rollout(BAD)
-    output.show(f"$ kernroll rollout explain {BAD}", output.prose(explained.sentence))
+        sentences = {name: client.explain_rollout(name).sentence for name in explained}
+    for name, sentence in sentences.items():
+        output.show(f"$ kernroll rollout explain {name}", output.prose(sentence))
 
 
 def _tell_where(directory: Path, controller: ControllerProcess, *, keep: bool) -> None:

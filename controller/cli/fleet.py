@@ -6,6 +6,7 @@ import click
 
 from controller.cli.session import DURATION, Session, calls, examples
 from controller.domain.errors import InvalidInput
+from controller.domain.operators_limits import MOST_DECISIONS
 from controller.views.fleet import FleetView
 from controller.views.quantities import time_text
 
@@ -77,7 +78,9 @@ kernroll fleet log --last 500 --output json | jq -r '.decisions[] | select(.by =
 """
     ),
 )
-@click.option("--last", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many decisions.")
+@click.option(
+    "--last", type=click.IntRange(1, MOST_DECISIONS), default=50, show_default=True, help="How many decisions."
+)
 @calls
 def log(session: Session, last: int) -> None:
     """List who decided what about the fleet, and why, oldest first. What rollouts did is in their reports."""

@@ -118,6 +118,13 @@ def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | 
     told = [f"{len(imported.samples)} samples of {len(imported.metrics)} metrics, design before_after."]
     if imported.left_out:
         told.append(f"Left out, because they are zero somewhere: {', '.join(imported.left_out)}.")
+    told += imported.remarks
+    for word, more in (("low", "less"), ("high", "more")):
+        if units := [unit for unit in imported.guessed if imported.better[unit] == word]:
+            told.append(
+                f"Guessed: {more} is better of {', '.join(units)}. A line `Unit {units[0]} better=higher` (or lower) "
+                "in the files says it, or `better` in the plan."
+            )
     if samples is None:
         click.echo(content, nl=False)
     else:

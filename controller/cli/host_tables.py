@@ -6,7 +6,7 @@ from rich.table import Table
 
 from controller.cli.output import cells, filled_table
 from controller.views.models import HostView, SwapDeviceView
-from controller.views.quantities import bytes_text, duration_text, time_text
+from controller.views.quantities import bytes_text, count_text, duration_text, time_text
 
 
 def host_rows(hosts: Sequence[HostView], now: float, width: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -76,6 +76,7 @@ def host_details(host: HostView, now: float) -> Table:
         "Labels": ", ".join(f"{key}={value}" for key, value in host.labels.items()) or "none",
         "Quarantine": host.quarantine or "none",
         "Attention": host.attention or "none",
+        "Unacknowledged": count_text(host.spooled_reports, "report"),
         "Agent": facts.agent_version,
     }
     for title, value in rows.items():

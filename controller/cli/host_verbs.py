@@ -169,19 +169,28 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
     from controller.cli import output
     from controller.cli.fleet_tables import diff_lines
     from controller.domain.inventory import inventory_labels
+    from controller.domain.printable import printable
+    from controller.domain.words import names_text
 
     listing = read_inventory(file, timeout_s=timeout)
     for warning in listing.warnings:
         click.echo(f"ansible-inventory: {warning}", err=True)
-    hosts = inventory_labels(listing.content, str(file))
-    if not hosts:
+    read = inventory_labels(listing.content, str(file))
+    for told in (*read.refused.values(), *read.remarks):
+        click.echo(told, err=True)
+    if not read.hosts:
         raise InvalidInput(f"{file}: names no host")
     with session.client() as client:
-        found = client.import_inventory(name or file.name, hosts, dry_run=dry_run)
+        found = client.import_inventory(name or file.name, read.hosts, read.kept, dry_run=dry_run)
     if session.output == "json":
         output.show_json(found)
     else:
         click.echo("\n".join(diff_lines(found, dry_run=dry_run)))
+    if read.refused:
+        names = names_text([printable(host, 80) for host in read.refused])
+        raise InvalidInput(
+            f"{file}: {names} could not be read, as told above: what is known of them stays, the other hosts are taken"
+        )
 
 
 VERBS = (import_inventory, label, quarantine, release, forget, deny, allow, denied)

@@ -68,7 +68,7 @@ kernroll lab up --kernel 6.18.15 --with-tools --x86-64 1 --arm64 0 --memory 2048
     show_default=True,
     help="Where the controller enrolls hosts (its --enroll-listen).",
 )
-@click.option("--wait", type=DURATION, default="5m", show_default=True, help="How long to wait for the agents.")
+@click.option("--wait", type=DURATION, default="5m", show_default=True, help="How long a machine may show nothing new.")
 @_FLEET_DIR
 @calls
 def up(session: Session, fleet_dir: Path | None, **options: Any) -> None:

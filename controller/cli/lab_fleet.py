@@ -24,6 +24,7 @@ from controller.lab.fleet import (
     switch_on,
 )
 from controller.lab.guests import DEFAULT_MEMORY_MIB, Channel, GuestPlan, available_memory_mib, plan_guests
+from controller.lab.joining import Joining, Sign, sign_of
 from controller.views.quantities import count_text, names_text
 
 _TOKEN_VALID_S = 3600.0
@@ -56,7 +57,7 @@ def bring_up(session: Session, fleet_dir: Path, options: FleetOptions) -> None:
             count = count_text(len(existing), "machine")
             output.show(f"{count} already in {fleet_dir}, with the kernel and memory they have; starting what is off")
             switch_on(existing)
-            wait_for_agents(client, [path.name for path in existing], options.wait, output.show)
+            wait_for_agents(client, existing, options.wait, output.show)
             return
         plan = plan_fleet(options.x86_64, options.arm64, options.memory)
         _refuse_strangers(client, plan, fleet_dir)
@@ -76,7 +77,7 @@ def bring_up(session: Session, fleet_dir: Path, options: FleetOptions) -> None:
         token = client.create_join_token(uses=len(plan.guests), valid_s=_TOKEN_VALID_S).token
         connection = Connection(agent_port=port, enroll_port=options.enroll_port, join_token=token, channel=channel)
         start_fleet(cache, fleet_dir, plan, prepared, connection)
-        wait_for_agents(client, [guest.name for guest in plan.guests], options.wait, output.show)
+        wait_for_agents(client, guest_directories(fleet_dir), options.wait, output.show)
 
 
 def _refuse_strangers(client: OperatorClient, plan: GuestPlan, fleet_dir: Path) -> None:
@@ -117,22 +118,43 @@ def start_fleet(cache: Cache, fleet_dir: Path, plan: GuestPlan, prepared: Prepar
     switch_on(directories)
 
 
-def wait_for_agents(client: OperatorClient, names: list[str], wait_s: float, say: Callable[[str], None]) -> None:
-    """Return when every named host is connected; raise Temporary naming those that are not after `wait_s`."""
-    began = time.monotonic()
-    missing = set(names)
-    while missing:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What waiting needs of the world."""
+
+    sign_of: Callable[[Path], Sign] = sign_of
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+_HERE = Outside()
+
+
+def wait_for_agents(
+    client: OperatorClient, machines: list[Path], quiet_s: float, say: Callable[[str], None], outside: Outside = _HERE
+) -> None:
+    """Return when the agent of every machine, by its directory, is connected.
+
+    Waits for as long as those that are missing get on: raises Temporary, with what became of each, when none of them
+    has shown anything new for `quiet_s`, when they start again and again, and after a multiple of it in any case.
+    """
+    joining = Joining(missing={one.name for one in machines}, quiet_s=quiet_s, began=outside.monotonic())
+    while True:
         connected = {host.name: host for host in client.list_hosts() if host.connected}
-        for name in sorted(missing & connected.keys()):
-            release, waited_s = connected[name].facts.kernel_release, time.monotonic() - began
-            say(f"  {name} joined after {waited_s:.0f} s, running {release}")
-        missing -= connected.keys()
-        if missing and time.monotonic() - began > wait_s:
+        now = outside.monotonic()
+        for name in sorted(joining.missing & connected.keys()):
+            say(f"  {name} joined after {now - joining.began:.0f} s, running {connected[name].facts.kernel_release}")
+        signs = {one.name: outside.sign_of(one) for one in machines if one.name not in connected}
+        given_up = joining.look(now, connected, signs)
+        if not joining.missing:
+            return
+        if given_up:
+            outcomes = "; ".join(f"{name} {why}" for name, why in given_up.items())
             raise Temporary(
-                f"no agent on {', '.join(sorted(missing))} after {wait_s:.0f} s: see `kernroll lab status` and "
+                f"no agent has joined from {', '.join(given_up)}: {outcomes}. See `kernroll lab status` and "
                 "the consoles below the machines' directories (boots/*/console.log)"
             )
-        time.sleep(_LOOK_EVERY_S)
+        outside.sleep(_LOOK_EVERY_S)
 
 
 def show_status(session: Session, fleet_dir: Path) -> None:

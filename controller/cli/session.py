@@ -162,6 +162,10 @@ class DurationType(click.ParamType[float]):
 
     name = "duration"
 
+    def __init__(self, *, most_s: float | None = None) -> None:
+        """Take any duration, or one of more than nothing and at most `most_s`."""
+        self._most_s = most_s
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds."""
         if isinstance(value, float):
@@ -169,9 +173,12 @@ class DurationType(click.ParamType[float]):
         from controller.domain.spec_units import duration_s
 
         try:
-            return duration_s(value)
+            seconds = duration_s(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if self._most_s is not None and not 0 < seconds <= self._most_s:
+            self.fail(f'must be more than "0s" and at most "{self._most_s / 86_400:.0f}d"', param, ctx)
+        return seconds
 
 
 DURATION = DurationType()

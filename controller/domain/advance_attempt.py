@@ -1,6 +1,7 @@
 """What a host's move records and asks of the world: `rules` says when, this module says what."""
 
 from dataclasses import replace
+from typing import assert_never
 
 from controller.domain.attempt import Attempt, command_id
 from controller.domain.effects import (
@@ -15,22 +16,17 @@ from controller.domain.effects import (
     StageKernel,
 )
 from controller.domain.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
+from controller.domain.hosts import Host
 from controller.domain.journey import ENDED, MEASURING, Side, Step, Trigger, next_step
+from controller.domain.limits import BLESS_TIMEOUT_S, GRACE_S, PANIC_TIMEOUT_S, step_limits
 from controller.domain.measured import far_worse
 from controller.domain.measuring import Fired
 from controller.domain.policy import Policy, Task
 from controller.domain.rules import boot_closed, fired_trigger
 from controller.domain.snapshot import NOTHING, AttemptSnapshot, Decision
 
-# How much longer the controller waits than the host's own boot deadline, so that the host's own account comes first.
-_GRACE_S = 20.0
-# A measurement that ends just before the probation deadline still has this long to be blessed.
-_BLESS_TIMEOUT_S = 60.0
-# What a host is told that is to prove its way back, and how long that may take.
-_PANIC_TIMEOUT_S = 120.0
-_PANIC = Task(
-    workload="panic_drill", parameters={"confirm": True}, repetitions=1, warmups=0, timeout_s=_PANIC_TIMEOUT_S
-)
+# What a host is told that is to prove its way back.
+_PANIC = Task(workload="panic_drill", parameters={"confirm": True}, repetitions=1, warmups=0, timeout_s=PANIC_TIMEOUT_S)
 # Moves within one measurement of a leg.
 _SAME_LEG = frozenset({Trigger.RETRY, Trigger.NEXT_TASK})
 
@@ -82,17 +78,22 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         far_worse=_far_worse(snapshot, fired),
     )
     events: tuple[Event, ...] = (moved,)
-    if starting and snapshot.host and snapshot.host.serious:
-        # What the old kernel wrote before its turn came: a new kernel that writes it too is no worse.
-        host = snapshot.host
-        known = tuple(
-            LogFinding(signature=signature, line=line, boot_id=host.boot_id)
-            for signature, line in sorted(host.serious.items())
-        )
+    known = _known_of_boot(snapshot.host) if starting and snapshot.host else ()
+    if known:
         events = (*events, SeriousLogged(at=now, report_id="", findings=known))
     if starting and snapshot.host and not snapshot.host.connected:
         events = (*events, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _known_of_boot(host: Host) -> tuple[LogFinding, ...]:
+    """Return what the old kernel wrote before the host's turn came: a new kernel that writes it too is no worse."""
+    told = {"serious": host.serious, "fatal": host.fatal, "unread": host.unread}
+    return tuple(
+        LogFinding(signature=signature, line=line, boot_id=host.boot_id, severity=severity)
+        for severity, lines in told.items()
+        for signature, line in sorted(lines.items())
+    )
 
 
 def _far_worse(snapshot: AttemptSnapshot, fired: Fired) -> tuple[str, ...]:
@@ -120,7 +121,7 @@ def resumed(attempt: Attempt, policy: Policy, now: float) -> WatchResumed:
     """Return what a starting controller records for a host: it may speak before a deadline of the past counts."""
     deadline = attempt.deadline
     if deadline is not None and attempt.step is not Step.BAKE:
-        deadline = max(deadline, now + policy.silence_timeout_s + _GRACE_S)
+        deadline = max(deadline, now + policy.silence_timeout_s + GRACE_S)
     return WatchResumed(at=now, deadline=deadline)
 
 
@@ -137,23 +138,9 @@ def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> floa
     attempt, policy = snapshot.attempt, snapshot.rollout.policy
     if target in ENDED or target in (Step.PENDING, Step.DRAIN, Step.UNCORDON):
         return None
-    waits = {
-        Step.BASELINE: policy.baseline_timeout_s + _GRACE_S,
-        Step.STAGE: policy.stage_timeout_s,
-        Step.ARM: policy.stage_timeout_s,
-        Step.REBOOT: policy.stage_timeout_s,
-        Step.VERIFY: attempt.boot_timeout_s + _GRACE_S,
-        # To be told, to panic, and to boot again.
-        Step.DRILL: _PANIC_TIMEOUT_S + attempt.boot_timeout_s + _GRACE_S,
-        Step.PROBATION: policy.probation_timeout_s,
-        Step.REMEASURE: policy.probation_timeout_s,
-        Step.BLESS: _BLESS_TIMEOUT_S,
-        Step.FALLBACK: attempt.boot_timeout_s + _GRACE_S,
-        Step.REVERTING: policy.revert_timeout_s,
-    }
     if target is Step.BAKE:
         return now + policy.bake_s[snapshot.attempt.wave]
-    return now + waits[target]
+    return now + step_limits(policy, attempt.boot_timeout_s)[target]
 
 
 def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: tuple[str, int]) -> tuple[Effect, ...]:
@@ -177,7 +164,7 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
             return (AcknowledgeBoot(command_id=acknowledge, host=host), measure)
         case Step.DRILL:
             acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
-            panic = RunWorkload(command_id=name, host=host, task=_PANIC, timeout_s=_PANIC_TIMEOUT_S)
+            panic = RunWorkload(command_id=name, host=host, task=_PANIC, timeout_s=PANIC_TIMEOUT_S)
             return (AcknowledgeBoot(command_id=acknowledge, host=host), panic)
         case Step.STAGE:
             return (StageKernel(command_id=name, host=host, kernel=new),)
@@ -190,7 +177,7 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
                     host=host,
                     kernel=old if attempt.legs[leg] is Side.OLD else kernel,
                     boot_timeout_s=attempt.boot_timeout_s,
-                    probation_timeout_s=policy.probation_timeout_s + _BLESS_TIMEOUT_S + _GRACE_S,
+                    probation_timeout_s=policy.probation_timeout_s + BLESS_TIMEOUT_S + GRACE_S,
                 ),
             )
         case Step.REBOOT:
@@ -199,5 +186,9 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
             return (BlessKernel(command_id=name, host=host),)
         case Step.REVERTING:
             return (RevertKernel(command_id=name, host=host, kernel=attempt.old_kernel),)
-        case _:
+        case Step.PENDING | Step.DRAIN | Step.VERIFY | Step.UNCORDON | Step.BAKE | Step.DONE:
             return ()
+        case Step.FALLBACK | Step.REVERTED | Step.LOST | Step.SKIPPED:
+            return ()
+        case _:
+            assert_never(target)

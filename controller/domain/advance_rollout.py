@@ -1,6 +1,7 @@
 """What a rollout does next: admit hosts, judge a finished wave, promote, pause, or bring hosts back."""
 
 import math
+from typing import assert_never
 
 from controller.domain.advance_checks import check_wave, checks_text
 from controller.domain.boot_times import BootTimes
@@ -56,8 +57,12 @@ def advance_rollout(snapshot: RolloutSnapshot, now: float) -> Decision:
             return _condemned(rollout, tally, now) or _recall(snapshot, now) or _finish_abort(snapshot, now)
         case State.REVERTING:
             return _recall(snapshot, now) or _finish_revert(snapshot, now)
-        case _:
+        case State.PLANNED | State.PROMOTED | State.COMPLETED:
             return NOTHING
+        case State.ABORTED | State.REVERTED | State.REVERT_INCOMPLETE:
+            return NOTHING
+        case _:
+            assert_never(rollout.state)
 
 
 # --- failures ---
@@ -70,7 +75,7 @@ def _react_to_failures(rollout: Rollout, tally: Tally, now: float) -> Decision |
         return condemned
     if why := _catastrophe(rollout, tally):
         return _events(RolloutPaused(at=now, reason=why))
-    if tally.broken <= _tolerated(rollout):
+    if tally.broken <= tolerated_rigs(rollout):
         return None
     newest = [one for one in tally.failures if not one.condemns and one.at > rollout.excused_at]
     blame = _blame(newest[0]) if newest else "rigs failed"
@@ -100,7 +105,7 @@ def _slow_drill(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     return None
 
 
-def _tolerated(rollout: Rollout) -> int:
+def tolerated_rigs(rollout: Rollout) -> int:
     """Return how many rigs may fail before the rollout pauses."""
     policy = rollout.policy
     open_hosts = sum(len(wave) for wave in rollout.waves[: rollout.wave + 1])
@@ -173,11 +178,13 @@ def _finish_wave(snapshot: RolloutSnapshot, now: float) -> Decision | None:
             return _events(judged, *_failed(rollout, judged, now))
         case "hold":
             return _events(judged, RolloutPaused(at=now, reason=judged.sentence))
-        case _ if rollout.policy.checks:
+        case "promote" if rollout.policy.checks:
             # They are asked about a verdict that is on record.
             return _events(judged)
-        case _:
+        case "promote":
             return _events(judged, _go_on(rollout, judged.sentence, now))
+        case unknown:
+            raise AssertionError(f"{rollout.name}: a wave was judged {unknown!r}")
 
 
 def _measured_again(snapshot: RolloutSnapshot) -> bool:
@@ -249,7 +256,7 @@ def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
     """Let further hosts of the open waves start, as many as the disruption budget allows."""
     rollout = snapshot.rollout
     deadline = wave_deadline(rollout)
-    waits = _closed(snapshot, now)
+    waits = starts_closed(snapshot, now)
     if waits is not None:
         times = [time for time in (waits.until, deadline) if time is not None]
         return Decision(wake_at=min(times, default=None))
@@ -259,8 +266,8 @@ def _admit(snapshot: RolloutSnapshot, now: float) -> Decision:
     return Decision(events=(HostsAdmitted(at=now, wave=rollout.wave, hosts=found.hosts),), wake_at=deadline)
 
 
-def _closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
-    """Return why no host may start now; the slowest stratum decides what must fit into a window."""
+def starts_closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
+    """Return why no waiting host may start now; the slowest stratum decides what must fit into a window."""
     rollout = snapshot.rollout
     if not snapshot.starts.waiting:
         return None
@@ -278,7 +285,7 @@ def why_waiting(snapshot: RolloutSnapshot, now: float) -> str:
     """Return why the next host of a running rollout may not start now; empty when only a free slot is missing."""
     if snapshot.rollout.state is not State.RUNNING or not snapshot.starts.waiting:
         return ""
-    waits = _closed(snapshot, now)
+    waits = starts_closed(snapshot, now)
     return starts(snapshot).waits if waits is None else waits.why
 
 

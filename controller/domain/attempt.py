@@ -47,14 +47,12 @@ else:
     from controller.domain.values import replace
 from controller.domain.trial_ends import trial_failure
 
-# Before a rig that broke, or an agent that was busy, is tried again: it has work to finish or to clean up.
+# Before a rig that broke, or an agent that was busy, is tried again.
 RETRY_PAUSE_S = 10.0
 # What agents call the text of their selftests' cases.
 SELFTEST_CASES = "selftest_cases"
 # Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
-
-
 # What stays of an attempt that begins anew: what its plan fixed, and the way back that it has proved.
 _PLANNED = (
     *("rollout", "uid", "host", "stratum", "architecture", "role", "wave", "position"),
@@ -282,7 +280,9 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             same_boot = state.fatal is not None and state.fatal.boot_id == event.boot_id
             return state if same_boot else replace(state, fatal=event)
         case SeriousLogged():
-            return replace(state, findings=(*state.findings, *event.findings))
+            boots = {one.boot_id for one in event.findings}
+            kept = (one for one in state.findings if one.signature not in event.replaced or one.boot_id not in boots)
+            return replace(state, findings=(*kept, *event.findings))
         case _:
             assert_never(event)
 

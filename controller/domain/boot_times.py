@@ -3,8 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from controller.domain.strata import read_stratum
+
 # Seconds from the start of a boot to a healthy agent, where nothing is known yet.
-_VIRTUAL_S, _METAL_S = 900.0, 2700.0
+# Only virtual machines are sure to be fast: firmware, emulation, and what nobody can tell of take their time.
+_VIRTUAL_S, _OTHER_S = 900.0, 2700.0
 # So many boots must be known before they decide.
 FEWEST_BOOTS = 20
 # The newest boots that are kept.
@@ -36,7 +39,7 @@ class BootTimes:
         slowest = self.quantile(0.99)
         if slowest is not None:
             return min(_LONGEST_S, max(_SHORTEST_S, 2 * slowest))
-        return _METAL_S if stratum.split("/")[1:2] == ["metal"] else _VIRTUAL_S
+        return _VIRTUAL_S if read_stratum(stratum).platform == "vm" else _OTHER_S
 
     def expected_s(self, given_s: float | None, stratum: str) -> float:
         """Return the time that must be left of a maintenance window for a boot to begin."""

@@ -23,6 +23,8 @@ LABELS_CHARACTERS: Final = 16_384
 SWAP_DEVICES: Final = 64
 PATH_CHARACTERS: Final = 256
 REPORT_ID_CHARACTERS: Final = 256
+# That an agent says it holds; it can be at one.
+COMMANDS: Final = 64
 SAMPLES: Final = 512
 EVIDENCE_TEXTS: Final = 64
 EVIDENCE_CHARACTERS: Final = 1 << 20

@@ -16,6 +16,8 @@ class HostCandidate:
     connected: bool
     # uname -r as the host reported it last.
     kernel_release: str
+    # uname -v, which may tell the upstream version that the release hides.
+    kernel_version: str = ""
     # The active rollout that holds this host; empty when none does.
     rollout: str = ""
     # Whether the spec's expression selects it; the other conditions are looked at here.

@@ -1,7 +1,7 @@
 """When hosts may not begin to move: the fleet is frozen, or what is left of the maintenance window is too short."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from controller.domain.fleet import Fleet
 from controller.domain.windows import Window, next_opening, open_until
@@ -15,6 +15,16 @@ class Closed:
     why: str
     # When that may be over, in seconds since the epoch; None when only a person ends it.
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldUp:
+    """Who waits for something that is closed."""
+
+    # Hosts that are measured and may not be taken down now.
+    hosts: Mapping[str, Closed] = field(default_factory=dict)
+    # When further hosts may start; None where nothing but room keeps them, or only a person ends it.
+    starts_at: float | None = None
 
 
 def closed(fleet: Fleet, windows: Sequence[Window], needed_s: float, now: float) -> Closed | None:

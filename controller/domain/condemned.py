@@ -4,20 +4,52 @@ It is read from the rollouts' own events, so that no crash can come between a re
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
 
 from controller.domain.attempt import Attempt
 from controller.domain.checks import Outcome
-from controller.domain.control_events import StratumHeld
-from controller.domain.events import Event, RevertStarted
+from controller.domain.control_events import (
+    ApprovalAwaited,
+    ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
+    GateOverridden,
+    HostsLeftOut,
+    HostsRecalled,
+    HostsRetried,
+    RestOpened,
+    RevertHastened,
+    RolloutResumed,
+    StratumHeld,
+)
+from controller.domain.errors import InvalidInput
+from controller.domain.events import (
+    AbortStarted,
+    HostsAdmitted,
+    RevertStarted,
+    RolloutCompleted,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutPaused,
+    RolloutPlanned,
+    RolloutPromoted,
+    RolloutStarted,
+    WaveOpened,
+)
 from controller.domain.fleet import Denial
 from controller.domain.judgement import failed_strata
 from controller.domain.rollout import Rollout
+from controller.domain.spec import parse_spec
+from controller.domain.strata import Stratum, read_stratum
+from controller.domain.verdict_events import WaveJudged
 
 # Who denies what nobody asked to deny.
 CONTROLLER = "controller"
 
 
-def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: Event) -> tuple[Denial, ...]:
+def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: RolloutEvent) -> tuple[Denial, ...]:
     """Return the rules that follow from a rollout's event, with the rollout as it is after it.
 
     A revert that evidence caused condemns the kernel of the architecture that the evidence is of; a stratum that is
@@ -35,10 +67,19 @@ def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: Event) -
             )
         case StratumHeld():
             reason = f"rollout {rollout.name} took it back from {event.stratum}: {event.reason}"
-            architecture = event.stratum.partition("/")[0]
-            return (_denial(rollout, architecture, where=_where(event.stratum), reason=reason, at=event.at),)
-        case _:
+            return (_limited(rollout, _stratum(rollout, event.stratum), reason=reason, at=event.at),)
+        case RevertStarted() | RolloutPlanned() | RolloutStarted() | RolloutPaused() | AbortStarted():
             return ()
+        case RolloutPromoted() | RolloutCompleted() | RolloutEnded() | WaveOpened() | WaveJudged() | RestOpened():
+            return ()
+        case HostsAdmitted() | HostsRecalled() | HostsRetried() | HostsLeftOut() | RolloutResumed() | RevertHastened():
+            return ()
+        case ApprovalAwaited() | ApprovalGiven() | GateOverridden() | ChecksAsked() | CheckReported():
+            return ()
+        case ChecksOverridden():
+            return ()
+        case _:
+            assert_never(event)
 
 
 def _unanswered(rollout: Rollout, event: RevertStarted) -> bool:
@@ -53,7 +94,7 @@ def _architectures(rollout: Rollout, attempts: Mapping[str, Attempt], host: str)
     if host in attempts:
         return {attempts[host].architecture}
     failed = failed_strata(rollout, rollout.judged[-1]) if rollout.judged else {}
-    return {stratum.partition("/")[0] for stratum in failed} or set(rollout.kernels)
+    return {read_stratum(stratum).architecture for stratum in failed} or set(rollout.kernels)
 
 
 def _denial(rollout: Rollout, architecture: str, *, where: str, reason: str, at: float) -> Denial:
@@ -61,18 +102,18 @@ def _denial(rollout: Rollout, architecture: str, *, where: str, reason: str, at:
     return Denial(kernel=kernel, where=where, reason=reason, at=at, by=CONTROLLER, rollout=rollout.name)
 
 
-def _where(stratum: str) -> str:
-    """Return the expression that the hosts of "arm64/vm/zone=a" match; a missing label is "?" in a stratum."""
-    architecture, platform, *labels = stratum.split("/")
-    conditions = [f'stratum == "{architecture}/{platform}"']
-    for label in labels:
-        key, _, value = label.partition("=")
-        conditions.append(
-            f'!("{key}" in labels)' if value == "?" else f'"{key}" in labels && labels["{key}"] == {_quoted(value)}'
-        )
-    return " && ".join(conditions)
+def _limited(rollout: Rollout, stratum: Stratum, *, reason: str, at: float) -> Denial:
+    denial = _denial(rollout, stratum.architecture, where=stratum.where(), reason=reason, at=at)
+    return replace(denial, formerly=stratum.former_where())
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _stratum(rollout: Rollout, text: str) -> Stratum:
+    """Return the stratum of a text of this rollout's plan."""
+    keys = rollout.policy.strata_labels
+    if keys is None:
+        try:
+            keys = parse_spec(rollout.spec_yaml, f"{rollout.name} as planned").strata.labels
+        except InvalidInput:
+            # Written for an earlier version, which took what this one refuses.
+            keys = ()
+    return read_stratum(text, keys)

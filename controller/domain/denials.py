@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from controller.domain.errors import InvalidInput
-from controller.domain.expressions import expression
+from controller.domain.expressions import recorded
 from controller.domain.fleet import Denial, Fleet
 from controller.domain.host_facts import Subject, decide
 from controller.domain.hosts import Host
@@ -26,7 +26,7 @@ def check_kernel(kernel: str) -> None:
 def denial_of(denials: Sequence[Denial], kernel: Kernel, subject: Subject) -> Denial | None:
     """Return the rule that keeps the kernel from this host, the oldest if there are several; None when none does."""
     for rule in denials:
-        if rule.meets(kernel) and (not rule.where or decide(expression(rule.where), subject) is not False):
+        if rule.meets(kernel) and (not rule.where or decide(recorded(rule.where), subject) is not False):
             return rule
     return None
 

@@ -327,12 +327,14 @@ class FatalLogged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFinding:
-    """What a kernel log shows that is serious and not fatal."""
+    """What a kernel log shows that does not condemn the kernel at once, and what of it could not be read."""
 
     # Type and place without what differs from boot to boot.
     signature: str
     line: str
     boot_id: str
+    # "serious", "unread", or "fatal" where the old kernel writes it too or an operator has excepted it.
+    severity: str = "serious"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +344,8 @@ class SeriousLogged:
     at: float
     report_id: str
     findings: tuple[LogFinding, ...]
+    # Signatures of this boot that further lines of the same report have completed: `findings` has them whole.
+    replaced: tuple[str, ...] = ()
 
 
 RolloutEvent = (

@@ -37,6 +37,8 @@ def gate_plan(rollout: Rollout, treated: list[Attempt]) -> GatePlan:
         repetitions={task.workload: task.repetitions for task in policy.tasks},
         final=True,
         suspended={(cell.stratum, cell.metric): cell.why for cell in policy.suspended},
+        known_lines=policy.known_lines,
+        accept_missing_logs=policy.accept_missing_logs,
     )
 
 
@@ -67,21 +69,22 @@ def host_evidence(rollout: Rollout, attempt: Attempt) -> HostEvidence:
 
 
 def _findings(attempt: Attempt, side: Side) -> tuple[Finding, ...]:
-    """Return the serious kernel-log lines under one kernel; fatal ones have ended the attempt before."""
+    """Return what kernel logs show under one kernel; fatal lines that condemned it have ended the attempt before."""
     boots = Counter(one.boot_id for one in attempt.findings if attempt.ran_on(one.boot_id) is Side.OLD)
-    if side is Side.NEW and max(boots.values(), default=0) >= MOST_FINDINGS:
-        # Nobody knows what else the old kernel wrote, so nothing is new.
-        return ()
+    # Where that is so nobody knows what else the old kernel wrote, so nothing serious is new.
+    overflown = side is Side.NEW and max(boots.values(), default=0) >= MOST_FINDINGS
     return tuple(
         Finding(
-            severity=Severity.SERIOUS,
+            severity=Severity(one.severity),
             kind=one.signature.partition(":")[0],
             line=one.line,
             signature=one.signature,
             boot_id=one.boot_id,
         )
         for one in attempt.findings
-        if attempt.ran_on(one.boot_id) is side and one.boot_id != attempt.drill_boot_id
+        if attempt.ran_on(one.boot_id) is side
+        and one.boot_id != attempt.drill_boot_id
+        and not (overflown and one.severity == Severity.SERIOUS.value)
     )
 
 

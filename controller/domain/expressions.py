@@ -7,6 +7,7 @@ proportion to the expression's length.
 import difflib
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 # It ships types without the marker that says so.
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
+from controller.domain.bounds import digits
 from controller.domain.printable import printable, printable_lines
 from controller.domain.releases import compared
 
@@ -27,6 +29,10 @@ FACTS: Final[Mapping[str, tuple[Any, str]]] = {
     "stratum": (_TEXT, 'architecture and platform, "arm64/vm"'),
     "kernel_release": (_TEXT, "`uname -r`"),
     "kernel_version": (_TEXT, "`uname -v`"),
+    "upstream_version": (
+        _TEXT,
+        'of the kernel: "6.1.164" for 6.1.0-44-amd64; not told where its distribution hides it',
+    ),
     "command_line": (_TEXT, "the kernel's, as booted"),
     "agent_version": (_TEXT, "of kernroll-agent"),
     "page_size": (_NUMBER, "bytes"),
@@ -50,15 +56,23 @@ FACTS: Final[Mapping[str, tuple[Any, str]]] = {
 FUNCTIONS: Final[Mapping[str, str]] = {
     "KiB(n), MiB(n), GiB(n), TiB(n)": "a size in bytes: swap_total >= TiB(1)",
     "compare_releases(a, b)": "below 0 when kernel release a is older than b, above 0 when it is newer, else 0",
+    "int(x)": "the number that a text writes: int(labels.slot) >= 12",
     "has(labels.x)": "whether the host has the label",
     "size(x)": "how long a text or list is, how many labels there are",
     "x.startsWith(y), x.endsWith(y), x.contains(y)": "whether a text begins with, ends with or contains another",
     "x.matches(y)": "whether a regular expression (RE2) is found in a text",
 }
 _SIZES: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-# Loops over lists; what they are for here, `in` does as well.
-_NO_LOOPS: Final = "stdlib:\n  exclude_macros: [all, exists, exists_one, filter, map]\n"
+# Loops over lists; what they are for here, `in` does as well. Texts have no order: "6.9" would come after "6.12".
+_STANDARD: Final = "stdlib:\n  exclude_macros: [all, exists, exists_one, filter, map]\n"
+_NO_ORDER: Final = "  exclude_functions:\n" + "".join(
+    f"    - name: '_{sign}_'\n      overloads: [{{id: {overload}_string}}]\n"
+    for sign, overload in (("<", "less"), ("<=", "less_equals"), (">", "greater"), (">=", "greater_equals"))
+)
 
+_ORDERS: Final = ("<", "<=", ">", ">=")
+# Release -> upstream version, of the host that is asked: the function that compares releases sees only texts.
+_UPSTREAM: Final[ContextVar[Mapping[str, str]]] = ContextVar("upstream", default={})  # noqa: B039
 _WORD: Final = re.compile(r"\w+", re.ASCII)
 # A text as the language writes it, or a call of `matches` whose pattern is one; what is within a text is no call.
 _LITERAL: Final = (
@@ -69,6 +83,8 @@ _MATCHES: Final = re.compile(rf"\bmatches\s*\(\s*(?:[^()\"',]*,\s*)?(?P<pattern>
 _FIRST_ERROR: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD: Final = re.compile(r"found no matching overload for '([^']*)' applied to '\(?([^')]*)\)?'")
+# What stands around a comparison of two texts, as far as it is simple.
+_TEXTS_COMPARED: Final = re.compile(rf"([\w.]+|{_LITERAL})\s*[<>]=?\s*([\w.]+|{_LITERAL})")
 _UNEXPECTED: Final = re.compile(r"Syntax error: (?:extraneous|mismatched) input '(.*?)' expecting ")
 _UNREADABLE: Final = re.compile(r"Syntax error: token recognition error at: '(.*)'")
 _NO_KEY: Final = re.compile(r'Key not found in map : "(.*)"')
@@ -104,20 +120,36 @@ class Expression:
 
     def decide(self, facts: Mapping[str, Any]) -> bool | Undecided:
         """Return whether a host with these facts matches."""
-        value = self.program.eval(data=facts)
-        decided = value.value()
+        release = facts.get("kernel_release", "")
+        known = _UPSTREAM.set({release: facts["upstream_version"]} if facts.get("upstream_version") else {})
+        try:
+            decided = self.program.eval(data=facts).value()
+        finally:
+            _UPSTREAM.reset(known)
         return decided if isinstance(decided, bool) else Undecided(printable(_why(str(decided))))
 
 
-@lru_cache(maxsize=256)
 def expression(text: str) -> Expression:
-    """Return the checked expression; raises ExpressionError."""
+    """Return the checked expression of a person; raises ExpressionError."""
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(f"is longer than {MAX_CHARACTERS} characters", line=1, column=MAX_CHARACTERS + 1)
+    return _checked(text, _environment())
+
+
+def recorded(text: str) -> Expression:
+    """Return an expression that is on record: what was once taken means what it meant then.
+
+    However long: the controller's own are as long as labels make them.
+    """
+    return _checked(text, _environment(ordered_texts=True))
+
+
+@lru_cache(maxsize=256)
+def _checked(text: str, environment: Any) -> Expression:
     if not text.strip():
         raise ExpressionError("is empty", line=1, column=1)
     try:
-        program = _environment().compile(text)
+        program = environment.compile(text)
     # It raises nothing more particular.
     except RuntimeError as error:
         raise _explained(str(error), text) from error
@@ -126,6 +158,9 @@ def expression(text: str) -> Expression:
         raise ExpressionError(f"is {kind} and not a condition; compare it with something", line=1, column=1)
     _check_patterns(text)
     words = set(_WORD.findall(text))
+    if "compare_releases" in words:
+        # What the releases themselves may hide.
+        words |= {"kernel_release", "upstream_version"}
     return Expression(text=text, names=tuple(name for name in FACTS if name in words), program=program)
 
 
@@ -160,15 +195,15 @@ def _line(text: str, number: int) -> str:
     return lines[min(number, len(lines)) - 1]
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
+@lru_cache(maxsize=2)
+def _environment(*, ordered_texts: bool = False) -> Any:
     sizes = [
         cel.FunctionDecl(name, [cel.Overload(f"{name}_int", _NUMBER, [_NUMBER], impl=_times(size))])
         for name, size in _SIZES.items()
     ]
     compare = cel.Overload("compare_releases", _NUMBER, [_TEXT, _TEXT], impl=_compared)
     return cel.NewEnv(
-        config=cel.NewEnvConfigFromYaml(_NO_LOOPS),
+        config=cel.NewEnvConfigFromYaml(_STANDARD if ordered_texts else _STANDARD + _NO_ORDER),
         variables={name: kind for name, (kind, _) in FACTS.items()},
         functions=[*sizes, cel.FunctionDecl("compare_releases", [compare])],
     )
@@ -179,9 +214,10 @@ def _times(size: int) -> Any:
 
 
 def _compared(one: str, other: str) -> int:
-    found = compared(one, other)
+    known = _UPSTREAM.get()
+    found = compared(one, other, known.get(one, ""), known.get(other, ""))
     if found is None:
-        raise ValueError(f"{one} and {other} cannot be compared")
+        raise ValueError(f"whether {one} is older than {other} cannot be told from their names")
     return found
 
 
@@ -199,6 +235,8 @@ def _explained(said: str, text: str) -> ExpressionError:
         sign = found[1].strip("_")
         operands = " and ".join(_kinds(kind) for kind in found[2].split(", "))
         words = f"{sign} does not go with {operands}"
+        if sign in _ORDERS and operands == "a text and a text":
+            words = _unordered(sign, text)
     elif (found := _UNREADABLE.match(words)) and found[1].startswith("="):
         words = 'a comparison is written with two signs: arch == "arm64"'
     elif found := _UNREADABLE.match(words):
@@ -207,6 +245,18 @@ def _explained(said: str, text: str) -> ExpressionError:
         words = "ends too early" if found[1] == "<EOF>" else f"{found[1]} is not expected here"
         column = min(column, len(text) + 1)
     return ExpressionError(words, line=line, column=column)
+
+
+def _unordered(sign: str, text: str) -> str:
+    """Say that texts have no order, and what to write instead."""
+    found = next((match for match in _TEXTS_COMPARED.finditer(text) if sign in match[0]), None)
+    one, other = (found[1], found[2]) if found else ("kernel_release", '"6.12"')
+    asked = " ".join(_WORD.findall(f"{one} {other}"))
+    if found is None or "release" in asked or "version" in asked:
+        return f'{sign} compares no texts, "6.9" would follow "6.12"; write compare_releases({one}, {other}) {sign} 0'
+    one, other = (re.sub(r"^[\"'](\d+)[\"']$", r"\1", side) for side in (one, other))
+    one, other = (side if digits(side) is not None else f"int({side})" for side in (one, other))
+    return f"{sign} compares no texts; numbers in them are compared so: {one} {sign} {other}"
 
 
 def _unknown(name: str) -> str:
@@ -229,4 +279,4 @@ def _why(said: str) -> str:
         return f"has no label {found[1]}"
     if found := _NO_VALUE.search(said):
         return f"does not tell its {found[1]}"
-    return f"cannot be decided on: {' '.join(said.split())}"
+    return f"cannot be decided on: {' '.join(said.split()).removeprefix('OUT_OF_RANGE: ')}"

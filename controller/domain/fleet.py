@@ -55,6 +55,8 @@ class Denial:
     by: str
     # The rollout whose revert condemned the kernel; empty when an operator denied it.
     rollout: str = ""
+    # The expression as earlier versions wrote it, which a clearing on record may name; empty where they wrote none.
+    formerly: str = ""
 
     def meets(self, kernel: Kernel) -> bool:
         """Whether the rule is about this kernel."""
@@ -183,4 +185,5 @@ def _denied(denials: tuple[Denial, ...], added: Denial) -> tuple[Denial, ...]:
 
 
 def _cleared(denial: Denial, event: KernelCleared) -> bool:
-    return denial.kernel == event.kernel and event.where in (None, denial.where)
+    named = event.where is None or event.where == denial.where
+    return denial.kernel == event.kernel and (named or (event.where != "" and event.where == denial.formerly))

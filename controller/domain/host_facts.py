@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from controller.domain.expressions import FACTS, Expression, Undecided
 from controller.domain.hosts import Host
+from controller.domain.releases import upstream_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ _FACTS: Final[Mapping[str, Callable[[Subject], Any]]] = {
     "stratum": lambda of: of.host.stratum,
     "kernel_release": lambda of: of.host.kernel_release,
     "kernel_version": lambda of: of.host.kernel_version,
+    "upstream_version": lambda of: upstream_version(of.host.kernel_release, of.host.kernel_version) or None,
     "command_line": lambda of: of.host.kernel_command_line,
     "agent_version": lambda of: of.host.agent_version or None,
     "page_size": lambda of: of.host.page_size_bytes or None,

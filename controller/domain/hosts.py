@@ -1,7 +1,14 @@
 """What the controller knows of a host, and the stratum that follows from it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from controller.domain.errors import InvalidInput
+
+# A certificate's common name holds 64 characters.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +44,11 @@ class Host:
     connected: bool = False
     # Seconds since the Unix epoch of the newest message; 0 when it was never heard.
     last_seen: float = 0.0
-    # Serious kernel-log lines of the present boot: signature -> line. An agent tells of each once.
+    # Kernel-log lines of the present boot: signature -> line. An agent tells of each once. Serious ones, fatal ones,
+    # and what of the log could not be read.
     serious: Mapping[str, str] = field(default_factory=dict)
+    fatal: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
     # "uefi", "bios" or "devicetree"; "grub", "u-boot", …; "none", "kvm", …: empty when the agent did not say.
     firmware: str = ""
     boot_loader: str = ""
@@ -48,3 +58,12 @@ class Host:
     def stratum(self) -> str:
         """Architecture and platform: hosts of different strata are never judged together."""
         return f"{self.architecture}/{self.platform}"
+
+
+def check_host_name(host: str) -> None:
+    """Raise InvalidInput for a name that cannot stand in a certificate, a command id and a file name."""
+    if not _HOST_NAME.fullmatch(host):
+        raise InvalidInput(
+            f"{host[:80]!r} is no host name: 1 to 64 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first and last"
+        )

@@ -8,24 +8,44 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from controller.domain.attempt import Attempt
-from controller.domain.control_events import ApprovalGiven, HostsRecalled
+from controller.domain.control_events import (
+    ApprovalAwaited,
+    ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
+    GateOverridden,
+    HostsLeftOut,
+    HostsRecalled,
+    HostsRetried,
+    RestOpened,
+    RevertHastened,
+    RolloutResumed,
+    StratumHeld,
+)
 from controller.domain.events import (
+    AbortStarted,
     AttemptEvent,
     HostsAdmitted,
     Moved,
+    RevertStarted,
     RolloutCompleted,
     RolloutEnded,
     RolloutEvent,
     RolloutPaused,
+    RolloutPlanned,
     RolloutPromoted,
+    RolloutStarted,
     RunState,
     WaveOpened,
 )
 from controller.domain.fleet import Fleet
 from controller.domain.journey import HOLDS_SLOT, IN_FLIGHT, MEASURING, Side, Step, Trigger
 from controller.domain.rollout import Rollout, State
+from controller.domain.verdict_events import WaveJudged
 from controller.domain.windows import open_until
 
 # Steps that are over as soon as they begin.
@@ -171,8 +191,23 @@ class Watch:
                 yield Breach(rule=Rule.REASON, sentence="paused without one")
             case RolloutEnded():
                 yield from _brought_back(after, attempts)
-            case _:
+            case (
+                RolloutPaused() | RevertStarted() | AbortStarted() | RolloutPlanned() | RolloutStarted() | WaveJudged()
+            ):
                 pass
+            case (
+                RolloutResumed()
+                | ApprovalAwaited()
+                | GateOverridden()
+                | RestOpened()
+                | RevertHastened()
+                | StratumHeld()
+            ):
+                pass
+            case HostsRetried() | HostsLeftOut() | ChecksAsked() | CheckReported() | ChecksOverridden():
+                pass
+            case _:
+                assert_never(event)
         if after.ended and not after.reason.strip():
             yield Breach(rule=Rule.REASON, sentence=f"{after.state} without one")
 

@@ -10,6 +10,7 @@ from controller.domain.performance import contrast_sigmas, margins_of
 from controller.domain.spec import Limits, RolloutSpec
 from controller.domain.windows import Window
 from controller.gate.fleet_power import cell_boots
+from controller.gate.kernel_log import KnownLine
 from controller.gate.ledger import Ledger, differences, learn, old_against_old, suspensions
 from controller.gate.metrics import METRICS
 
@@ -138,8 +139,14 @@ class Policy:
     revert_slo_s: float | None = None
     # Asked at the end of every wave.
     checks: tuple[Check, ...] = ()
+    # Labels that strata are split by, in order. None in logs from before this was kept.
+    strata_labels: tuple[str, ...] | None = None
     # Whether what a host measured counts although more than its kernel changed: "show" or "void".
     confounders: str = "show"
+    # Lines of kernel logs that are held against no kernel.
+    known_lines: tuple[KnownLine, ...] = ()
+    # Why kernel logs with holes, or none, do not hold a wave; empty: they hold it.
+    accept_missing_logs: str = ""
 
 
 def policy_of(
@@ -193,6 +200,9 @@ def policy_of(
         # Old against old changes nothing that others could notice.
         checks=() if aa else spec.checks,
         confounders=spec.confounders,
+        strata_labels=spec.strata.labels,
+        known_lines=spec.known_lines,
+        accept_missing_logs=spec.accept_missing_logs,
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

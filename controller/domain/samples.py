@@ -63,6 +63,8 @@ def parse_plan(text: str, file_name: str) -> TrialPlan:
         runs=model.runs,
         quarantined=tuple(sorted(set(model.quarantined))),
         final=not planned if model.final is None else model.final,
+        known_lines=tuple(one.known_line for one in model.known_lines),
+        accept_missing_logs=model.accept_missing_logs or "",
     )
 
 

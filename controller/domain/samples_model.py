@@ -9,7 +9,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from controller.domain.spec_base import Text
+from controller.domain.spec_known_lines import MAX_KNOWN_LINES, KnownLineEntry
 from controller.domain.spec_units import Percent, percent_share
+from controller.gate.kernel_log import journal_line
 
 MAX_METRICS: Final = 500
 MAX_NAME: Final = 253
@@ -55,6 +58,16 @@ def _moment(value: Any) -> float | None:
     raise ValueError('must be a time such as "2026-03-01T12:00:00Z", or seconds since 1970')
 
 
+def _log_line(value: Any) -> Any:
+    """Accept entries of a journal and their messages, which are null or a list of bytes where they are no text."""
+    return journal_line(value) if value is None or isinstance(value, dict | list) else value
+
+
+LogLine = Annotated[
+    str,
+    Field(max_length=4096),
+    BeforeValidator(_log_line, json_schema_input_type=str | dict[str, Any] | list[int] | None),
+]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_printable)]
 Label = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_printable), BeforeValidator(_identity)]
 Sigma = Annotated[float, BeforeValidator(_sigma, json_schema_input_type=str | float)]
@@ -156,6 +169,14 @@ class PlanModel(_Model):
         bool | None,
         Field(description="Whether no more data will come; by default only when no looks are planned."),
     ] = None
+    known_lines: Annotated[
+        tuple[KnownLineEntry, ...],
+        Field(max_length=MAX_KNOWN_LINES, description="Lines of kernel logs that count nowhere, each with its reason."),
+    ] = ()
+    accept_missing_logs: Annotated[
+        Text | None,
+        Field(description="Why kernel logs that cannot be read do not stand in the way of a PASS; without it they do."),
+    ] = None
 
     @model_validator(mode="after")
     def _sensible(self) -> "PlanModel":
@@ -205,10 +226,12 @@ class SampleLine(_Model):
     ] = None
 
     kernel_log: Annotated[
-        tuple[Annotated[str, Field(max_length=4096)], ...],
+        tuple[LogLine, ...],
         Field(
             max_length=MAX_LOG_LINES,
-            description="Lines of the boot's kernel log; a fatal one on the new kernel is FATAL.",
+            description=(
+                "Lines of the boot's kernel log, or entries of its journal; a fatal one on the new kernel is FATAL."
+            ),
         ),
     ] = ()
 

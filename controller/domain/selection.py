@@ -13,6 +13,7 @@ from controller.domain.events import PlannedHost
 from controller.domain.journey import Role
 from controller.domain.policy import WavePolicy
 from controller.domain.spec import Architecture, Expected, RolloutSpec, Selector
+from controller.domain.strata import read_stratum, stratum_among
 
 __all__ = ["HostCandidate", "WaveHosts", "WavePlan", "hosts_by_stratum", "plan_waves", "stratum_of"]
 
@@ -90,7 +91,7 @@ def selected(spec: RolloutSpec, hosts: Iterable[HostCandidate]) -> list[HostCand
 
 def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
     """Return the host's stratum: architecture/platform, then the spec's labels, for example "arm64/vm/zone=a"."""
-    return "/".join((host.stratum, *(f"{key}={host.labels.get(key, '?')}" for key in spec.strata.labels)))
+    return stratum_among(host.stratum, host.labels, spec.strata.labels).text
 
 
 def _matches(selector: Selector, host: HostCandidate) -> bool:
@@ -101,7 +102,7 @@ def _value(host: HostCandidate, key: str) -> str | None:
     """Return a fact of the host, or its label of that name. A label cannot hide a fact."""
     facts = {
         "architecture": host.architecture,
-        "platform": host.stratum.partition("/")[2],
+        "platform": read_stratum(host.stratum).platform,
         "stratum": host.stratum,
         "kernel_release": host.kernel_release,
         "host": host.name,

@@ -27,6 +27,7 @@ from controller.domain.spec_model import (
 from controller.domain.spec_workloads import Device, SwapMount, Workloads
 from controller.domain.spec_yaml import Problem, field_name, read_document, refuse
 from controller.domain.windows import Window
+from controller.gate.kernel_log import KnownLine
 
 __all__ = [
     "Abba",
@@ -85,6 +86,10 @@ class RolloutSpec:
     checks: tuple[Check, ...] = ()
     # Whether what a host measured counts although more than its kernel changed.
     confounders: Literal["show", "void"] = "show"
+    # Lines of kernel logs that are held against no kernel.
+    known_lines: tuple[KnownLine, ...] = ()
+    # Why incomplete kernel logs do not hold; empty: they hold.
+    accept_missing_logs: str = ""
 
 
 def parse_spec(text: str, file_name: str) -> RolloutSpec:
@@ -141,4 +146,6 @@ def _flatten(document: RolloutDocument) -> RolloutSpec:
         allow_downgrade=body.allow_downgrade,
         checks=tuple(one.check for one in body.checks),
         confounders=body.confounders,
+        known_lines=tuple(one.known_line for one in body.known_lines),
+        accept_missing_logs=body.accept_missing_logs or "",
     )

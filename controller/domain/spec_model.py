@@ -22,6 +22,7 @@ from controller.domain.spec_base import (
 from controller.domain.spec_checks import CheckEntry, repeated_names
 from controller.domain.spec_design import Designed, design_problems
 from controller.domain.spec_expressions import Where
+from controller.domain.spec_known_lines import MAX_KNOWN_LINES, KnownLineEntry
 from controller.domain.spec_units import (
     CountOrShare,
     Duration,
@@ -226,6 +227,10 @@ class Body(Designed):
     # What a host measured where more than its kernel changed between its boots (settings, command line, programs): only
     # told, or void, which holds its wave.
     confounders: Literal["show", "void"] = "show"
+    # Lines of kernel logs that are held against no kernel, each with its reason.
+    known_lines: Annotated[tuple[KnownLineEntry, ...], Field(max_length=MAX_KNOWN_LINES)] = ()
+    # Why hosts whose kernel log has holes, or cannot be read at all, do not hold their wave. None: they hold it.
+    accept_missing_logs: Text | None = None
     # What happens to the others when one stratum fails: the whole rollout reverts, or only that stratum.
     on_stratum_failure: Literal["revert", "hold"] = "revert"
     # Decides which hosts go first. None: made when the rollout is planned, and printed.

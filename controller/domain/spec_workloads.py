@@ -4,54 +4,41 @@ Fields that are not given keep the preset's value, else the agent's own default.
 agents' contract (protos/kernroll/v1/workloads.proto), its unit left out: people write units.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from controller.domain.spec_base import HostPath, Model, Text, exactly_one
+from controller.domain.spec_swap import Percentage, Swap, check_swap, needs_no_other, needs_own, over_preset
 from controller.domain.spec_units import PositiveDuration, Size
 
 Count = Annotated[int, Field(ge=1, le=2**32 - 1)]
 # As exact as every number between programs is.
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
-Percentage = Annotated[int, Field(ge=1, le=100)]
 
-# The one preset whose device is the operator's to name.
-_WITHOUT_DEVICE: Final = "series-x86-zswap"
+# Presets that name the objects that a kernel build makes.
+PRESETS_WITH_OBJECTS: Final = frozenset({"small"})
+_PROGRAM: Final = re.compile(r"[a-z0-9_]+/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What says how often and how long, and not what.
 _RUNNING: Final = frozenset({"preset", "repetitions", "warmups", "timeout_s"})
 
 
-class Swap(Model):
-    """What is mounted as swap for the runs, and taken down after them."""
+def _object(name: str) -> str:
+    if not name.endswith(".o") or name.startswith(("/", "-")) or ".." in name:
+        raise ValueError("must be named from the top of the source, for example mm/swapfile.o")
+    return name
 
-    kind: Literal["block_device", "brd", "zram", "loop", "file", "existing"] | None = None
-    # Of a block device: one that every host has, blank or with kernroll's own swap area.
-    path: HostPath | None = None
-    size_bytes: Size | None = Field(default=None, alias="size")
-    # Where the file of loop and file is made; else the agent's state directory.
-    directory: HostPath | None = None
-    # How zram compresses, for example lzo-rle; else as the kernel has it.
-    algorithm: Text | None = None
-    # Compress pages in zswap on their way to the device.
-    zswap: bool | None = None
-    zswap_compressor: Text | None = None
-    zswap_max_pool_percent: Percentage | None = None
-    # Run although the hosts swap elsewhere too; the kernel then chooses between the devices.
-    allow_active_swap: bool | None = None
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.kind == "block_device" and self.path is None:
-            raise ValueError("of kind block_device needs its path")
-        if self.path is not None and self.kind not in (None, "block_device"):
-            raise ValueError(f"of kind {self.kind} has no path; only block_device has one")
-        if self.kind in ("brd", "zram", "loop", "file") and self.size_bytes is None:
-            raise ValueError(f"of kind {self.kind} needs its size")
-        if not self.zswap and (self.zswap_compressor is not None or self.zswap_max_pool_percent is not None):
-            raise ValueError("has settings of zswap, so it needs zswap: true")
-        return self
+def _program(name: str) -> str:
+    if not _PROGRAM.fullmatch(name):
+        raise ValueError("must be named by folder and name, for example mm/cow")
+    return name
+
+
+Object = Annotated[Text, AfterValidator(_object)]
+Program = Annotated[Text, AfterValidator(_program)]
 
 
 class Pressure(Model):
@@ -80,12 +67,26 @@ class Workload(Model):
 class _OfPreset(Workload):
     """A workload with a preset, named values to start from; each says which ones it has."""
 
+    # Before the swap, which is checked over it.
+    preset: str | None = None
     swap: Swap | None = None
+
+    @field_validator("swap")
+    @classmethod
+    def _whole(cls, swap: Swap | None, info: ValidationInfo) -> Swap | None:
+        effective = over_preset(swap, info.data.get("preset"))
+        if effective.kind is not None:
+            check_swap(effective)
+        return swap
+
+    @property
+    def effective_swap(self) -> Swap:
+        """The swap with what the preset names of it."""
+        return over_preset(self.swap, self.preset)
 
     @model_validator(mode="after")
     def _has_swap(self) -> Self:
-        preset = getattr(self, "preset", None)
-        if (self.swap is None or self.swap.kind is None) and preset in (None, _WITHOUT_DEVICE):
+        if self.effective_swap.kind is None:
             raise ValueError("needs a swap with its kind, or a preset that names one")
         return self
 
@@ -112,6 +113,13 @@ class SwapMount(Workload):
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 3
     timeout_s: PositiveDuration = Field(default=900.0, alias="timeout")
 
+    @field_validator("swap")
+    @classmethod
+    def _whole(cls, swap: Swap | None) -> Swap | None:
+        if swap is not None and swap.kind is not None:
+            check_swap(swap)
+        return swap
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         exactly_one(self, "device", "swap")
@@ -135,8 +143,16 @@ class SwapFill(_OfPreset):
     """Fill part of a swap device and read what its metadata costs, static and dynamic together."""
 
     preset: Literal["small"] | None = None
-    fill_percent: Percentage | None = None
+    # Beyond it the last pages may find no room on the device.
+    fill_percent: Annotated[int, Field(ge=1, le=95)] | None = None
     seed: Seed | None = None
+
+    @model_validator(mode="after")
+    def _own_device(self) -> Self:
+        needs_no_other(self.effective_swap, "subtracts what its own device takes")
+        if self.effective_swap.zswap:
+            raise ValueError("needs its pages on the device, so its swap takes no zswap")
+        return self
 
 
 class SwapIntegrity(_OfPreset):
@@ -151,6 +167,11 @@ class SwapIntegrity(_OfPreset):
     discard: bool | None = None
     seed: Seed | None = None
 
+    @model_validator(mode="after")
+    def _own_devices(self) -> Self:
+        needs_no_other(self.effective_swap, "counts the slots of its own devices")
+        return self
+
 
 class SwapMountIndicator(_OfPreset):
     """Watch /proc/swaps while swap is switched on, switched off under load, and after a failed swapon."""
@@ -159,6 +180,11 @@ class SwapMountIndicator(_OfPreset):
     memory_bytes: Size | None = Field(default=None, alias="memory")
     readers: Count | None = None
     cycles: Count | None = None
+
+    @model_validator(mode="after")
+    def _own_device(self) -> Self:
+        needs_own(self.effective_swap, "switches swap on and off")
+        return self
 
 
 class KernelBuild(_OfPreset):
@@ -171,11 +197,19 @@ class KernelBuild(_OfPreset):
     config: Literal["tinyconfig", "defconfig"] | None = None
     jobs: Count | None = None
     # Build only these, for example mm/swapfile.o; reported under names of their own.
-    objects: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
+    objects: (
+        Annotated[tuple[Annotated[Text, AfterValidator(_object)], ...], Field(min_length=1, max_length=1000)] | None
+    ) = None
     directory: HostPath | None = None
     min_swapped_out_bytes: Size | None = Field(default=None, alias="min_swapped_out")
     # Where what the objects need is prepared and kept; else it is prepared on each kernel anew.
     prepared_directory: HostPath | None = None
+
+    @model_validator(mode="after")
+    def _prepares_objects(self) -> Self:
+        if self.prepared_directory is not None and self.objects is None and self.preset not in PRESETS_WITH_OBJECTS:
+            raise ValueError("keeps in its prepared_directory what objects need, and names no objects")
+        return self
 
 
 class ValkeyGet(_OfPreset):
@@ -227,7 +261,9 @@ class MmSelftests(_OfPreset):
     preset: Literal["small"] | None = None
     pressure: Pressure | None = None
     # Only these, for example mm/cow.
-    programs: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
+    programs: (
+        Annotated[tuple[Annotated[Text, AfterValidator(_program)], ...], Field(min_length=1, max_length=1000)] | None
+    ) = None
     program_timeout_s: Annotated[PositiveDuration, Field(ge=1)] | None = Field(default=None, alias="program_timeout")
     memory_bytes: Size | None = Field(default=None, alias="memory")
     # What `make install` of the selftests has left on the hosts; else they are built.
@@ -242,6 +278,14 @@ class MmSelftests(_OfPreset):
     # They pass or they fail: a second run tells whether that repeats itself.
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 2
     warmups: Annotated[int, Field(ge=0, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _built_once(self) -> Self:
+        if self.selftests_directory is not None and (self.source is not None or self.prepared_directory is not None):
+            raise ValueError(
+                "has programs that are built in its selftests_directory; source and prepared_directory build them"
+            )
+        return self
 
 
 class Workloads(Model):

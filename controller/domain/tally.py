@@ -82,7 +82,7 @@ def tally_moved(tally: Tally, before: Attempt | None, after: Attempt, rollout: R
         slots=tally.slots + after.holds_slot - (before is not None and before.holds_slot),
         ended=tally.ended + after.ended - (before is not None and before.ended),
         unheard=tally.unheard + after.unheard - (before is not None and before.unheard),
-        broken=tally.broken + _broken(after, rollout) - (before is not None and _broken(before, rollout)),
+        broken=tally.broken + rig_broke(after, rollout) - (before is not None and rig_broke(before, rollout)),
         failures=failures,
         far_worse=_with_far_worse(tally.far_worse, before, after),
     )
@@ -92,17 +92,21 @@ _FarWorse = Mapping[tuple[str, str], tuple[tuple[str, float], ...]]
 
 
 def _with_far_worse(known: _FarWorse, before: Attempt | None, after: Attempt) -> _FarWorse:
-    if (0.0 if before is None else before.far_worse_at) == after.far_worse_at:
+    counted = ((), 0.0) if before is None else (before.far_worse, before.far_worse_at)
+    if counted == (after.far_worse, after.far_worse_at):
         return known
     found = dict(known)
-    for metric in after.far_worse:
+    for metric in (*counted[0], *after.far_worse):
+        # What an earlier round has shown counts no more.
         cell = after.stratum, metric
-        others = tuple(entry for entry in found.get(cell, ()) if entry[0] != after.host)
-        found[cell] = (*others, (after.host, after.far_worse_at))
+        others = tuple(entry for entry in found.pop(cell, ()) if entry[0] != after.host)
+        entries = (*others, (after.host, after.far_worse_at)) if metric in after.far_worse else others
+        if entries:
+            found[cell] = entries
     return found
 
 
-def _broken(attempt: Attempt, rollout: Rollout) -> bool:
+def rig_broke(attempt: Attempt, rollout: Rollout) -> bool:
     """Whether the host's rig failed and that matters: nobody has excused it, and its stratum is not held."""
     if attempt.failure is None or attempt.condemned or attempt.stratum in rollout.held:
         return False

@@ -87,6 +87,16 @@ def left_out(hosts: Iterable[HostCandidate]) -> Iterator[str]:
         yield f"{names_text(sorted(names))} {are(len(names))} left out: {why}."
 
 
+def of_unknown_platform(hosts: Iterable[HostCandidate]) -> Iterator[str]:
+    """Yield a sentence about hosts of which nobody knows whether they are machines or guests."""
+    if names := sorted(host.name for host in hosts if host.stratum.endswith("/unknown")):
+        verb = "it is a stratum" if len(names) == 1 else "they are strata"
+        yield (
+            f"Whether {names_text(names)} {are(len(names))} metal, a virtual machine or emulated the agent cannot "
+            f'tell, so {verb} of platform "unknown": set platform in its agent.toml.'
+        )
+
+
 def in_plan(plan: WavePlan, hosts: Iterable[HostCandidate]) -> list[HostCandidate]:
     """Return the hosts whose kernel the plan changes."""
     names = {one.host for wave in plan.waves for one in wave.hosts if one.role is not Role.CONTROL}
@@ -95,10 +105,10 @@ def in_plan(plan: WavePlan, hosts: Iterable[HostCandidate]) -> list[HostCandidat
 
 def downgrades(hosts: Iterable[HostCandidate], kernels: Mapping[str, Kernel]) -> Iterator[str]:
     """Yield a sentence for every step back to an older kernel, or to one of which nobody can tell."""
-    running = _grouped(((host.architecture, host.kernel_release), host.name) for host in hosts)
-    for (architecture, release), names in sorted(running.items()):
+    running = _grouped(((host.architecture, host.kernel_release, host.kernel_version), host.name) for host in hosts)
+    for (architecture, release, version), names in sorted(running.items()):
         kernel = kernels.get(architecture)
-        order = 0 if kernel is None else compared(kernel.release, release)
+        order = 0 if kernel is None else compared(kernel.release, release, kernel.source, version)
         if kernel is None or order in (0, 1):
             continue
         verb = "runs" if len(names) == 1 else "run"

@@ -4,11 +4,15 @@ from typing import assert_never
 
 from controller.domain.delivery import BootEnd
 from controller.domain.events import Failure, FailureKind, TrialEnded
+from controller.gate.kernel_log import HARDWARE_KIND, classify
 
 
 def trial_failure(event: TrialEnded) -> Failure:
     """Say what the end of a trial boot means."""
     match event.end:
+        case BootEnd.PANIC if any(one.kind == HARDWARE_KIND for one in classify([event.line])):
+            sentence = "the hardware failed under the kernel"
+            return Failure(kind=FailureKind.INFRASTRUCTURE, sentence=sentence, line=event.line)
         case BootEnd.PANIC:
             return Failure(kind=FailureKind.PANIC, sentence="the kernel panicked", line=event.line)
         case BootEnd.RESET:

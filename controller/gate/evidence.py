@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from controller.gate.kernel_log import Finding
+from controller.gate.kernel_log import Finding, KnownLine
 from controller.gate.selftests import NO_CASES, Cases
 from controller.gate.verdict import Action
 
@@ -55,7 +55,7 @@ class HostEvidence:
     host: str
     stratum: str
     runs: tuple[Run, ...] = ()
-    # What the kernel log showed under the new and under the old kernel.
+    # What the kernel log showed under the new and under the old kernel, and what of it was not read.
     findings: tuple[Finding, ...] = ()
     old_findings: tuple[Finding, ...] = ()
     # Why the host does not run the new kernel as it should (panic, hang, silence): a sentence without the host's name.
@@ -103,3 +103,7 @@ class GatePlan:
     final: bool = True
     # (stratum, metric) -> why the cell must not decide.
     suspended: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    # Lines of kernel logs that count nowhere.
+    known_lines: tuple[KnownLine, ...] = ()
+    # Why kernel logs with holes, or none, do not hold; empty: they hold.
+    accept_missing_logs: str = ""

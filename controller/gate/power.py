@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Final
 
 from scipy.special import ndtri
-from scipy.stats import nct, t
 
 from controller.gate import tsequence
 from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design, Method
@@ -159,16 +158,3 @@ def detectable(plan: CellPlan) -> float:
     if plan.design is Design.TWO_ARMS:
         n = information((plan.n_max, plan.n_max_control))
     return math.sqrt(sample_size(1.0, plan.sigma, plan.revert.alpha, plan.promote.alpha / PROMOTE_SHARE) / n)
-
-
-def fixed_t_sample_size(
-    design: Design, *, margin: float, sigma: float, alpha_revert: float, alpha_promote: float
-) -> int:
-    """Return the smallest single-look t-test with the same two errors: blocks, or hosts per arm."""
-    two = design is Design.TWO_ARMS
-    for n in range(2, LARGEST):
-        freedom = 2 * n - 2 if two else n - 1
-        shift = margin / sigma * math.sqrt(n / 2 if two else n)
-        if float(nct.sf(t.isf(alpha_revert, freedom), freedom, shift)) >= 1 - alpha_promote:
-            return n
-    return LARGEST

@@ -2,10 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from controller.gate.evidence import GatePlan, HostEvidence, Outcome, Run, Side
-from controller.gate.kernel_log import Finding, Severity
+from controller.gate.log_rulings import LogRules, LogsRead, Ruling, read_logs
 from controller.gate.selftests import cases_that_pass, selftest_ruling
 from controller.gate.verdict import CellVerdict, Verdict
 
@@ -19,18 +18,15 @@ _BAD_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ruling:
-    verdict: Verdict
-    sentence: str
-
-
 def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -> CellVerdict:
     """Judge one stratum; `hosts` sorted by name. The gravest ruling speaks for it, the first host breaking ties."""
+    logs = read_logs(
+        LogRules(known_lines=plan.known_lines, accept_missing_logs=plan.accept_missing_logs, final=plan.final),
+        hosts,
+    )
     rulings = [
         *_lost(hosts),
-        *_fatal(hosts),
-        *_serious(hosts),
+        *logs.rulings,
         *_died(plan, hosts),
         *_selftests(plan, hosts),
         *_missing(plan, stratum, hosts),
@@ -51,17 +47,17 @@ def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -
         metric="survival",
         verdict=verdict,
         hosts=ran,
-        sentence=f"{stratum} survival: {sentence} {verdict.name}.",
+        sentence=f"{stratum} survival: {sentence}{logs.remark} {verdict.name}.",
     )
 
 
-def log_ruling(hosts: Sequence[HostEvidence]) -> tuple[Verdict, str] | None:
-    """Return what lost hosts and kernel logs alone say of a stratum; None when nothing. `hosts` sorted by name."""
-    rulings = [*_lost(hosts), *_fatal(hosts), *_serious(hosts)]
-    if not rulings:
-        return None
-    worst = max(rulings, key=lambda ruling: ruling.verdict)
-    return worst.verdict, worst.sentence
+def log_ruling(rules: LogRules, hosts: Sequence[HostEvidence]) -> tuple[Ruling | None, LogsRead]:
+    """Return what lost hosts and kernel logs alone say of a stratum, None when nothing, and what the logs told.
+
+    `hosts` sorted by name.
+    """
+    logs = read_logs(rules, hosts)
+    return max([*_lost(hosts), *logs.rulings], key=lambda ruling: ruling.verdict, default=None), logs
 
 
 def rerun_hosts(evidence: Iterable[HostEvidence]) -> tuple[str, ...]:
@@ -97,44 +93,13 @@ def unresolved(host: HostEvidence, side: Side) -> tuple[Run, ...]:
     return tuple(run for _, run in sorted(bad.items(), key=lambda item: item[0]))
 
 
-def _lost(hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
+def _lost(hosts: Sequence[HostEvidence]) -> Iterable[Ruling]:
     for host in hosts:
         if host.lost:
-            yield _Ruling(verdict=Verdict.FATAL, sentence=f"{host.host}: {host.lost.rstrip('.')}.")
+            yield Ruling(verdict=Verdict.FATAL, sentence=f"{host.host}: {host.lost.rstrip('.')}.")
 
 
-def _fatal(hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
-    for host in hosts:
-        before = {finding.signature for finding in host.old_findings}
-        for finding in host.findings:
-            if finding.severity is Severity.FATAL:
-                also = " (the old kernel did so too)" if finding.signature in before else ""
-                text = f'{host.host}: the kernel log of the new kernel says "{finding.line}"{also}.'
-                yield _Ruling(verdict=Verdict.FATAL, sentence=text)
-
-
-def _serious(hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
-    """A serious line that the old kernel does not write fails when a second host or boot confirms it."""
-    old = {finding.signature for host in hosts for finding in host.old_findings}
-    seen: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    first: dict[str, tuple[str, Finding]] = {}
-    for host in hosts:
-        for finding in host.findings:
-            if finding.severity is Severity.SERIOUS and finding.signature not in old:
-                seen[finding.signature].add((host.host, finding.boot_id))
-                first.setdefault(finding.signature, (host.host, finding))
-    for signature in sorted(seen):
-        name, finding = first[signature]
-        text = f'{name}: the kernel log of the new kernel says "{finding.line}", which the old kernel does not'
-        if len(seen[signature]) > 1:
-            text += f"; seen {len(seen[signature])} times on {len({host for host, _ in seen[signature]})} hosts."
-            yield _Ruling(verdict=Verdict.FAIL, sentence=text)
-        else:
-            text += "; seen once, a second host or boot must confirm it."
-            yield _Ruling(verdict=Verdict.INCONCLUSIVE, sentence=text)
-
-
-def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
+def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[Ruling]:
     """A run that died once is repeated; died again, or on a second host, it fails the kernel.
 
     When the same host cannot run it on the old kernel either, the kernel is not to blame, and nothing is decided.
@@ -146,7 +111,7 @@ def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
         runs = bad[host.host]
         if old := unresolved(host, Side.OLD):
             text = f"{host.host}: a run {_told(old[0])} on the old kernel; repeat it before anything is compared."
-            yield _Ruling(verdict=undecided, sentence=text)
+            yield Ruling(verdict=undecided, sentence=text)
         elif runs:
             attempts = len({(run.workload, run.attempt) for run in runs if run.workload == runs[0].workload})
             repeated = attempts > 1 or len(suspects) > 1
@@ -157,29 +122,27 @@ def _died(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
                 text += f", as on {len(suspects) - 1} other hosts." if len(suspects) > 2 else ", as on another host."
             else:
                 text += "; it must be repeated."
-            yield _Ruling(verdict=Verdict.FAIL if repeated else undecided, sentence=text)
+            yield Ruling(verdict=Verdict.FAIL if repeated else undecided, sentence=text)
 
 
-def _selftests(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
+def _selftests(plan: GatePlan, hosts: Sequence[HostEvidence]) -> Iterable[Ruling]:
     if ruling := selftest_ruling(plan, hosts):
-        yield _Ruling(verdict=ruling[0], sentence=ruling[1])
+        yield Ruling(verdict=ruling[0], sentence=ruling[1])
 
 
 def _told(run: Run) -> str:
     return _BAD_WORDS[run.outcome] + (f" ({run.error.rstrip('.')})" if run.error else "")
 
 
-def _missing(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -> Iterable[_Ruling]:
+def _missing(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -> Iterable[Ruling]:
     verdict = Verdict.INCONCLUSIVE if plan.final else Verdict.NEED_MORE_DATA
     for host in hosts:
         if host.broken_rig:
-            yield _Ruling(
-                verdict=verdict, sentence=f"{host.host} could not be measured: {host.broken_rig.rstrip('.')}."
-            )
+            yield Ruling(verdict=verdict, sentence=f"{host.host} could not be measured: {host.broken_rig.rstrip('.')}.")
     required = max(1, plan.required_hosts.get(stratum, 1))
     alive = [host for host in hosts if any(run.side is Side.NEW and run.outcome is Outcome.OK for run in host.runs)]
     if len(alive) < required:
         without = [host.host for host in hosts if host not in alive]
         names = f" ({', '.join(without[:5])} without)" if without else ""
         text = f"{len(alive)} of {required} hosts have a complete run on the new kernel{names}."
-        yield _Ruling(verdict=verdict, sentence=text)
+        yield Ruling(verdict=verdict, sentence=text)

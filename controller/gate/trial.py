@@ -11,6 +11,7 @@ from typing import Final
 
 from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
 from controller.gate.evidence import Outcome
+from controller.gate.kernel_log import KnownLine
 from controller.gate.verdict import Action, ClaimState, Verdict
 
 # A boot's value is the median of its runs; with fewer than this one odd run decides it.
@@ -102,6 +103,10 @@ class TrialPlan:
     family_strata: int | None = None
     # True: no more data will come, so what is undecided is INCONCLUSIVE instead of NEED_MORE_DATA.
     final: bool = True
+    # Lines of kernel logs that count nowhere.
+    known_lines: tuple[KnownLine, ...] = ()
+    # Why logs that could not be read do not hold; empty: they hold.
+    accept_missing_logs: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

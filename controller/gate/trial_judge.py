@@ -57,14 +57,14 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
     by_stratum: dict[str, list[Measurement]] = defaultdict(list)
     for one in kept:
         by_stratum[one.stratum].append(one)
-    strata = sorted({*plan.strata, *by_stratum, *survival})
+    strata = sorted({*plan.strata, *by_stratum, *survival.cells})
     family = critical_cells(plan, len(strata))
     found = _Found(cells=[], family={}, effects=defaultdict(list))
     told: list[str] = []
     warnings: list[tuple[str, str]] = []
     for stratum in strata:
         part = _stratum_cells(plan, stratum, by_stratum.get(stratum, []), family)
-        found.cells.extend(filter(None, (survival.get(stratum), *part.cells)))
+        found.cells.extend(filter(None, (survival.cells.get(stratum), *part.cells)))
         found.family.update(part.family)
         for name, effects in part.effects.items():
             found.effects[name] += effects
@@ -81,7 +81,7 @@ def judge_trial(plan: TrialPlan, measurements: Iterable[Measurement]) -> TrialDe
         sentence=sentence,
         strata=tuple(verdicts),
         cells=tuple(cells),
-        remarks=(*clean.remarks, *_remarks(plan, clean.runs), *told),
+        remarks=(*clean.remarks, *_remarks(plan, clean.runs), *survival.remarks, *told),
         warnings=tuple(warnings),
     )
 

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.gate.evidence import HostEvidence, Outcome
-from controller.gate.kernel_log import Finding, classify
+from controller.gate.kernel_log import Finding, Severity, read_log
+from controller.gate.log_rulings import LogRules
 from controller.gate.survival import log_ruling
 from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialPlan
 from controller.gate.trial_blocks import is_new
@@ -14,42 +15,56 @@ from controller.gate.trial_blocks import is_new
 SURVIVAL: Final = "survival"
 
 
-def survival_cells(plan: TrialPlan, measurements: Iterable[Measurement]) -> dict[str, TrialCell]:
-    """Judge lost hosts and kernel-log lines on the new kernel: stratum -> cell, where there are any.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survival:
+    """What hosts and logs show: stratum -> cell, where there is anything to rule, and what only is told."""
 
-    FATAL on the first fatal line or lost host; a serious line that the old kernel does not write FAILs when a second
-    host or boot confirms it, and holds until then. Everything brought is asked: quarantined hosts, runs that are
-    missing, and runs of metrics that the plan does not name.
+    cells: dict[str, TrialCell]
+    remarks: tuple[str, ...]
+
+
+def survival_cells(plan: TrialPlan, measurements: Iterable[Measurement]) -> Survival:
+    """Judge lost hosts and kernel-log lines on the new kernel.
+
+    FATAL on the first lost host, and on a fatal line that the old kernel does not write on as many hosts; a serious
+    line that the old kernel does not write FAILs when a second host or boot confirms it, and holds until then; so does
+    a log that could not be read. Everything brought is asked: quarantined hosts, runs that are missing, and runs of
+    metrics that the plan does not name.
     """
     strata: dict[str, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     for one in measurements:
         if one.kernel_log or one.outcome is Outcome.LOST:
             strata[one.stratum][one.host].append(one)
-    cells = {}
+    rules = LogRules(known_lines=plan.known_lines, accept_missing_logs=plan.accept_missing_logs, final=plan.final)
+    cells, remarks = {}, []
     for stratum, hosts in sorted(strata.items()):
-        ruling = log_ruling([_evidence(plan, stratum, host, hosts[host]) for host in sorted(hosts)])
-        if ruling is None:
+        worst, logs = log_ruling(rules, [_evidence(plan, stratum, host, hosts[host]) for host in sorted(hosts)])
+        if logs.remark:
+            remarks.append(f"{stratum} {SURVIVAL}:{logs.remark}")
+        if worst is None:
             continue
-        verdict, told = ruling
         cells[stratum] = TrialCell(
             stratum=stratum,
             metric=SURVIVAL,
             role=MetricRole.CRITICAL,
-            verdict=verdict,
+            verdict=worst.verdict,
             unit="",
             blocks=len(hosts),
-            sentence=f"{stratum} {SURVIVAL}: {told} {verdict.name}.",
+            sentence=f"{stratum} {SURVIVAL}: {worst.sentence} {worst.verdict.name}.",
         )
-    return cells
+    return Survival(cells=cells, remarks=tuple(remarks))
 
 
 def _evidence(plan: TrialPlan, stratum: str, host: str, runs: Sequence[Measurement]) -> HostEvidence:
     lost = any(one.outcome is Outcome.LOST and is_new(plan.design, one) for one in runs)
+    old = _findings([one for one in runs if not is_new(plan.design, one)])
+    # What was brought of the old kernel and cannot be read is nothing to compare with.
+    unread = [replace(one, line=f"under the old kernel, {one.line}") for one in old if one.severity is Severity.UNREAD]
     return HostEvidence(
         host=host,
         stratum=stratum,
-        findings=_findings([one for one in runs if is_new(plan.design, one)]),
-        old_findings=_findings([one for one in runs if not is_new(plan.design, one)]),
+        findings=(*_findings([one for one in runs if is_new(plan.design, one)]), *unread),
+        old_findings=old,
         lost="did not come back on the new kernel" if lost else "",
     )
 
@@ -57,7 +72,7 @@ def _evidence(plan: TrialPlan, stratum: str, host: str, runs: Sequence[Measureme
 def _findings(runs: Sequence[Measurement]) -> tuple[Finding, ...]:
     """Return what the logs show, each finding once a boot: every line of samples may bring the same log."""
     by_boot: dict[str, dict[str, Finding]] = defaultdict(dict)
-    for boot, log in sorted({(one.boot, one.kernel_log) for one in runs}):
-        for finding in classify(log):
+    for boot, log in sorted({(one.boot, one.kernel_log) for one in runs if one.kernel_log}):
+        for finding in read_log(log):
             by_boot[boot].setdefault(finding.signature, replace(finding, boot_id=boot))
     return tuple(by_boot[boot][signature] for boot in sorted(by_boot) for signature in sorted(by_boot[boot]))

@@ -15,6 +15,7 @@ from controller.adapters.named_files import tail
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.domain.errors import InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.printable import printable
+from controller.views.models import RolloutView
 
 GOOD, BAD = "swap-table", "bad-kernel"
 _STOP_TIMEOUT_S = 15.0
@@ -73,38 +74,74 @@ def parse_versions(text: str) -> Versions:
     return Versions(old=old, new=new)
 
 
-def good_spec(versions: Versions, architectures: tuple[str, ...], *, repetitions: int, ram_disk: bool) -> str:
-    """Return the spec of the rollout that is to be promoted."""
-    source = f'{{debian: {{version: "{versions.new}"}}}}'
-    return _SPEC.substitute(
-        _common(versions.old, source, architectures, ram_disk=ram_disk),
-        name=GOOD,
-        claim=_CLAIM,
-        repetitions=repetitions,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specs:
+    """The two rollout files of a demonstration."""
+
+    versions: Versions
+    architectures: tuple[str, ...]
+    repetitions: int
+    # Where kernels come with modules, the device is a RAM disk.
+    ram_disk: bool
+
+    def good(self) -> str:
+        """Return the spec of the rollout that is to be promoted."""
+        source = f'{{debian: {{version: "{self.versions.new}"}}}}'
         # The first run after a boot still sees programs settle in.
-        warmups=1,
+        runs = {"repetitions": self.repetitions, "warmups": 1}
+        return _SPEC.substitute(self._common(self.versions.old, source), name=GOOD, claim=_CLAIM, **runs)
+
+    def bad(self, *, running: str) -> str:
+        """Return the spec of the rollout that is to revert: a kernel that panics at boot. Hosts run that version.
+
+        The generic flavour keeps its NVMe driver in a module, and where the mirror has no modules it finds no root
+        file system. Where kernels come with modules, the mistake is a command line that names no existing first
+        process.
+        """
+        source = f'{{debian: {{version: "{self.versions.new}", flavour: generic}}}}'
+        if self.ram_disk:
+            source = f'{{debian: {{version: "{self.versions.new}"}}, command_line: "init=/sbin/no-such-init"}}'
+        return _SPEC.substitute(self._common(running, source), name=BAD, claim="", repetitions=1, warmups=0)
+
+    def _common(self, expected: str, source: str) -> dict[str, str]:
+        return {
+            "kernels": "\n".join(f"    {one}: {source}" for one in self.architectures),
+            "expected": "\n".join(f'    {one}: {{version: "{expected}"}}' for one in self.architectures),
+            "device": "{brd_size: 1TiB}" if self.ram_disk else "{block_device: /dev/kernroll-swap}",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstPart:
+    """How the rollout that is to be promoted ended, and what that means for the one after it."""
+
+    # Whether the controller did what it should: a claim that these kernels do not keep is refuted.
+    went_right: bool
+    # The version that hosts run now; empty when they are not free for another rollout.
+    running: str
+    # A sentence where the second part differs for it; empty where all went as planned.
+    text: str = ""
+
+
+def first_part(view: RolloutView, versions: Versions) -> FirstPart:
+    """Return what the end of the first rollout means for the second one."""
+    if view.state == "promoted":
+        return FirstPart(went_right=True, running=versions.new)
+    why = view.blocking_reason.rstrip(".")
+    if view.state == "reverted":
+        refuted = any(one.claim == "refuted" for one in view.verdicts)
+        keeps = "these kernels do not keep what is claimed for them, so " if refuted else ""
+        text = (
+            f"{GOOD} was not promoted ({why}): {keeps}every host went back to {versions.old}, and what was rolled out "
+            f"stays denied until a person allows it. The next rollout starts from {versions.old} instead of "
+            f"{versions.new}."
+        )
+        return FirstPart(went_right=refuted, running=versions.old, text=text)
+    return FirstPart(
+        went_right=False,
+        running="",
+        text=f"{GOOD} was not promoted ({why}): its hosts are not free for another rollout, so {BAD} is left out.",
     )
-
-
-def bad_spec(versions: Versions, architectures: tuple[str, ...], *, ram_disk: bool) -> str:
-    """Return the spec of the rollout that is to revert: a kernel that panics at boot.
-
-    The generic flavour keeps its NVMe driver in a module, and where the mirror has no modules it finds no root file
-    system. Where kernels come with modules, the mistake is a command line that names no existing first process.
-    """
-    source = f'{{debian: {{version: "{versions.new}", flavour: generic}}}}'
-    if ram_disk:
-        source = f'{{debian: {{version: "{versions.new}"}}, command_line: "init=/sbin/no-such-init"}}'
-    common = _common(versions.new, source, architectures, ram_disk=ram_disk)
-    return _SPEC.substitute(common, name=BAD, claim="", repetitions=1, warmups=0)
-
-
-def _common(expected: str, source: str, architectures: tuple[str, ...], *, ram_disk: bool) -> dict[str, str]:
-    return {
-        "kernels": "\n".join(f"    {one}: {source}" for one in architectures),
-        "expected": "\n".join(f'    {one}: {{version: "{expected}"}}' for one in architectures),
-        "device": "{brd_size: 1TiB}" if ram_disk else "{block_device: /dev/kernroll-swap}",
-    }
 
 
 def free_port() -> int:

@@ -1,21 +1,18 @@
 """Join tokens and enrollment: a secret that is kept only as its digest, exchanged for a certificate."""
 
 import hashlib
-import re
 import secrets
 from typing import Protocol
 
 from controller.domain.errors import InvalidInput, Temporary
+from controller.domain.hosts import check_host_name
+from controller.domain.operators_limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
 from controller.services.identity import Identities
 from controller.services.ports import Clock, Store
 from controller.services.records import Enrolled, TokenGrant
 
-_MOST_USES = 10_000
-_LONGEST_S = 30 * 86_400.0
 # A host that asks again and again costs no more than this.
 _LEAST_RENEWAL_S = 60.0
-# A certificate's common name holds 64 characters.
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
 
 
 class Signed(Protocol):
@@ -62,10 +59,10 @@ class Enrollment:
 
     async def create_token(self, uses: int, valid_s: float) -> str:
         """Return a new join token for `uses` hosts, valid for `valid_s` seconds."""
-        if not 1 <= uses <= _MOST_USES:
-            raise InvalidInput(f"a join token is good for 1 to {_MOST_USES} hosts (got {uses})")
-        if not 0 < valid_s <= _LONGEST_S:
-            raise InvalidInput(f"a join token is valid for at most {_LONGEST_S:.0f} s (got {valid_s:g})")
+        if not 1 <= uses <= MOST_TOKEN_USES:
+            raise InvalidInput(f"a join token is good for 1 to {MOST_TOKEN_USES} hosts (got {uses})")
+        if not 0 < valid_s <= LONGEST_TOKEN_S:
+            raise InvalidInput(f"a join token is valid for at most {LONGEST_TOKEN_S:.0f} s (got {valid_s:g})")
         secret = secrets.token_urlsafe(24)
         grant = TokenGrant(secret_digest=_digest(secret), uses=uses, expires_at=self._clock.now() + valid_s)
         await self._store.create_token(grant)
@@ -100,15 +97,6 @@ class Enrollment:
     def authority_pem(self) -> bytes:
         """The certificate that agents verify this controller by."""
         return self._signer.certificate_pem
-
-
-def check_host_name(host: str) -> None:
-    """Raise InvalidInput for a name that cannot stand in a certificate, a command id and a file name."""
-    if not _HOST_NAME.fullmatch(host):
-        raise InvalidInput(
-            f"{host[:80]!r} is no host name: 1 to 64 letters, digits, dots, dashes and underscores, "
-            "a letter or digit first and last"
-        )
 
 
 def _enrolled(host: str, signed: Signed) -> Enrolled:

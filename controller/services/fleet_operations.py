@@ -18,10 +18,11 @@ from controller.domain.fleet_events import (
     KernelCleared,
     KernelDenied,
 )
+from controller.domain.hosts import check_host_name
 from controller.domain.inventory import changes, check_label
+from controller.domain.operators_limits import MOST_DECISIONS
 from controller.domain.printable import printable
 from controller.domain.words import names_text
-from controller.services.enrollment import check_host_name
 from controller.services.host_search import condition
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
@@ -31,7 +32,6 @@ from controller.views.fleet_log import DecisionView, decision_views
 
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128
-_MOST_DECISIONS = 10_000
 # 31 December 9999, in seconds since the epoch: what a calendar can tell.
 _LAST_MOMENT = 253_402_300_000.0
 
@@ -52,8 +52,8 @@ class FleetOperations:
 
     async def log(self, most: int) -> tuple[DecisionView, ...]:
         """Return the newest decisions, oldest first; raises InvalidInput for no sensible number of them."""
-        if not 1 <= most <= _MOST_DECISIONS:
-            raise InvalidInput(f"1 to {_MOST_DECISIONS} decisions can be listed (got {most})")
+        if not 1 <= most <= MOST_DECISIONS:
+            raise InvalidInput(f"1 to {MOST_DECISIONS} decisions can be listed (got {most})")
         events = [one.event for one in await self._store.fleet_events(most)]
         return decision_views(cast(list[FleetEvent], events))
 
@@ -77,11 +77,18 @@ class FleetOperations:
         return self._labels(host)
 
     async def import_inventory(
-        self, inventory: str, hosts: Mapping[str, Mapping[str, str]], by: str, *, dry_run: bool
+        self,
+        inventory: str,
+        hosts: Mapping[str, Mapping[str, str]],
+        by: str,
+        *,
+        kept: Sequence[str] = (),
+        dry_run: bool,
     ) -> InventoryDiffView:
         """Replace what an inventory says of its hosts, and return what that changes; nothing with `dry_run`.
 
-        Raises InvalidInput for a bad label, and for a host that another inventory names.
+        What it said of hosts in `kept`, which it names and which could not be read, stays. Raises InvalidInput for a
+        bad label, and for a host that another inventory names.
         """
         if not inventory or len(inventory) > _LONGEST_NAME or not inventory.isprintable():
             raise InvalidInput(f"the inventory's name must be one line of 1 to {_LONGEST_NAME} printable characters")
@@ -89,6 +96,9 @@ class FleetOperations:
             check_host_name(host)
             for key, value in labels.items():
                 check_label(key, value)
+        expected = self._fleet.expected
+        before = {host: expected[host].labels for host in kept if host in expected and host not in hosts}
+        hosts = {**hosts, **{host: before[host] for host in before if expected[host].inventory == inventory}}
         found = changes(self._fleet, inventory, hosts)
         view = inventory_diff(inventory, found, hosts, self._engine.world.hosts)
         if found and not dry_run:

@@ -48,6 +48,8 @@ class Engine:
         # Command id -> effect: what was decided and is not known to be done.
         self.outstanding: dict[str, Effect] = {}
         self._streams: dict[str, tuple[str, ...]] = {}
+        # Host -> its command ids of those; a host that connects costs what it was asked, not what the fleet was.
+        self._of_host: dict[str, dict[str, None]] = {}
         # When this controller began to listen; 0 before `start`.
         self.resumed_at = 0.0
         self._latest = 0.0
@@ -109,7 +111,7 @@ class Engine:
 
     async def effect_done(self, command_id: str) -> None:
         """Forget an effect that has been performed."""
-        if self.outstanding.pop(command_id, None) is None:
+        if not self._forget(command_id):
             return
         try:
             await self._store.effect_done(command_id)
@@ -215,6 +217,10 @@ class Engine:
                 self.world.mark(Key(key.uid))
             return NOTHING
 
+    def outstanding_of(self, host: str) -> tuple[Effect, ...]:
+        """Return what the host is asked and has not confirmed."""
+        return tuple(self.outstanding[command_id] for command_id in self._of_host.get(host, ()))
+
     def wake(self) -> None:
         """Look for work now."""
         self._wake.set()
@@ -282,16 +288,30 @@ class Engine:
 
     def _replace(self, stream: str, effects: tuple[Effect, ...]) -> None:
         for command_id in self._streams.pop(stream, ()):
-            self.outstanding.pop(command_id, None)
+            self._forget(command_id)
         for effect in effects:
             self._remember(effect)
         self._streams[stream] = tuple(effect.command_id for effect in effects)
 
     def _remember(self, effect: Effect) -> None:
         self.outstanding[effect.command_id] = effect
-        uid, _, rest = effect.command_id.partition("/")
-        stream = Key(uid, rest.partition("/")[0]).stream
-        self._streams[stream] = (*self._streams.get(stream, ()), effect.command_id)
+        key = _key_of(effect.command_id)
+        self._of_host.setdefault(key.host, {})[effect.command_id] = None
+        self._streams[key.stream] = (*self._streams.get(key.stream, ()), effect.command_id)
+
+    def _forget(self, command_id: str) -> bool:
+        """Let go of an effect; return whether it was outstanding."""
+        host = _key_of(command_id).host
+        names = self._of_host.get(host, {})
+        names.pop(command_id, None)
+        if not names:
+            self._of_host.pop(host, None)
+        return self.outstanding.pop(command_id, None) is not None
+
+
+def _key_of(command_id: str) -> Key:
+    uid, _, rest = command_id.partition("/")
+    return Key(uid, rest.partition("/")[0])
 
 
 def _effects_of(key: Key, decision: Decision) -> tuple[Effect, ...] | None:

@@ -21,6 +21,7 @@ from controller.services.planning import Known, Prepared, planned_cells, prepare
 from controller.services.ports import Clock, Kernels, Store
 from controller.services.replay import replay
 from controller.services.sessions import Sessions
+from controller.services.waiting import held_up
 from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.fleet import HostsView
@@ -78,15 +79,17 @@ class Operations:
         return self._attended(host_view(world.hosts[name], world.active_attempt(name), world.fleet))
 
     def _attended(self, host: HostView) -> HostView:
+        held = self._sessions.held.get(host.name)
         attention = self._sessions.clones.attention(host.name)
-        return replace(host, attention=attention) if attention else host
+        return replace(host, attention=attention, spooled_reports=held.spooled_reports if held else 0)
 
     async def plan(self, spec_yaml: str, file_name: str, *, aa: bool = False) -> PlanView:
         """Return what a rollout would do; changes nothing but the kernel store."""
         prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
         world = self._engine.world
         labels = {name: world.fleet.labels_of(host) for name, host in world.hosts.items()}
-        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, self._clock.now()))
+        now = self._clock.now()
+        return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, now, world.boots))
 
     async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
         """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""
@@ -168,7 +171,9 @@ class Operations:
     def explain(self, name: str) -> ExplanationView:
         """Say in one sentence why the rollout stands where it stands."""
         rollout = self._find(name)
-        return explain(rollout, self._attempts(rollout), name, why_waiting(self._snapshot(rollout), self._clock.now()))
+        now = self._clock.now()
+        waits, held = why_waiting(self._snapshot(rollout), now), held_up(self._engine.world, rollout.uid, now)
+        return explain(rollout, self._attempts(rollout), name, waits, held_up=held)
 
     async def report(self, name: str, beside: Sequence[str] = ()) -> ReportView:
         """Rebuild the before/after report from the event log; its cover letter has the tests of those beside, too."""
@@ -247,7 +252,8 @@ class Operations:
     def _view(self, rollout: Rollout) -> RolloutView:
         live, now = self._sessions.live, self._clock.now()
         waits = why_waiting(self._snapshot(rollout), now)
-        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits)
+        held = held_up(self._engine.world, rollout.uid, now)
+        view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits, held_up=held)
         return replace(view, revision=self._engine.changes)
 
 

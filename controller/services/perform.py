@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -30,10 +31,22 @@ from controller.services.world import Key
 
 _log = structlog.get_logger("perform")
 
-# One delivery call; staging may copy files.
-_CALL_TIMEOUT_S = 600.0
+# One delivery call. Staging may copy files; whatever else is asked is a line in a journal, or a machine's reset.
+_STAGE_TIMEOUT_S = 600.0
+_CALL_TIMEOUT_S = 120.0
 # After an error that nobody foresaw.
 _PAUSE_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """The one delivery effect that a host is at."""
+
+    command_id: str
+    task: asyncio.Task[None] | None
+    # Whether it may be broken off: while it waits to be tried again, and while it stages. A call that changes what
+    # boots next is waited for: broken off here it might still be carried out there, after what supersedes it.
+    may_stop: bool = False
 
 
 class Performer:
@@ -61,6 +74,7 @@ class Performer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[str] = set()
         self._hosts: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, _Turn] = {}
 
     def submit(self, effects: tuple[Effect, ...]) -> None:
         """Start working on these effects; those already under way are left alone."""
@@ -68,18 +82,24 @@ class Performer:
             if effect.command_id in self._running:
                 continue
             self._running.add(effect.command_id)
+            if isinstance(effect, DeliveryEffect):
+                self._make_way(effect.host)
             task = asyncio.get_running_loop().create_task(self._work(effect))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def host_connected(self, host: str) -> None:
         """Send again what the host was asked and has not confirmed."""
-        waiting = tuple(
-            effect
-            for effect in self._engine.outstanding.values()
-            if isinstance(effect, AgentEffect) and effect.host == host
-        )
-        self.submit(waiting)
+        self.submit(tuple(effect for effect in self._engine.outstanding_of(host) if isinstance(effect, AgentEffect)))
+
+    def _make_way(self, host: str) -> None:
+        """Break off what the host is at when nobody wants it any more: a revert does not wait for a stage."""
+        turn = self._turns.get(host)
+        if turn is None or turn.task is None or turn.command_id in self._engine.outstanding:
+            return
+        if turn.may_stop:
+            _log.info("superseded", command_id=turn.command_id)
+            turn.task.cancel()
 
     async def close(self) -> None:
         """Stop working; what is not done stays in the outbox."""
@@ -96,11 +116,13 @@ class Performer:
                 await self._insist(effect, lambda: self._send(effect))
             else:
                 async with self._hosts.setdefault(effect.host, asyncio.Lock()):
-                    await self._insist(effect, lambda: self._deliver(effect))
+                    turn = _Turn(command_id=effect.command_id, task=asyncio.current_task())
+                    self._turns[effect.host] = turn
+                    await self._insist(effect, lambda: self._deliver(effect, turn), turn)
         finally:
             self._running.discard(effect.command_id)
 
-    async def _insist(self, effect: Effect, act: Callable[[], Awaitable[None]]) -> None:
+    async def _insist(self, effect: Effect, act: Callable[[], Awaitable[None]], turn: _Turn | None = None) -> None:
         """Try until it is done or superseded. Whatever goes wrong, an outstanding effect is never let go of."""
         while effect.command_id in self._engine.outstanding:
             try:
@@ -110,10 +132,10 @@ class Performer:
                 return
             except Temporary as error:
                 _log.warning("retry", command_id=effect.command_id, error=str(error), after_s=error.retry_after_s)
-                await asyncio.sleep(error.retry_after_s)
+                await _pause(error.retry_after_s, turn)
             except Exception:
                 _log.exception("cannot_perform", command_id=effect.command_id)
-                await asyncio.sleep(self._pause_s)
+                await _pause(self._pause_s, turn)
             else:
                 return
 
@@ -122,16 +144,19 @@ class Performer:
         sent = await self._agents.send(effect)
         _log.info("sent" if sent else "waiting_for_agent", command_id=effect.command_id)
 
-    async def _deliver(self, effect: DeliveryEffect) -> None:
+    async def _deliver(self, effect: DeliveryEffect, turn: _Turn) -> None:
         status, refused = None, ""
+        turn.may_stop = isinstance(effect, StageKernel)
         try:
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
+            async with asyncio.timeout(_STAGE_TIMEOUT_S if turn.may_stop else _CALL_TIMEOUT_S):
                 await self._call(effect)
                 status = await self._status(effect)
         except TimeoutError as error:
             raise Temporary(f"no answer from the delivery of {effect.host} in time") from error
         except Permanent as error:
             refused = str(error)
+        finally:
+            turn.may_stop = False
         await self._answer(effect, status, refused)
 
     async def _status(self, effect: DeliveryEffect) -> DeliveryStatus | None:
@@ -182,3 +207,15 @@ class Performer:
         if effect.command_id in self._engine.outstanding:
             await self._engine.observe(Key(uid, effect.host), report)
         await self._engine.effect_done(effect.command_id)
+
+
+async def _pause(pause_s: float, turn: _Turn | None) -> None:
+    """Wait before the next try; whoever supersedes this one need not wait with it."""
+    if turn is None:
+        await asyncio.sleep(pause_s)
+        return
+    turn.may_stop = True
+    try:
+        await asyncio.sleep(pause_s)
+    finally:
+        turn.may_stop = False

@@ -3,32 +3,35 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import structlog
 
-from controller.domain.attempt import MOST_FINDINGS, Attempt
+from controller.domain.attempt import Attempt
 from controller.domain.effects import AgentEffect, CancelCommand
-from controller.domain.errors import Temporary
+from controller.domain.errors import KernrollError, Temporary
 from controller.domain.events import (
     CommandReported,
+    CommandState,
     FatalLogged,
     HostHeard,
     HostSilent,
-    LogFinding,
     RunReported,
     SeriousLogged,
 )
 from controller.domain.hosts import Host
-from controller.domain.journey import Step
+from controller.domain.journey import MEASURING, Step
+from controller.domain.log_events import learnt_from_log
 from controller.domain.policy import Task
-from controller.gate.kernel_log import Finding, Severity, classify
+from controller.gate.kernel_log import Continued
 from controller.services.identity import Clones
+from controller.services.kernel_logs import KernelLogs, LogReported
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
 from controller.services.world import Key
 from controller.views.models import LiveProgress
+
+__all__ = ["AgentStream", "LogReported", "Sessions"]
 
 _log = structlog.get_logger("sessions")
 
@@ -39,17 +42,19 @@ _SEND_TIMEOUT_S = 30.0
 _MOST_UNASKED = 5000
 # In place of a run's evidence.
 _TOO_LATE = {"…": "left out: the run was told of after its command had been given up"}
-# A log that is longer is read in a thread, so that it holds nobody up.
-_SHORT_LOG_CHARACTERS = 16_384
+# A controller that dies forgets at most so much of when a host was heard.
+_SAVED_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogReported:
-    """Kernel-log lines a host reported, oldest first."""
+class Held:
+    """What an agent says, in a heartbeat, that it holds."""
 
-    report_id: str
     boot_id: str
-    lines: tuple[str, ...]
+    # Accepted and not finished.
+    command_ids: frozenset[str]
+    # Reports that are not acknowledged.
+    spooled_reports: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,9 +74,16 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._connected: dict[str, AgentStream] = {}
+        self._logs = KernelLogs(engine, store, clock)
         self._unasked: Counter[Key] = Counter()
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="log")
+        # Host -> when its record was written; writes under way.
+        self._saved_at: dict[str, float] = {}
+        self._saving: set[asyncio.Future[None]] = set()
         self.live: dict[str, LiveProgress] = {}
+        # Of connected hosts, by their newest heartbeat.
+        self.held: dict[str, Held] = {}
+        # Host -> the command that its agent refused last, and is to answer by a report.
+        self._refused: dict[str, str] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
         self.clones = Clones(clock)
 
@@ -88,8 +100,10 @@ class Sessions:
         now = self._clock.now()
         known = self._engine.world.hosts.get(host.name)
         # A Hello says nothing of the log; within one boot what was heard of it stands.
-        serious = known.serious if known is not None and known.boot_id == host.boot_id else {}
-        heard = replace(host, connected=True, last_seen=now, serious=serious)
+        heard = replace(host, connected=True, last_seen=now)
+        if known is not None and known.boot_id == host.boot_id:
+            heard = replace(heard, serious=known.serious, fatal=known.fatal, unread=known.unread)
+        self._saved_at[host.name] = now
         await self._store.save_host(heard)
         if self._connected.get(session.host) is not session:
             # A newer session began meanwhile: what it says of the host is newer too.
@@ -111,10 +125,13 @@ class Sessions:
             return
         del self._connected[session.host]
         self.live.pop(session.host, None)
+        self.held.pop(session.host, None)
         known = self._engine.world.hosts.get(session.host)
         now = self._clock.now()
         if known is not None:
-            self._engine.world.see(replace(known, connected=False, last_seen=now))
+            # It was heard when it last spoke; that it is gone is noticed later.
+            self._engine.world.see(replace(known, connected=False))
+        await self._save(session.host)
         await self._engine.touch()
         _log.info("disconnected", host=session.host)
         while not self.is_connected(session.host):
@@ -128,11 +145,58 @@ class Sessions:
                 _log.warning("silence_not_recorded", host=session.host, error=str(error))
                 await asyncio.sleep(error.retry_after_s)
 
+    async def holds(self, session: AgentStream, held: Held) -> None:
+        """Take note of what an agent holds. What it has taken and neither holds nor answers is to be tried again.
+
+        Within one stream everything comes in the order in which it was said: an answer before the heartbeat that does
+        not count it any more, and a receipt before the heartbeat that is to name its command.
+        """
+        if self._connected.get(session.host) is not session:
+            # An older stream's word, overtaken by a newer one.
+            return
+        self.held[session.host] = held
+        attempt = self._engine.world.active_attempt(session.host)
+        if attempt is None or held.spooled_reports or attempt.boot_id != held.boot_id:
+            return
+        name = attempt.command_id
+        unanswered = attempt.step in MEASURING and name and attempt.command is None
+        taken = name not in self._engine.outstanding or self._refused.get(session.host) == name
+        if not unanswered or not taken or name in held.command_ids:
+            return
+        _log.warning("command_lost", host=session.host, command_id=name)
+        # Not told a second time under the same name: an agent that lost what it knew might have carried it out.
+        lost = CommandReported(
+            at=self._clock.now(),
+            report_id="",
+            command_id=name,
+            state=CommandState.INFRASTRUCTURE,
+            detail="the agent has taken it, and neither holds it any more nor has an answer to it",
+        )
+        await self._engine.observe(Key(attempt.uid, attempt.host), lost)
+        await self._engine.effect_done(name)
+
     def heartbeat(self, host: str) -> None:
         """Note that the host is alive."""
         known = self._engine.world.hosts.get(host)
-        if known is not None:
-            self._engine.world.hosts[host] = replace(known, last_seen=self._clock.now())
+        if known is None:
+            return
+        now = self._clock.now()
+        self._engine.world.hosts[host] = replace(known, last_seen=now)
+        if now - self._saved_at.get(host, 0.0) >= _SAVED_EVERY_S:
+            self._saved_at[host] = now
+            saving = asyncio.ensure_future(self._save(host, connected=True))
+            self._saving.add(saving)
+            saving.add_done_callback(self._saving.discard)
+
+    async def _save(self, host: str, *, connected: bool = False) -> None:
+        """Keep when the host was heard, unless a newer session begins or ends: that one saves for itself."""
+        known = self._engine.world.hosts.get(host)
+        if known is None or self.is_connected(host) != connected:
+            return
+        try:
+            await self._store.save_host(known)
+        except KernrollError as error:
+            _log.warning("host_not_saved", host=host, error=str(error))
 
     async def progressed(self, host: str, progress: LiveProgress) -> None:
         """Show what the agent is doing; never recorded."""
@@ -146,6 +210,8 @@ class Sessions:
             return
         if not refused or isinstance(effect, CancelCommand):
             await self._engine.effect_done(command_id)
+        else:
+            self._refused[host] = command_id
 
     async def catch_up(self, uid: str) -> None:
         """Tell an ended rollout's attempts what their hosts have said since."""
@@ -172,8 +238,9 @@ class Sessions:
             _log.warning("report_of_unknown_command", host=host, command_id=report.command_id)
             return
         tasks = self._engine.world.rollouts[uid].policy.tasks
-        told = report if _is_awaited(attempt, report, tasks) else _belated(attempt, report, tasks)
-        if told is not None and (told is report or self._may_add(attempt)):
+        awaited = _is_awaited(attempt, report, tasks)
+        told = report if awaited else _belated(attempt, report, tasks)
+        if told is not None and (awaited or self._may_add(attempt)):
             await self._engine.observe(Key(uid, host), told, report_id=_own(host, report.report_id))
         else:
             _log.info("report_not_asked_for", host=host, command_id=report.command_id, kind=type(report).__name__)
@@ -181,19 +248,14 @@ class Sessions:
             await self._engine.effect_done(report.command_id)
 
     async def _kernel_log(self, host: str, report: LogReported) -> None:
-        found = await self._classified(report.lines)
+        told = await self._logs.read(host, report)
         # With the host first: told again after a failure in between, it changes nothing there.
-        await self._remember_serious(host, report.boot_id, found)
+        await self._logs.remember(host, report.boot_id, told)
         attempt = self._engine.world.active_attempt(host)
-        event = None if attempt is None else self._learnt_from_log(attempt, report, found)
+        event = None if attempt is None else self._learnt_from_log(attempt, report, told)
         # What is not news now would be none if it were told again: nothing has to be kept of it.
         if attempt is not None and event is not None and self._may_add(attempt):
             await self._engine.observe(Key(attempt.uid, host), event, report_id=_own(host, report.report_id))
-
-    async def _classified(self, lines: Sequence[str]) -> Sequence[Finding]:
-        if sum(map(len, lines)) <= _SHORT_LOG_CHARACTERS:
-            return classify(lines)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, classify, lines)
 
     def _may_add(self, attempt: Attempt) -> bool:
         """Count what a host adds unasked to its attempt; once that is too much it is not heard any more."""
@@ -206,44 +268,29 @@ class Sessions:
             session.close(f"{attempt.host} has told {_MOST_UNASKED} things that it was not asked for")
         return False
 
-    async def _remember_serious(self, host: str, boot_id: str, found: Sequence[Finding]) -> None:
-        """Keep serious lines of the present boot with the host: a later rollout must know what its old kernel wrote."""
-        known = self._engine.world.hosts.get(host)
-        if known is None or known.boot_id != boot_id:
-            return
-        fresh = {one.signature: one.line for one in reversed(found) if one.severity is Severity.SERIOUS}
-        room = MOST_FINDINGS - len(known.serious)
-        added = {name: fresh[name] for name in sorted(fresh.keys() - known.serious.keys())[: max(0, room)]}
-        if not added:
-            return
-        after = replace(known, serious={**known.serious, **added})
-        await self._store.save_host(after)
-        self._engine.world.hosts[host] = after
-
     def _learnt_from_log(
-        self, attempt: Attempt, report: LogReported, found: Sequence[Finding]
+        self, attempt: Attempt, report: LogReported, told: Continued
     ) -> FatalLogged | SeriousLogged | None:
-        """Return what the lines say that is worth recording: the first fatal one, else serious ones not seen yet."""
-        fatal = next((one for one in found if one.severity is Severity.FATAL), None)
-        if fatal is not None and attempt.fatal is not None and attempt.fatal.boot_id == report.boot_id:
-            # The first of a boot is the one that counts.
-            return None
+        """Return what the lines say that is worth recording: the first that condemns, else others not seen yet."""
+        world, now = self._engine.world, self._clock.now()
+        known_lines = world.rollouts[attempt.uid].policy.known_lines
+        others = world.attempts[attempt.uid].values()
+        fatal, findings = learnt_from_log(attempt, others, known_lines, told.findings, told.replaced)
         if fatal is not None:
+            # The first of a boot is the one that counts.
+            if attempt.fatal is not None and attempt.fatal.boot_id == report.boot_id:
+                return None
             return FatalLogged(
-                at=self._clock.now(),
+                at=now,
                 report_id=report.report_id,
                 boot_id=report.boot_id,
                 signature=fatal.signature,
                 line=fatal.line,
             )
-        known = {one.signature for one in attempt.findings if one.boot_id == report.boot_id}
-        fresh = {
-            one.signature: LogFinding(signature=one.signature, line=one.line, boot_id=report.boot_id)
-            for one in reversed(found)
-            if one.severity is Severity.SERIOUS and one.signature not in known
-        }
-        findings = tuple(fresh[signature] for signature in sorted(fresh))[: max(0, MOST_FINDINGS - len(known))]
-        return SeriousLogged(at=self._clock.now(), report_id=report.report_id, findings=findings) if findings else None
+        replaced = () if told.replaced is None else (told.replaced.signature,)
+        if not findings:
+            return None
+        return SeriousLogged(at=now, report_id=report.report_id, findings=findings, replaced=replaced)
 
     async def send(self, effect: AgentEffect) -> bool:
         """See Agents.send."""

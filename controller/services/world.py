@@ -1,22 +1,43 @@
 """The controller's memory: the state folded from the event log, kept up to date event by event."""
 
-import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import assert_never
 
 from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.boot_times import BootTimes
 from controller.domain.condemned import condemned
 from controller.domain.control_events import (
+    ApprovalAwaited,
+    ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
+    GateOverridden,
     HostsLeftOut,
     HostsRecalled,
     HostsRetried,
+    RestOpened,
     RevertHastened,
     RolloutResumed,
     StratumHeld,
 )
-from controller.domain.events import AbortStarted, AttemptEvent, Event, HostsAdmitted, RevertStarted, RolloutPlanned
+from controller.domain.events import (
+    AbortStarted,
+    AttemptEvent,
+    Event,
+    HostsAdmitted,
+    RevertStarted,
+    RolloutCompleted,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutPaused,
+    RolloutPlanned,
+    RolloutPromoted,
+    RolloutStarted,
+    WaveOpened,
+)
 from controller.domain.fleet import Fleet, concerned, evolve_fleet
 from controller.domain.fleet_events import FleetEvent
 from controller.domain.hosts import Host
@@ -27,8 +48,9 @@ from controller.domain.rollout import Rollout, State, evolve_rollout, planned_ro
 from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.spec import parse_spec
 from controller.domain.tally import Tally, tallied, tally_moved
-from controller.domain.turns import Turns
+from controller.domain.turns import Turns, Values
 from controller.domain.verdict_events import WaveJudged
+from controller.services.agenda import Agenda
 from controller.services.keys import FLEET, Key, key_of_stream
 
 __all__ = ["FLEET", "Key", "World", "folded", "key_of_stream"]
@@ -39,8 +61,8 @@ _MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.DRAIN})
 
 
 @dataclass(slots=True)
-class World:
-    """All aggregates, what is dirty, and when time alone makes one dirty.
+class World(Agenda):
+    """All aggregates, and what of them to look at again.
 
     Work per event is constant: tallies change by differences, marking touches only the hosts an event concerns.
     """
@@ -54,12 +76,6 @@ class World:
     active: dict[str, str] = field(default_factory=dict)
     # Grows whenever `active` changes, so that nobody has to compare a fleet to notice.
     active_version: int = 0
-    # Insertion-ordered set of what to look at again.
-    dirty: dict[Key, None] = field(default_factory=dict)
-    deadlines: list[tuple[float, int, Key]] = field(default_factory=list)
-    _pushed: int = 0
-    # The newest moment noted for an aggregate by `wake`.
-    _woken: dict[Key, float] = field(default_factory=dict)
     # Rollout -> hosts that wait to start, and finished hosts that wait to be returned.
     starts: dict[str, Turns] = field(default_factory=dict)
     returns: dict[str, Turns] = field(default_factory=dict)
@@ -92,7 +108,12 @@ class World:
         moving = attempt is not None and attempt.holds_slot and not lost
         # A host in quarantine is out of service already: nobody waits for it.
         away = lost or (not host.connected and name not in self.fleet.quarantined)
-        return self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
+        changed = self.occupancy.set(name, self.fleet.labels_of(host), moving=moving, away=away)
+        if changed and name in self.active:
+            uid = self.active[name]
+            for turns in (self.starts[uid], self.returns[uid]):
+                turns.place(name, self._bounded(self.rollouts[uid], name))
+        return changed
 
     def rehearse(self, key: Key, events: tuple[Event, ...]) -> tuple[Attempt | Rollout | Fleet, ...]:
         """Return the aggregate after each event, and change nothing.
@@ -132,7 +153,7 @@ class World:
         elif isinstance(event, RolloutPlanned):
             self._plan(event)
         else:
-            self._apply_rollout(key, event)
+            self._apply_rollout(key, event)  # type: ignore[arg-type]  # as above
 
     def _plan(self, event: RolloutPlanned) -> None:
         rollout = planned_rollout(event, _policy(event))
@@ -180,9 +201,9 @@ class World:
             if self.attempts[uid][host].step in _MAY_BE_HELD_UP:
                 self.mark(Key(uid, host))
 
-    def _apply_rollout(self, key: Key, event: Event) -> None:
+    def _apply_rollout(self, key: Key, event: RolloutEvent) -> None:
         before = self.rollouts[key.uid]
-        after = evolve_rollout(before, event)  # type: ignore[arg-type]  # streams keep the two kinds of event apart
+        after = evolve_rollout(before, event)
         self.rollouts[key.uid] = after
         self.mark(key)
         if after.state is State.RUNNING and before.state is not State.RUNNING:
@@ -219,12 +240,24 @@ class World:
                 self._mark_hosts(key.uid, self.attempts[key.uid])
             case RolloutResumed():
                 self._recount(after)
-            case _ if after.ended:
-                for host in self.attempts[key.uid]:
-                    if self.active.get(host) == key.uid:
-                        del self.active[host]
-                        self._occupy(host)
-                self.active_version += 1
+            case RolloutPromoted() | RolloutCompleted() | RolloutEnded():
+                self._set_free(key.uid)
+            case RolloutPlanned() | RolloutStarted() | RolloutPaused() | WaveOpened() | RestOpened():
+                pass
+            case ApprovalAwaited() | ApprovalGiven() | GateOverridden():
+                pass
+            case ChecksAsked() | CheckReported() | ChecksOverridden():
+                pass
+            case _:
+                assert_never(event)
+
+    def _set_free(self, uid: str) -> None:
+        """Let the hosts of a rollout that has ended go."""
+        for host in self.attempts[uid]:
+            if self.active.get(host) == uid:
+                del self.active[host]
+                self._occupy(host)
+        self.active_version += 1
 
     def _mark_hosts(self, uid: str, hosts: Iterable[str]) -> None:
         for host in hosts:
@@ -248,11 +281,11 @@ class World:
         if not turns.waits(attempt.host) and attempt.host not in turns.called:
             turns.add(attempt.host, attempt.wave, self._bounded(rollout, attempt.host), attempt.position)
 
-    def _bounded(self, rollout: Rollout, name: str) -> tuple[str, ...]:
+    def _bounded(self, rollout: Rollout, name: str) -> Values:
         """Return the host's values of the labels that the rollout's budget counts by."""
         host = self.hosts.get(name)
         labels = {} if host is None else self.fleet.labels_of(host)
-        return tuple(labels.get(bound.key, "") for bound in rollout.policy.max_unavailable)
+        return tuple(labels.get(bound.key) for bound in rollout.policy.max_unavailable)
 
     def _apply_attempt(self, key: Key, event: AttemptEvent, rehearsed: Attempt | None) -> None:
         rollout, before = self.rollouts[key.uid], self.attempts[key.uid][key.host]
@@ -269,7 +302,7 @@ class World:
         known = before.wake_times(silence_s)
         for wake in after.wake_times(silence_s):
             if wake not in known:
-                self._push(wake, key)
+                self.push(wake, key)
 
     def _stepped(self, rollout: Rollout, before: Attempt, after: Attempt) -> None:
         """Keep turns, books and boot times after a host has moved."""
@@ -284,42 +317,11 @@ class World:
             self.boots[after.stratum] = boots.with_boot(after.since - before.since)
         self._occupy(host)
 
-    def wake(self, key: Key, at: float | None) -> None:
-        """Look at this aggregate again at this moment; the same moment is noted once."""
-        if at is not None and self._woken.get(key) != at:
-            self._woken[key] = at
-            self._push(at, key)
-
-    def _push(self, at: float, key: Key) -> None:
-        self._pushed += 1
-        heapq.heappush(self.deadlines, (at, self._pushed, key))
-
-    def mark(self, key: Key) -> None:
-        """Look at this aggregate again."""
-        self.dirty[key] = None
-
     def mark_host(self, host: str) -> None:
         """Look at the host's attempt again, if a rollout holds it."""
         uid = self.active.get(host)
         if uid is not None:
             self.mark(Key(uid, host))
-
-    def take_dirty(self) -> Key | None:
-        """Return the next aggregate to look at, or None."""
-        if not self.dirty:
-            return None
-        key = next(iter(self.dirty))
-        del self.dirty[key]
-        return key
-
-    def mark_due(self, now: float) -> None:
-        """Mark every aggregate whose time has come."""
-        while self.deadlines and self.deadlines[0][0] <= now:
-            self.mark(heapq.heappop(self.deadlines)[2])
-
-    def next_deadline(self) -> float | None:
-        """Return when time alone next makes something dirty; never late, sometimes early."""
-        return self.deadlines[0][0] if self.deadlines else None
 
     def snapshot(self, key: Key) -> Snapshot:
         """Return what a decision about this aggregate may look at; shares structure, copies nothing."""

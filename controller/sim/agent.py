@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, assert_never
 
 from controller.domain.effects import CancelCommand, RunWorkload
 from controller.domain.events import CommandReported, CommandState, RunReported, RunState
@@ -141,6 +141,8 @@ class Agent:
             case Ordered(effect=effect, epoch=epoch):
                 refused = self._obey(effect, epoch)
                 session.up(Receipt(command_id=effect.command_id, refused=refused))
+            case _:
+                assert_never(message)
 
     def _tell(self, report: Report) -> None:
         if report.report_id in self.spool:

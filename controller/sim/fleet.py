@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, assert_never
 
 from controller.domain import kernels as sources
 from controller.domain.errors import NotFound
@@ -104,9 +104,11 @@ class SimulatedKernels:
         match source:
             case sources.DebianKernel(version=version):
                 release = f"{version}-{architecture}"
-            case _:
+            case sources.PackageDirectoryKernel() | sources.ImageKernel():
                 # Nobody looks into the file; a later version than what hosts run, named after where it comes from.
                 release = f"{_USUAL_NEW}-{source.path.rstrip('/').rpartition('/')[2]}-{architecture}"
+            case _:
+                assert_never(source)
         kernel = Kernel(
             digest=f"new-{architecture}", release=f"{release}-new", architecture=architecture, source="simulated"
         )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from controller.adapters.hypervisor.records import BootEnded, BootStarted
+from controller.domain.control_events import RestOpened
 from controller.domain.events import WaveOpened
 from controller.domain.hosts import Host
 from controller.domain.performance import margins_of
@@ -158,11 +159,13 @@ class Inhabitants:
         began = rollout.started_at or 0.0
         waves = [SimulatedWaveView(hosts=len(rollout.waves[0]), opened_s=0.0)]
         for logged in world.disk.log:
-            match logged.event:
-                case WaveJudged(at=at, decision=decision):
-                    waves[-1] = replace(waves[-1], judged_s=at - began, decision=decision)
-                case WaveOpened(at=at, wave=wave):
-                    waves.append(SimulatedWaveView(hosts=len(rollout.waves[wave]), opened_s=at - began))
-                case _:
-                    pass
+            event = logged.event
+            if isinstance(event, WaveJudged):
+                waves[-1] = replace(waves[-1], judged_s=event.at - began, decision=event.decision)
+            elif isinstance(event, WaveOpened):
+                waves.append(SimulatedWaveView(hosts=len(rollout.waves[event.wave]), opened_s=event.at - began))
+            elif isinstance(event, RestOpened):
+                # They are open at once, and judged together.
+                opened = rollout.waves[len(waves) :]
+                waves += [SimulatedWaveView(hosts=len(wave), opened_s=event.at - began) for wave in opened]
         return tuple(waves)

@@ -2,7 +2,7 @@
 
 from asyncio import TimerHandle
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
 from controller.adapters.hypervisor.decision import End, Leave, Observation, Qemu, Start, Wait, Write, decide
 from controller.adapters.hypervisor.records import BootEnded, BootStarted, Defined, Record, SwitchedOn
@@ -107,6 +107,8 @@ class Machine:
                     return
                 case Leave():
                     return
+                case unknown:
+                    assert_never(unknown)
 
     def _boots(self, record: BootStarted) -> None:
         """A kernel starts: decide how far it will come."""

@@ -86,5 +86,7 @@ async def operate(operations: Operations, rollout: str, request: Request | Fleet
             await fleet.thaw(_REMARK, request.by)
         case "quarantine":
             await fleet.quarantine(request.host, _REMARK, request.by)
-        case _:
+        case "release":
             await fleet.release(request.host, _REMARK, request.by)
+        case unknown:
+            raise AssertionError(f"operators are not given {unknown!r}")

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, assert_never
 
 from controller.adapters.memory_store import Disk
 from controller.domain.delivery import DeliveryStatus
@@ -156,6 +156,8 @@ class Simulation:
                 draw = Draw(seed=self.case.seed, verb=strike.verb, number=self._asked)
                 request = drawn_request(draw, tuple(self.fleet.machines))
                 self.universe.later(0.0, self.ask, request)
+            case _:
+                assert_never(strike.kind)
 
     def _store_works(self) -> None:
         self.disk.failure = None

@@ -227,4 +227,5 @@ def _counts(tally: Tally) -> tuple[object, ...]:
     # A list that was cut off depends on the order in which it was filled.
     whole = len(tally.failures) < MOST_FAILURES
     failed = {(one.host, one.condemns) for one in tally.failures} if whole else None
-    return hosts, tally.in_flight, tally.slots, tally.ended, tally.unheard, tally.broken, failed
+    worse = {cell: set(hosts) for cell, hosts in tally.far_worse.items() if hosts}
+    return hosts, tally.in_flight, tally.slots, tally.ended, tally.unheard, tally.broken, failed, worse

@@ -1,8 +1,10 @@
 """Why a rollout stands where it stands: one sentence, the evidence for it, and the command to run next."""
 
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 from controller.domain.attempt import Attempt
+from controller.domain.closures import HeldUp
 from controller.domain.events import FailureKind
 from controller.domain.journey import Step
 from controller.domain.rollout import Rollout, State
@@ -11,21 +13,28 @@ from controller.views.confounders import confounder_lines
 from controller.views.models import ExplanationView
 from controller.views.quantities import count_text, duration_text, names_text, time_text
 from controller.views.rollout import verdict_views, whole_failure
-from controller.views.waiting import blocking_reason, reason_text
+from controller.views.waiting import NOBODY, blocking_reason, reason_text
 
 # How the console or kernel log is called in evidence, where the line does not come from the console.
 _LOG_KINDS = frozenset({FailureKind.FATAL_LOG, FailureKind.INFRASTRUCTURE})
 
 
-def explain(rollout: Rollout, attempts: Mapping[str, Attempt], name: str, waits: str = "") -> ExplanationView:
+def explain(
+    rollout: Rollout,
+    attempts: Mapping[str, Attempt],
+    name: str,
+    waits: str = "",
+    *,
+    held_up: HeldUp = NOBODY,
+) -> ExplanationView:
     """Return why the rollout, called `name` by whoever asks, is in its state. `attempts` are its hosts by name.
 
-    `waits` says why the next host may not start, where there is a reason.
+    `waits` says why the next host may not start, where there is a reason; `held_up` who else waits.
     """
     hosts = tuple(attempts[host] for host in sorted(attempts))
     failed = _failed(rollout, hosts)
     return ExplanationView(
-        sentence=_sentence(rollout, hosts, failed, waits),
+        sentence=_sentence(rollout, hosts, failed, blocking_reason(rollout, hosts, waits, held_up)),
         evidence=(
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
@@ -45,15 +54,13 @@ def _failed(rollout: Rollout, hosts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     return tuple(sorted(failed, key=lambda a: (a.host != rollout.cause_host, not a.condemned, a.host)))
 
 
-def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt], waits: str) -> str:
+def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attempt], blocking: str) -> str:
     cause = failed[0] if failed else None
     match rollout.state:
         case State.PLANNED:
-            return _stop(blocking_reason(rollout, hosts))
+            return _stop(blocking)
         case State.RUNNING | State.AWAITING_APPROVAL:
-            return (
-                f"{rollout.name} is {rollout.state.value.replace('_', ' ')}: {blocking_reason(rollout, hosts, waits)}."
-            )
+            return _stop(f"{rollout.name} is {rollout.state.value.replace('_', ' ')}: {blocking}")
         case State.PAUSED:
             failed_host = cause is not None and rollout.reason.startswith(f"{cause.host}:")
             why = _signal(rollout, cause) if failed_host else reason_text(rollout.reason)
@@ -63,13 +70,15 @@ def _sentence(rollout: Rollout, hosts: Sequence[Attempt], failed: Sequence[Attem
             return _stop(f"{rollout.name} was promoted: {reason_text(rollout.reason)}")
         case State.COMPLETED:
             return _stop(f"{rollout.name} is completed: {reason_text(rollout.reason)}")
-        case _:
+        case State.ABORTING | State.ABORTED | State.REVERTING | State.REVERTED | State.REVERT_INCOMPLETE:
             caused = rollout.cause_host and cause is not None
             told = reason_text(rollout.reason)
             if told.startswith(f"{rollout.state} by "):
-                return _stop(f"{rollout.name} was {told}{_returned(hosts)}")
-            why = f" because {_signal(rollout, cause)}" if caused else f": {told}"
+                return _stop(f"{rollout.name} was {told.removesuffix('.')}{_returned(hosts)}")
+            why = f" because {_signal(rollout, cause)}" if caused else f": {told.removesuffix('.')}"
             return _stop(f"{rollout.name} {_VERBS[rollout.state]}{why}{_returned(hosts)}")
+        case _:
+            assert_never(rollout.state)
 
 
 _VERBS: dict[State, str] = {
@@ -187,6 +196,8 @@ def _next_command(rollout: Rollout, failed: Sequence[Attempt], name: str) -> str
             return f"kernroll rollout report {name}"
         case State.ABORTED if not failed:
             return f"kernroll rollout report {name}"
-        case _:
+        case State.PAUSED | State.ABORTED | State.REVERTED | State.REVERT_INCOMPLETE:
             host = rollout.lost[0] if rollout.lost else failed[0].host if failed else ""
             return f"kernroll hosts show {host}" if host else f"kernroll rollout report {name}"
+        case _:
+            assert_never(rollout.state)

@@ -219,6 +219,8 @@ class HostView:
     quarantine: str
     # What an operator has to know, for example that two machines use this name; empty when all is well.
     attention: str = ""
+    # Reports that the agent holds and the controller has not acknowledged; 0 while it is away.
+    spooled_reports: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from controller.domain.boot_times import BootTimes
 from controller.domain.checks import CheckKind
+from controller.domain.events import PlannedHost
+from controller.domain.limits import longest_walk_s
 from controller.domain.occupancy import FLEET
 from controller.domain.policy import PlaceBound, Policy
 from controller.domain.selection import WavePlan
@@ -13,15 +16,22 @@ from controller.views.quantities import count_text, duration_text, time_text
 
 
 def pace_sentences(
-    policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, str]], now: float
+    policy: Policy,
+    plan: WavePlan,
+    labels: Mapping[str, Mapping[str, str]],
+    now: float,
+    boots: Mapping[str, BootTimes],
 ) -> tuple[str, ...]:
-    """Return what bounds the rollout's pace, and its duration. `labels` are those of every host of the fleet."""
+    """Return what bounds the rollout's pace, and its duration.
+
+    `labels` are those of every host of the fleet, `boots` what is known of a stratum's boots.
+    """
     return (
         *_bounds(policy, labels),
         *_windows(policy.windows, now),
         *_approvals(policy),
         _error_budget(policy),
-        _duration(policy, plan, labels),
+        _duration(policy, plan, labels, boots),
     )
 
 
@@ -73,14 +83,18 @@ def _error_budget(policy: Policy) -> str:
     )
 
 
-def _duration(policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, str]]) -> str:
+def _duration(
+    policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, str]], boots: Mapping[str, BootTimes]
+) -> str:
     baking_s = sum(wave.bake_s for wave in plan.waves)
-    longest_s = policy.baseline_timeout_s + 3 * policy.stage_timeout_s + policy.probation_timeout_s
-    longest_s += policy.boot_timeout_s or 0.0
     most_s = baking_s
     for wave in plan.waves:
         hosts = [planned.host for planned in wave.hosts]
-        most_s += longest_s * _rounds(policy, hosts, labels)
+        most_s += max(_walk_s(policy, planned, boots) for planned in wave.hosts) * _rounds(policy, hosts, labels)
+        # Hosts that are not heard when their soak time is over are waited for, those far outside the others measured
+        # once more.
+        most_s += policy.silence_timeout_s
+        most_s += 0.0 if policy.design == "before_after" else policy.probation_timeout_s
     # Checks of a wave are asked at the same time.
     programs = [one.deadline_s for one in policy.checks if one.kind is not CheckKind.MANUAL and not one.dry_run]
     most_s += max(programs, default=0.0) * len(plan.waves)
@@ -89,6 +103,11 @@ def _duration(policy: Policy, plan: WavePlan, labels: Mapping[str, Mapping[str, 
         f"It takes at least {duration_text(baking_s)} (the soak times alone) and at most {duration_text(most_s)} "
         f"(every limit used up{within}); waits for people are not counted."
     )
+
+
+def _walk_s(policy: Policy, planned: PlannedHost, boots: Mapping[str, BootTimes]) -> float:
+    known = boots.get(planned.stratum, BootTimes())
+    return longest_walk_s(policy, planned, known.timeout_s(policy.boot_timeout_s, planned.stratum))
 
 
 def _rounds(policy: Policy, hosts: Sequence[str], labels: Mapping[str, Mapping[str, str]]) -> int:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.domain.attempt import Attempt
+from controller.domain.advance_rollout import tolerated_rigs
+from controller.domain.attempt import Attempt, planned_attempt
+from controller.domain.closures import HeldUp
 from controller.domain.events import Failure, FailureKind, PlannedHost
 from controller.domain.journey import ENDED, MEASURING, Step
 from controller.domain.kernels import Kernel
 from controller.domain.rollout import Rollout, State
+from controller.domain.tally import rig_broke
 from controller.domain.trial_ends import trial_failure
 from controller.domain.verdict_events import JudgedCell
 from controller.views.checks import check_views, checked_state
@@ -22,7 +25,7 @@ from controller.views.models import (
     WaveView,
 )
 from controller.views.savings import host_saving
-from controller.views.waiting import blocking_reason, next_deadline
+from controller.views.waiting import NOBODY, blocking_reason, next_deadline
 
 _UP = frozenset({Step.BAKE, Step.DONE})
 
@@ -34,13 +37,15 @@ def rollout_view(
     now: float,
     *,
     waits: str = "",
+    held_up: HeldUp = NOBODY,
 ) -> RolloutView:
     """Return the rollout as it stands at `now`. `attempts` and `live` are keyed by host; absent hosts are pending.
 
-    `waits` says why the next host may not start, where there is a reason.
+    `waits` says why the next host may not start, where there is a reason; `held_up` who else waits.
     """
     hosts = tuple(attempts[name] for name in sorted(attempts))
-    deadline_name, deadline = next_deadline(rollout, hosts)
+    too_many = sum(rig_broke(attempt, rollout) for attempt in hosts) > tolerated_rigs(rollout)
+    deadline_name, deadline = next_deadline(rollout, hosts, held_up)
     return RolloutView(
         name=rollout.name,
         state=rollout.state.value,
@@ -49,12 +54,17 @@ def rollout_view(
         waves=tuple(
             WaveView(
                 number=number + 1,
-                state=wave_state(rollout, number, [attempts[p.host] for p in planned if p.host in attempts]),
-                hosts=tuple(_host(rollout, p, attempts.get(p.host), live.get(p.host), now) for p in planned),
+                state=wave_state(
+                    rollout, number, [attempts[p.host] for p in planned if p.host in attempts], too_many=too_many
+                ),
+                hosts=tuple(
+                    _host(rollout, attempts.get(p.host) or _pending(rollout, p), live.get(p.host), held_up, now)
+                    for p in planned
+                ),
             )
             for number, planned in enumerate(rollout.waves)
         ),
-        blocking_reason=blocking_reason(rollout, hosts, waits),
+        blocking_reason=blocking_reason(rollout, hosts, waits, held_up),
         next_deadline_name=deadline_name,
         next_deadline=None if deadline is None else Epoch(deadline),
         verdicts=verdict_views(rollout),
@@ -104,8 +114,11 @@ def verdict_view(cell: JudgedCell) -> VerdictView:
     )
 
 
-def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt]) -> str:
-    """Return the wave's state in one word; `wave` counts from 0 and `attempts` are its hosts."""
+def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt], *, too_many: bool) -> str:
+    """Return the wave's state in one word; `wave` counts from 0 and `attempts` are its hosts.
+
+    `too_many` says whether more rigs of the rollout failed than its error budget allows.
+    """
     # What is measured again has not been decided.
     decided = [judged for judged in rollout.judged if judged.wave == wave and not judged.measure_again]
     decisions = [judged.decision for judged in decided]
@@ -113,39 +126,45 @@ def wave_state(rollout: Rollout, wave: int, attempts: Sequence[Attempt]) -> str:
         return checked_state(rollout, wave) if decisions[-1] == "promote" else "failed"
     if wave < rollout.wave:
         return "passed"
-    if any(attempt.failure is not None for attempt in attempts):
+    if any(_stops(rollout, attempt, too_many=too_many) for attempt in attempts):
         return "failed"
     if wave > rollout.wave or rollout.state is State.PLANNED:
         return "waiting"
     if rollout.ended:
         return "failed"
-    if attempts and all(attempt.step in _UP for attempt in attempts):
+    # Hosts whose rig failed, or that were left out, are not waited for.
+    going_on = [attempt for attempt in attempts if attempt.step not in (Step.SKIPPED, Step.REVERTED)]
+    if going_on and all(attempt.step in _UP for attempt in going_on):
         return "baking"
     return "active" if rollout.admitted else "waiting"
 
 
+def _stops(rollout: Rollout, attempt: Attempt, *, too_many: bool) -> bool:
+    """Whether the host's failure stops its wave: it speaks against the kernel, or rigs fail beyond all tolerance."""
+    if attempt.condemned:
+        return attempt.stratum not in rollout.held
+    drill = attempt.failure is not None and attempt.failure.kind is FailureKind.DRILL
+    return (too_many or drill) and rig_broke(attempt, rollout)
+
+
+def _pending(rollout: Rollout, planned: PlannedHost) -> Attempt:
+    return planned_attempt(planned, rollout=rollout.name, uid=rollout.uid, wave=0, position=0)
+
+
 def _host(
-    rollout: Rollout, planned: PlannedHost, attempt: Attempt | None, live: LiveProgress | None, now: float
+    rollout: Rollout, attempt: Attempt, live: LiveProgress | None, held_up: HeldUp, now: float
 ) -> HostProgressView:
-    if attempt is None:
-        attempt = Attempt(
-            rollout=rollout.name,
-            uid=rollout.uid,
-            host=planned.host,
-            stratum=planned.stratum,
-            architecture=planned.architecture,
-            role=planned.role,
-            wave=0,
-            position=0,
-        )
     saving = host_saving(rollout, attempt)
     deadline = None if rollout.ended else attempt.wake_at(rollout.policy.silence_timeout_s)
+    waits = held_up.hosts.get(attempt.host)
+    if waits is not None:
+        deadline = waits.until
     return HostProgressView(
         host=attempt.host,
         stratum=attempt.stratum,
         role=attempt.role.value,
         step=attempt.step.value,
-        detail=_detail(attempt, live),
+        detail=_detail(attempt, live) if waits is None else f"waits: {waits.why}",
         kernel_release=attempt.release,
         step_since=None if attempt.step is Step.PENDING else Epoch(attempt.since),
         deadline=None if deadline is None else Epoch(deadline),

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 from agent_controller import Controller, swap_mount
+from patience import PATIENCE_S
 
 from agent.adapters import channel
 from agent.adapters.command_journal import CommandJournal
@@ -235,7 +236,7 @@ async def test_whatever_a_controller_says_the_agent_comes_again_and_ever_later(
 
     async with saying(SAID[what], greeted, welcome=welcome) as port:
         agent = Agent(tmp_path, port)
-        async with agent.serving(), asyncio.timeout(40):
+        async with agent.serving(), asyncio.timeout(PATIENCE_S):
             await enough.wait()
     assert agent.pauses[:5] == sorted(agent.pauses[:5])
     assert agent.pauses[4] > agent.pauses[0] or agent.pauses[0] == 300.0

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from agent.adapters.host import boot_id, read_facts
 from agent.adapters.kmsg import KernelLogPosition, KernelLogWatcher, open_kernel_log
@@ -18,7 +19,7 @@ from agent.domain.results import KernelLog
 from agent.ending import run_to_end
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = PATIENCE_S
 
 
 async def test_a_tool_that_ends() -> None:

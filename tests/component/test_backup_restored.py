@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from own_controller import OwnController, free_port, own_controller
+from patience import PATIENCE_S
 
 from controller.domain.effects import CancelCommand
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 
 
 def configure(tmp_path: Path, ports: tuple[int, int], token: str) -> Path:

@@ -15,6 +15,7 @@ import bad_web_servers as bad
 import pytest
 from checking_controller import Checking, baked
 from engine_parts import TEXT
+from patience import PATIENCE_S
 
 from controller.adapters.bounded_http import Limits
 from controller.adapters.checker import NetworkChecker
@@ -26,14 +27,20 @@ QUESTION = Question(
     id="u1", check="c", rollout="r", wave=1, waves=1, hosts=("a",), kernels={}, verdict="promote", sentence="PROMOTE."
 )
 SHORT = Limits(total_s=1.0)
-# A try ends after its own deadline and not much later, however busy the machine is.
-GENEROUS_S = 20.0
 KINDS = (CheckKind.PROMETHEUS, CheckKind.ALERTS, CheckKind.WEBHOOK)
 
 
 @pytest.fixture
 def checker() -> Iterator[NetworkChecker]:
     checker = NetworkChecker(SHORT)
+    yield checker
+    checker.close()
+
+
+@pytest.fixture
+def patient() -> Iterator[NetworkChecker]:
+    """A checker that waits for whoever answers, however busy the machine is."""
+    checker = NetworkChecker(Limits(total_s=PATIENCE_S))
     yield checker
     checker.close()
 
@@ -48,7 +55,7 @@ async def ask(checker: NetworkChecker, kind: CheckKind, url: str, **fields: Any)
     try:
         return await checker.ask(check_of(kind, url, **fields), QUESTION)
     finally:
-        assert time.monotonic() - began < GENEROUS_S
+        assert time.monotonic() - began < PATIENCE_S
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,9 +100,9 @@ async def test_a_server_without_measure_costs_little(checker: NetworkChecker, ta
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
-async def test_redirections_end(checker: NetworkChecker, kind: CheckKind) -> None:
+async def test_redirections_end(patient: NetworkChecker, kind: CheckKind) -> None:
     with bad.serving(bad.redirecting) as server, pytest.raises(Permanent, match="redirects more than 3 times"):
-        await ask(checker, kind, f"http://{server}")
+        await ask(patient, kind, f"http://{server}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,30 +145,30 @@ async def test_json_that_is_none_is_an_error_of_the_server(
 
 
 @pytest.mark.parametrize("value", ["1_0", " 1", "1 ", "١", "²", "0x1", "infinity", "nan", "1e", "", "--1", "1,5"])
-async def test_only_numbers_as_the_protocol_writes_them_are_numbers(checker: NetworkChecker, value: str) -> None:
+async def test_only_numbers_as_the_protocol_writes_them_are_numbers(patient: NetworkChecker, value: str) -> None:
     with bad.serving(bad.saying(bad.vector(value))) as server, pytest.raises(Permanent, match="no number"):
-        await ask(checker, CheckKind.PROMETHEUS, f"http://{server}", at_most=1e9)
+        await ask(patient, CheckKind.PROMETHEUS, f"http://{server}", at_most=1e9)
 
 
 @pytest.mark.parametrize(("value", "number"), [("0.5", 0.5), ("-3", -3.0), ("1e+06", 1e6), ("5e-324", 5e-324)])
-async def test_numbers_are_numbers(checker: NetworkChecker, value: str, number: float) -> None:
+async def test_numbers_are_numbers(patient: NetworkChecker, value: str, number: float) -> None:
     with bad.serving(bad.saying(bad.vector(value))) as server:
-        answer = await ask(checker, CheckKind.PROMETHEUS, f"http://{server}", at_most=1e9)
+        answer = await ask(patient, CheckKind.PROMETHEUS, f"http://{server}", at_most=1e9)
     assert (answer.outcome, answer.value) == (Outcome.PASS, number)
 
 
 @pytest.mark.parametrize(("value", "words"), [("+Inf", " infinite,"), ("-Inf", "-infinite,"), ("1e999", " infinite,")])
-async def test_what_is_beyond_all_numbers_fails_in_words(checker: NetworkChecker, value: str, words: str) -> None:
+async def test_what_is_beyond_all_numbers_fails_in_words(patient: NetworkChecker, value: str, words: str) -> None:
     with bad.serving(bad.saying(bad.vector(value, zone="b"))) as server:
-        answer = await ask(checker, CheckKind.PROMETHEUS, f"http://{server}", at_most=1.0, at_least=0.0)
+        answer = await ask(patient, CheckKind.PROMETHEUS, f"http://{server}", at_most=1.0, at_least=0.0)
     assert (answer.outcome, answer.value) == (Outcome.FAIL, None)
     assert words in answer.detail
 
 
-async def test_labels_are_told_on_one_line_of_bounded_length(checker: NetworkChecker) -> None:
+async def test_labels_are_told_on_one_line_of_bounded_length(patient: NetworkChecker) -> None:
     labels = {f"l{number}": "\x1b[2J\u202e\n# x: promoted" + "y" * 10_000 for number in range(100)}
     with bad.serving(bad.saying(bad.vector("7", **labels))) as server:
-        answer = await ask(checker, CheckKind.PROMETHEUS, f"http://{server}")
+        answer = await ask(patient, CheckKind.PROMETHEUS, f"http://{server}")
     assert answer.outcome is Outcome.FAIL
     assert answer.detail.isprintable()
     assert len(answer.detail) < 1500
@@ -198,15 +205,16 @@ async def _until_promoted(checking: Checking) -> AsyncIterator[None]:
 
 
 async def test_four_bad_servers_take_nothing_from_the_good_one() -> None:
-    asked: list[float] = []
+    asked: list[int] = []
     words = [json.dumps({"state": state}).encode() for state in ("wait", "wait", "pass")]
 
     def good(connection: Any, over: Any) -> None:
-        asked.append(time.monotonic())
+        asked.append(len(asked))
         bad.saying(words[min(len(asked), len(words)) - 1])(connection, over)
 
     talks = (bad.dripping_header, bad.dripping_body, bad.endless_chunks, bad.silent)
-    checker = NetworkChecker()
+    # A bad server is not given up before this test is.
+    checker = NetworkChecker(Limits(total_s=2 * PATIENCE_S))
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(bad.serving(talk)) for talk in talks]
         lines = [
@@ -220,8 +228,6 @@ async def test_four_bad_servers_take_nothing_from_the_good_one() -> None:
         checking = await baked(checker, f"{TEXT}  checks:\n" + "\n".join(lines) + "\n")
         async with _until_promoted(checking):
             assert len(asked) == 3
-            # Three tries, a second apart: none of them waited for a bad server to be given up.
-            assert asked[-1] - asked[0] < checker._limits.total_s / 2
         checker.close()
 
 

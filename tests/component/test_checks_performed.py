@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from checking_controller import DEADLINE_S, HOOK, Checking, baked, with_hook
 from engine_parts import TEXT, UID, ManualClock, Parts, ScriptedDelivery, walked
+from patience import PATIENCE_S
 
 from controller.adapters.checker import NetworkChecker
 from controller.adapters.fake_checker import FakeChecker, FakeServers
@@ -60,7 +61,7 @@ def program() -> Iterator[Any]:
     server.url = f"http://127.0.0.1:{server.server_address[1]}/orders"
     yield server
     server.shutdown()
-    thread.join(timeout=10)
+    thread.join(timeout=PATIENCE_S)
     server.server_close()
 
 

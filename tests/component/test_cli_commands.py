@@ -13,6 +13,7 @@ import grpc
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
 from operator_server import OperatorServer, operator_server
+from patience import PATIENCE_S
 from rollout_story import Story
 from simulated_fleet import Faults
 
@@ -73,7 +74,8 @@ def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:
         assert run(arguments) == 0
         found = json.loads(capsys.readouterr().out)["hosts"]
         assert set(found[0]) == {
-            "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "attention", "quarantine"
+            "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "attention",
+            "quarantine", "spooled_reports",
         }  # fmt: skip
         assert found[0]["facts"]["memory_bytes"] == 2**31
 
@@ -275,7 +277,7 @@ def test_a_locale_without_utf_8_loses_signs_and_no_words(server: OperatorServer)
     server.answers["GetRollout"] = rollout(Step.BAKE)
     command = [sys.executable, "-m", "controller", "rollout", "status", "trial"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "trial is ? running" in done.stdout
 
@@ -329,7 +331,9 @@ def test_a_reader_who_leaves_early_is_no_failure(server: OperatorServer) -> None
     os.close(reader)
     command = [sys.executable, "-m", "controller", "rollout", "status", "trial"]
     try:
-        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False
+        )
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")

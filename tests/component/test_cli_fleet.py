@@ -205,6 +205,20 @@ async def test_an_inventory_is_imported_and_shows_what_it_changes(cli: Cli, tmp_
     await cli("hosts", "quarantine", "later", "--remark", "not yet burnt in")
 
 
+async def test_hosts_that_cannot_be_read_are_told_and_the_others_are_imported(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "site.json"
+    file.write_text(json.dumps(INVENTORY))
+    await cli("hosts", "import", str(file))
+    changed = {"a": {"zone": "{{ row }}"}, "b": {"hypervisor": "later"}, "later": None}
+    file.write_text(json.dumps({"_meta": {"hostvars": changed}, "münchen": {"hosts": ["b"]}}))
+    told = await cli("hosts", "import", str(file), code=3)
+    assert "host a: zone: must be one value, not a template" in told
+    assert "group münchen: b is taken without a label" in told
+    assert "a could not be read, as told above: what is known of them stays, the other hosts are taken" in told
+    found = json.loads(await cli("hosts", "list", "--where", 'zone == "z1" || hypervisor == "later"', "-o", "json"))
+    assert [one["name"] for one in found["hosts"]] == ["a", "b"]
+
+
 async def test_an_inventory_without_hosts_is_refused(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "empty.json"
     file.write_text('{"_meta": {"hostvars": {}}}')

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from operator_server import OperatorServer, operator_server
+from patience import PATIENCE_S
 from rollout_story import Story
 
 from controller.adapters.clock import SystemClock
@@ -107,7 +108,7 @@ def test_schemas_are_printed(which: str, capsys: Captured) -> None:
 
 def test_benchmarks_are_imported_judged_and_never_decided(tmp_path: Path, capsys: Captured) -> None:
     for name, value in (("old.txt", 1200), ("new.txt", 900)):
-        lines = [f"BenchmarkSwap-8 100 {value + index} ns/op 0 allocs/op" for index in range(10)]
+        lines = [f"BenchmarkSwap-8 100 {value + index} ns/op 0 allocs/op 5 hits/op" for index in range(10)]
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
     old, new, plan, samples = (str(tmp_path / name) for name in ("old.txt", "new.txt", "plan.json", "runs.jsonl"))
     assert run(["gate", "import", "benchstat", old, new, "--output-samples", samples, "--output-plan", plan]) == 0
@@ -115,6 +116,7 @@ def test_benchmarks_are_imported_judged_and_never_decided(tmp_path: Path, capsys
     assert "INCONCLUSIVE (confounded with time)" in told
     assert "abba" in told
     assert "Swap-8 allocs/op" in told
+    assert "Guessed: less is better of hits/op. A line `Unit hits/op better=higher`" in told
     assert run(["gate", "judge", "--plan", plan, "--samples", samples]) == ExitCode.UNDECIDED
     assert "confounded with time" in capsys.readouterr().out
     assert run(["gate", "import", "benchstat", old, new]) == 0
@@ -156,7 +158,9 @@ def test_judging_needs_neither_grpc_nor_a_picture_library() -> None:
         f"run(['gate', 'judge', '--plan', {PLAN!r}, '--samples', {RUNS!r}]);"
         "print([name for name in ('grpc', 'matplotlib', 'sqlalchemy') if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stderr == "[]\n"
 
 

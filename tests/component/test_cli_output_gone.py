@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -24,7 +25,9 @@ def call(tmp_path: Path, redirected: str, *arguments: str) -> tuple[int, str]:
     """Run a command with its output redirected by a shell; return its code and what it says on standard error."""
     command = ("sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-m", "controller", *arguments)
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     return done.returncode, done.stderr
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from operator_server import OperatorServer, operator_server
+from patience import PATIENCE_S
 from rich.console import Console
 from rich.live import Live
 from rollout_story import Story
@@ -193,7 +194,7 @@ def test_a_signal_ends_a_real_process_cleanly(server: OperatorServer) -> None:
         assert process.stdout is not None
         assert "pending → baseline" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert said == "left; the rollout goes on. Follow it again with `kernroll rollout status trial --watch`.\n"
 

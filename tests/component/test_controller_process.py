@@ -12,12 +12,13 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from patience import PATIENCE_S
 
 from controller.adapters.certificates import SERVER_NAME
 from controller.cli.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 
 Process = asyncio.subprocess.Process
 Start = Callable[..., "asyncio.Future[Process]"]

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from patience import PATIENCE_S
 
 from controller.adapters.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, Credentials, open_authority
 from controller.adapters.clock import SystemClock
@@ -43,7 +44,7 @@ from protos.kernroll.v1 import (
     operator_pb2_grpc,
 )
 
-DEADLINE_S = 20.0
+DEADLINE_S = PATIENCE_S
 FACTS = common_pb2.HostFacts(architecture="arm64", kernel_release="7.0.13", boot_id="boot-1", page_size_bytes=4096)
 
 
@@ -122,7 +123,13 @@ async def controller(tmp_path: Path) -> AsyncIterator[Controller]:
     enrollment = Enrollment(store, authority, clock)
     operations = Operations(engine, store, sessions, NoKernels(), clock)
     port, enroll_port = free_port(), free_port()
-    settings = Settings(state_dir=tmp_path, listen=f"127.0.0.1:{port}", enroll_listen=f"127.0.0.1:{enroll_port}")
+    settings = Settings(
+        state_dir=tmp_path,
+        listen=f"127.0.0.1:{port}",
+        enroll_listen=f"127.0.0.1:{enroll_port}",
+        # The hosts here send none.
+        heartbeat_interval_s=600.0,
+    )
     servers = await listen(settings, authority, clock, Epochs(store, epoch), (sessions, operations, enrollment))
     yield Controller(
         authority=authority,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from exercising import exercise, loop_swap, zram_swap
+from patience import PATIENCE_S
 
 from agent.domain.exercises import (
     Advanced,
@@ -147,7 +148,7 @@ def test_nothing_outlives_the_process_that_started_it(name: str, tmp_path: Path)
     command = [sys.executable, "-c", starter, str(marker), f"agent.exercisers.{name}", options]
     with subprocess.Popen(command) as process, marker.open("rb") as alive:
         assert alive.read() == b"."
-        assert process.wait(timeout=60) == -signal.SIGKILL
+        assert process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
 
 
 def test_shared_pages_are_counted_past_every_width_on_real_swap() -> None:

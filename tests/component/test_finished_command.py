@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from finished_command import finished
+from patience import PATIENCE_S
 
 # Says that it is there, waits for a request to end, and takes its time for it.
 CHILD = """
@@ -50,7 +51,7 @@ def test_an_interrupt_ends_it_in_order_and_us_after_it(tmp_path: Path) -> None:
             os.sched_yield()
         # As a terminal does it: the whole group of the parent, which the child is no part of.
         os.killpg(parent.pid, signal.SIGINT)
-        _, complaint = parent.communicate(timeout=60)
+        _, complaint = parent.communicate(timeout=PATIENCE_S)
     finally:
         if parent.poll() is None:
             parent.kill()

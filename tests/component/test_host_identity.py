@@ -178,7 +178,9 @@ async def test_two_machines_with_one_certificate_are_told_apart(controller: OwnC
         # A reboot looks the same so far; what comes back now cannot be one.
         assert controller.operations.host("h1").attention == ""
         for _ in range(3):
-            again = await opened(one, hello("h1", "boot-a"))
+            # It is not even welcomed.
+            again = agent_pb2_grpc.AgentServiceStub(one).Session()
+            await again.write(hello("h1", "boot-a"))
             goodbye = (await again.read()).goodbye
             assert (
                 "two machines say that they are h1: boot boot-b is served, boot boot-a is sent away" in goodbye.reason
@@ -205,6 +207,15 @@ async def test_two_agents_of_one_boot_are_told(controller: OwnController) -> Non
         attention = controller.operations.host("h1").attention
         assert "h1 has begun a session 5 times within 5 minutes while its former one was there" in attention
         before.cancel()
+
+
+async def test_a_name_that_is_none_is_answered_by_one_short_sentence(controller: OwnController) -> None:
+    held = await controller.enroll("h1")
+    async with controller.channel(held) as channel:
+        code, words = await refusal(channel, hello("h2\n\x1b[2J" * 20_000))
+    assert code is grpc.StatusCode.PERMISSION_DENIED, words
+    assert words.startswith("the certificate is for h1, not for h2")
+    assert words.isprintable() and len(words) < 400
 
 
 async def test_a_host_that_reboots_and_reconnects_is_no_copy(controller: OwnController) -> None:

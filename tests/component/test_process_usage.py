@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from process_usage import KernelLogCounter, ProcessGone, Snapshot, Switches, parse_switches, snapshot, usage
 
-_DEADLINE_S = 30.0
+_DEADLINE_S = PATIENCE_S
 
 
 async def script(code: str) -> asyncio.subprocess.Process:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
@@ -15,7 +16,7 @@ from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import ImageKernel
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 # Serves until it is told to end, as the controller does, with one call under way and a tool in it.
 PROGRAM = """
 import asyncio, signal, sys

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from controller.adapters.hypervisor.client import call
 from controller.adapters.hypervisor.delivery import HypervisorDelivery
@@ -19,7 +20,7 @@ from controller.domain.kernels import Kernel
 
 MakeVm = Callable[..., Path]
 MakeKernel = Callable[..., Kernel]
-DEADLINE_S = 30.0
+DEADLINE_S = PATIENCE_S
 
 
 def starts(vm_dir: Path) -> list[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from patience import PATIENCE_S
 from real_prometheus import free_port, prometheus
 
 from controller.adapters.checker import NetworkChecker
@@ -117,7 +118,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
             yield url, f"http://127.0.0.1:{web.server_address[1]}"
     finally:
         web.shutdown()
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE_S)
         web.server_close()
 
 

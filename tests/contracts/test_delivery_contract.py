@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from patience import PATIENCE_S
 
 from controller.adapters.fake_delivery import FakeDelivery
 from controller.adapters.hypervisor.client import call_async
@@ -22,7 +23,7 @@ HOST = "vm1"
 BOOT_S = 100.0
 PROBATION_S = 50.0
 # Generous: the stand-in QEMU answers within a few hundred milliseconds even on a busy machine.
-DEADLINE_S = 20.0
+DEADLINE_S = PATIENCE_S
 
 
 class World(Protocol):

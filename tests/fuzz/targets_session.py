@@ -131,7 +131,7 @@ async def _rehearsed(draw: Draw) -> None:
     again = await Parts(parts.disk, parts.clock).start()
     await _told(again)
     for one in (parts, again):
-        one.sessions._threads.shutdown()
+        one.sessions._logs._threads.shutdown()
 
 
 async def _happens(parts: Parts, draw: Draw, streams: list[AgentStream]) -> None:

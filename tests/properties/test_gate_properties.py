@@ -93,7 +93,13 @@ def test_nothing_unseen_is_promoted(plan: GatePlan, evidence: list[HostEvidence]
     assert evidence
     for one in evidence:
         assert not one.lost
-        assert not any(finding.severity is Severity.FATAL for finding in one.findings)
+        assert not any(finding.severity is Severity.UNREAD for finding in one.findings)
+        peers = [each for each in evidence if each.stratum == one.stratum]
+        for signature in {finding.signature for finding in one.findings if finding.severity is Severity.FATAL}:
+            new = sum(
+                any((f.signature, f.severity) == (signature, Severity.FATAL) for f in peer.findings) for peer in peers
+            )
+            assert new <= sum(any(f.signature == signature for f in peer.old_findings) for peer in peers)
     for stratum in {*plan.required_hosts, *(one.stratum for one in evidence)}:
         members = [one for one in evidence if one.stratum == stratum]
         assert len(members) >= plan.required_hosts.get(stratum, 1)

@@ -13,12 +13,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from patience import PATIENCE_S
 
 from agent.adapters.fake_kernel import DEVICE
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 
 # Generous: nearly everything answers within a second unless the machine is busy.
-DEADLINE_S = 40.0
+DEADLINE_S = PATIENCE_S
 SECRET = "open-sesame"
 # Certificates need a validity; the authority is as old as the hills and the host's clock decides.
 NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

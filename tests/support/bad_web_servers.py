@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from patience import PATIENCE_S
+
 # Between two bytes of a server that drips: well within what one read may take.
 DRIP_S = 0.05
 # Unpacked; packed it is a thousandth of that.
@@ -134,7 +136,7 @@ def serving(talk: Talk, *, reads: bool = True) -> Iterator[str]:
     def answer(connection: socket.socket) -> None:
         # Whoever has heard enough goes away in the middle.
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(2.0)
+            connection.settimeout(PATIENCE_S)
             while reads and not over.is_set():
                 request = b""
                 while b"\r\n\r\n" not in request:

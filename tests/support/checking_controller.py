@@ -3,6 +3,7 @@
 import asyncio
 
 from engine_parts import TEXT, UID, Parts, ScriptedDelivery, walked
+from patience import PATIENCE_S
 
 from controller.domain.askings import Result
 from controller.domain.journey import Step
@@ -12,7 +13,7 @@ from controller.services.perform import Performer
 from controller.services.ports import Checker
 
 HOOK = "http://hook/orders"
-DEADLINE_S = 30.0
+DEADLINE_S = PATIENCE_S
 
 
 def with_hook(url: str = HOOK, more: str = "") -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from patience import PATIENCE_S
 from simulated_fleet import SPEC
 from simulated_host import NEW, NEW_RELEASE, OLD, OLD_RELEASE
 
@@ -31,7 +32,7 @@ from controller.services.world import Key
 
 UID = "u1"
 # Long enough for whatever is ready to happen, never waited for when all goes well.
-DEADLINE_S = 10.0
+DEADLINE_S = PATIENCE_S
 STARTED = RolloutStarted(at=1000.0, by="test")
 KERNEL = Kernel(digest=NEW, release=NEW_RELEASE, architecture="x86_64", source="simulated")
 TEXT = SPEC.replace("IN_FLIGHT", "4").replace("ON_REFUTED", "pause")

@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         name="deadlines that nobody looks at",
-        path="controller/services/world.py",
+        path="controller/services/agenda.py",
         old="            self.mark(heapq.heappop(self.deadlines)[2])\n",
         new="            heapq.heappop(self.deadlines)\n",
     ),
@@ -102,7 +102,7 @@ MUTANTS = (
         name="wave left on a verdict that holds it",
         path="controller/domain/advance_rollout.py",
         old='        case "hold":\n            return _events(judged, RolloutPaused(at=now, reason=judged.sentence))\n',
-        new="",
+        new='        case "hold":\n            return _events(judged, _go_on(rollout, judged.sentence, now))\n',
     ),
     Mutant(
         name="silence ignored",

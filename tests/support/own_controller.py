@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from engine_parts import OneKernel
+from patience import PATIENCE_S
 
 from controller.adapters.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, open_authority
 from controller.adapters.clock import SystemClock
@@ -30,7 +31,7 @@ from controller.services.sessions import Sessions
 from controller.settings import Settings
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 
-DEADLINE_S = 40.0
+DEADLINE_S = PATIENCE_S
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -119,8 +120,13 @@ class OwnController:
 
 
 @asynccontextmanager
-async def own_controller(directory: Path, port: int, enroll_port: int) -> AsyncIterator[OwnController]:
-    """Run a controller on the files in `directory`; leaving ends it and keeps them."""
+async def own_controller(
+    directory: Path, port: int, enroll_port: int, *, heartbeat_interval_s: float = 30.0
+) -> AsyncIterator[OwnController]:
+    """Run a controller on the files in `directory`; leaving ends it and keeps them.
+
+    The tests' hosts send no heartbeats: the interval is longer than a slow machine takes for a whole test.
+    """
     clock = SystemClock()
     directory.mkdir(exist_ok=True)  # noqa: ASYNC240 -- once, before anything runs
     store = sqlite_store(directory / "kernroll.db")
@@ -136,7 +142,7 @@ async def own_controller(directory: Path, port: int, enroll_port: int) -> AsyncI
         state_dir=directory,
         listen=f"127.0.0.1:{port}",
         enroll_listen=f"127.0.0.1:{enroll_port}",
-        heartbeat_interval_s=0.5,
+        heartbeat_interval_s=heartbeat_interval_s,
     )
     found = OwnController(
         authority=authority,

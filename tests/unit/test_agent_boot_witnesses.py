@@ -84,6 +84,33 @@ def test_the_journal(lines: list[str], told: str) -> None:
     assert told_by_journal(journal_entries("\n".join(lines))) == told
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (list("grün \x1b[1m".encode("latin-1")), r"with 'gr\ufffdn \x1b[1m'"),
+        (list(b"all good"), "with 'all good'"),
+        # Several fields of that name in one entry.
+        (["first", "second"], "with 'first'"),
+        ([None, list(b"bytes")], "with 'bytes'"),
+        # Too long to be printed: what stands before it is told.
+        (None, "with 'before'"),
+        ([], "with 'before'"),
+        ([None], "with 'before'"),
+        ([1, -5], "with 'before'"),
+        ({"a": 1}, "with 'before'"),
+        ("  ", "with 'before'"),
+    ],
+)
+def test_a_message_that_is_no_text_in_the_journal_is_told_as_a_sentence_or_not_at_all(
+    message: object, told: str
+) -> None:
+    fields = {"__MONOTONIC_TIMESTAMP": "13000000", "MESSAGE": message, "PRIORITY": None, "_TRANSPORT": "stdout"}
+    found = told_by_journal(journal_entries(f"{entry(12, 'before')}\n{json.dumps(fields)}\n{'[' * 100_000}"))
+    expected = f"its journal ends without a shutdown, 13 s after its start, {told}".replace(r"\ufffd", "\ufffd")
+    assert found == expected
+    assert found.isprintable()
+
+
 def test_a_dump_is_told_once() -> None:
     dumps = {"/var/crash/1/dump.1": 5, "/var/crash/2/dump.2": 3 << 20}
     assert told_by_dumps(dumps, MARK.known) == ("kdump left /var/crash/2/dump.2 (3 MiB)",)

@@ -155,6 +155,70 @@ def test_platform(hints: PlatformHints, platform: Platform) -> None:
     assert platform_of(hints) is platform
 
 
+ARM = "Features\t: fp asimd\nCPU implementer\t: 0x41"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "product", "platform"),
+    [
+        ("Apple Inc.", "Apple Virtualization Generic Platform", Platform.VM),
+        ("Hetzner", "vServer", Platform.VM),
+        ("Alibaba Cloud", "Alibaba Cloud ECS", Platform.VM),
+        ("Tencent Cloud", "CVM", Platform.VM),
+        ("Oracle Corporation", "VirtualBox", Platform.VM),
+        ("innotek GmbH", "VirtualBox", Platform.VM),
+        ("KubeVirt", "None", Platform.VM),
+        ("Nutanix", "AHV", Platform.VM),
+        ("OpenStack Foundation", "OpenStack Nova", Platform.VM),
+        ("VMware, Inc.", "VMware20,1", Platform.VM),
+        ("Parallels International GmbH.", "Parallels ARM Virtual Machine", Platform.VM),
+        ("Microsoft Corporation", "Virtual Machine", Platform.VM),
+        ("Google", "Google Compute Engine", Platform.VM),
+        ("DigitalOcean", "Droplet", Platform.VM),
+        ("Red Hat", "KVM", Platform.VM),
+        ("BHYVE", "BHYVE", Platform.VM),
+        ("QEMU", "KVM Virtual Machine", Platform.VM),
+        ("Example Hosting", "Virtual Server", Platform.VM),
+        ("QEMU", "QEMU Virtual Machine", Platform.UNKNOWN),
+        # Nobody knows of these whether a hypervisor made them.
+        ("Scaleway", "SCW-AMP2-C1-4G", Platform.UNKNOWN),
+        ("Huawei Cloud", "kc2.large", Platform.UNKNOWN),
+        ("Apple Inc.", "Mac14,2", Platform.UNKNOWN),
+        ("Oracle Corporation", "ORACLE SERVER", Platform.UNKNOWN),
+        ("Hetzner", "", Platform.UNKNOWN),
+        ("Dell Cloud", "Instance", Platform.UNKNOWN),
+        ("To be filled by O.E.M.", "To be filled by O.E.M.", Platform.UNKNOWN),
+        ("Unknown", "Unknown Product", Platform.UNKNOWN),
+        ("", "", Platform.UNKNOWN),
+        ("Dell Inc.", "PowerEdge", Platform.METAL),
+        ("GIGABYTE", "R272-P30", Platform.METAL),
+        ("HPE", "ProLiant RL300 Gen11", Platform.METAL),
+        ("Supermicro", "ARS-210M", Platform.METAL),
+        ("Ampere(R)", "Mt. Jade", Platform.METAL),
+        ("NVIDIA", "Grace CPU", Platform.METAL),
+        ("Amazon EC2", "m7g.metal", Platform.METAL),
+    ],
+)
+def test_an_arm64_guest_of_a_vendor_that_nobody_knows_is_never_metal(
+    vendor: str, product: str, platform: Platform
+) -> None:
+    assert platform_of(PlatformHints(cpuinfo=ARM, dmi_vendor=vendor, dmi_product=product)) is platform
+
+
+@pytest.mark.parametrize(
+    ("tree", "platform"),
+    [
+        ("raspberrypi,4-model-b brcm,bcm2711", Platform.METAL),
+        ("apple,j274 apple,t8103", Platform.METAL),
+        ("linux,dummy-virt", Platform.UNKNOWN),
+        ("xen,xenvm-4.17 xen,xenvm", Platform.VM),
+        ("jailhouse,cell", Platform.VM),
+    ],
+)
+def test_a_device_tree_describes_a_board_unless_a_hypervisor_wrote_it(tree: str, platform: Platform) -> None:
+    assert platform_of(PlatformHints(cpuinfo=ARM, dmi_vendor="Unknown", device_tree=tree)) is platform
+
+
 def test_architecture_names() -> None:
     assert [architecture_name(word) for word in ("aarch64", "x86_64", "riscv64")] == ["arm64", "x86_64", "riscv64"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.adapters.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
 from agent.adapters.spool import ReportSpool
-from agent.domain.previous_boot import FIRST_SEQUENCE, BootMark, ended_badly, last_words, obituary
+from agent.domain.previous_boot import FIRST_SEQUENCE, BootMark, digest_of, ended_badly, last_words, obituary
 from agent.outbox import Outbox
 from agent.serve import _mark_stopped, _marked
 from controller.gate.kernel_log import Severity, classify
@@ -102,6 +102,63 @@ def test_the_log_that_kdump_kept_counts_where_the_kernel_has_no_store(tmp_path: 
     assert words.kernel_release == "7.1.13"
     assert last_words(dumped, [str(log)]).records == ()
     assert len(last_words({**dumped, "dmesg-a": PANIC_1}, ()).records) == 2, "it is the same log again"
+
+
+CRASHED = (
+    "[  100.000001] Linux version 6.12.0-160.el10.x86_64 (mockbuild@x) #1 SMP\n"
+    "[  410.000001] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
+    "[  410.000002] Kernel panic - not syncing: Fatal exception\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "dump"),
+    [
+        ("202603021011/dmesg.202603021011", "202603021011/dump.202603021011"),
+        ("2026-03-02-10:11/dmesg.txt", "2026-03-02-10:11/vmcore"),
+        ("127.0.0.1-2026-03-02-10:11:12/vmcore-dmesg.txt", "127.0.0.1-2026-03-02-10:11:12/vmcore"),
+        (
+            "127.0.0.1-2026-03-02-10:11:12/vmcore-dmesg-incomplete.txt",
+            "127.0.0.1-2026-03-02-10:11:12/vmcore-incomplete",
+        ),
+        ("host-2026-03-02-10:11:12/vmcore-dmesg.txt", "host-2026-03-02-10:11:12/vmcore.flat"),
+    ],
+)
+def test_a_crash_is_told_whatever_the_distribution_calls_its_files(tmp_path: Path, log: str, dump: str) -> None:
+    for name, content in (
+        (log, CRASHED),
+        (dump, "x"),
+        ("README.txt", "See kdump"),
+        ("kexec-dmesg.log", "[ 1.000000] y"),
+    ):
+        path = tmp_path / (name if "/" in name else Path(log).with_name(name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    words = last_words(kept_logs((), tmp_path), ())
+    assert words.kernel_release == "6.12.0-160.el10.x86_64"
+    assert [classify([record.text]) != () for record in words.records] == [False, True, True]
+    # Neither the log nor what is written beside it is a dump.
+    assert list(crash_dumps(tmp_path)) == [str(tmp_path / dump)]
+
+
+def test_what_the_console_showed_counts_where_nothing_else_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "console-ramoops-0").write_text(CRASHED)
+    files = kept_logs((tmp_path,), tmp_path / "none")
+    assert len(last_words(files, ()).records) == 3
+    assert len(last_words({**files, "dmesg-ramoops-0": PANIC_1}, ()).records) == 2
+    assert len(last_words({**files, "/var/crash/1/dmesg.1": PANIC_1}, ()).records) == 2
+    # Programs' messages on the console, and a record of something else, hide no dump's log.
+    assert len(last_words({"/var/crash/1/dmesg.1": CRASHED, "/var/crash/1/dmesg.txt": "see dmesg.1"}, ()).records) == 3
+
+
+@pytest.mark.parametrize("name", ["console-ramoops-0", "dmesg-ramoops-0"])
+def test_another_log_under_a_known_name_is_new_and_a_known_one_under_another_name_is_not(name: str) -> None:
+    header = "Panic#1 Part1\n" if name.startswith("dmesg") else ""
+    before, after = header + CRASHED, header + CRASHED.replace("0008", "0010")
+    known, seen = (f"/sys/fs/pstore/{name}",), (digest_of(before),)
+    assert len(last_words({known[0]: after}, known, seen).records) == 3
+    moved = {f"/var/lib/systemd/pstore/{name}": before}
+    assert last_words({**moved, known[0]: before}, known, seen).records == ()
 
 
 def outbox(state: Path, boot_id: str) -> Outbox:

@@ -34,6 +34,26 @@ def test_tables_that_lack_something_are_named() -> None:
         parse_metrics("---\nsystem-info:\n      a: 1\n")
 
 
+@pytest.mark.parametrize(
+    "value", ["nan", "-nan", "inf", "-inf", "NaN", "Infinity", "1e999", "", "-", "1,5", "٣", "0x10"]
+)
+@pytest.mark.parametrize("column", ["472705.71", "0.655", "4.823"])
+def test_what_a_benchmark_prints_when_it_counted_nothing_is_no_measurement(column: str, value: str) -> None:
+    with pytest.raises(ValueError, match=r"the run is not valid: its .* is .*, which is no number"):
+        parse_benchmark(CSV.format(test="GET").replace(column, value), "GET")
+
+
+@pytest.mark.parametrize(("column", "value"), [("472705.71", "0.00"), ("472705.71", "-3"), ("0.655", "-0.1")])
+def test_no_request_at_all_is_no_measurement(column: str, value: str) -> None:
+    with pytest.raises(ValueError, match="counted no request"):
+        parse_benchmark(CSV.format(test="GET").replace(column, value), "GET")
+
+
+@pytest.mark.parametrize("value", ["1", "1.", ".5", "4.7e+05", " 12.5 "])
+def test_numbers_are_read_as_c_prints_them(value: str) -> None:
+    assert parse_benchmark(CSV.format(test="GET").replace("472705.71", value), "GET").requests_per_s == float(value)
+
+
 def test_the_server_is_filled_with_what_it_holds_and_no_more() -> None:
     # The cover letter's: 2560 MiB hold 60 % of three million keys of 1 KiB.
     writes = fill_writes(3_000_000, 1024, 2560 * MIB)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from agent.adapters.fake_host import FakeProcess
 from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.errors import KernelWanting, RigError, WorkloadDied
-from agent.domain.results import RunStatus, WorkloadRun
+from agent.domain.results import OutcomeStatus, RunStatus, Sample, WorkloadRun
 from agent.workloads.port import Inspection, Measurement, StepReporter
 from agent.workloads.recorded import Recorded
 from agent.workloads.runner import Plan, Stop, StopReason, drive
@@ -101,6 +102,31 @@ async def test_whatever_a_run_ends_with_it_is_recorded(tmp_path: Path, error: Ex
     check_recorded(run)
     assert run.evidence["words"] == "what it saw"
     assert run.evidence["environment"] == '{"schema": 1}'
+
+
+class Strange(Ending):
+    """Comes to its end, and a number that it brings is none."""
+
+    def __init__(self, process: FakeProcess, value: float) -> None:
+        super().__init__(process)
+        self._value = value
+
+    async def run(self, step: StepReporter) -> Measurement:
+        samples = (Sample(metric="rate", value=self._value, unit="1/s"), Sample(metric="time", value=1.5, unit="s"))
+        return Measurement(samples=samples, evidence=KEPT)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+async def test_a_run_with_a_value_that_is_no_number_is_not_valid_whatever_the_others_say(
+    tmp_path: Path, value: float
+) -> None:
+    process, recorder = FakeProcess(FakeKernel(tmp_path)), Recorder()
+    plan = Plan(warmups=0, repetitions=1, timeout_s=60.0)
+    outcome = await drive(Strange(process, value), plan, process.host(), recorder, Stop())
+    (run,) = recorder.runs
+    assert (outcome.status, run.status) == (OutcomeStatus.INFRASTRUCTURE, RunStatus.INFRASTRUCTURE)
+    assert run.error == f"the run is not valid: rate is {value}, which is no number"
+    assert ([sample.metric for sample in run.samples], run.evidence) == (["time"], KEPT)
 
 
 async def test_a_bug_and_a_file_that_is_gone_are_recorded_too(tmp_path: Path) -> None:

@@ -83,3 +83,120 @@ def test_what_cannot_be_read_is_located(line: str, said: str) -> None:
 def test_a_file_without_results_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"new\.txt:1: holds no benchmark result"):
         read_benchmarks(OLD.splitlines(), ["PASS"], NAMES)
+
+
+def texts(head: str, *lines: str) -> list[str]:
+    return [*head.splitlines(), *lines]
+
+
+@pytest.mark.parametrize(
+    ("head", "unit", "better", "guessed"),
+    [
+        ("Unit hits/op better=higher", "hits/op", "high", False),
+        ("Unit qps better=higher assume=exact", "qps", "high", False),
+        ("Unit qps assume=exact better=lower", "qps", "low", False),
+        # The file's word goes before what is known.
+        ("Unit MB/s better=lower", "MB/s", "low", False),
+        ("Unit req/s better=lower", "req/s", "low", False),
+        # As benchstat knows them: one unit under two names.
+        ("Unit sec/op better=higher", "ns/op", "high", False),
+        ("Unit p99-sec/op better=higher", "p99-ns/op", "high", False),
+        ("Unit B/s better=lower", "MB/s", "low", False),
+        ("Unit qps assume=exact", "qps", "low", True),
+        ("Unit tests are fine", "hits/op", "low", True),
+        ("", "ns/op", "low", False),
+        ("", "allocs/op", "low", False),
+        ("", "MB/s", "high", False),
+        ("", "req/s", "high", True),
+        ("", "pages", "low", True),
+    ],
+)
+@pytest.mark.parametrize("where", ["old", "new", "after"])
+def test_the_files_say_which_direction_is_better_and_a_guess_is_told(
+    head: str, unit: str, better: str, guessed: bool, where: str
+) -> None:
+    line = f"BenchmarkA 10 12 {unit}"
+    old = texts(head if where == "old" else "", line)
+    new = [line, head] if where == "after" else texts(head if where == "new" else "", line)
+    found = read_benchmarks(old, new, NAMES)
+    assert plan_of(found, "3 %")["metrics"][f"A {unit}"]["better"] == better
+    assert found.guessed == ((unit,) if guessed else ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("Unit x better=higher", "Unit x better=lower", "new.txt:1: says the opposite of old.txt:1 about x"),
+        ("Unit ns better=higher\nUnit sec better=lower", "", "old.txt:2: says the opposite of old.txt:1 about sec"),
+        ("Unit x better=more", "", "old.txt:1: of x it says 'better=more'; write better=higher or better=lower"),
+        ("Unit x better = higher", "", "old.txt:1: of x it says 'better'; write better=higher or better=lower"),
+        ("", "Unit x better=", "new.txt:1: of x it says 'better='; write better=higher"),
+    ],
+)
+def test_a_direction_that_is_none_or_contradicts_another_is_refused(old: str, new: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_benchmarks(texts(old, "BenchmarkA 10 1 x"), texts(new, "BenchmarkA 10 1 x"), NAMES)
+    assert str(caught.value).startswith(said)
+
+
+def packages(slow: float) -> list[str]:
+    lz4 = ["pkg: example.test/lz4", f"BenchmarkCompress-4 100 {slow} ns/op", "PASS", "ok  \texample.test/lz4\t2.1s"]
+    return [*lz4, "pkg: example.test/zstd", "BenchmarkCompress-4 100 9000 ns/op"]
+
+
+@pytest.mark.parametrize("key", ["pkg", "toolchain", "dataset-größe"])
+def test_benchmarks_of_one_name_are_told_apart_by_configuration_that_varies(key: str) -> None:
+    old, new = ([line.replace("pkg:", f"{key}:") for line in packages(slow)] for slow in (100, 150))
+    found = read_benchmarks(old, new, NAMES)
+    lz4 = f"Compress-4 {key}=example.test/lz4 ns/op"
+    assert list(found.metrics) == [lz4, f"Compress-4 {key}=example.test/zstd ns/op"]
+    assert [(one["position"], one["run"], one["value"]) for one in found.samples if one["metric"] == lz4] == [
+        ("first", 1, 100.0),
+        ("second", 1, 150.0),
+    ]
+    assert found.remarks == (f"What differs in {key} is told apart, by a metric of its own.",)
+
+
+def test_a_key_that_is_set_for_some_of_the_results_varies_and_an_empty_one_is_not_set() -> None:
+    lines = ["BenchmarkA 1 5 ns/op", "mode: cold", "BenchmarkA 1 9 ns/op", "mode:", "BenchmarkA 1 5 ns/op"]
+    found = read_benchmarks(lines, lines, NAMES)
+    assert found.metrics == {"A mode=cold ns/op": "ns/op", "A ns/op": "ns/op"}
+    assert [one["run"] for one in found.samples if one["metric"] == "A ns/op"] == [1, 2, 1, 2]
+
+
+def test_machines_are_strata_with_runs_of_their_own() -> None:
+    lines = ["cpu: A", "BenchmarkX 1 5 ns/op", "cpu: B", "BenchmarkX 1 6 ns/op"]
+    found = read_benchmarks(lines, lines, NAMES)
+    assert [(one["stratum"], one["run"]) for one in found.samples] == [("A", 1), ("B", 1)] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("commit", "The files differ in commit (old.txt has 1 and new.txt has 2): they are compared."),
+        ("cpu", "The files differ in cpu (old.txt has 1 and new.txt has 2): nothing of one is compared with the other"),
+    ],
+)
+def test_what_differs_between_the_files_is_told(key: str, said: str) -> None:
+    found = read_benchmarks([f"{key}: 1", "BenchmarkX 1 5 ns/op"], [f"{key}: 2", "BenchmarkX 1 5 ns/op"], NAMES)
+    assert found.metrics == {"X ns/op": "ns/op"}
+    assert found.remarks[0].startswith(said)
+
+
+def test_what_only_one_file_has_is_told() -> None:
+    date = [["date: 1", "BenchmarkX 1 5 ns/op", f"date: {day}", "BenchmarkX 1 5 ns/op"] for day in (2, 3)]
+    found = read_benchmarks(*date, NAMES)
+    assert found.remarks[1:] == (
+        "Only in old.txt, so that there is nothing to compare: X date=2 ns/op.",
+        "Only in new.txt, so that there is nothing to compare: X date=3 ns/op.",
+    )
+
+
+def test_what_a_benchmark_logs_is_no_configuration() -> None:
+    lines = ["BenchmarkX 1 5 ns/op", "    swap_test.go:12: first", "swap_test.go:12:second", "BenchmarkX 1 5 ns/op"]
+    assert read_benchmarks(lines, lines, NAMES).remarks == ()
+
+
+def test_a_name_that_no_plan_takes_is_located() -> None:
+    with pytest.raises(InvalidInput, match=r"old\.txt:1: the name of a metric has at most 253 characters"):
+        read_benchmarks([f"Benchmark{'x' * 250} 1 5 ns/op"], NEW.splitlines(), NAMES)

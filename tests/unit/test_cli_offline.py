@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from patience import PATIENCE_S
 
 from controller.cli.app import GROUPS, root, run
 from controller.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
@@ -65,7 +66,7 @@ def test_help_loads_nothing_heavy() -> None:
         "run(['hosts', '--help']); run(['fleet', 'freeze', '--help']);"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stderr == "[]\n"
 
 
@@ -76,7 +77,7 @@ def test_a_call_loads_nothing_that_only_judging_needs() -> None:
         "run(['--insecure', '--controller', '127.0.0.1:1', 'hosts', 'list']);"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -132,7 +133,7 @@ def test_a_reader_that_goes_away_is_no_failure_to_talk_about() -> None:
     os.close(read_end)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", script], stdout=write_end, stderr=subprocess.PIPE, timeout=60, check=False
+            [sys.executable, "-c", script], stdout=write_end, stderr=subprocess.PIPE, timeout=PATIENCE_S, check=False
         )
     finally:
         os.close(write_end)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.domain.expressions import FACTS, ExpressionError, Undecided, expression, pointed
+from controller.domain.expressions import FACTS, ExpressionError, Undecided, expression, pointed, recorded
 
 FACTS_OF_A = {
     "host": "a",
@@ -88,6 +88,49 @@ def test_a_wrong_expression_is_refused_with_its_place(text: str, said: str) -> N
     with pytest.raises(ExpressionError) as caught:
         expression(text)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'kernel_release >= "6.12"',
+            'column 16: >= compares no texts, "6.9" would follow "6.12"; '
+            'write compare_releases(kernel_release, "6.12") >= 0',
+        ),
+        (
+            "'6.12' < kernel_release",
+            'column 8: < compares no texts, "6.9" would follow "6.12"; write compare_releases(',
+        ),
+        ('arch == "arm64" && agent_version<="1.9"', "column 33: <= compares no texts"),
+        ('upstream_version > "6.1"', "column 18: > compares no texts"),
+        ("kernel_version < kernel_release", "column 16: < compares no texts"),
+        (
+            'labels.slot > "10"',
+            "column 13: > compares no texts; numbers in them are compared so: int(labels.slot) > 10",
+        ),
+        ('(kernel_release + "x") > "6"', "column 24: > compares no texts"),
+        ('host < "m-5"', "column 6: < compares no texts"),
+    ],
+)
+def test_texts_are_put_in_no_order(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        expression(text)
+    assert str(caught.value).startswith(said)
+    # What was taken once stays what it was.
+    assert recorded(text).decide({"kernel_release": "", "host": "m-1"}) is not None
+
+
+def test_what_hides_its_upstream_version_is_compared_by_what_is_told_of_it() -> None:
+    asked = 'compare_releases(kernel_release, "6.1.100") < 0'
+    release = {"kernel_release": "6.1.0-44-amd64"}
+    assert expression(asked).decide(release | {"upstream_version": "6.1.164"}) is False
+    assert expression(asked).decide(release | {"upstream_version": "6.1.90"}) is True
+    decided = expression(asked).decide(release)
+    assert decided == Undecided(
+        "cannot be decided on: whether 6.1.0-44-amd64 is older than 6.1.100 cannot be told from their names"
+    )
+    assert expression("int(labels.slot) >= 3").decide({"labels": {"slot": "12"}}) is True
 
 
 def test_a_mark_stands_under_what_is_wrong() -> None:

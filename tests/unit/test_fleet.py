@@ -242,6 +242,19 @@ async def test_labels_of_an_import_count_in_the_budget_and_stop_counting_with_it
     assert occupancy.unavailable(("zone", "y")) == 1
 
 
+async def test_an_import_leaves_hosts_that_could_not_be_read_as_they_were() -> None:
+    found = await parts()
+    fleet = found.operations.fleet
+    before = {"a": {"zone": "z"}, "b": {"zone": "z"}, "c": {}}
+    await fleet.import_inventory("site", before, "olga", dry_run=False)
+    await fleet.import_inventory("other", {"d": {"zone": "d"}}, "olga", dry_run=False)
+    kept = ("a", "d", "unknown")
+    view = await fleet.import_inventory("site", {"b": {"zone": "y"}}, "olga", kept=kept, dry_run=False)
+    assert [(one.host, one.what) for one in view.changes] == [("b", "changed"), ("c", "removed")]
+    expected = {host: one.labels for host, one in found.engine.world.fleet.expected.items()}
+    assert expected == {"a": {"zone": "z"}, "b": {"zone": "y"}, "d": {"zone": "d"}}
+
+
 def test_every_event_says_whom_it_is_about() -> None:
     fleet = after(*EVENTS)
     again = InventoryImported(at=8.0, by="olga", inventory="site", hosts={"c": {}})

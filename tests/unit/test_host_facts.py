@@ -37,6 +37,7 @@ VALUES = {
     "stratum": '"x86_64/vm"',
     "kernel_release": '"7.0.13-old"',
     "kernel_version": '"#1"',
+    "upstream_version": '"7.0.13"',
     "command_line": '"ro quiet"',
     "agent_version": '"0.1.0"',
     "page_size": "4096",

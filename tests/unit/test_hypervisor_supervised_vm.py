@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from controller.adapters.hypervisor.decision import Observation, Qemu
 from controller.adapters.hypervisor.journal import Journal, read_journal
@@ -80,7 +81,7 @@ async def journey(vm: SupervisedVm, world: World, store: Path) -> None:
 
     async def boots(count: int) -> None:
         while len(vm.status().boots) < count or vm.status().boots[-1].end is not None:
-            await vm.changed(vm.status().revision, 10)
+            await vm.changed(vm.status().revision, PATIENCE_S)
 
     for digest in ("new", "panics", "hangs"):
         before = {"new": 1, "panics": 2, "hangs": 4}[digest]
@@ -162,9 +163,9 @@ async def test_a_qemu_that_cannot_be_started_is_a_failed_boot(tmp_path: Path) ->
         vm.arm("c2", "unstartable", boot_timeout_s=BOOT_S, probation_timeout_s=PROBATION_S)
         vm.reboot("c3")
         work = asyncio.create_task(vm.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(vm.status().boots) < 2:
-                await vm.changed(vm.status().revision, 10)
+                await vm.changed(vm.status().revision, PATIENCE_S)
         failed, fallback = vm.status().boots
         vm.switch_off()
         await work

@@ -37,7 +37,7 @@ def test_places_labels_and_groups() -> None:
             odd_={"hosts": ["arm-1"]},
         ),
         "hosts.yaml",
-    )
+    ).hosts
     assert found == {
         "arm-1": {"zone": "b", "rack": "12", "ssd": "true", "tier": "x", "group/arm": "true", "group/site": "true"},
         "guest": {"hypervisor": "arm-1"},
@@ -46,7 +46,7 @@ def test_places_labels_and_groups() -> None:
 
 
 def test_groups_that_contain_each_other_end() -> None:
-    found = inventory_labels(listing({}, a={"children": ["b"], "hosts": ["h"]}, b={"children": ["a"]}), "x")
+    found = inventory_labels(listing({}, a={"children": ["b"], "hosts": ["h"]}, b={"children": ["a"]}), "x").hosts
     assert found == {"h": {"group/a": "true", "group/b": "true"}}
 
 
@@ -122,11 +122,11 @@ def test_ansible_reads_ini_yaml_and_variables_of_groups(tmp_path: Path, name: st
         (tmp_path / "group_vars").mkdir()
         (tmp_path / "group_vars/web.yaml").write_text("zone: a\n")
     read = read_inventory(path, timeout_s=TIMEOUT_S)
-    assert (inventory_labels(read.content, name), read.warnings) == (READ, ())
+    assert (inventory_labels(read.content, name).hosts, read.warnings) == (READ, ())
     # What it printed can be read as well, where there is no Ansible.
     printed = tmp_path / "inventory.json"
     printed.write_text(json.dumps(read.content))
-    assert inventory_labels(read_inventory(printed, timeout_s=TIMEOUT_S).content, name) == READ
+    assert inventory_labels(read_inventory(printed, timeout_s=TIMEOUT_S).content, name).hosts == READ
 
 
 @pytest.mark.parametrize(

@@ -141,13 +141,13 @@ def test_any_shape_is_read_or_refused_in_words(content: dict[str, Any], said: st
 
 def test_a_host_without_variables_may_be_null() -> None:
     content = json.loads('{"_meta": {"hostvars": {"m-1": null}}, "all": {"hosts": ["m-1"], "children": null}}')
-    assert inventory_labels(content, "a.json") == {"m-1": {}}
+    assert inventory_labels(content, "a.json").hosts == {"m-1": {}}
 
 
 def test_long_chains_of_groups_take_time_in_proportion() -> None:
     groups = {f"g{n}": {"children": [f"g{n + 1}"]} for n in range(900)}
     groups["g900"] = {"hosts": [f"h{n}" for n in range(100)]}
-    assert len(inventory_labels(listing({}, **groups), "a.json")["h0"]) == 901
+    assert len(inventory_labels(listing({}, **groups), "a.json").hosts["h0"]) == 901
 
 
 def test_a_directory_is_read_as_ansible_reads_it(tmp_path: Path) -> None:

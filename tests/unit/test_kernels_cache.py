@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from controller.adapters.cache import Cache
 from controller.domain.errors import Permanent, Temporary
@@ -44,7 +45,7 @@ def test_two_at_a_time_build_it_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=PATIENCE_S)
     assert started.is_set()
     assert len(calls) == 1
 

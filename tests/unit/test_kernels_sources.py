@@ -8,7 +8,7 @@ import pytest
 
 from controller.adapters.cache import Cache, no_progress
 from controller.adapters.debian import AptRoot, PackageVersion
-from controller.adapters.kernels.sources import choose_packages, kernel_versions, obtain, request
+from controller.adapters.kernels.sources import Found, choose_packages, kernel_versions, obtain, request
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import DebianKernel, ImageKernel, PackageDirectoryKernel
 
@@ -116,12 +116,16 @@ def package(directory: Path, name: str, files: tuple[str, ...], architecture: st
     return target
 
 
-def from_directory(tmp_path: Path, architecture: str = "x86_64") -> Path:
+def directory(tmp_path: Path, architecture: str = "x86_64") -> Found:
     mirror = Mirror(cache=Cache(root=tmp_path), suites=("testing",), architectures=("amd64",))
     source = PackageDirectoryKernel(path=str(tmp_path / "debs"))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return obtain(source, architecture, mirror, scratch, no_progress).image
+    return obtain(source, architecture, mirror, scratch, no_progress)
+
+
+def from_directory(tmp_path: Path, architecture: str = "x86_64") -> Path:
+    return directory(tmp_path, architecture).image
 
 
 def test_a_build_directory_gives_its_one_kernel(tmp_path: Path) -> None:
@@ -139,6 +143,87 @@ def test_a_package_that_only_depends_on_the_kernel_is_passed_over(tmp_path: Path
     image = from_directory(tmp_path)
     assert image.name == "vmlinuz"
     assert (image.parent / "modules.order").is_file()
+
+
+MODULES = "lib/modules/{0}/kernel/fs/ext4.ko"
+EXTRA = "lib/modules/{0}/kernel/drivers/extra.ko"
+
+
+@pytest.mark.parametrize(
+    ("release", "image", "modules", "unused"),
+    [
+        # Ubuntu, and its builds of the main line.
+        (
+            "6.8.0-45-generic",
+            ("linux-image-unsigned-6.8.0-45-generic", "boot/vmlinuz-{0}"),
+            (("linux-modules-6.8.0-45-generic", MODULES), ("linux-modules-extra-6.8.0-45-generic", EXTRA)),
+            ("linux-headers-6.8.0-45-generic", "linux-modules-6.8.0-44-generic", "linux-buildinfo-6.8.0-45-generic"),
+        ),
+        (
+            "6.13.0-061300rc3-generic",
+            ("linux-image-unsigned-6.13.0-061300rc3-generic", "boot/vmlinuz-{0}"),
+            (("linux-modules-6.13.0-061300rc3-generic", MODULES),),
+            (),
+        ),
+        # Debian's own, before it is signed.
+        (
+            "7.3.4+deb13-cloud-amd64",
+            ("linux-binary-7.3.4+deb13-cloud-amd64-unsigned", "usr/lib/modules/{0}/vmlinuz"),
+            (("linux-modules-7.3.4+deb13-cloud-amd64", f"usr/{MODULES}"),),
+            ("linux-image-7.3.4+deb13-cloud-amd64-dbg",),
+        ),
+        # Proxmox: everything in one.
+        (
+            "6.8.12-4-pve",
+            ("proxmox-kernel-6.8.12-4-pve-signed", "boot/vmlinuz-{0}"),
+            (),
+            ("proxmox-headers-6.8.12-4-pve",),
+        ),
+        ("5.15.102-1-pve", ("pve-kernel-5.15.102-1-pve", "boot/vmlinuz-{0}"), (), ("pve-firmware",)),
+        # A name that says nothing.
+        ("6.6.51-v8+", ("raspberrypi-kernel", "boot/vmlinuz-{0}"), (), ()),
+    ],
+)
+def test_modules_are_found_by_the_release_whatever_the_packages_are_called(
+    tmp_path: Path, release: str, image: tuple[str, str], modules: tuple[tuple[str, str], ...], unused: tuple[str, ...]
+) -> None:
+    own = () if modules else (MODULES.format(release),)
+    package(tmp_path, image[0], (image[1].format(release), *own))
+    for name, file in modules:
+        package(tmp_path, name, (file.format(release),))
+    for name in unused:
+        package(tmp_path, name, ("lib/modules/6.8.0-44-generic/kernel/x.ko", "usr/share/doc/x"))
+    found = directory(tmp_path)
+    assert found.modules is not None
+    held = sorted(path.name for path in found.modules.rglob("*.ko"))
+    assert held == sorted(Path(file).name for _, file in modules or (("", MODULES),))
+    assert found.description.endswith(f"{image[0]}_1_amd64.deb")
+    told = "with " + " and ".join(f"{name}_1_amd64.deb" for name, _ in modules) if modules else ""
+    assert (told in found.remark, "not used" in found.remark) == (True, bool(unused))
+    for name in unused:
+        assert f"{name}_1_amd64.deb" in found.remark.partition("not used: ")[2]
+
+
+def test_armbians_file_names_tell_the_architecture_in_the_middle(tmp_path: Path) -> None:
+    release = "6.6.63-current-rockchip64"
+    made = package(
+        tmp_path, "linux-image-current-rockchip64", (f"boot/vmlinuz-{release}", MODULES.format(release)), "arm64"
+    )
+    dtb = package(tmp_path, "linux-dtb-current-rockchip64", ("boot/dtb/x.dtb",), "arm64")
+    for file in (made, dtb):
+        file.rename(file.with_name(f"{file.name.partition('_')[0]}_24.11.1_arm64__6.6.63-S5f58-D1f9d-Pb6e9.deb"))
+    found = directory(tmp_path, "arm64")
+    assert found.image.name == f"vmlinuz-{release}"
+    assert "linux-dtb-current-rockchip64_24.11.1_arm64__6.6.63" in found.remark
+
+
+def test_of_modules_in_several_versions_those_of_the_image_count(tmp_path: Path) -> None:
+    package(tmp_path, "linux-image-unsigned-6.8.0-45-generic", ("boot/vmlinuz-6.8.0-45-generic",))
+    wanted = package(tmp_path, "linux-modules-6.8.0-45-generic", (MODULES.format("6.8.0-45-generic"),))
+    other = wanted.with_name("linux-modules-6.8.0-45-generic_2_amd64.deb")
+    other.write_bytes(wanted.read_bytes())
+    found = directory(tmp_path)
+    assert found.remark == f"with {wanted.name} (beside it and not used: {other.name})"
 
 
 def test_several_kernels_are_refused_by_name(tmp_path: Path) -> None:

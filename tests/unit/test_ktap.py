@@ -1,5 +1,7 @@
 """What test programs print, and which cases it tells of."""
 
+import pytest
+
 from agent.domain.ktap import Case, CaseState, parse_ktap
 
 PASSED, FAILED, SKIPPED = CaseState.PASSED, CaseState.FAILED, CaseState.SKIPPED
@@ -120,6 +122,41 @@ def test_what_is_expected_to_fail_says_nothing() -> None:
         ("shared zeropage", SKIPPED, "expected to fail: shared zeropage"),
         ("late", FAILED, "timeout: 45 seconds"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "state", "remark"),
+    [
+        ("ok 1 x # skipped", "x", SKIPPED, ""),
+        ("ok 1 x # Skipped: no swap", "x", SKIPPED, "no swap"),
+        ("not ok 1 x # skipping, no root", "x", SKIPPED, "no root"),
+        ("ok 1 x # SKIP", "x", SKIPPED, ""),
+        ("ok 1 x #skip y", "x", SKIPPED, "y"),
+        ("ok 1 #skipped", "test 1", SKIPPED, ""),
+        ("ok 1 swap # 5 pages # SKIP none", "swap # 5 pages", SKIPPED, "none"),
+        # What stands within a word is the name's own.
+        ("ok 1 test#skip", "test#skip", PASSED, ""),
+        ("not ok 1 issue#skip me", "issue#skip me", FAILED, ""),
+        ("ok 1 x# SKIP y", "x# SKIP y", PASSED, ""),
+        ("ok 1 C \\# skip me", "C \\# skip me", PASSED, ""),
+        ("not ok 1 a#xfail b", "a#xfail b", FAILED, ""),
+        ("ok 1 x # unskipped", "x # unskipped", PASSED, ""),
+        ("not ok 1 x # errors", "x # errors", FAILED, ""),
+        ("ok 1 x # error handling works", "x # error handling works", PASSED, ""),
+        ("ok 1 x # timeout is respected", "x # timeout is respected", PASSED, ""),
+        ("ok 1 x # ERROR out of memory", "x", FAILED, "error: out of memory"),
+        ("not ok 1 x # TIMEOUT: 45 pages", "x", FAILED, "timeout: 45 pages"),
+    ],
+)
+def test_a_directive_stands_after_a_space_and_may_be_written_out(
+    line: str, name: str, state: CaseState, remark: str
+) -> None:
+    assert cases(line) == [(name, state, remark)]
+
+
+@pytest.mark.parametrize("word", ["SKIP", "skip", "skipped", "Skipped:", "SKIPPING,"])
+def test_a_plan_of_nothing_says_why_in_any_of_these_words(word: str) -> None:
+    assert parse_ktap(f"1..0 # {word} no root").skipped == "no root"
 
 
 def test_what_differs_from_run_to_run_is_no_part_of_a_name() -> None:

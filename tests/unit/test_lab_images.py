@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from controller.adapters.cache import Cache
 from controller.domain.errors import Permanent
@@ -34,7 +35,7 @@ def test_every_guest_ends_on_panic_and_speaks_on_its_console(architecture: str, 
 
 def test_the_first_process_is_a_valid_script_and_reads_the_settings() -> None:
     script = GUEST_FILES / "kernroll-init"
-    subprocess.run(["sh", "-n", script], check=True, timeout=30)
+    subprocess.run(["sh", "-n", script], check=True, timeout=PATIENCE_S)
     keys = [line.split("=")[0] for line in guest_settings(hostname="h", network=True).decode().splitlines()]
     text = script.read_text()
     assert all(f"{key})" in text for key in keys)

@@ -8,7 +8,7 @@ from simulated_fleet import SPEC, UID, Faults, Simulation
 from controller.domain.advance_rollout import why_waiting
 from controller.domain.boot_times import FEWEST_BOOTS, BootTimes
 from controller.domain.events import CommandState, HostsAdmitted
-from controller.domain.fleet_events import FleetFrozen, HostQuarantined
+from controller.domain.fleet_events import FleetFrozen, HostLabelled, HostQuarantined, InventoryImported
 from controller.domain.journey import Step
 from controller.domain.occupancy import FLEET as WHOLE_FLEET
 from controller.domain.occupancy import HYPERVISOR, Occupancy
@@ -99,6 +99,72 @@ def test_a_host_that_left_and_waits_again_is_called_once() -> None:
     assert (turns.waiting, next_turns(turns, occupancy, (), last_wave=0, count=5).hosts) == (0, ())
 
 
+def test_a_host_that_is_relabelled_waits_in_its_new_place() -> None:
+    occupancy, turns = fleet(zoned("a1", "a2", "a3", "b1", "b2"))
+    turns.call(("b1",))
+    # Zone b is full, and the first of zone a belongs there now.
+    occupancy.set("a1", {"zone": "b"}, moving=False, away=False)
+    turns.place("a1", ("b",))
+    found = next_turns(turns, occupancy, (ONE_A_ZONE,), last_wave=0, count=9)
+    assert (found.hosts, found.waits) == (("a2",), "a1 waits: zone=b may have 1 unavailable at a time")
+    turns.leave("b1")
+    occupancy.set("b1", {"zone": "c"}, moving=False, away=False)
+    # In planned order: it stands before those that were there.
+    assert next_turns(turns, occupancy, (ONE_A_ZONE,), last_wave=0, count=9).hosts == ("a1", "a2")
+
+
+def test_a_host_that_is_relabelled_there_and_back_waits_once() -> None:
+    occupancy, turns = fleet(zoned("a1", "a2", "b1"))
+    for zone in ("b", "a", "b", "a"):
+        occupancy.set("a1", {"zone": zone}, moving=False, away=False)
+        turns.place("a1", (zone,))
+    two = PlaceBound(key="zone", count=2)
+    assert next_turns(turns, occupancy, (two,), last_wave=0, count=9).hosts == ("a1", "a2", "b1")
+    assert turns.waiting == 3
+
+
+def relabel(simulation: Simulation, how: str, host: str, zone: str) -> None:
+    known = simulation.world.hosts[host]
+    if how == "agent":
+        simulation.world.see(replace(known, labels={"zone": zone}))
+    elif how == "hand":
+        labelled = HostLabelled(at=simulation.now, by="ada", host=host, labels={"zone": zone})
+        simulation.record(FLEET, labelled)
+    else:
+        imported = InventoryImported(at=simulation.now, by="ada", inventory="i", hosts={host: {"zone": zone}})
+        simulation.record(FLEET, imported)
+
+
+@pytest.mark.parametrize("how", ["agent", "hand", "import"])
+@pytest.mark.parametrize("back", [False, True])
+def test_relabelling_a_waiting_host_into_a_full_zone_blocks_nobody(how: str, *, back: bool) -> None:
+    """On the way out and on the way back: the others of its old zone go on."""
+    simulation = Simulation([["a1", "a2", "b1", "b2"]], spec=ZONES, labels=zoned("a1", "a2", "b1", "b2", "b9"))
+    if back:
+        simulation.run(until=lambda: all(simulation.step(name) is Step.BAKE for name in ("a1", "a2", "b1", "b2")))
+    # Zone b is full: of its hosts one that belongs to no rollout is away.
+    away = replace(simulation.world.hosts["a1"], name="b9", labels={"zone": "b"}, connected=False)
+    simulation.world.see(away)
+    if back:
+        simulation.ask(Verb.REVERT, remark="test")
+        waiting = simulation.world.returns[UID]
+    else:
+        waiting = simulation.world.starts[UID]
+    assert waiting.waits("a1")
+    relabel(simulation, how, "a1", "b")
+    found = next_turns(
+        waiting, simulation.world.occupancy, simulation.rollout.policy.max_unavailable, last_wave=0, count=9
+    )
+    assert "a2" in found.hosts
+
+
+def test_a_host_whose_label_is_empty_is_not_taken_for_one_without_the_label() -> None:
+    labels = {"x1": {"zone": ""}, "x2": {"zone": ""}, "x3": {}, "x4": {}}
+    simulation = Simulation([list(labels)], spec=ZONES, labels=labels)
+    simulation.run(until=lambda: simulation.step("x4") is not Step.PENDING)
+    assert simulation.step("x2") is Step.PENDING
+
+
 def test_budgets_by_zone_hold_all_the_way_through_a_rollout() -> None:
     names = [f"{zone}{number}" for zone in "abcd" for number in range(4)]
     simulation = Simulation([names[:1], names[1:]], spec=ZONES, labels=zoned(*names))
@@ -163,7 +229,9 @@ def test_who_was_admitted_is_on_record() -> None:
 def test_boot_timeouts_are_by_platform_until_enough_boots_are_known() -> None:
     few = BootTimes((30.0,) * (FEWEST_BOOTS - 1))
     assert few.timeout_s(None, "x86_64/vm") == 900.0
-    assert few.timeout_s(None, "arm64/metal/zone=a") == 2700.0
+    for platform in ("metal", "emulated", "unknown", "container", ""):
+        assert few.timeout_s(None, f"arm64/{platform}/zone=a") == 2700.0, platform
+    assert few.timeout_s(None, "arm64/vm/group/db=true") == 900.0
     known = few.with_boot(200.0)
     assert known.timeout_s(None, "x86_64/vm") == 400.0
     assert known.expected_s(None, "x86_64/vm") == 30.0

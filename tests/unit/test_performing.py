@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from engine_parts import UID, Parts, ScriptedDelivery, key, reached, status, walked
 
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
-from controller.domain.effects import AgentEffect, ArmKernel, RebootHost, RunWorkload, StageKernel
+from controller.domain.effects import AgentEffect, ArmKernel, Effect, RebootHost, RevertKernel, RunWorkload, StageKernel
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.events import DeliveryReported, FailureKind, TrialEnded
 from controller.domain.journey import Step
@@ -129,6 +130,84 @@ async def test_what_is_superseded_is_dropped(at: Performing) -> None:
     verbs = [verb for verb, _ in at.delivery.calls]
     assert verbs[-2:] == ["revert", "status"]
     assert "arm" not in verbs[verbs.index("revert") :]
+
+
+@staging
+async def test_a_revert_does_not_wait_for_a_stage_that_nobody_wants_any_more(at: Performing) -> None:
+    begun = asyncio.Event()
+
+    async def endless(*_arguments: object, **_named: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    at.delivery.stage = endless  # type: ignore[method-assign]  # a copy that hangs
+    at.go()
+    await begun.wait()
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.engine.settle()
+    revert = RevertKernel(command_id="u1/a/9.reverting.0", host="a", kernel="old-digest")
+    at.parts.engine.outstanding[revert.command_id] = revert
+    at.performer.submit((revert,))
+    await at.idle()
+    assert [verb for verb, _ in at.delivery.calls] == ["revert", "status"]
+
+
+@arming
+async def test_a_revert_does_not_wait_out_the_pause_before_a_try_that_nobody_wants_any_more(at: Performing) -> None:
+    at.delivery.failures["arm"] = [Temporary("not reachable", retry_after_s=3600.0)]
+    at.go()
+    await reached(lambda: bool(at.delivery.calls))
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.engine.settle()
+    await at.idle()
+    assert [verb for verb, _ in at.delivery.calls] == ["arm", "revert", "status"]
+
+
+@arming
+async def test_what_changes_the_next_boot_is_waited_for_before_it_is_taken_back(at: Performing) -> None:
+    """Broken off, it might be carried out after the revert, and the host would boot what it was to leave."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    async def slow(*_arguments: object, **_named: object) -> None:
+        begun.set()
+        await go_on.wait()
+        order.append("armed")
+
+    at.delivery.arm = slow  # type: ignore[method-assign]  # takes its time
+    at.go()
+    await begun.wait()
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.engine.settle()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [verb for verb, _ in at.delivery.calls] == []
+    go_on.set()
+    await at.idle()
+    assert order == ["armed"]
+    assert [verb for verb, _ in at.delivery.calls][-2:] == ["revert", "status"]
+
+
+class NotWalked(dict[str, Effect]):
+    """Outstanding effects of a fleet, which nobody goes through because of one host."""
+
+    def values(self) -> Any:
+        raise AssertionError("all outstanding effects are walked")
+
+    items = __iter__ = values
+
+
+@pytest.mark.parametrize("at", [Step.BASELINE], indirect=True)
+async def test_a_host_that_connects_costs_only_what_it_was_asked(at: Performing) -> None:
+    at.parts.engine.outstanding = NotWalked(at.parts.engine.outstanding)
+    await at.parts.connect()
+    await at.idle()
+    assert [type(effect) for effect in at.parts.sent] == [RunWorkload]
+    await at.parts.sessions.accepted("a", at.parts.attempt().command_id, "")
+    await at.parts.connect()
+    await at.idle()
+    assert len(at.parts.sent) == 1
+    assert at.parts.engine.outstanding_of("a") == ()
 
 
 @arming

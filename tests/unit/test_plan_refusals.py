@@ -123,6 +123,29 @@ async def test_old_against_old_changes_no_kernel_and_so_is_not_refused() -> None
     assert (chosen(view), view.blockers) == ({"a", "b", "c"}, ())
 
 
+async def test_what_a_release_hides_is_read_from_the_kernels_version_or_takes_consent() -> None:
+    # Debian's 7.1.0-44-amd64 may be older or newer than 7.1.13; the second one says which.
+    old, new = (f"#1 SMP PREEMPT_DYNAMIC Debian {version}-1 (2026-11-20)" for version in ("7.1.9", "7.1.20"))
+    told = (("a", "#1 SMP"), ("b", old), ("c", new))
+    parts = await fleet(
+        *(replace(host(name, release="7.1.0-44-amd64"), kernel_version=version) for name, version in told)
+    )
+    assert (await plan(parts)).blockers == (
+        f"a runs 7.1.0-44-amd64, and whether {KERNEL.release} is older cannot be told: "
+        "spec.allow_downgrade: true consents to that.",
+        f"c runs 7.1.0-44-amd64, and {KERNEL.release} is older: spec.allow_downgrade: true consents to that.",
+    )
+
+
+async def test_a_host_whose_platform_nobody_knows_is_told() -> None:
+    parts = await fleet(host("a"), replace(host("b"), platform="unknown"))
+    assert [note for note in (await plan(parts)).notes if "unknown" in note] == [
+        "Whether b is metal, a virtual machine or emulated the agent cannot tell, so it is a stratum of platform "
+        '"unknown": set platform in its agent.toml.'
+    ]
+    assert not any("unknown" in note for note in (await plan(parts, "selector: {hosts: [a]}")).notes)
+
+
 async def test_an_older_kernel_takes_consent() -> None:
     parts = await fleet(host("a"), host("b", release="7.2.0-rc1"), host("c", release="custom"))
     assert (await plan(parts)).blockers == (

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from controller.domain.releases import compared
+from controller.domain.releases import compared, upstream_version
 
 # Oldest first; those of one line are not told apart.
 ASCENDING = [
@@ -18,6 +18,7 @@ ASCENDING = [
     ["6.12.48+deb13-amd64", "6.12.48", "6.12.48+deb13-cloud-amd64", "6.12.48-custom"],
     ["7.0.13+deb13-cloud-amd64"],
     ["7.1.0-rc2"],
+    ["7.1.0-070100rc3-generic", "7.1-rc3-amd64", "7.1.0-0.rc3.20261109git1a2b.28.fc45.x86_64", "7.1~rc3-arm64"],
     ["7.1.0-rc10-dirty"],
     ["7.1", "7.1.0", "7.1.0-next-tree"],
     ["7.1.13+deb13-arm64"],
@@ -38,3 +39,71 @@ def test_the_order() -> None:
 def test_what_is_no_version_cannot_be_compared(odd: str) -> None:
     assert compared(odd, "7.1.13") is None
     assert compared("7.1.13", odd) is None
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("6.12.1-arch1-1", "6.12.1-arch1-2"),
+        ("6.12.1-arch1-2", "6.12.1-arch2-1"),
+        ("6.12.9-arch1-1", "6.12.10-arch1-1"),
+        ("6.12.1-zen1-1-zen", "6.12.1-zen1-2-zen"),
+        ("6.13.0-061300rc7-generic", "6.13.0-061300-generic"),
+        ("6.12.4-061204-generic", "6.12.5-061205-generic"),
+        ("6.13.0-061300-generic", "6.13.1-061301-generic"),
+        ("6.1.0-0.deb11.17-amd64", "6.1.0-0.deb11.21-cloud-amd64"),
+        ("6.1.0-18-amd64", "6.1.0-44-cloud-amd64"),
+        ("6.1.0-44-amd64", "6.6.1"),
+        ("6.1.0-rc8", "6.1.0-44-amd64"),
+        ("6.8.12-4-pve", "6.8.12-11-pve"),
+        ("6.4.0-150600.21-default", "6.4.0-150600.23.47-default"),
+        ("5.14.0-503.el9.x86_64", "5.14.0-503.11.1.el9_5.x86_64"),
+        ("6.1.112-122.189.amzn2023.x86_64", "6.1.119-129.201.amzn2023.x86_64"),
+    ],
+)
+def test_distributions_count_in_their_own_ways(older: str, newer: str) -> None:
+    assert (compared(older, newer), compared(newer, older)) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "other"),
+    [
+        ("6.1.0-44-amd64", "6.1.100"),
+        ("6.1.0-44-amd64", "6.1.164-own"),
+        ("6.8.0-45-generic", "6.8.12-061812-generic"),
+        ("6.8.0-45-generic", "6.8.0-1021-aws"),
+        ("5.14.0-503.11.1.el9_5.x86_64", "5.14.21"),
+        ("6.4.0-150600.23.47-default", "6.4.16"),
+        ("6.1.0-44-amd64", "6.1.0-1036-oem"),
+    ],
+)
+def test_what_a_release_hides_is_not_guessed(hidden: str, other: str) -> None:
+    assert (compared(hidden, other), compared(other, hidden)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("release", "told", "upstream"),
+    [
+        ("6.1.0-44-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.164-1 (2026-02-09)", "6.1.164"),
+        ("6.1.0-44-amd64", "Debian linux-image-6.1.0-44-amd64 6.1.164-1", "6.1.164"),
+        ("6.11.0-1-amd64", "#1 SMP Debian 6.11~rc4-1 (2024-08-20)", "6.11-rc4"),
+        ("6.8.0-45-generic", "#45-Ubuntu SMP PREEMPT_DYNAMIC Fri Aug 30 12:02:04 UTC 2024", ""),
+        ("6.8.0-45-generic", "#45~22.04.1-Ubuntu SMP", ""),
+        ("6.1.0-44-amd64", "#1 SMP Debian 6.12.164-1", ""),
+        ("6.1.0-44-amd64", "", ""),
+        ("6.8.12-4-pve", "#1 SMP PREEMPT_DYNAMIC PMX 6.8.12-4 (2024-11-06T15:04Z)", "6.8.12"),
+        ("6.12.1-arch1-2", "#1 SMP PREEMPT_DYNAMIC", "6.12.1"),
+        ("6.13.0-061300rc3-generic", "#202412152131 SMP", "6.13.0-rc3"),
+        ("7.1", "", "7.1.0"),
+        ("next", "Debian 6.1.164-1", ""),
+    ],
+)
+def test_the_upstream_version_is_told_by_the_release_or_beside_it(release: str, told: str, upstream: str) -> None:
+    assert upstream_version(release, told) == upstream
+
+
+@pytest.mark.parametrize(("other", "order"), [("6.1.100", 1), ("6.1.164", 0), ("6.1.200", -1)])
+def test_what_is_told_beside_a_release_decides_where_it_hides(other: str, order: int) -> None:
+    told = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.164-1 (2026-02-09)"
+    assert compared("6.1.0-44-amd64", other, told) == order
+    assert compared(other, "6.1.0-44-amd64", "", told) == -order

@@ -8,6 +8,7 @@ import pytest
 from engine_parts import STARTED, UID, Parts, host, outcome, planned, reached, run, walked
 
 from controller.adapters.rpc.agent_messages import report_of
+from controller.domain.attempt import RETRY_PAUSE_S
 from controller.domain.effects import AgentEffect, CancelCommand, RevertKernel, RunWorkload
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.events import CommandState, HostHeard, RunReported, RunState
@@ -15,7 +16,7 @@ from controller.domain.hosts import Host
 from controller.domain.journey import Step
 from controller.services import sessions
 from controller.services.identity import checked_name
-from controller.services.sessions import AgentStream, LogReported
+from controller.services.sessions import AgentStream, Held, LogReported
 from controller.services.world import Key
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
@@ -49,6 +50,90 @@ async def test_no_agent_settles_what_a_supervisor_was_asked(parts: Parts) -> Non
     parts.engine.outstanding[revert.command_id] = revert
     await parts.sessions.accepted("a", revert.command_id, "")
     assert revert.command_id in parts.engine.outstanding
+
+
+def held(*commands: str, spooled: int = 0, boot: str = "a-boot-1") -> Held:
+    return Held(boot_id=boot, command_ids=frozenset(commands), spooled_reports=spooled)
+
+
+def stream_of(parts: Parts, name: str = "a") -> AgentStream:
+    return parts.sessions._connected[name]
+
+
+async def test_a_command_that_an_agent_took_and_lost_is_tried_again_at_once_and_not_at_its_deadline(
+    parts: Parts,
+) -> None:
+    name = "u1/a/0.baseline.0"
+    await parts.sessions.accepted("a", name, "")
+    # Its disk was set back: it holds nothing, and has no answer.
+    await parts.connect("a")
+    await parts.sessions.holds(stream_of(parts), held())
+    lost = parts.attempt("a").command
+    assert lost is not None
+    assert (lost.state, "neither holds it any more" in lost.detail) == (CommandState.INFRASTRUCTURE, True)
+    # It says so again, and is believed once.
+    before = len(parts.disk.log)
+    await parts.sessions.holds(stream_of(parts), held())
+    assert len(parts.disk.log) == before
+    parts.clock.at += RETRY_PAUSE_S
+    await parts.engine.settle()
+    # Under a name of its own: should the agent have carried out the first all the same, nothing runs twice.
+    assert parts.attempt("a").command_id == "u1/a/0.baseline.1"
+    assert "u1/a/0.baseline.1" in parts.engine.outstanding
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        (held("u1/a/0.baseline.0"), True),
+        # Its answer is under way.
+        (held(spooled=1), True),
+        # Of a boot that another Hello has overtaken.
+        (held(boot="a-boot-0"), True),
+        # It may not even have reached the agent.
+        (held(), False),
+    ],
+    ids=["held", "spooled", "of another boot", "not taken"],
+)
+async def test_a_command_that_is_not_lost_goes_on(parts: Parts, said: Held, taken: bool) -> None:
+    if taken:
+        await parts.sessions.accepted("a", "u1/a/0.baseline.0", "")
+    await parts.sessions.holds(stream_of(parts), said)
+    assert parts.attempt("a").command is None
+    assert parts.attempt("a").command_id == "u1/a/0.baseline.0"
+
+
+async def test_a_refusal_whose_report_is_lost_is_an_answer_all_the_same(parts: Parts) -> None:
+    name = "u1/a/0.baseline.0"
+    await parts.sessions.accepted("a", name, "busy with command c0")
+    await parts.sessions.holds(stream_of(parts), held(spooled=1))
+    assert parts.attempt("a").command is None
+    await parts.sessions.holds(stream_of(parts), held())
+    assert parts.attempt("a").command is not None
+    assert name not in parts.engine.outstanding
+
+
+async def test_an_answer_that_was_recorded_is_not_lost(parts: Parts) -> None:
+    await parts.sessions.accepted("a", "u1/a/0.baseline.0", "")
+    await parts.measure("a")
+    answered = parts.attempt("a").command
+    await parts.sessions.holds(stream_of(parts), held())
+    assert parts.attempt("a").command == answered
+
+
+async def test_the_word_of_an_older_stream_says_nothing_of_what_is_held(parts: Parts) -> None:
+    older = stream_of(parts)
+    await parts.connect("a")
+    await parts.sessions.accepted("a", "u1/a/0.baseline.0", "")
+    await parts.sessions.holds(older, held())
+    assert parts.attempt("a").command is None
+
+
+async def test_a_host_shows_what_its_agent_could_not_hand_over(parts: Parts) -> None:
+    await parts.sessions.holds(stream_of(parts), held(spooled=7))
+    assert parts.operations.host("a").spooled_reports == 7
+    await parts.sessions.disconnected(stream_of(parts))
+    assert parts.operations.host("a").spooled_reports == 0
 
 
 async def test_a_report_about_another_host_changes_nothing(parts: Parts) -> None:
@@ -226,3 +311,42 @@ def test_what_is_no_number_is_no_measurement(value: float) -> None:
     assert report.state is RunState.INFRASTRUCTURE
     assert report.values == {"swap_mount.swapon_time": 1.5}
     assert "swap_mount.cost" in report.error
+
+
+async def test_a_lost_host_was_heard_last_when_it_spoke_last(parts: Parts) -> None:
+    stream = await parts.connect("a")
+    parts.clock.at += 5000.0
+    parts.sessions.heartbeat("a")
+    spoke = parts.clock.at
+    # That it is gone is noticed later.
+    parts.clock.at += 300.0
+    await parts.sessions.disconnected(stream)
+    known = parts.engine.world.hosts["a"]
+    assert (known.connected, known.last_seen) == (False, spoke)
+    again = await Parts(parts.disk, parts.clock).start()
+    assert again.engine.world.hosts["a"].last_seen == spoke
+
+
+async def test_a_controller_that_dies_forgets_at_most_an_hour(parts: Parts) -> None:
+    await parts.connect("a")
+    for _ in range(100):
+        parts.clock.at += 600.0
+        parts.sessions.heartbeat("a")
+        await asyncio.sleep(0)
+    again = await Parts(parts.disk, parts.clock).start()
+    assert parts.clock.at - again.engine.world.hosts["a"].last_seen <= 3600.0
+
+
+async def test_what_a_newer_session_said_is_not_overwritten_by_the_older_ones_end(parts: Parts) -> None:
+    older = await parts.connect("a")
+    await parts.connect("a", boot="2")
+    await parts.sessions.disconnected(older)
+    assert parts.disk.hosts["a"].boot_id == "a-boot-2"
+
+
+async def test_a_host_that_is_forgotten_is_not_written_again(parts: Parts) -> None:
+    stream = await parts.connect("a")
+    parts.engine.world.forget("a")
+    del parts.disk.hosts["a"]
+    await parts.sessions.disconnected(stream)
+    assert "a" not in parts.disk.hosts

@@ -103,3 +103,12 @@ def test_an_operators_revert_is_not_told_twice(reason: str) -> None:
     hosts = story.attempts
     assert explain(rollout, hosts, "trial").sentence == f"trial was {reason}; a is back on the old kernel."
     assert blocking_reason(rollout, tuple(hosts.values())) == reason
+
+
+def test_a_sentence_that_goes_on_has_no_full_stop_in_it() -> None:
+    story = Story([["a"]], {"a": Faults(new_cost=819.0)}, on_refuted="revert")
+    story.run(until=lambda: story.rollout.state.value == "reverting")
+    assert ".;" not in explained(story).sentence
+    assert ".;" not in blocking_reason(story.rollout, tuple(story.attempts.values()))
+    story.run()
+    assert explained(story).sentence.endswith("REFUTED; a is back on the old kernel.")

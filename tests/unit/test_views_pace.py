@@ -1,7 +1,14 @@
 """What a plan says about its speed and length."""
 
-from simulated_fleet import SPEC
+from dataclasses import replace
 
+import pytest
+from simulated_fleet import SPEC, Simulation
+
+from controller.domain.boot_times import FEWEST_BOOTS, BootTimes
+from controller.domain.events import Moved
+from controller.domain.journey import Step
+from controller.domain.limits import longest_walk_s, step_limits
 from controller.domain.policy import PlaceBound, WavePolicy, policy_of
 from controller.domain.selection import HostCandidate, plan_waves
 from controller.domain.spec import RolloutSpec, parse_spec
@@ -26,12 +33,18 @@ def candidates(count: int) -> list[HostCandidate]:
     ]
 
 
-def told(text: str, count: int = 5, waves: tuple[WavePolicy, ...] | None = None) -> tuple[str, ...]:
+def told(
+    text: str,
+    count: int = 5,
+    waves: tuple[WavePolicy, ...] | None = None,
+    platform: str = "vm",
+    boots: dict[str, BootTimes] | None = None,
+) -> tuple[str, ...]:
     spec: RolloutSpec = parse_spec(text, "paced.yaml")
-    hosts = candidates(count)
+    hosts = [replace(host, stratum=f"x86_64/{platform}") for host in candidates(count)]
     plan = plan_waves(spec, hosts, "salt")
     policy = policy_of(spec, tuple(wave.bake_s for wave in plan.waves), waves=waves)
-    return pace_sentences(policy, plan, {host.name: host.labels for host in hosts}, 1000.0)
+    return pace_sentences(policy, plan, {host.name: host.labels for host in hosts}, 1000.0, boots or {})
 
 
 def test_budget_windows_approvals_and_length_are_told() -> None:
@@ -44,7 +57,7 @@ def test_budget_windows_approvals_and_length_are_told() -> None:
         "Wave 2 begins when 2 persons approved it; the rollout pauses without that after 7 d.",
         "It pauses when more than 0 hosts fail for reasons of their rig, and reverts on the first that speaks against "
         "the kernel.",
-        "It takes at least 2 min (the soak times alone) and at most 29 min 30 s (every limit used up, within "
+        "It takes at least 2 min (the soak times alone) and at most 35 min 10 s (every limit used up, within "
         "maintenance windows); waits for people are not counted.",
     )
 
@@ -67,4 +80,55 @@ def test_the_longest_check_of_a_program_counts_once_a_wave() -> None:
     - {name: c, webhook: {url: "http://c"}, deadline: 5h, dry_run: true}
     - {name: d, manual: true, deadline: 5h}
 """
-    assert "at most 49 min 30 s" in told(PACED.replace("IN_FLIGHT", "2") + checks)[-1]
+    assert "at most 55 min 10 s" in told(PACED.replace("IN_FLIGHT", "2") + checks)[-1]
+
+
+NO_BOOT_TIMEOUT = PACED.replace("IN_FLIGHT", "2").replace("    boot_timeout: 60s\n", "")
+
+
+@pytest.mark.parametrize(
+    ("platform", "most"),
+    # Three hosts one after the other, 60 s for a boot before: 14 min more each, or 44.
+    [("vm", "1 h 17 min"), ("metal", "2 h 47 min"), ("emulated", "2 h 47 min"), ("unknown", "2 h 47 min")],
+)
+def test_the_default_boot_timeout_counts(platform: str, most: str) -> None:
+    assert f"at most {most} (" in told(NO_BOOT_TIMEOUT, platform=platform)[-1]
+
+
+def test_what_is_known_of_boots_counts() -> None:
+    boots = {"x86_64/vm": BootTimes((30.0,) * FEWEST_BOOTS)}
+    assert told(NO_BOOT_TIMEOUT, boots=boots)[-1] == told(PACED.replace("IN_FLIGHT", "2"))[-1]
+
+
+def test_every_boot_of_a_design_counts() -> None:
+    """ABBA walks old, new, new, old twice, and then the new kernel: eight probations, not one."""
+    text = PACED.replace("IN_FLIGHT", "2")
+    abba = text.replace("  claim:", "  design: abba\n  abba: {per_stratum: 5, cycles: 2}\n  claim:")
+    drilled = text.replace("  claim:", "  drill: {per_stratum: 1, revert_slo: 10m}\n  claim:")
+    plain = told(text)[-1]
+    assert told(abba)[-1] != plain
+    assert told(drilled)[-1] != plain
+
+
+def spent(simulation: Simulation) -> float:
+    """Seconds from the start to the end of the host that took longest."""
+    at: dict[str, list[float]] = {}
+    for key, event in simulation.log:
+        if key.host and isinstance(event, Moved):
+            at.setdefault(key.host, []).append(event.at)
+    return max(times[-1] - times[0] for times in at.values())
+
+
+def test_no_host_takes_longer_than_the_limits_of_its_steps_together() -> None:
+    """The table that is added up is the one that deadlines come from."""
+    simulation = Simulation([["a"]], drilled=("a",))
+    simulation.run()
+    policy, planned = simulation.rollout.policy, simulation.rollout.waves[0][0]
+    limits = step_limits(policy, 60.0)
+    walked = [event for key, event in simulation.log if key.host and isinstance(event, Moved)]
+    waits = [event for event in walked if event.deadline is not None and event.step is not Step.BAKE]
+    assert {event.step: event.deadline - event.at for event in waits if event.deadline} == {
+        event.step: limits[event.step] for event in waits
+    }
+    assert longest_walk_s(policy, planned, 60.0) == sum(limits[event.step] for event in waits)
+    assert spent(simulation) < longest_walk_s(policy, planned, 60.0) + policy.bake_s[0]

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 from rollout_story import Story
+from simulated_fleet import SPEC
 from simulated_host import NEW_RELEASE, OLD_RELEASE, Faults
 
 from controller.domain.delivery import BootEnd
 from controller.domain.events import CommandState
 from controller.domain.journey import Role, Step
+from controller.domain.verbs import Verb
 from controller.views.changes import changes
 from controller.views.models import LiveProgress, RolloutView
 from controller.views.rollout import rollout_view
@@ -196,3 +198,57 @@ def test_the_view_is_a_function_of_its_arguments() -> None:
     story.run()
     assert view_of(story) == view_of(story)
     assert replace(view_of(story), name="other") != view_of(story)
+
+
+TOLERANT = SPEC.replace("error_budget: {hosts: 0, share: 0 %}", "error_budget: {hosts: 1, share: 0 %}")
+REFUSED = Faults(refused="stage")
+
+
+def wave_states(story: Story) -> list[str]:
+    return [wave.state for wave in view_of(story).waves]
+
+
+def test_a_wave_with_a_rig_failure_that_is_tolerated_goes_on() -> None:
+    story = Story([["a", "b"], ["c"]], {"a": REFUSED}, spec=TOLERANT, max_in_flight=1)
+    story.run(until=lambda: story.attempts["a"].failure is not None)
+    assert wave_states(story) == ["active", "waiting"]
+    story.run(until=lambda: story.step("b") is Step.PROBATION)
+    assert wave_states(story) == ["active", "waiting"]
+    story.run(until=lambda: story.step("b") is Step.BAKE)
+    assert wave_states(story) == ["baking", "waiting"]
+    story.run()
+    assert wave_states(story) == ["passed", "passed"]
+
+
+def test_a_wave_with_more_rig_failures_than_are_tolerated_has_failed_until_somebody_goes_on() -> None:
+    story = Story([["a", "b", "c"]], {"a": REFUSED, "b": REFUSED}, spec=TOLERANT, max_in_flight=1)
+    story.run(until=lambda: story.rollout.state.value == "paused")
+    assert wave_states(story) == ["failed"]
+    story.ask(Verb.RESUME)
+    assert wave_states(story) == ["active"]
+
+
+def test_one_rig_failure_in_each_of_two_waves_is_one_too_many() -> None:
+    story = Story([["a", "b"], ["c", "d"]], {"a": REFUSED, "c": REFUSED}, spec=TOLERANT)
+    story.run(until=lambda: story.rollout.state.value == "paused")
+    assert wave_states(story) == ["passed", "failed"]
+
+
+def test_a_wave_goes_on_without_the_stratum_that_is_held() -> None:
+    strata = {"a": "x86_64/metal", "b": "x86_64/vm"}
+    held = SPEC + "  on_stratum_failure: hold\n"
+    story = Story([["a", "b"]], {"a": Faults(trial_end=BootEnd.PANIC)}, spec=held, strata=strata, max_in_flight=1)
+    story.run(until=lambda: bool(story.rollout.held) and story.step("b") is Step.PROBATION)
+    assert wave_states(story) == ["active"]
+
+
+def test_a_kernel_that_is_condemned_fails_its_wave_at_once() -> None:
+    story = Story([["a", "b"]], {"a": Faults(trial_end=BootEnd.PANIC)}, spec=TOLERANT)
+    story.run(until=lambda: story.attempts["a"].condemned)
+    assert wave_states(story) == ["failed"]
+
+
+def test_a_drill_that_failed_is_never_tolerated() -> None:
+    story = Story([["a", "b"]], {"a": Faults(drill="stays")}, spec=TOLERANT, drilled=("a",))
+    story.run(until=lambda: story.attempts["a"].failure is not None)
+    assert wave_states(story) == ["failed"]

@@ -3,8 +3,8 @@
 Nothing from a package is ever executed here, and nothing here needs root.
 """
 
-from controller.adapters.debian.archives import Archive, holds, unpack
+from controller.adapters.debian.archives import Archive, first_member, unpack
 from controller.adapters.debian.mirror import DEBIAN_ARCHITECTURES, find_mirror
 from controller.adapters.debian.root import AptRoot, PackageVersion
 
-__all__ = ["DEBIAN_ARCHITECTURES", "AptRoot", "Archive", "PackageVersion", "find_mirror", "holds", "unpack"]
+__all__ = ["DEBIAN_ARCHITECTURES", "AptRoot", "Archive", "PackageVersion", "find_mirror", "first_member", "unpack"]

@@ -180,14 +180,17 @@ def unpack(archives: Sequence[Path], tree: Path, progress: Progress, *, label: s
         progress(f"unpacking {label}", done_bytes, total_bytes)
 
 
-def holds(archive: Path, wanted: re.Pattern[str]) -> bool:
-    """Tell whether a package has a file whose path, such as "boot/vmlinuz-7.1.13", matches. Errors as in unpack."""
+def first_member(archive: Path, wanted: re.Pattern[str]) -> re.Match[str] | None:
+    """Return how the path of a package's first file that matches does so, as "boot/vmlinuz-7.1.13"; None without one.
+
+    Errors as in unpack.
+    """
     with _content(archive, f"Reading {shown(archive)}") as content:
         for member in TarReader(content, shown(archive)).members():
-            if wanted.match(member.name.removeprefix("./")):
+            if found := wanted.match(member.name.removeprefix("./")):
                 content.enough()
-                return True
-    return False
+                return found
+    return None
 
 
 class _Content:

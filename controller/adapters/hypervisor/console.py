@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
-# The kernel's own line, at the start of a line after its time stamp: a program that quotes one does not match.
+from controller.gate.kernel_log import console_lines
+
+# Before the kernel's own lines.
 _STAMP = re.compile(r"^(<\d+>)?\[\s*\d+\.\d+\]\s?(\[\s*[TC]\d+\]\s?)?")
-_PANIC = re.compile(r"^Kernel panic - not syncing")
+_PANIC = "Kernel panic - not syncing"
 # Worth showing when a boot hung or reset, most telling first.
 _TROUBLE = tuple(
     re.compile(pattern)
@@ -66,10 +68,16 @@ class ConsoleLog:
 
 
 def panic_line(text: str) -> str:
-    """Return the first kernel panic message of a console text, without its time stamp; empty when there is none."""
-    for line, _ in _lines(text):
-        if _PANIC.match(line):
-            return line[:_LINE_MAX]
+    """Return the first kernel panic message of a console text, without its time stamp; empty when there is none.
+
+    It may stand anywhere in a line: the kernel does not wait for a login or a status to end theirs.
+    """
+    for line in text.splitlines():
+        if _PANIC not in line:
+            continue
+        for piece in console_lines(line):
+            if piece.startswith(_PANIC):
+                return _printable(piece)[:_LINE_MAX]
     return ""
 
 
@@ -96,5 +104,9 @@ def _lines(text: str) -> list[tuple[str, bool]]:
     found = []
     for raw in filter(None, map(str.strip, text.splitlines())):
         line, stamps = _STAMP.subn("", raw)
-        found.append(("".join(c for c in line if c.isprintable()), bool(stamps)))
+        found.append((_printable(line), bool(stamps)))
     return found
+
+
+def _printable(line: str) -> str:
+    return "".join(character for character in line if character.isprintable())

@@ -4,12 +4,12 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
 from controller.adapters.cache import Progress
-from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, holds, unpack
+from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, first_member, unpack
 from controller.adapters.kernels.image import MOST_IMAGE_BYTES
 from controller.adapters.named_files import kind_of, shown, size_text
 from controller.adapters.trees import MOST_BYTES, entries, is_file, locate
@@ -17,11 +17,20 @@ from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel
 from controller.domain.printable import printable
 from controller.domain.releases import checked_release
+from controller.domain.words import names_text
 
-_IMAGE = re.compile(r"boot/vmlinu[xz]-|(usr/)?lib/modules/[^/]+/vmlinuz$")
+# Of a package's files the kernel itself, with its release.
+_IMAGE = re.compile(r"boot/vmlinu[xz]-(?P<boot>[^/]+)$|(?:usr/)?lib/modules/(?P<tree>[^/]+)/vmlinuz$")
+# Debian's and Ubuntu's names, signed or not, Proxmox' (proxmox-kernel-R-signed), Armbian's (linux-image-current-BOARD).
+_KERNEL_PACKAGE = re.compile(r"linux|kernel")
 # Of a directory with packages.
 _MOST_ENTRIES = 10_000
-_DEBUG_PACKAGE = re.compile(r"-(dbg|dbgsym)_")
+# What is built beside a kernel and has neither it nor its modules.
+_NO_KERNEL = re.compile(
+    r"-(dbg|dbgsym)[-_]|linux-(libc|doc|source|tools|perf|kbuild|config)|-headers-|-dtbs?-|firmware"
+)
+# A package's architecture: Armbian appends the kernel's version and what it was built from.
+_ARCHITECTURE = re.compile(r"_([a-z0-9-]+)(?=\.deb$|__)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,8 @@ class Found:
     modules_required: bool
     # For people: which packages or file.
     description: str
+    # What else they should know of it, to be read after the description; empty when nothing.
+    remark: str = ""
 
 
 def request(source: KernelSource, architecture: str) -> dict[str, Any]:
@@ -142,25 +153,51 @@ def kernel_versions(offered: Sequence[PackageVersion], tail: str) -> list[str]:
 
 def _from_directory(directory: Path, architecture: str, scratch: Path, progress: Progress) -> Found:
     debian = DEBIAN_ARCHITECTURES[architecture]
-    files = [file for file in _packages(directory) if file.match(f"linux-*_{debian}.deb")]
-    files = [file for file in files if not _DEBUG_PACKAGE.search(file.name)]
-    kernels = [file for file in files if file.name.startswith(("linux-image-", "linux-binary-"))]
-    images = [file for file in kernels if holds(file, _IMAGE)]
-    if not images:
+    files = [file for file in _packages(directory) if _architecture(file) in (debian, "")]
+    candidates = [file for file in files if _KERNEL_PACKAGE.search(file.name) and not _NO_KERNEL.search(file.name)]
+    named = {file: found for file in candidates if (found := first_member(file, _IMAGE))}
+    if not named:
         raise InvalidInput(
             f"{shown(directory)} has no linux-image-*_{debian}.deb with a kernel. "
             f"Run `make bindeb-pkg` for {architecture}."
         )
-    if len(images) > 1:
-        names = printable(", ".join(file.name for file in images))
+    if len(named) > 1:
+        names = printable(", ".join(file.name for file in named))
         raise InvalidInput(
             f"{shown(directory)} has several kernels for {architecture}: {names}. Leave one of them there."
         )
-    release = re.sub(r"^linux-(image|binary)-", "", images[0].name.split("_")[0])
-    checked_release(release, f"The name of {shown(images[0])}")
-    modules = [file for file in files if file.name.startswith(f"linux-modules-{release}_")]
-    unpack([images[0], *modules[-1:]], scratch, progress, label=shown(images[0].name))
-    return _unpacked(scratch, shown(images[0]))
+    ((image, found),) = named.items()
+    release = checked_release(found["boot"] or found["tree"], f"The kernel in {shown(image)}")
+    modules = _modules(image, release, candidates)
+    unpack([image, *modules], scratch, progress, label=shown(image.name))
+    return replace(_unpacked(scratch, shown(image)), remark=_remark(modules, [*files], image))
+
+
+def _architecture(package: Path) -> str:
+    """Return a package's architecture as its file's name tells it; empty when it does not."""
+    found = _ARCHITECTURE.search(package.name)
+    return found[1] if found else ""
+
+
+def _modules(image: Path, release: str, candidates: Sequence[Path]) -> list[Path]:
+    """Return the packages with a release's modules: of one that is there in several versions the image's, or the last.
+
+    Their names follow many rules; what counts is the release in the paths.
+    """
+    wanted = re.compile(rf"(?:usr/)?lib/modules/{re.escape(release)}/.")
+    _, _, version = image.name.partition("_")
+    by_package: dict[str, Path] = {}
+    for file in sorted(candidates, key=lambda file: (file.name.partition("_")[2] == version, file.name)):
+        package = file.name.partition("_")[0]
+        if file != image and ("modules" in package or release in package) and first_member(file, wanted):
+            by_package[package] = file
+    return [by_package[package] for package in sorted(by_package)]
+
+
+def _remark(modules: Sequence[Path], files: Sequence[Path], image: Path) -> str:
+    with_modules = f" with {names_text([file.name for file in modules])}" if modules else ""
+    unused = [file.name for file in files if file != image and file not in modules]
+    return printable(with_modules + (f" (beside it and not used: {names_text(unused)})" if unused else ""), 1024)
 
 
 def _unpacked(tree: Path, description: str) -> Found:

@@ -111,7 +111,7 @@ class KernelStore:
             digest=kernel_digest(*parts, command_line),
             release=image.release,
             architecture=architecture,
-            source=found.description,
+            source=" ".join(filter(None, (found.description, found.remark))),
             command_line=command_line,
             files={
                 _BOOT: _FILES[_BOOT],

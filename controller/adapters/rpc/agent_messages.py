@@ -7,11 +7,10 @@ from controller.domain import bounds
 from controller.domain.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.errors import InvalidInput
 from controller.domain.events import CommandReported, CommandState, RunReported, RunState
-from controller.domain.hosts import Host, SwapDevice
+from controller.domain.hosts import Host, SwapDevice, check_host_name
 from controller.domain.printable import printable
 from controller.domain.words import names_text
-from controller.services.enrollment import check_host_name
-from controller.services.sessions import LogReported
+from controller.services.sessions import Held, LogReported
 from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
@@ -95,14 +94,22 @@ def report_of(
                 detail=bounds.sentence(report.outcome.detail),
             )
         case "kernel_log":
-            records = report.kernel_log.records[: bounds.LOG_RECORDS]
-            return LogReported(
-                report_id=report_id,
-                boot_id=bounds.name(report.boot_id),
-                lines=bounds.lines(record.text for record in records),
-            )
+            return _log(report, report_id, cut=cut)
         case _:
             return None
+
+
+def _log(report: agent_pb2.Report, report_id: str, *, cut: bool) -> LogReported:
+    told = report.kernel_log
+    # What is left out here is as lost as what the kernel has overwritten.
+    left_out = max(0, len(told.records) - bounds.LOG_RECORDS, int(cut))
+    return LogReported(
+        report_id=report_id,
+        boot_id=bounds.name(report.boot_id),
+        lines=bounds.lines(record.text for record in told.records[: bounds.LOG_RECORDS]),
+        lost=bounds.whole(told.lost_records) + left_out,
+        unreadable=bounds.sentence(told.unreadable),
+    )
 
 
 def _run(report: agent_pb2.Report, report_id: str, at: float, *, cut: bool) -> RunReported:
@@ -138,6 +145,15 @@ def _run(report: agent_pb2.Report, report_id: str, at: float, *, cut: bool) -> R
         evidence=bounds.evidence(run.evidence),
         release=bounds.name(run.kernel_release),
         duration_s=bounds.seconds(run.duration_s),
+    )
+
+
+def held_of(heartbeat: agent_pb2.Heartbeat) -> Held:
+    """Return what an agent says that it holds: reports not acknowledged, and the one command that it can be at."""
+    return Held(
+        boot_id=bounds.name(heartbeat.boot_id),
+        command_ids=frozenset(bounds.report_id(one) for one in heartbeat.active_command_ids[: bounds.COMMANDS]),
+        spooled_reports=heartbeat.spooled_reports,
     )
 
 

@@ -11,9 +11,10 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from controller.adapters.rpc.agent_messages import command_message, host_of, progress_of, report_of
+from controller.adapters.rpc.agent_messages import command_message, held_of, host_of, progress_of, report_of
 from controller.adapters.rpc.identity import key_digest_of, names_of
 from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
+from controller.domain import bounds
 from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts import Host
@@ -95,33 +96,18 @@ class AgentService:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._opening} sessions are opening at this moment; try again"
             )
-        writing = asyncio.Lock()
-        replaced = asyncio.get_running_loop().create_future()
-
-        async def write(message: agent_pb2.ControllerMessage) -> None:
-            async with writing:
-                await context.write(message)
+        # Counted before anything is waited for: a whole fleet may stand at this very line.
+        self._opening += 1
+        line = _Line(context, silence_s=self._silence_s, pause_s=self._heartbeat_interval_s)
 
         async def send(effect: AgentEffect) -> None:
-            await write(command_message(effect, self._epochs.current))
+            # An order is none before the Welcome.
+            await line.welcomed.wait()
+            await line.write(command_message(effect, self._epochs.current))
 
-        def close(reason: str, retry_after_s: float = self._heartbeat_interval_s) -> None:
-            if not replaced.done():
-                replaced.set_result(agent_pb2.Goodbye(reason=reason, retry_after_s=retry_after_s))
-
-        await write(
-            agent_pb2.ControllerMessage(
-                welcome=agent_pb2.Welcome(
-                    protocol_version=PROTOCOL_VERSION,
-                    epoch=self._epochs.current,
-                    heartbeat_interval_s=self._heartbeat_interval_s,
-                )
-            )
-        )
-        session = AgentStream(host=host.name, send=send, close=close)
+        session = AgentStream(host=host.name, send=send, close=line.close)
         reading: asyncio.Future[None] | None = None
         try:
-            self._opening += 1
             try:
                 await self._sessions.connected(session, host)
             finally:
@@ -129,26 +115,41 @@ class AgentService:
             if not self._plaintext:
                 # It may have been forgotten while its session opened.
                 await self._caller(context, host.name)
+            await line.write(self._welcome())
+            line.welcomed.set()
             # Only now: what a host reports is understood by the boot that its Hello named.
-            reading = asyncio.ensure_future(self._read(context, session, write, allowance))
-            await asyncio.wait({reading, replaced}, return_when=asyncio.FIRST_COMPLETED)
-            if not replaced.done():
+            reading = asyncio.ensure_future(self._read(context, session, line.write, allowance))
+            either: tuple[asyncio.Future[Any], ...] = (reading, line.ended)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not line.ended.done():
                 reading.result()
         except SentAway as error:
-            close(str(error), error.retry_after_s)
+            line.close(str(error), error.retry_after_s)
         except (Temporary, Conflict) as error:
             # A conflict: another controller leads by now, and this one is about to end.
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            if not line.ended.done():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
             if reading is not None:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
             await self._sessions.disconnected(session)
-        if replaced.done():
-            # A stream that was replaced because it hangs takes no goodbye either.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
-                    await write(agent_pb2.ControllerMessage(goodbye=replaced.result()))
+            # Whoever waits to give an order finds the stream gone.
+            line.welcomed.set()
+        await line.say_goodbye()
+
+    @property
+    def _silence_s(self) -> float:
+        return self._heartbeat_interval_s * _MISSED_HEARTBEATS
+
+    def _welcome(self) -> agent_pb2.ControllerMessage:
+        return agent_pb2.ControllerMessage(
+            welcome=agent_pb2.Welcome(
+                protocol_version=PROTOCOL_VERSION,
+                epoch=self._epochs.current,
+                heartbeat_interval_s=self._heartbeat_interval_s,
+            )
+        )
 
     async def _hello(self, context: Any) -> tuple[Host, Allowance]:
         """Return the host that the first message describes, or abort the call with a sentence."""
@@ -169,7 +170,8 @@ class AgentService:
                 f"this controller speaks protocol {PROTOCOL_VERSION}, the agent speaks {hello.protocol_version}: "
                 "install the agent that belongs to this controller",
             )
-        name = hello.host if self._plaintext else (await self._caller(context, hello.host))[0]
+        claimed = bounds.name(hello.host)
+        name = claimed if self._plaintext else (await self._caller(context, claimed))[0]
         try:
             host, computed_s = await self._aside(len(data), lambda: host_of(name, hello.facts))
         except InvalidInput as error:
@@ -249,13 +251,12 @@ class AgentService:
 
     async def _read(self, context: Any, session: AgentStream, write: Any, allowance: Allowance) -> None:
         """Take messages until the stream ends or falls silent."""
-        silence_s = self._heartbeat_interval_s * _MISSED_HEARTBEATS
         while True:
             try:
-                async with asyncio.timeout(silence_s):
+                async with asyncio.timeout(self._silence_s):
                     data = await context.read()
             except TimeoutError:
-                _log.warning("silent", host=session.host, for_s=silence_s)
+                _log.warning("silent", host=session.host, for_s=self._silence_s)
                 return
             if data is _EOF:
                 return
@@ -287,10 +288,47 @@ class AgentService:
                 await self._sessions.accepted(session.host, receipt.command_id, receipt.refused)
             case "progress":
                 await self._sessions.progressed(session.host, progress_of(message.progress))
+            case "heartbeat":
+                await self._sessions.holds(session, held_of(message.heartbeat))
             case _:
-                # Heartbeats, and whatever a newer agent may say.
+                # Whatever a newer agent may say.
                 pass
         return computed_s
+
+
+class _Line:
+    """What a session says to its agent: one message at a time, each taken within a deadline, and a reason to end."""
+
+    def __init__(self, context: Any, *, silence_s: float, pause_s: float) -> None:
+        self._context = context
+        self._silence_s = silence_s
+        self._pause_s = pause_s
+        self._writing = asyncio.Lock()
+        self.welcomed = asyncio.Event()
+        self.ended: asyncio.Future[agent_pb2.Goodbye] = asyncio.get_running_loop().create_future()
+
+    async def write(self, message: agent_pb2.ControllerMessage) -> None:
+        """Say something. An agent that speaks and does not listen is as silent as one that says nothing."""
+        try:
+            async with asyncio.timeout(self._silence_s), self._writing:
+                await self._context.write(message)
+        except TimeoutError as error:
+            text = f"nothing that was sent was taken within {self._silence_s:g} s"
+            self.close(text)
+            raise Temporary(text) from error
+
+    def close(self, reason: str, retry_after_s: float | None = None) -> None:
+        """End the session; the first reason is the one that is told."""
+        if not self.ended.done():
+            pause_s = self._pause_s if retry_after_s is None else retry_after_s
+            self.ended.set_result(agent_pb2.Goodbye(reason=reason, retry_after_s=pause_s))
+
+    async def say_goodbye(self) -> None:
+        """Tell why the session ends, when there is a reason; a stream that hangs takes no goodbye either."""
+        if self.ended.done():
+            with contextlib.suppress(TimeoutError, Temporary):
+                async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
+                    await self.write(agent_pb2.ControllerMessage(goodbye=self.ended.result()))
 
 
 class EnrollmentService(agent_pb2_grpc.EnrollmentServiceServicer):

@@ -61,10 +61,13 @@ class FleetClient(OperatorClient):
         return from_message(self._call(self._fleet_stub.AllowKernel, request), FleetView)
 
     def import_inventory(
-        self, inventory: str, hosts: Mapping[str, Mapping[str, str]], *, dry_run: bool
+        self, inventory: str, hosts: Mapping[str, Mapping[str, str]], kept: Sequence[str] = (), *, dry_run: bool
     ) -> InventoryDiffView:
-        """Replace what an inventory says of its hosts; raises InvalidInput for a bad label or another's host."""
-        request = pb.ImportInventoryRequest(inventory=inventory, dry_run=dry_run)
+        """Replace what an inventory says of its hosts, except of those to be kept.
+
+        Raises InvalidInput for a bad label or another's host.
+        """
+        request = pb.ImportInventoryRequest(inventory=inventory, dry_run=dry_run, kept=kept)
         for host, labels in hosts.items():
             request.hosts[host].labels.update(labels)
         if request.ByteSize() > LARGEST_REQUEST_BYTES:

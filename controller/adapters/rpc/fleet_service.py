@@ -71,7 +71,9 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
         async def act(by: str) -> fleet_pb2.InventoryDiff:
             hosts = {host: dict(one.labels) for host, one in request.hosts.items()}
-            found = await self._operations.import_inventory(request.inventory, hosts, by, dry_run=request.dry_run)
+            found = await self._operations.import_inventory(
+                request.inventory, hosts, by, kept=request.kept, dry_run=request.dry_run
+            )
             return to_message(found, fleet_pb2.InventoryDiff)
 
         return await answer(context, act, plaintext=self._plaintext)

@@ -92,11 +92,11 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
             await abort(context, error)
 
     async def AbortRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
-        """See operator.proto."""
+        """See operator.proto: ControlRollout says the same."""
         return await self._control(request.name, context, verb=Verb.ABORT, remark=request.remark)
 
     async def RevertRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
-        """See operator.proto."""
+        """See operator.proto: ControlRollout says the same."""
         return await self._control(request.name, context, verb=Verb.REVERT, remark=request.remark)
 
     async def ControlRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:

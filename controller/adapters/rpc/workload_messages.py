@@ -1,17 +1,13 @@
 """From a task to the message that orders it: names are the same on both sides."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from controller.domain.policy import Task
 from protos.kernroll.v1 import agent_pb2, workloads_pb2
-
-# swap_mount's settling: done when memory moves by less than this in a second, given up after the time. Its message has
-# no presence for them, so that they are always told.
-_SETTLING: Final[Mapping[str, Any]] = {"settle_tolerance_bytes": 512 * 1024, "settle_timeout_s": 60.0}
 
 
 def workload_message(task: Task) -> agent_pb2.RunWorkload:
@@ -23,8 +19,7 @@ def workload_message(task: Task) -> agent_pb2.RunWorkload:
     body: Message = getattr(message, task.workload)
     # An empty order is one, too.
     body.SetInParent()
-    defaults = _SETTLING if task.workload == "swap_mount" else {}
-    _fill(body, {**defaults, **task.parameters})
+    _fill(body, task.parameters)
     return message
 
 

@@ -10,7 +10,7 @@ from controller.domain.attempt import Attempt
 from controller.domain.events import Event, Moved, RolloutPlanned
 from controller.domain.evidence import gate_plan, host_evidence
 from controller.domain.hosts import Host
-from controller.domain.journey import Role, Side, Step
+from controller.domain.journey import Role, Side, Step, Trigger
 from controller.domain.rollout import Rollout
 from controller.gate.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence
@@ -254,6 +254,10 @@ def _failures(
     for stream, event in events:
         if isinstance(event, Moved):
             host = host_of(stream)
+            if event.trigger is Trigger.AGAIN:
+                # What its earlier round came to is in the timeline.
+                failed_at.pop(host, None)
+                back_at.pop(host, None)
             if event.failure is not None:
                 failed_at.setdefault(host, event.at)
             if event.step is Step.REVERTED:

@@ -1,20 +1,40 @@
 """What happened when, as sentences: the steps of a rollout and its hosts, their boots included."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
-from controller.domain.control_events import CheckReported, ChecksAsked, ChecksOverridden
+from controller.domain.control_events import (
+    ApprovalAwaited,
+    ApprovalGiven,
+    CheckReported,
+    ChecksAsked,
+    ChecksOverridden,
+    ControlEvent,
+    GateOverridden,
+    HostsLeftOut,
+    HostsRecalled,
+    HostsRetried,
+    RestOpened,
+    RevertHastened,
+    RolloutResumed,
+    StratumHeld,
+)
 from controller.domain.events import (
     AbortStarted,
+    AttemptEvent,
     CommandReported,
     CommandState,
+    DeliveryReported,
     Event,
     FatalLogged,
     HostHeard,
+    HostsAdmitted,
     HostSilent,
     Moved,
     RevertStarted,
     RolloutCompleted,
     RolloutEnded,
+    RolloutEvent,
     RolloutPaused,
     RolloutPlanned,
     RolloutPromoted,
@@ -23,14 +43,17 @@ from controller.domain.events import (
     RunState,
     SeriousLogged,
     TrialEnded,
+    WatchResumed,
     WaveOpened,
 )
+from controller.domain.fleet_events import FleetEvent
 from controller.domain.rollout import Rollout
 from controller.domain.verdict_events import WaveJudged
 from controller.views.models import Epoch
-from controller.views.quantities import names_text
+from controller.views.quantities import duration_text, names_text
 from controller.views.report.model import Moment
 from controller.views.report.runs import host_of
+from controller.views.waiting import reason_text
 
 
 def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Moment, ...]:
@@ -41,9 +64,10 @@ def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Mom
         text = _text(event)
         if isinstance(event, WaveJudged):
             verdict = event.sentence
-        elif isinstance(event, RolloutPaused | RevertStarted) and event.reason == verdict:
+        elif verdict and isinstance(event, RolloutPaused | RevertStarted | RolloutPromoted | RolloutCompleted):
             # The line above says why.
-            text = "paused" if isinstance(event, RolloutPaused) else "revert"
+            head, said, more = text.partition(f": {reason_text(verdict)}")
+            text = f"{head}:{more}" if said and more.startswith(" ") else f"{head}{more}"
         if text:
             offset_s = event.at - rollout.planned_at
             moments.append(Moment(at=Epoch(event.at), offset_s=offset_s, host=host_of(stream), text=text))
@@ -52,41 +76,89 @@ def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Mom
 
 def _text(event: Event) -> str:
     """Return the event as a sentence; empty for events that only answer a step."""
+    if isinstance(event, ControlEvent):
+        return _control_text(event)
+    if isinstance(event, RolloutEvent):
+        return _rollout_text(event)
+    if isinstance(event, AttemptEvent):
+        return _host_text(event)
+    assert isinstance(event, FleetEvent), f"{type(event).__name__} is of no stream"
+    # It concerns no rollout more than another; `kernroll fleet log` tells it.
+    return ""
+
+
+def _rollout_text(event: RolloutEvent) -> str:
     match event:
         case RolloutPlanned():
             return f"planned by {event.by}"
         case RolloutStarted():
             return f"started by {event.by}"
+        case HostsAdmitted():
+            return f"wave {event.wave + 1}: the turn of {names_text(event.hosts)} has come"
         case WaveOpened():
             return f"wave {event.wave + 1} opened"
         case WaveJudged():
             return f"wave {event.wave + 1} judged: {event.sentence}"
         case RolloutPaused():
-            return f"paused: {event.reason}"
+            # What an operator asked for begins with the word already.
+            return event.reason if event.reason.startswith("paused by ") else f"paused: {reason_text(event.reason)}"
         case RolloutPromoted():
-            return "promoted"
+            return f"promoted: {reason_text(event.reason)}"
         case RolloutCompleted():
-            return "completed"
+            return f"completed: {reason_text(event.reason)}"
         case AbortStarted():
             return f"abort: {event.reason}"
         case RevertStarted():
-            return f"revert: {event.reason}"
+            hasty = "; all hosts at once, whatever the disruption budget says" if event.emergency else ""
+            return f"revert: {reason_text(event.reason)}{hasty}"
+        case RolloutEnded():
+            lost = f"; {names_text(event.lost)} did not come back" if event.lost else ""
+            return f"{event.state.replace('_', ' ')}{lost}"
+        case _:
+            return _control_text(event)
+
+
+def _control_text(event: ControlEvent) -> str:
+    match event:
+        case RolloutResumed():
+            return f"resumed by {event.by}{_why(event.remark)}"
+        case ApprovalAwaited():
+            allowed = duration_text(event.deadline - event.at)
+            return f"wave {event.wave + 1} awaits approval; without it the rollout pauses after {allowed}"
+        case ApprovalGiven():
+            return f"wave {event.wave + 1} approved by {event.by}{_why(event.remark)}"
+        case GateOverridden():
+            return f"{event.by} went on although the gate held wave {event.wave + 1}{_why(event.remark)}"
+        case RestOpened():
+            return f"{event.by} opened all waves that are left{_why(event.remark)}"
+        case HostsRecalled():
+            return f"the turn of {names_text(event.hosts)} to return has come"
+        case HostsRetried():
+            return f"{event.by} had {names_text(event.hosts)} begin again{_why(event.remark)}"
+        case HostsLeftOut():
+            return f"{event.by} left {names_text(event.hosts)} out{_why(event.remark)}"
+        case StratumHeld():
+            return f"{event.stratum} is held and goes back{_why(event.reason)}"
+        case RevertHastened():
+            return f"{event.by} lifted the disruption budget from the way back{_why(event.remark)}"
         case ChecksAsked():
             again = f" (time {event.number})" if event.number > 1 else ""
             return f"wave {event.wave + 1} asks its checks{again}: {names_text([check.name for check in event.checks])}"
         case CheckReported():
             who = f" (by {event.by})" if event.by else ""
             told = f"check {event.check} of wave {event.wave + 1}: {event.outcome.replace('_', ' ')}{who}"
-            return f"{told}: {event.detail}" if event.detail else told
+            return f"{told}{_why(event.detail)}"
         case ChecksOverridden():
-            return f"{event.by} went on without {names_text(event.checks)}: {event.remark}"
-        case RolloutEnded():
-            return event.state + (f"; {names_text(event.lost)} did not come back" if event.lost else "")
+            return f"{event.by} went on without {names_text(event.checks)}{_why(event.remark)}"
         case _:
-            return _host_text(event)
+            assert_never(event)
 
 
-def _host_text(event: Event) -> str:
+def _why(remark: str) -> str:
+    return f": {remark}" if remark else ""
+
+
+def _host_text(event: AttemptEvent) -> str:
     match event:
         case Moved():
             again = f" (try {event.tries + 1})" if event.tries else ""
@@ -98,6 +170,8 @@ def _host_text(event: Event) -> str:
             return f"heard under {event.release}, boot {event.boot_id[:8]}"
         case HostSilent():
             return "not heard any more"
+        case WatchResumed():
+            return "a controller has started and watches again"
         case TrialEnded():
             line = f": “{event.line}”" if event.line else ""
             return f"trial boot ended, {event.end.replace('_', ' ')}{line}"
@@ -105,9 +179,14 @@ def _host_text(event: Event) -> str:
             return f"kernel log, {event.signature}: “{event.line}”"
         case SeriousLogged():
             return "; ".join(f"kernel log, {one.signature}: “{one.line}”" for one in event.findings)
-        case RunReported() if event.state is not RunState.OK:
-            return f"run {event.index} {event.state}: {event.error}".rstrip(": ")
-        case CommandReported() if event.state is not CommandState.COMPLETED:
-            return f"measurement {event.state}: {event.detail}".rstrip(": ")
-        case _:
+        case RunReported():
+            told = f"run {event.index} {event.state.replace('_', ' ')}{_why(event.error)}"
+            return "" if event.state is RunState.OK else told
+        case CommandReported():
+            told = f"measurement {event.state.replace('_', ' ')}{_why(event.detail)}"
+            return "" if event.state is CommandState.COMPLETED else told
+        case DeliveryReported():
+            # The move that follows says what came of it.
             return ""
+        case _:
+            assert_never(event)

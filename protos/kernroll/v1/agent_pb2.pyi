@@ -593,8 +593,11 @@ class KernelLog(_message.Message):
 
     RECORDS_FIELD_NUMBER: _builtins.int
     LOST_RECORDS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     lost_records: _builtins.int
-    """Records the kernel overwrote before the agent could read them."""
+    """Records the kernel overwrote before the agent could read them, and those that the agent had no room for."""
+    unreadable: _builtins.str
+    """Why the agent cannot read the log of this boot, or not any more; empty when it can."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.KernelLogRecord]: ...
     def __init__(
@@ -602,10 +605,11 @@ class KernelLog(_message.Message):
         *,
         records: _abc.Iterable[_common_pb2.KernelLogRecord] | None = ...,
         lost_records: _builtins.int = ...,
+        unreadable: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_records", b"lost_records", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_records", b"lost_records", "records", b"records", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/kernroll/v1/fleet.proto\x12\x0bkernroll.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x10LabelHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x39\n\x06labels\x18\x02 \x03(\x0b\x32).kernroll.v1.LabelHostRequest.LabelsEntry\x12\x0f\n\x07removed\x18\x03 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\nHostLabels\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x33\n\x06labels\x18\x02 \x03(\x0b\x32#.kernroll.v1.HostLabels.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x10\x41\x63tOnHostRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06remark\x18\x02 \x01(\t\"B\n\x11\x44\x65nyKernelRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\r\n\x05where\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"R\n\x12\x41llowKernelRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x12\n\x05where\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06remark\x18\x03 \x01(\tB\x08\n\x06_where\"\xbe\x01\n\x16ImportInventoryRequest\x12\x11\n\tinventory\x18\x01 \x01(\t\x12=\n\x05hosts\x18\x02 \x03(\x0b\x32..kernroll.v1.ImportInventoryRequest.HostsEntry\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x1a\x41\n\nHostsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.kernroll.v1.Labels:\x02\x38\x01\"h\n\x06Labels\x12/\n\x06labels\x18\x01 \x03(\x0b\x32\x1f.kernroll.v1.Labels.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\rInventoryDiff\x12\x11\n\tinventory\x18\x01 \x01(\t\x12(\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x17.kernroll.v1.HostChange\x12\x11\n\tunchanged\x18\x03 \x01(\r\x12\x0f\n\x07missing\x18\x04 \x03(\t\"\x9d\x01\n\nHostChange\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x33\n\x06labels\x18\x03 \x03(\x0b\x32#.kernroll.v1.HostChange.LabelsEntry\x12\x0f\n\x07removed\x18\x04 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\x12\x46reezeFleetRequest\x12\x0e\n\x06remark\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x10ThawFleetRequest\x12\x0e\n\x06remark\x18\x01 \x01(\t\"\x11\n\x0fGetFleetRequest\"\"\n\x12GetFleetLogRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\"4\n\x08\x46leetLog\x12(\n\tdecisions\x18\x01 \x03(\x0b\x32\x15.kernroll.v1.Decision\"P\n\x08\x44\x65\x63ision\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x10\n\x08sentence\x18\x03 \x01(\t\"\xd6\x01\n\x05\x46leet\x12#\n\x06\x66reeze\x18\x01 \x01(\x0b\x32\x13.kernroll.v1.Freeze\x12\x31\n\x0bquarantined\x18\x02 \x03(\x0b\x32\x1c.kernroll.v1.QuarantinedHost\x12$\n\x07\x64\x65nials\x18\x03 \x03(\x0b\x32\x13.kernroll.v1.Denial\x12*\n\x07missing\x18\x04 \x03(\x0b\x32\x19.kernroll.v1.ExpectedHost\x12\x10\n\x08\x65nrolled\x18\x05 \x01(\r\x12\x11\n\tconnected\x18\x06 \x01(\r\"w\n\x06\x46reeze\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06remark\x18\x03 \x01(\t\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0fQuarantinedHost\x12\x0c\n\x04host\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06remark\x18\x04 \x01(\t\"|\n\x06\x44\x65nial\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\r\n\x05where\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0f\n\x07rollout\x18\x06 \x01(\t\"/\n\x0c\x45xpectedHost\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x11\n\tinventory\x18\x02 \x01(\t2\xfe\x05\n\x0c\x46leetService\x12\x43\n\tLabelHost\x12\x1d.kernroll.v1.LabelHostRequest\x1a\x17.kernroll.v1.HostLabels\x12\x43\n\x0eQuarantineHost\x12\x1d.kernroll.v1.ActOnHostRequest\x1a\x12.kernroll.v1.Fleet\x12@\n\x0bReleaseHost\x12\x1d.kernroll.v1.ActOnHostRequest\x1a\x12.kernroll.v1.Fleet\x12?\n\nForgetHost\x12\x1d.kernroll.v1.ActOnHostRequest\x1a\x12.kernroll.v1.Fleet\x12@\n\nDenyKernel\x12\x1e.kernroll.v1.DenyKernelRequest\x1a\x12.kernroll.v1.Fleet\x12\x42\n\x0b\x41llowKernel\x12\x1f.kernroll.v1.AllowKernelRequest\x1a\x12.kernroll.v1.Fleet\x12R\n\x0fImportInventory\x12#.kernroll.v1.ImportInventoryRequest\x1a\x1a.kernroll.v1.InventoryDiff\x12\x42\n\x0b\x46reezeFleet\x12\x1f.kernroll.v1.FreezeFleetRequest\x1a\x12.kernroll.v1.Fleet\x12>\n\tThawFleet\x12\x1d.kernroll.v1.ThawFleetRequest\x1a\x12.kernroll.v1.Fleet\x12<\n\x08GetFleet\x12\x1c.kernroll.v1.GetFleetRequest\x1a\x12.kernroll.v1.Fleet\x12\x45\n\x0bGetFleetLog\x12\x1f.kernroll.v1.GetFleetLogRequest\x1a\x15.kernroll.v1.FleetLogb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/kernroll/v1/fleet.proto\x12\x0bkernroll.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x10LabelHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x39\n\x06labels\x18\x02 \x03(\x0b\x32).kernroll.v1.LabelHostRequest.LabelsEntry\x12\x0f\n\x07removed\x18\x03 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\nHostLabels\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x33\n\x06labels\x18\x02 \x03(\x0b\x32#.kernroll.v1.HostLabels.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x10\x41\x63tOnHostRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06remark\x18\x02 \x01(\t\"B\n\x11\x44\x65nyKernelRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\r\n\x05where\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"R\n\x12\x41llowKernelRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x12\n\x05where\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06remark\x18\x03 \x01(\tB\x08\n\x06_where\"\xcc\x01\n\x16ImportInventoryRequest\x12\x11\n\tinventory\x18\x01 \x01(\t\x12=\n\x05hosts\x18\x02 \x03(\x0b\x32..kernroll.v1.ImportInventoryRequest.HostsEntry\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x0c\n\x04kept\x18\x04 \x03(\t\x1a\x41\n\nHostsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.kernroll.v1.Labels:\x02\x38\x01\"h\n\x06Labels\x12/\n\x06labels\x18\x01 \x03(\x0b\x32\x1f.kernroll.v1.Labels.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\rInventoryDiff\x12\x11\n\tinventory\x18\x01 \x01(\t\x12(\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x17.kernroll.v1.HostChange\x12\x11\n\tunchanged\x18\x03 \x01(\r\x12\x0f\n\x07missing\x18\x04 \x03(\t\"\x9d\x01\n\nHostChange\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x33\n\x06labels\x18\x03 \x03(\x0b\x32#.kernroll.v1.HostChange.LabelsEntry\x12\x0f\n\x07removed\x18\x04 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\x12\x46reezeFleetRequest\x12\x0e\n\x06remark\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x10ThawFleetRequest\x12\x0e\n\x06remark\x18\x01 \x01(\t\"\x11\n\x0fGetFleetRequest\"\"\n\x12GetFleetLogRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\"4\n\x08\x46leetLog\x12(\n\tdecisions\x18\x01 \x03(\x0b\x32\x15.kernroll.v1.Decision\"P\n\x08\x44\x65\x63ision\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x10\n\x08sentence\x18\x03 \x01(\t\"\xd6\x01\n\x05\x46leet\x12#\n\x06\x66reeze\x18\x01 \x01(\x0b\x32\x13.kernroll.v1.Freeze\x12\x31\n\x0bquarantined\x18\x02 \x03(\x0b\x32\x1c.kernroll.v1.QuarantinedHost\x12$\n\x07\x64\x65nials\x18\x03 \x03(\x0b\x32\x13.kernroll.v1.Denial\x12*\n\x07missing\x18\x04 \x03(\x0b\x32\x19.kernroll.v1.ExpectedHost\x12\x10\n\x08\x65nrolled\x18\x05 \x01(\r\x12\x11\n\tconnected\x18\x06 \x01(\r\"w\n\x06\x46reeze\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06remark\x18\x03 \x01(\t\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0fQuarantinedHost\x12\x0c\n\x04host\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06remark\x18\x04 \x01(\t\"|\n\x06\x44\x65nial\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\r\n\x05where\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0f\n\x07rollout\x18\x06 \x01(\t\"/\n\x0c\x45xpectedHost\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x11\n\tinventory\x18\x02 \x01(\t2\xfe\x05\n\x0c\x46leetService\x12\x43\n\tLabelHost\x12\x1d.kernroll.v1.LabelHostRequest\x1a\x17.kernroll.v1.HostLabels\x12\x43\n\x0eQuarantineHost\x12\x1d.kernroll.v1.ActOnHostRequest\x1a\x12.kernroll.v1.Fleet\x12@\n\x0bReleaseHost\x12\x1d.kernroll.v1.ActOnHostRequest\x1a\x12.kernroll.v1.Fleet\x12?\n\nForgetHost\x12\x1d.kernroll.v1.ActOnHostRequest\x1a\x12.kernroll.v1.Fleet\x12@\n\nDenyKernel\x12\x1e.kernroll.v1.DenyKernelRequest\x1a\x12.kernroll.v1.Fleet\x12\x42\n\x0b\x41llowKernel\x12\x1f.kernroll.v1.AllowKernelRequest\x1a\x12.kernroll.v1.Fleet\x12R\n\x0fImportInventory\x12#.kernroll.v1.ImportInventoryRequest\x1a\x1a.kernroll.v1.InventoryDiff\x12\x42\n\x0b\x46reezeFleet\x12\x1f.kernroll.v1.FreezeFleetRequest\x1a\x12.kernroll.v1.Fleet\x12>\n\tThawFleet\x12\x1d.kernroll.v1.ThawFleetRequest\x1a\x12.kernroll.v1.Fleet\x12<\n\x08GetFleet\x12\x1c.kernroll.v1.GetFleetRequest\x1a\x12.kernroll.v1.Fleet\x12\x45\n\x0bGetFleetLog\x12\x1f.kernroll.v1.GetFleetLogRequest\x1a\x15.kernroll.v1.FleetLogb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,41 +57,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOWKERNELREQUEST']._serialized_start=484
   _globals['_ALLOWKERNELREQUEST']._serialized_end=566
   _globals['_IMPORTINVENTORYREQUEST']._serialized_start=569
-  _globals['_IMPORTINVENTORYREQUEST']._serialized_end=759
-  _globals['_IMPORTINVENTORYREQUEST_HOSTSENTRY']._serialized_start=694
-  _globals['_IMPORTINVENTORYREQUEST_HOSTSENTRY']._serialized_end=759
-  _globals['_LABELS']._serialized_start=761
-  _globals['_LABELS']._serialized_end=865
+  _globals['_IMPORTINVENTORYREQUEST']._serialized_end=773
+  _globals['_IMPORTINVENTORYREQUEST_HOSTSENTRY']._serialized_start=708
+  _globals['_IMPORTINVENTORYREQUEST_HOSTSENTRY']._serialized_end=773
+  _globals['_LABELS']._serialized_start=775
+  _globals['_LABELS']._serialized_end=879
   _globals['_LABELS_LABELSENTRY']._serialized_start=191
   _globals['_LABELS_LABELSENTRY']._serialized_end=236
-  _globals['_INVENTORYDIFF']._serialized_start=867
-  _globals['_INVENTORYDIFF']._serialized_end=979
-  _globals['_HOSTCHANGE']._serialized_start=982
-  _globals['_HOSTCHANGE']._serialized_end=1139
+  _globals['_INVENTORYDIFF']._serialized_start=881
+  _globals['_INVENTORYDIFF']._serialized_end=993
+  _globals['_HOSTCHANGE']._serialized_start=996
+  _globals['_HOSTCHANGE']._serialized_end=1153
   _globals['_HOSTCHANGE_LABELSENTRY']._serialized_start=191
   _globals['_HOSTCHANGE_LABELSENTRY']._serialized_end=236
-  _globals['_FREEZEFLEETREQUEST']._serialized_start=1141
-  _globals['_FREEZEFLEETREQUEST']._serialized_end=1220
-  _globals['_THAWFLEETREQUEST']._serialized_start=1222
-  _globals['_THAWFLEETREQUEST']._serialized_end=1256
-  _globals['_GETFLEETREQUEST']._serialized_start=1258
-  _globals['_GETFLEETREQUEST']._serialized_end=1275
-  _globals['_GETFLEETLOGREQUEST']._serialized_start=1277
-  _globals['_GETFLEETLOGREQUEST']._serialized_end=1311
-  _globals['_FLEETLOG']._serialized_start=1313
-  _globals['_FLEETLOG']._serialized_end=1365
-  _globals['_DECISION']._serialized_start=1367
-  _globals['_DECISION']._serialized_end=1447
-  _globals['_FLEET']._serialized_start=1450
-  _globals['_FLEET']._serialized_end=1664
-  _globals['_FREEZE']._serialized_start=1666
-  _globals['_FREEZE']._serialized_end=1785
-  _globals['_QUARANTINEDHOST']._serialized_start=1787
-  _globals['_QUARANTINEDHOST']._serialized_end=1886
-  _globals['_DENIAL']._serialized_start=1888
-  _globals['_DENIAL']._serialized_end=2012
-  _globals['_EXPECTEDHOST']._serialized_start=2014
-  _globals['_EXPECTEDHOST']._serialized_end=2061
-  _globals['_FLEETSERVICE']._serialized_start=2064
-  _globals['_FLEETSERVICE']._serialized_end=2830
+  _globals['_FREEZEFLEETREQUEST']._serialized_start=1155
+  _globals['_FREEZEFLEETREQUEST']._serialized_end=1234
+  _globals['_THAWFLEETREQUEST']._serialized_start=1236
+  _globals['_THAWFLEETREQUEST']._serialized_end=1270
+  _globals['_GETFLEETREQUEST']._serialized_start=1272
+  _globals['_GETFLEETREQUEST']._serialized_end=1289
+  _globals['_GETFLEETLOGREQUEST']._serialized_start=1291
+  _globals['_GETFLEETLOGREQUEST']._serialized_end=1325
+  _globals['_FLEETLOG']._serialized_start=1327
+  _globals['_FLEETLOG']._serialized_end=1379
+  _globals['_DECISION']._serialized_start=1381
+  _globals['_DECISION']._serialized_end=1461
+  _globals['_FLEET']._serialized_start=1464
+  _globals['_FLEET']._serialized_end=1678
+  _globals['_FREEZE']._serialized_start=1680
+  _globals['_FREEZE']._serialized_end=1799
+  _globals['_QUARANTINEDHOST']._serialized_start=1801
+  _globals['_QUARANTINEDHOST']._serialized_end=1900
+  _globals['_DENIAL']._serialized_start=1902
+  _globals['_DENIAL']._serialized_end=2026
+  _globals['_EXPECTEDHOST']._serialized_start=2028
+  _globals['_EXPECTEDHOST']._serialized_end=2075
+  _globals['_FLEETSERVICE']._serialized_start=2078
+  _globals['_FLEETSERVICE']._serialized_end=2844
 # @@protoc_insertion_point(module_scope)

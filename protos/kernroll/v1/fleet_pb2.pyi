@@ -219,21 +219,27 @@ class ImportInventoryRequest(_message.Message):
     INVENTORY_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     inventory: _builtins.str
     dry_run: _builtins.bool
     """Says what would change, and changes nothing."""
     @_builtins.property
     def hosts(self) -> _containers.MessageMap[_builtins.str, Global___Labels]: ...
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts that it names and that could not be read: what it said of them before stays."""
+
     def __init__(
         self,
         *,
         inventory: _builtins.str = ...,
         hosts: _abc.Mapping[_builtins.str, Global___Labels] | None = ...,
         dry_run: _builtins.bool = ...,
+        kept: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "hosts", b"hosts", "inventory", b"inventory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "hosts", b"hosts", "inventory", b"inventory", "kept", b"kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -163,6 +163,7 @@ class Host(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
     ATTENTION_FIELD_NUMBER: _builtins.int
+    SPOOLED_REPORTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     stratum: _builtins.str
     connected: _builtins.bool
@@ -173,6 +174,8 @@ class Host(_message.Message):
     """Why no rollout takes the host, for example "by olga: memory errors"; empty when one may."""
     attention: _builtins.str
     """What an operator has to know, for example that two machines use this name; empty when all is well."""
+    spooled_reports: _builtins.int
+    """Reports that the agent holds and this controller has not acknowledged, by its newest heartbeat; 0 while it is away."""
     @_builtins.property
     def last_seen(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -194,10 +197,11 @@ class Host(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         quarantine: _builtins.str = ...,
         attention: _builtins.str = ...,
+        spooled_reports: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "spooled_reports", b"spooled_reports", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -171,14 +171,14 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AbortRollout(self, request, context):
-        """Starts nothing new, brings hosts in flight back, leaves finished hosts.
+        """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevertRollout(self, request, context):
-        """Also returns finished hosts to their former kernel.
+        """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,9 +43,9 @@ class OperatorServiceStub:
     WatchRollout: _grpc.UnaryStreamMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Rollout]
     """Sends the rollout at once and again after every change; ends after a terminal state."""
     AbortRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]
-    """Starts nothing new, brings hosts in flight back, leaves finished hosts."""
+    """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases."""
     RevertRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]
-    """Also returns finished hosts to their former kernel."""
+    """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases."""
     ControlRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]
     """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
     ReportCheck: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]
@@ -75,9 +75,9 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     WatchRollout: _aio.UnaryStreamMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """Sends the rollout at once and again after every change; ends after a terminal state."""
     AbortRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
-    """Starts nothing new, brings hosts in flight back, leaves finished hosts."""
+    """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases."""
     RevertRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
-    """Also returns finished hosts to their former kernel."""
+    """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases."""
     ControlRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
     ReportCheck: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
@@ -152,7 +152,7 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.ActOnRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
-        """Starts nothing new, brings hosts in flight back, leaves finished hosts."""
+        """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases."""
 
     @_abc_1.abstractmethod
     def RevertRollout(
@@ -160,7 +160,7 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.ActOnRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
-        """Also returns finished hosts to their former kernel."""
+        """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases."""
 
     @_abc_1.abstractmethod
     def ControlRollout(
