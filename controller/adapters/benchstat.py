@@ -189,7 +189,8 @@ def _samples(file: _File, apart: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         for value, unit in result.pairs:
             metric = f"{label} {unit}"
             if len(metric) > MAX_NAME:
-                raise InvalidInput(f"{result.place}: the name of a metric has at most {MAX_NAME} characters: {metric}")
+                told = printable(metric, 80)
+                raise InvalidInput(f"{result.place}: the name of a metric has at most {MAX_NAME} characters: {told}")
             yield {
                 "host": HOST if stratum == "all" else f"{HOST} {stratum}"[:MAX_NAME],
                 "stratum": stratum,

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=2 << 30)
     parser.add_argument("--blind", action="store_true")
     parser.add_argument("--minimise", type=Path)
-    arguments = parser.parse_args()
+    arguments, more = parser.parse_known_args()
     use_sources()
     silenced()
     # Only what this target needs: instrumenting everything takes half a minute.
@@ -170,8 +171,13 @@ def main() -> None:
         options.append(f"-dict={folder}/words")
     if arguments.minimise is not None:
         arguments.minimise.mkdir(parents=True, exist_ok=True)
-        places = [str(arguments.minimise), str(folder / "corpus"), str(committed)]
-        atheris.Setup([sys.argv[0], "-merge=1", *options, *places], trial.one)
+        places = [str(arguments.minimise), str(committed), str(folder / "corpus")]
+        # The engine starts itself again by its first word, with words of its own.
+        again = folder / "engine"
+        if not more:
+            again.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, *sys.argv])} "$@"\n')
+            again.chmod(0o700)
+        atheris.Setup([str(again), *(more or ["-merge=1", *options, *places])], trial.one)
     else:
         time_ = f"-max_total_time={arguments.seconds}"
         atheris.Setup([sys.argv[0], time_, *options, str(folder / "corpus"), str(committed)], trial.one)

@@ -132,9 +132,10 @@ def _benchmarks_judged(data: bytes) -> None:
 
 
 def _listing(data: bytes) -> None:
-    labels = inventory_labels(ansible_inventory._parsed(data, "f.json"), "f.json")
-    for own in labels.values():
+    read = inventory_labels(ansible_inventory._parsed(data, "f.json"), "f.json")
+    for own in read.hosts.values():
         all_printable(*own, *own.values())
+    all_printable(*read.refused.values(), *read.remarks)
 
 
 def _inventory_size(data: bytes) -> None:

@@ -127,8 +127,7 @@ async def _rehearsed(draw: Draw) -> None:
         with contextlib.suppress(KernrollError):
             await _happens(parts, draw, streams)
         await parts.engine.settle()
-    await _told(parts)
-    # And all of it again, from the log.
+    # From the log, as after a restart.
     again = await Parts(parts.disk, parts.clock).start()
     await _told(again)
     for one in (parts, again):
