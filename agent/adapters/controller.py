@@ -39,6 +39,16 @@ _BLAME = {
 }
 
 
+# The library's own words when it was sending while the stream ended: the controller's status is lost then, and may have
+# been that its disk is full.
+_OF_THE_LIBRARY = "Internal error from Core"
+
+
+def blame_of(error: grpc.aio.AioRpcError) -> int:
+    """Return how much the end of a stream speaks against the report that was on its way; 0 when it says nothing."""
+    return 0 if error.details() == _OF_THE_LIBRARY else _BLAME.get(error.code(), 0)
+
+
 class Handler(Protocol):
     """What a session does to the agent."""
 
@@ -113,7 +123,7 @@ class Session:
             except TimeoutError as error:
                 raise Unreachable(f"no welcome within {_WELCOME_TIMEOUT_S:g} s") from error
             except grpc.aio.AioRpcError as error:
-                self._spool.blame(self._unconfirmed, _BLAME.get(error.code(), 0))
+                self._spool.blame(self._unconfirmed, blame_of(error))
                 raise Unreachable(f"{error.code().name}: {cut(error.details() or '', 1000)}") from error
             except asyncio.CancelledError as error:
                 task = asyncio.current_task()

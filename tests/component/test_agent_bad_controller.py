@@ -11,9 +11,11 @@ import grpc.aio
 import pytest
 from agent_controller import Controller, swap_mount
 from patience import PATIENCE_S
+from structlog.testing import capture_logs
 
 from agent.adapters import channel
 from agent.adapters.command_journal import CommandJournal
+from agent.adapters.controller import blame_of
 from agent.adapters.fake_host import FakeProcess
 from agent.adapters.fake_kernel import FakeKernel
 from agent.adapters.host import read_facts
@@ -152,11 +154,28 @@ async def test_a_report_that_is_never_taken_is_given_up_and_kept(
         agent = Agent(tmp_path, port)
         agent.add("bad", body)
         agent.add("good", OUTCOME)
-        async with agent.serving():
-            await controller.until(lambda: "good" in controller.reports)
+        with capture_logs() as logged:
+            async with agent.serving():
+                await controller.until(lambda: "good" in controller.reports)
+        # Ends whose status the library lost count for nothing; on a busy machine there are some.
+        lost = sum("Internal error from Core" in str(each.get("error")) for each in logged)
         # Once with the other behind it, then alone until something of it is left out, three times.
-        assert controller.refused == tries
+        assert controller.refused - lost == tries
         assert (tmp_path / "spool/000000000001.refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "blame"),
+    [
+        (grpc.StatusCode.INTERNAL, "Internal error from Core", 0),
+        (grpc.StatusCode.INTERNAL, "a message of 5 bytes cannot be read", 1),
+        (grpc.StatusCode.UNAVAILABLE, "the disk is full", 0),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", 4),
+    ],
+)
+def test_an_end_whose_status_is_lost_blames_no_report(code: grpc.StatusCode, details: str, blame: int) -> None:
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
+    assert blame_of(error) == blame
 
 
 async def test_a_controller_that_cannot_write_now_costs_no_report_anything(tmp_path: Path) -> None:
