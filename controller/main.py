@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -168,6 +169,9 @@ async def listen(
 ) -> list[grpc.aio.Server]:
     # Threads read what is large: they let go of the interpreter soon enough for the loop to answer everybody else.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    # What is there by now stays: to look through it for garbage again and again would hold everybody up.
+    gc.collect()
+    gc.freeze()
     sessions, operations, enrollment = services
 
     def forgotten(host: str, reason: str) -> None:

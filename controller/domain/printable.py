@@ -17,7 +17,10 @@ _MARKS: Final = ("Mn", "Me")
 _CUT: Final = "…"
 # Above it there is nothing that is written.
 _LAST_WRITTEN: Final = 0x3FFFF
-_PIECE: Final = 16_384
+_PIECE: Final = 4096
+_MOST_REPLACED: Final = 8
+_FIRST_MARK: Final = 0x0300
+_NO_SIGN: Final = 0xFFFD
 # They are printed, and nothing is seen of them: fillers, joiners, selectors of a variant, the empty braille cell.
 _UNSEEN: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0").union(
     map(chr, range(0xFE00, 0xFE10))
@@ -49,9 +52,21 @@ def printable_lines(text: str, most: int = 65_536, lines: int = 2048) -> str:
     if not (cleaned.isascii() and cleaned.replace("\n", "").isprintable()):
         cleaned = cleaned.replace("\r\n", "\n")
         # Piece by piece: one call over all of it would let no other thread run meanwhile.
-        pieces = (cleaned[at : at + _PIECE] for at in range(0, len(cleaned), _PIECE))
-        cleaned = "".join(_towers().sub(r"\1", piece.translate(_SIGNS)) for piece in pieces)
+        cleaned = "".join(_cleaned(cleaned[at : at + _PIECE]) for at in range(0, len(cleaned), _PIECE))
     return cleaned if whole else f"{cleaned[: most - 1]}{_CUT}"
+
+
+def _cleaned(piece: str) -> str:
+    signs = {sign: _SIGNS[ord(sign)] for sign in set(piece)}
+    changed = [sign for sign, shown in signs.items() if ord(sign) != shown]
+    if len(changed) > _MOST_REPLACED:
+        piece = piece.translate(_SIGNS)
+    else:
+        # Each is one search for one character, far faster than a look at every character.
+        for sign in changed:
+            piece = piece.replace(sign, chr(signs[sign]))
+    marked = any(_FIRST_MARK <= shown != _NO_SIGN for shown in signs.values())
+    return _towers().sub(r"\1", piece) if marked else piece
 
 
 class _Signs(dict[int, int]):
@@ -59,9 +74,9 @@ class _Signs(dict[int, int]):
 
     def __missing__(self, code: int) -> int:
         if code > _LAST_WRITTEN:
-            return 0xFFFD
+            return _NO_SIGN
         sign = chr(code)
-        self[code] = code if _is_sign(sign) else 0x20 if sign in "\t\xa0\u3000" else 0xFFFD
+        self[code] = code if _is_sign(sign) else 0x20 if sign in "\t\xa0\u3000" else _NO_SIGN
         return self[code]
 
 

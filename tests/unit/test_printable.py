@@ -12,6 +12,9 @@ _HOSTILE = st.text(
 )
 
 
+MISSING = "\ufffd"
+
+
 def test_what_a_terminal_obeys_is_shown() -> None:
     assert printable("\x1b[2J\x9b31m ok") == r"\x1b[2J\x9b31m ok"
     assert printable("a\u202egnp.exe") == r"a\u202egnp.exe"
@@ -60,3 +63,11 @@ def test_nothing_but_signs_comes_out(text: str, most: int) -> None:
     assert len(lines) <= most
     assert all(part.isprintable() for part in lines.split("\n"))
     assert not any(unicodedata.category(sign) in ("Cc", "Cf") for sign in lines.replace("\n", ""))
+
+
+@given(st.text(max_size=60))
+def test_what_stands_beside_it_changes_no_sign(text: str) -> None:
+    # Few signs that are none are searched for, many are looked up: both ways show the same.
+    many = "".join(map(chr, range(1, 10)))
+    alone, beside = printable_lines(f"{text}\n", 200, 200), printable_lines(f"{text}\n{many}", 200, 200)
+    assert beside == f"{alone}{MISSING * 8} "

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, Table, delete, event, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from controller.adapters.store import chain, enrollments, schema, tables
+from controller.adapters.store import chain, enrollments, schema, statements, tables
 from controller.adapters.store.chain import Head
 from controller.adapters.store.codec import decode_effect, decode_host, encode
 from controller.domain.effects import Effect
@@ -121,7 +121,7 @@ class SqlStore:
         async with self._writing() as connection:
             head = await _head(connection, self._where)
             written = await self._write(connection, commit, head)
-            await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
+            await _set_head(connection, head)
         return written
 
     @_whole
@@ -131,14 +131,14 @@ class SqlStore:
             head = await _head(connection, self._where)
             for commit in commits:
                 await self._write(connection, commit, head)
-            await connection.execute(update(tables.log_head).values(number=head.number, digest=head.digest))
+            await _set_head(connection, head)
 
     async def _write(self, connection: AsyncConnection, commit: Commit, head: Head) -> bool:
         if commit.report_id:
-            known = select(tables.reports).where(tables.reports.c.report_id == commit.report_id)
-            if (await connection.execute(known)).first() is not None:
+            report = {"report_id": commit.report_id}
+            if (await connection.execute(statements.REPORT, report)).first() is not None:
                 return False
-            await connection.execute(insert(tables.reports).values(report_id=commit.report_id))
+            await connection.execute(statements.ADD_REPORT, report)
         if commit.events:
             await self._append(connection, commit, head)
         if commit.effects is not None:
@@ -152,13 +152,11 @@ class SqlStore:
         return True
 
     async def _append(self, connection: AsyncConnection, commit: Commit, head: Head) -> None:
-        revision = select(func.coalesce(func.max(tables.events.c.revision), 0)).where(
-            tables.events.c.stream == commit.stream
-        )
-        if (await connection.execute(revision)).scalar_one() != commit.expected_revision:
+        revision = (await connection.execute(statements.REVISION, {"stream": commit.stream})).scalar_one()
+        if revision != commit.expected_revision:
             raise chain.moved_on(commit)
         try:
-            await connection.execute(insert(tables.events), head.rows(commit))
+            await connection.execute(statements.ADD_EVENTS, head.rows(commit))
         except IntegrityError as error:
             raise chain.moved_on(commit) from error
 
@@ -166,7 +164,7 @@ class SqlStore:
     async def effect_done(self, command_id: str) -> None:
         """See Store.effect_done."""
         async with self._writing() as connection:
-            await connection.execute(delete(tables.effects).where(tables.effects.c.command_id == command_id))
+            await connection.execute(statements.DROP_EFFECT, {"command_id": command_id})
 
     @_whole
     async def outstanding(self) -> tuple[Effect, ...]:
@@ -220,8 +218,8 @@ class SqlStore:
     async def save_host(self, host: Host) -> None:
         """See Store.save_host."""
         async with self._writing() as connection:
-            await connection.execute(delete(tables.hosts).where(tables.hosts.c.name == host.name))
-            await connection.execute(insert(tables.hosts).values(name=host.name, payload=encode(host)))
+            await connection.execute(statements.DROP_HOST, {"name": host.name})
+            await connection.execute(statements.ADD_HOST, {"name": host.name, "payload": encode(host)})
 
     @_whole
     async def create_token(self, grant: TokenGrant) -> None:
@@ -306,9 +304,7 @@ def sqlite_store(path: Path) -> SqlStore:
 
 
 async def _meta(connection: AsyncConnection, name: str, where: str) -> int | None:
-    # Locked for the rest of the transaction where several may write at a time; SQLite has one writer anyway.
-    value = select(tables.meta.c.value).where(tables.meta.c.name == name).with_for_update()
-    row = (await connection.execute(value)).first()
+    row = (await connection.execute(statements.META, {"name": name})).first()
     if row is not None and not (isinstance(row.value, int) and 0 <= row.value <= _MOST_OPENED):
         raise Permanent(f"{where}: the {name} in the table meta is no sensible number: {chain.ADVICE}")
     return None if row is None else row.value
@@ -319,10 +315,14 @@ async def _set_epoch(connection: AsyncConnection, epoch: int) -> None:
 
 
 async def _head(connection: AsyncConnection, where: str) -> Head:
-    rows = (await connection.execute(select(tables.log_head))).all()
+    rows = (await connection.execute(statements.HEAD)).all()
     if len(rows) != 1:
         raise Permanent(f"{where}: the table log_head has {len(rows)} rows instead of one: {chain.ADVICE}")
     return Head(number=rows[0].number, digest=rows[0].digest)
+
+
+async def _set_head(connection: AsyncConnection, head: Head) -> None:
+    await connection.execute(statements.SET_HEAD, {"to_number": head.number, "to_digest": head.digest})
 
 
 async def _effects(connection: AsyncConnection) -> tuple[Effect, ...]:
@@ -331,13 +331,13 @@ async def _effects(connection: AsyncConnection) -> tuple[Effect, ...]:
 
 
 async def _replace_effects(connection: AsyncConnection, stream: str, effects: tuple[Effect, ...]) -> None:
-    await connection.execute(delete(tables.effects).where(tables.effects.c.stream == stream))
+    await connection.execute(statements.DROP_EFFECTS, {"stream": stream})
     rows = [
         {"command_id": one.command_id, "stream": stream, "kind": type(one).__name__, "payload": encode(one)}
         for one in effects
     ]
     if rows:
-        await connection.execute(insert(tables.effects), rows)
+        await connection.execute(statements.ADD_EFFECTS, rows)
 
 
 def _of_hosts(stratum: str) -> ColumnElement[bool]:
