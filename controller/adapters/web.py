@@ -19,6 +19,7 @@ _MOST_REDIRECTS = 3
 # Of what another server says of itself.
 _LONGEST_REMARK = 300
 _MOST_TOKEN_BYTES = 64 * 2**10
+_MOST_AUTHORITY_BYTES = 4 * 2**20
 # Worth asking again although the server refused.
 _PASSING_STATUSES = frozenset({408, 425, 429})
 
@@ -38,8 +39,11 @@ def session_for(check: Check, limits: Limits) -> Iterator[requests.Session]:
     if check.token_file:
         session.headers["Authorization"] = f"Bearer {_token(check)}"
     if check.ca_file:
-        if not Path(check.ca_file).is_file():
+        authority = Path(check.ca_file)
+        if not authority.is_file():
             raise Permanent(f"check {check.name}: ca_file {check.ca_file} is not there")
+        if authority.stat().st_size > _MOST_AUTHORITY_BYTES:
+            raise Permanent(f"check {check.name}: ca_file {check.ca_file} is too large for certificates")
         session.verify = check.ca_file
     try:
         yield session

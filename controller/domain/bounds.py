@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Final
 
-from controller.domain.printable import printable, printable_lines
+from controller.domain.printable import is_plain, printable, printable_lines
 
 # Of names: host facts that strata and journeys are made of, workloads, metrics, commands.
 NAME_CHARACTERS: Final = 128
@@ -62,7 +62,7 @@ def sentence(text: str) -> str:
 
 def report_id(text: str) -> str:
     """Return a report's name; one that is too long, or no plain text, is known by its digest."""
-    if len(text) <= REPORT_ID_CHARACTERS and text.isprintable():
+    if len(text) <= REPORT_ID_CHARACTERS and is_plain(text):
         return text
     return f"{printable(text, 32)}#{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 

@@ -16,7 +16,7 @@ from controller.domain.errors import InvalidInput
 from controller.domain.fleet import Fleet
 from controller.domain.hosts import check_host_name
 from controller.domain.inventory_groups import Groups, groups_of
-from controller.domain.printable import printable
+from controller.domain.printable import is_plain, printable
 from controller.domain.words import are, names_text
 
 PLACES: Final = ("zone", "rack", "cluster", "hypervisor")
@@ -70,7 +70,7 @@ def check_label(key: str, value: str) -> None:
         raise InvalidInput(
             f"label {printable(key, 253)!r}: a name has letters, digits and inner -, _, . or /, 253 at most"
         )
-    if len(value) > _LONGEST_VALUE or not value.isprintable():
+    if len(value) > _LONGEST_VALUE or not is_plain(value):
         raise InvalidInput(f"label {key}: a value is one line of at most {_LONGEST_VALUE} printable characters")
 
 

@@ -69,6 +69,11 @@ def _cleaned(piece: str) -> str:
     return _towers().sub(r"\1", piece) if marked else piece
 
 
+def is_plain(text: str) -> bool:
+    """Return whether `text` is one line of which everything is seen: `printable` would show it as it is."""
+    return (text.isascii() and text.isprintable()) or (all(map(_is_sign, text)) and not _towers().search(text))
+
+
 class _Signs(dict[int, int]):
     """Character -> itself, or what stands for it where it is no sign of its own; each is looked at once."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from controller.domain.printable import is_plain
 from controller.domain.spec_base import Text
 from controller.domain.spec_known_lines import MAX_KNOWN_LINES, KnownLineEntry
 from controller.domain.spec_units import Percent, percent_share
@@ -21,7 +22,7 @@ LEARN: Final = 0.0
 
 
 def _printable(value: str) -> str:
-    if not value.isprintable():
+    if not is_plain(value):
         raise ValueError("must hold printable characters only")
     return value
 

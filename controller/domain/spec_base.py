@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from controller.domain.printable import is_plain
+
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,251}[A-Za-z0-9])?")
@@ -32,7 +34,7 @@ def _absolute_on(whose: str) -> AfterValidator:
 
 def one_line(value: str) -> str:
     """Return the text; raises ValueError when it has line breaks or control characters."""
-    if not value.isprintable():
+    if not is_plain(value):
         raise ValueError("must be one line of printable characters")
     return value
 

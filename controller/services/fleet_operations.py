@@ -21,7 +21,7 @@ from controller.domain.fleet_events import (
 from controller.domain.hosts import check_host_name
 from controller.domain.inventory import changes, check_label
 from controller.domain.operators_limits import MOST_DECISIONS
-from controller.domain.printable import printable
+from controller.domain.printable import is_plain, printable
 from controller.domain.words import names_text
 from controller.services.host_search import condition
 from controller.services.loop import Engine
@@ -90,7 +90,7 @@ class FleetOperations:
         What it said of hosts in `kept`, which it names and which could not be read, stays. Raises InvalidInput for a
         bad label, and for a host that another inventory names.
         """
-        if not inventory or len(inventory) > _LONGEST_NAME or not inventory.isprintable():
+        if not inventory or len(inventory) > _LONGEST_NAME or not is_plain(inventory):
             raise InvalidInput(f"the inventory's name must be one line of 1 to {_LONGEST_NAME} printable characters")
         for host, labels in hosts.items():
             check_host_name(host)
@@ -244,7 +244,7 @@ class FleetOperations:
 def _check_remark(remark: str, *, needed: bool = False) -> None:
     if needed and not remark.strip():
         raise InvalidInput("the remark is empty: say why, for those who will read it later")
-    if len(remark) > _LONGEST_REMARK or not remark.isprintable():
+    if len(remark) > _LONGEST_REMARK or not is_plain(remark):
         raise InvalidInput(f"the remark must be one line of at most {_LONGEST_REMARK} printable characters")
 
 

@@ -2,10 +2,13 @@
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.domain.printable import printable, printable_lines
+from controller.domain.errors import InvalidInput
+from controller.domain.inventory import check_label
+from controller.domain.printable import is_plain, printable, printable_lines
 
 _HOSTILE = st.text(
     st.characters() | st.sampled_from("\x1b\x9b\u202e\u2066\u2028\u2029\r\n\t\u0301\u200b\ufeff\x85\U000e0041")
@@ -71,3 +74,16 @@ def test_what_stands_beside_it_changes_no_sign(text: str) -> None:
     many = "".join(map(chr, range(1, 10)))
     alone, beside = printable_lines(f"{text}\n", 200, 200), printable_lines(f"{text}\n{many}", 200, 200)
     assert beside == f"{alone}{MISSING * 8} "
+
+
+@given(st.text(max_size=40))
+def test_plain_is_what_is_shown_as_it_is(text: str) -> None:
+    assert not is_plain(text) or printable(text, 100).split() == text.split()
+
+
+@pytest.mark.parametrize("unseen", ["\u034f", "\u3164", "\u2800", "\ufe0f", "\u202e", "\x1b", "\n", "e" + "\u0301" * 9])
+def test_what_is_not_seen_is_not_plain(unseen: str) -> None:
+    assert not is_plain(f"a{unseen}b")
+    assert is_plain("Zürich, 東京, e\u0301")
+    with pytest.raises(InvalidInput):
+        check_label("key", f"a{unseen}b")
