@@ -19,7 +19,7 @@ from controller.adapters.inventory_size import check_size
 from controller.adapters.named_files import read_file, shown
 from controller.adapters.tools import OutOfTime, Tool
 from controller.domain.errors import InvalidInput, Permanent, Temporary
-from controller.domain.inventory import LABEL_VARIABLES, is_template
+from controller.domain.fleet.inventory import LABEL_VARIABLES, is_template
 from controller.domain.printable import printable
 
 _PROGRAM = "ansible-inventory"

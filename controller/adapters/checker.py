@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 from controller.adapters.bounded_http import Limits
 from controller.adapters.prometheus import alert_rules, query_samples
 from controller.adapters.webhook import post
-from controller.domain.checks import Answer, Check, CheckKind, Question, judge_alerts, judge_samples
 from controller.domain.errors import Permanent
+from controller.domain.record.checks import Answer, Check, CheckKind, Question, judge_alerts, judge_samples
 
 # Servers that answer slowly must not take the threads of anything else, and none of them those of the others.
 _THREADS = 32

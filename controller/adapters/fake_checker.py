@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from controller.domain.checks import (
+from controller.domain.errors import KernrollError, Permanent, Temporary
+from controller.domain.record.checks import (
     AlertRule,
     Answer,
     Check,
@@ -14,7 +15,6 @@ from controller.domain.checks import (
     judge_alerts,
     judge_samples,
 )
-from controller.domain.errors import KernrollError, Permanent, Temporary
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from ruamel.yaml.events import AliasEvent, NodeEvent
 
 from controller.adapters.named_files import read_file, shown
 from controller.domain.errors import InvalidInput
-from controller.domain.inventory import MOST_HOSTS
+from controller.domain.fleet.inventory import MOST_HOSTS
 
 # Of one file; 100 000 hosts with ten variables each are some 20 MiB.
 MOST_FILE_BYTES: Final = 64 << 20

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, KernrollError, Permanent
-from controller.domain.fleet_events import HostForgotten
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import Effect
+from controller.domain.record.fleet import HostForgotten
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream

@@ -17,8 +17,8 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from controller.adapters.bounded_http import Limits
 from controller.adapters.web import one_line, refuse_status, session_for
-from controller.domain.checks import AlertRule, Check, Sample
 from controller.domain.errors import Permanent, Temporary
+from controller.domain.record.checks import AlertRule, Check, Sample
 
 # Of the server's own work; it gives up before we do.
 _QUERY_TIMEOUT_S = 10

@@ -11,9 +11,9 @@ import requests
 import urllib3
 
 from controller.adapters.bounded_http import BoundedAdapter, Limits, TooLarge
-from controller.domain.checks import Check
 from controller.domain.errors import KernrollError, Permanent, Temporary
 from controller.domain.printable import printable
+from controller.domain.record.checks import Check
 
 _MOST_REDIRECTS = 3
 # Of what another server says of itself.

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 
 from controller.adapters.bounded_http import Limits
 from controller.adapters.web import one_line, refuse_status, session_for
-from controller.domain.checks import Answer, Check, Outcome, Question
 from controller.domain.errors import Permanent
+from controller.domain.record.checks import Answer, Check, Outcome, Question
 
 _MOST_BYTES = 64 * 2**10
 _WORDS = {"pass": Outcome.PASS, "fail": Outcome.FAIL, "wait": Outcome.WAIT}

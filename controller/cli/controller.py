@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from controller.cli.session import DURATION, DurationType, Session, calls, default_state_dir, examples
-from controller.domain.operators_limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
+from controller.domain.fleet.limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
 
 
 @click.group()

@@ -3,7 +3,7 @@
 from rich.console import RenderableType
 
 from controller.cli.output import cells, plain_table
-from controller.domain.expressions import FACTS, FUNCTIONS
+from controller.domain.hosts.expressions import FACTS, FUNCTIONS
 
 _TYPES = {"string": "text", "int": "number", "bool": "condition", "list": "list of texts", "map": "texts by name"}
 

@@ -6,7 +6,7 @@ import click
 
 from controller.cli.session import DURATION, Session, calls, examples
 from controller.domain.errors import InvalidInput
-from controller.domain.operators_limits import MOST_DECISIONS
+from controller.domain.fleet.limits import MOST_DECISIONS
 from controller.views.fleet import FleetView
 from controller.views.quantities import time_text
 

@@ -72,7 +72,7 @@ def plan(session: Session, file: str) -> None:
     """Say what a plan can decide before anything is measured: blocks, looks, errors."""
     from controller.cli import output
     from controller.cli.session import read_spec
-    from controller.domain.samples import parse_plan
+    from controller.domain.samples.parse import parse_plan
     from controller.gate.trial_plans import plan_sentences
 
     text, name = read_spec(file)
@@ -88,7 +88,7 @@ def plan(session: Session, file: str) -> None:
 def schema(which: str) -> None:
     """Print the JSON Schema of a plan, or of one line of samples."""
     from controller.cli import output
-    from controller.domain.samples import plan_json_schema, samples_json_schema
+    from controller.domain.samples.parse import plan_json_schema, samples_json_schema
 
     output.show_json(plan_json_schema() if which == "plan" else samples_json_schema())
 

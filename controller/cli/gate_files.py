@@ -16,8 +16,8 @@ from controller.adapters.named_files import open_file, shown, write_file
 from controller.cli.session import read_spec
 from controller.domain.errors import InvalidInput
 from controller.domain.printable import printable
-from controller.domain.samples import parse_plan, parse_samples, sample_line
-from controller.domain.spec_units import percent_share
+from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
+from controller.domain.spec.units import percent_share
 from controller.gate.trial import TrialPlan
 from controller.gate.trial_judge import judge_trial
 from controller.views.forest import ForestView, forest_of_trial

@@ -168,7 +168,7 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
     from controller.adapters.ansible_inventory import read_inventory
     from controller.cli import output
     from controller.cli.fleet_tables import diff_lines
-    from controller.domain.inventory import inventory_labels
+    from controller.domain.fleet.inventory import inventory_labels
     from controller.domain.printable import printable
     from controller.domain.words import names_text
 

@@ -170,7 +170,7 @@ class DurationType(click.ParamType[float]):
         """Return the seconds."""
         if isinstance(value, float):
             return value
-        from controller.domain.spec_units import duration_s
+        from controller.domain.spec.units import duration_s
 
         try:
             seconds = duration_s(value)

@@ -22,7 +22,7 @@ kernroll spec schema > rollout.schema.json
 def schema(output: str) -> None:
     """Print the JSON Schema of a rollout file, for editors."""
     from controller.cli.output import show_json
-    from controller.domain.spec import spec_json_schema
+    from controller.domain.spec.parse import spec_json_schema
 
     show_json(spec_json_schema())
 
@@ -42,7 +42,7 @@ kernroll spec check - < rollout.yaml
 def check(session: Session, file: str) -> None:
     """Check a rollout file; every problem is one line with file, line and field."""
     from controller.cli import output
-    from controller.domain.spec import parse_spec
+    from controller.domain.spec.parse import parse_spec
 
     text, name = read_spec(file)
     parsed = parse_spec(text, name)

@@ -14,7 +14,7 @@ from controller.cli.exit_codes import ExitCode
 from controller.cli.live import Sink, open_sink
 from controller.cli.session import Session
 from controller.domain.errors import KernrollError, Temporary
-from controller.domain.journey import IN_FLIGHT
+from controller.domain.record.journey import IN_FLIGHT
 from controller.views.models import RolloutView
 
 # A controller that restarts is back within seconds; one that is away for longer needs a person.

@@ -4,12 +4,12 @@ import asyncio
 
 import structlog
 
-from controller.domain.advance_checks import learnt, question, wanted
-from controller.domain.checks import Answer, Check, Outcome
-from controller.domain.control_events import CheckReported
-from controller.domain.effects import RunCheck
+from controller.domain.deciding.checks import learnt, question, wanted
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.printable import printable
+from controller.domain.record.checks import Answer, Check, Outcome
+from controller.domain.record.control import CheckReported
+from controller.domain.record.effects import RunCheck
 from controller.services.loop import Engine
 from controller.services.ports import Checker, Clock
 from controller.services.world import Key

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from controller.domain.denials import check_kernel
 from controller.domain.errors import Conflict, InvalidInput, NotFound
-from controller.domain.fleet import Fleet
-from controller.domain.fleet_events import (
+from controller.domain.fleet.decided import Fleet
+from controller.domain.fleet.denials import check_kernel
+from controller.domain.fleet.inventory import changes, check_label
+from controller.domain.fleet.limits import MOST_DECISIONS
+from controller.domain.hosts.host import check_host_name
+from controller.domain.printable import is_plain, printable
+from controller.domain.record.fleet import (
     FleetEvent,
     FleetFrozen,
     FleetThawed,
@@ -18,10 +22,6 @@ from controller.domain.fleet_events import (
     KernelCleared,
     KernelDenied,
 )
-from controller.domain.hosts import check_host_name
-from controller.domain.inventory import changes, check_label
-from controller.domain.operators_limits import MOST_DECISIONS
-from controller.domain.printable import is_plain, printable
 from controller.domain.words import names_text
 from controller.services.host_search import condition
 from controller.services.loop import Engine

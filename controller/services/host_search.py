@@ -1,11 +1,11 @@
 """Which of the enrolled hosts an operator means."""
 
-from controller.domain.denials import subject
 from controller.domain.errors import InvalidInput
-from controller.domain.expressions import Expression, ExpressionError, expression, pointed
-from controller.domain.host_facts import Subject, matching
-from controller.domain.hosts import Host
-from controller.domain.targeting import undecided_notes
+from controller.domain.fleet.denials import subject
+from controller.domain.hosts.expressions import Expression, ExpressionError, expression, pointed
+from controller.domain.hosts.facts import Subject, matching
+from controller.domain.hosts.host import Host
+from controller.domain.planning.targeting import undecided_notes
 from controller.services.world import World
 from controller.views.fleet import HostsView
 from controller.views.hosts import host_view, select_hosts

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from controller.domain.attempt import MOST_FINDINGS
+from controller.domain.state.attempt import MOST_FINDINGS
 from controller.gate.kernel_log import Continued, Finding, Severity, Tail, clean, read_on, unread_finding
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store

@@ -7,17 +7,17 @@ from typing import Any, TypeVar
 
 import structlog
 
-from controller.domain.advance import advance
-from controller.domain.advance_attempt import resumed
-from controller.domain.effects import Effect
+from controller.domain.deciding.advance import advance
+from controller.domain.deciding.moves import resumed
 from controller.domain.errors import Conflict, Temporary
-from controller.domain.events import AttemptEvent, Event, RolloutPaused
-from controller.domain.journey import Step
-from controller.domain.ledger import learnt
-from controller.domain.old_against_old import judgements
-from controller.domain.rollout import State
-from controller.domain.snapshot import NOTHING, Decision
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.judging.learning import learnt
+from controller.domain.judging.old_against_old import judgements
+from controller.domain.record.effects import Effect
+from controller.domain.record.events import AttemptEvent, Event, RolloutPaused
+from controller.domain.record.journey import Step
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.state.rollout import State
+from controller.domain.state.snapshot import NOTHING, Decision
 from controller.gate.ledger import Boot, Judgement
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit

@@ -5,15 +5,15 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from controller.domain.advance_checks import decide_report
-from controller.domain.advance_rollout import why_waiting
-from controller.domain.attempt import Attempt
+from controller.domain.deciding.checks import decide_report
+from controller.domain.deciding.verbs import Request, Verb, decide_verb
+from controller.domain.deciding.waves import why_waiting
 from controller.domain.errors import Conflict, NotFound
-from controller.domain.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
-from controller.domain.journey import Step
-from controller.domain.rollout import Rollout
-from controller.domain.snapshot import RolloutSnapshot
-from controller.domain.verbs import Request, Verb, decide_verb
+from controller.domain.record.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
+from controller.domain.record.journey import Step
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout
+from controller.domain.state.snapshot import RolloutSnapshot
 from controller.services.fleet_operations import FleetOperations
 from controller.services.host_search import find_hosts
 from controller.services.loop import Engine

@@ -8,7 +8,8 @@ import structlog
 
 from controller.domain import bounds
 from controller.domain.delivery import DeliveryStatus
-from controller.domain.effects import (
+from controller.domain.errors import Conflict, Permanent, Temporary
+from controller.domain.record.effects import (
     AcknowledgeBoot,
     AgentEffect,
     ArmKernel,
@@ -22,8 +23,7 @@ from controller.domain.effects import (
     RunWorkload,
     StageKernel,
 )
-from controller.domain.errors import Conflict, Permanent, Temporary
-from controller.domain.events import DeliveryReported
+from controller.domain.record.events import DeliveryReported
 from controller.services.checking import CheckRunner
 from controller.services.loop import Engine
 from controller.services.ports import Agents, Clock, Delivery, Kernels

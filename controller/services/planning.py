@@ -6,17 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from controller.domain import kernels as sources
-from controller.domain.denials import everywhere
-from controller.domain.design import design_notes, needed_comparisons, refusals
 from controller.domain.errors import KernrollError
-from controller.domain.host_facts import Subject
-from controller.domain.journey import Role
+from controller.domain.fleet.denials import everywhere
+from controller.domain.hosts.facts import Subject
 from controller.domain.kernels import Kernel
-from controller.domain.performance import margins_of, performance_metrics
-from controller.domain.policy import Policy, policy_of
-from controller.domain.selection import HostCandidate, WavePlan, hosts_by_stratum, plan_waves, selected
-from controller.domain.spec import KernelSource, RolloutSpec, parse_spec
-from controller.domain.targeting import (
+from controller.domain.planning.design import design_notes, needed_comparisons, refusals
+from controller.domain.planning.policy import policy_of
+from controller.domain.planning.selection import HostCandidate, WavePlan, hosts_by_stratum, plan_waves, selected
+from controller.domain.planning.targeting import (
     downgrades,
     in_plan,
     left_out,
@@ -25,6 +22,10 @@ from controller.domain.targeting import (
     with_denials,
     with_quarantine,
 )
+from controller.domain.record.journey import Role
+from controller.domain.record.policy import Policy
+from controller.domain.spec.margins import margins_of, performance_metrics
+from controller.domain.spec.parse import KernelSource, RolloutSpec, parse_spec
 from controller.gate.fleet_power import cell_noise
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.priors import Role as PriorRole

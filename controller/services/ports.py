@@ -6,11 +6,11 @@ Each has one contract suite in tests/contracts that every implementation passes.
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from controller.domain.checks import Answer, Check, Question
 from controller.domain.delivery import DeliveryStatus
-from controller.domain.effects import AgentEffect, Effect
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
+from controller.domain.record.checks import Answer, Check, Question
+from controller.domain.record.effects import AgentEffect, Effect
 from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 

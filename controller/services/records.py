@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from controller.domain.effects import Effect
-from controller.domain.events import Event
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import Effect
+from controller.domain.record.events import Event
 from controller.gate.ledger import Boot, Judgement
 
 # A stratum's ledger is read for this many hosts that were measured last, and of each metric for this many of their

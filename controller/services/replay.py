@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from controller.domain.errors import InvalidInput
-from controller.domain.judgement import judge_wave
-from controller.domain.policy import Policy
-from controller.domain.rollout import Rollout
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.judging.waves import judge_wave
+from controller.domain.record.policy import Policy
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.state.rollout import Rollout
 from controller.services.records import Logged
 from controller.services.world import World, key_of_stream
 from controller.views.replay import ReplayView, replay_view

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from controller.domain.attempt import Attempt
-from controller.domain.effects import AgentEffect, CancelCommand
 from controller.domain.errors import KernrollError, Temporary
-from controller.domain.events import (
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import AgentEffect, CancelCommand
+from controller.domain.record.events import (
     CommandReported,
     CommandState,
     FatalLogged,
@@ -19,10 +19,10 @@ from controller.domain.events import (
     RunReported,
     SeriousLogged,
 )
-from controller.domain.hosts import Host
-from controller.domain.journey import MEASURING, Step
-from controller.domain.log_events import learnt_from_log
-from controller.domain.policy import Task
+from controller.domain.record.journey import MEASURING, Step
+from controller.domain.record.policy import Task
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.kernel_log import learnt_from_log
 from controller.gate.kernel_log import Continued
 from controller.services.identity import Clones
 from controller.services.kernel_logs import KernelLogs, LogReported

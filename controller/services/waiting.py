@@ -1,11 +1,11 @@
 """Which hosts wait for a freeze, a window or a denial, for a person who asks."""
 
-from controller.domain.advance_rollout import starts_closed
-from controller.domain.closures import Closed, HeldUp
-from controller.domain.journey import Step
-from controller.domain.rollout import State
-from controller.domain.rules import boot_closed
-from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot
+from controller.domain.deciding.rules import boot_closed
+from controller.domain.deciding.waves import starts_closed
+from controller.domain.fleet.closures import Closed, HeldUp
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import State
+from controller.domain.state.snapshot import AttemptSnapshot, RolloutSnapshot
 from controller.services.keys import Key
 from controller.services.world import World
 

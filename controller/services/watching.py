@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 import structlog
 
 from controller.domain import bounds
-from controller.domain.attempt import Attempt
 from controller.domain.delivery import BootEnd, DeliveryStatus
-from controller.domain.events import TrialEnded
+from controller.domain.record.events import TrialEnded
+from controller.domain.state.attempt import Attempt
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Delivery
 from controller.services.world import Key

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import assert_never
 
-from controller.domain.attempt import Attempt, evolve, planned_attempt
-from controller.domain.boot_times import BootTimes
-from controller.domain.condemned import condemned
-from controller.domain.control_events import (
+from controller.domain.fleet.decided import Fleet, concerned, evolve_fleet
+from controller.domain.hosts.boot_times import BootTimes
+from controller.domain.hosts.host import Host
+from controller.domain.judging.condemned import condemned
+from controller.domain.planning.policy import policy_of
+from controller.domain.record.control import (
     ApprovalAwaited,
     ApprovalGiven,
     CheckReported,
@@ -23,7 +25,7 @@ from controller.domain.control_events import (
     RolloutResumed,
     StratumHeld,
 )
-from controller.domain.events import (
+from controller.domain.record.events import (
     AbortStarted,
     AttemptEvent,
     Event,
@@ -38,18 +40,17 @@ from controller.domain.events import (
     RolloutStarted,
     WaveOpened,
 )
-from controller.domain.fleet import Fleet, concerned, evolve_fleet
-from controller.domain.fleet_events import FleetEvent
-from controller.domain.hosts import Host
-from controller.domain.journey import Step
-from controller.domain.occupancy import Occupancy
-from controller.domain.policy import Policy, policy_of
-from controller.domain.rollout import Rollout, State, evolve_rollout, planned_rollout
-from controller.domain.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
-from controller.domain.spec import parse_spec
-from controller.domain.tally import Tally, tallied, tally_moved
-from controller.domain.turns import Turns, Values
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.record.fleet import FleetEvent
+from controller.domain.record.journey import Step
+from controller.domain.record.policy import Policy
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.spec.parse import parse_spec
+from controller.domain.state.attempt import Attempt, evolve, planned_attempt
+from controller.domain.state.occupancy import Occupancy
+from controller.domain.state.rollout import Rollout, State, evolve_rollout, planned_rollout
+from controller.domain.state.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
+from controller.domain.state.tally import Tally, tallied, tally_moved
+from controller.domain.state.turns import Turns, Values
 from controller.services.agenda import Agenda
 from controller.services.keys import FLEET, Key, key_of_stream
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
-from controller.domain.effects import CancelCommand, RunWorkload
-from controller.domain.events import CommandReported, CommandState, RunReported, RunState
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import CancelCommand, RunWorkload
+from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
 from controller.services.sessions import LogReported
 from controller.sim.fates import Fate
 from controller.sim.link import Acknowledged, Downward, Link, Ordered, Receipt, Report, Session

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from controller.domain.spec import RolloutSpec, parse_spec
+from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.sim.case import Case
 from controller.sim.drawn import drawn_case
 from controller.sim.faults import Faults

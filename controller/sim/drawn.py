@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from controller.domain.spec import parse_spec
+from controller.domain.spec.parse import parse_spec
 from controller.sim.case import Case
 from controller.sim.faults import Faults, parse_faults
 from controller.sim.operators import VERBS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from controller.domain.events import CommandState
+from controller.domain.record.events import CommandState
 from controller.sim.fault_fields import HostFault, LateFault, RecurringFault
 from controller.sim.faults import Faults
 from controller.sim.universe import chance

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from controller.domain.spec_base import Model, OneOrMore
-from controller.domain.spec_units import Duration, Percent, PositiveDuration
+from controller.domain.spec.fields import Model, OneOrMore
+from controller.domain.spec.units import Duration, Percent, PositiveDuration
 
 _CHANGE: Final = re.compile(r"([-+]?\d+(?:\.\d+)?) ?%")
 _LARGEST_CHANGE: Final = 10.0

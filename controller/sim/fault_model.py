@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from controller.domain.spec_base import LabelKey, Model, Name, Text
-from controller.domain.spec_model import Architecture
-from controller.domain.spec_units import Percent
+from controller.domain.spec.document import Architecture
+from controller.domain.spec.fields import LabelKey, Model, Name, Text
+from controller.domain.spec.units import Percent
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
 from controller.sim.fault_fields import (

@@ -7,8 +7,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from controller.domain.errors import InvalidInput
-from controller.domain.spec_errors import problems_of
-from controller.domain.spec_yaml import Problem, field_name, read_document, refuse
+from controller.domain.spec.errors import problems_of
+from controller.domain.spec.yaml import Problem, field_name, read_document, refuse
 from controller.sim.fault_fields import Effect, Incident
 from controller.sim.fault_model import (
     Controller,

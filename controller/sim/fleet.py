@@ -6,9 +6,9 @@ from typing import Final, assert_never
 
 from controller.domain import kernels as sources
 from controller.domain.errors import NotFound
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
-from controller.domain.spec import Expected, RolloutSpec
+from controller.domain.spec.parse import Expected, RolloutSpec
 from controller.sim.fault_model import Group
 
 # Facts are not labels: a selector names them without a host having to carry them.

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from controller.adapters.hypervisor.records import BootEnded, BootStarted
-from controller.domain.control_events import RestOpened
-from controller.domain.events import WaveOpened
-from controller.domain.hosts import Host
-from controller.domain.performance import margins_of
-from controller.domain.spec_model import Limits
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.hosts.host import Host
+from controller.domain.record.control import RestOpened
+from controller.domain.record.events import WaveOpened
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.spec.document import Limits
+from controller.domain.spec.margins import margins_of
 from controller.sim.agent import Agent
 from controller.sim.fates import Fate, fate_of
 from controller.sim.fleet import by_stratum, old_kernel

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from controller.domain.effects import AgentEffect
-from controller.domain.events import CommandReported, RunReported
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import AgentEffect
+from controller.domain.record.events import CommandReported, RunReported
 from controller.services.sessions import LogReported
 from controller.sim.fates import Fate, is_down
 from controller.sim.fault_model import Network

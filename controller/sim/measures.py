@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from controller.domain.performance import performance_metrics
-from controller.domain.policy import Task
-from controller.domain.spec import RolloutSpec
+from controller.domain.record.policy import Task
+from controller.domain.spec.margins import performance_metrics
+from controller.domain.spec.parse import RolloutSpec
 from controller.gate.metrics import METRICS
 from controller.gate.priors import HOST_KERNEL_SD, PRIORS
 from controller.sim.fault_fields import Effect

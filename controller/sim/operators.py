@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.domain.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request, Verb
 from controller.services.operations import Operations
 from controller.sim.universe import chance
 

@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 
 from controller.adapters.memory_store import Disk, MemoryStore
 from controller.domain.delivery import DeliveryStatus
-from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, KernrollError, Temporary
-from controller.domain.events import CommandReported
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import AgentEffect
+from controller.domain.record.events import CommandReported
 from controller.services.loop import Engine
 from controller.services.operations import Operations
 from controller.services.perform import Performer

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 from controller.adapters.memory_store import Disk
+from controller.domain.deciding.verbs import Request
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Conflict, KernrollError, Permanent, Temporary
-from controller.domain.events import Event, Moved, RolloutPaused
-from controller.domain.invariants import Rule
-from controller.domain.journey import LEGS, Role, Step
-from controller.domain.rollout import State
-from controller.domain.verbs import Request
+from controller.domain.record.events import Event, Moved, RolloutPaused
+from controller.domain.record.journey import LEGS, Role, Step
+from controller.domain.state.rollout import State
 from controller.services.records import Commit
 from controller.sim.case import Case
 from controller.sim.chaos import Kind, Moment, Strike, strikes_of
 from controller.sim.delivery import SimulatedDelivery
 from controller.sim.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.inhabitants import Inhabitants
+from controller.sim.invariants import Rule
 from controller.sim.measures import Measures
 from controller.sim.operators import BY, Draw, FleetRequest, drawn_request, operate, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock

@@ -6,10 +6,10 @@ from typing import cast
 
 from controller.adapters.hypervisor.records import BootStarted
 from controller.adapters.memory_store import Disk
-from controller.domain.attempt import Attempt, evolve, planned_attempt
 from controller.domain.delivery import BootCause
-from controller.domain.effects import Effect, RebootHost, RevertKernel
-from controller.domain.events import (
+from controller.domain.fleet.decided import Fleet, evolve_fleet
+from controller.domain.record.effects import Effect, RebootHost, RevertKernel
+from controller.domain.record.events import (
     AttemptEvent,
     CommandReported,
     Event,
@@ -17,14 +17,14 @@ from controller.domain.events import (
     RolloutPlanned,
     RunReported,
 )
-from controller.domain.fleet import Fleet, evolve_fleet
-from controller.domain.fleet_events import FleetEvent
-from controller.domain.invariants import Breach, Rule, Watch
-from controller.domain.journey import IN_FLIGHT, Step
-from controller.domain.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
-from controller.domain.tally import MOST_FAILURES, Tally, tallied
+from controller.domain.record.fleet import FleetEvent
+from controller.domain.record.journey import IN_FLIGHT, Step
+from controller.domain.state.attempt import Attempt, evolve, planned_attempt
+from controller.domain.state.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
+from controller.domain.state.tally import MOST_FAILURES, Tally, tallied
 from controller.services.records import Commit
 from controller.services.world import FLEET, World, key_of_stream
+from controller.sim.invariants import Breach, Rule, Watch
 
 # How much later than its deadline a host may be moved: the engine looks at every deadline as it comes.
 _SLACK_S = 60.0

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from controller.domain.advance_checks import pending_checks
-from controller.domain.askings import Asking, Result
-from controller.domain.checks import Check, CheckKind, Outcome, asked_text, bound_text
-from controller.domain.rollout import ENDED_STATES, Rollout, State
+from controller.domain.deciding.checks import pending_checks
+from controller.domain.record.checks import Check, CheckKind, Outcome, asked_text, bound_text
+from controller.domain.state.askings import Asking, Result
+from controller.domain.state.rollout import ENDED_STATES, Rollout, State
 from controller.views.models import CheckView, Epoch
 from controller.views.plan_models import PlannedCheckView
 from controller.views.quantities import duration_text, names_text

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from controller.domain.attempt import Attempt
-from controller.domain.confounders import differences
-from controller.domain.rollout import Rollout
+from controller.domain.judging.confounders import differences
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout
 from controller.views.quantities import names_text
 
 # A report lists so many; more of them are counted.

@@ -2,9 +2,19 @@
 
 from collections import defaultdict
 
-from controller.domain.journey import CLOSING, ENDED, HOLDS_SLOT, LEGS, ON_TRIAL, TRANSITIONS, Side, Step, Trigger
-from controller.domain.rollout import ENDED_STATES, FOLLOWING, State
-from controller.domain.verbs import ANSWERS, Verb
+from controller.domain.deciding.verbs import ANSWERS, Verb
+from controller.domain.record.journey import (
+    CLOSING,
+    ENDED,
+    HOLDS_SLOT,
+    LEGS,
+    ON_TRIAL,
+    TRANSITIONS,
+    Side,
+    Step,
+    Trigger,
+)
+from controller.domain.state.rollout import ENDED_STATES, FOLLOWING, State
 
 
 def journey_page() -> str:
@@ -12,7 +22,7 @@ def journey_page() -> str:
     parts = [
         "# A host's journey and a rollout's states",
         "",
-        "Generated from `controller/domain/journey.py` and `controller/domain/rollout.py` by `make docs`;",
+        "Generated from `controller/domain/record/journey.py` and `controller/domain/state/rollout.py` by `make docs`;",
         "a test compares.",
         "",
         "## The way of a host when all goes well",
@@ -44,8 +54,8 @@ def journey_page() -> str:
         "",
         "## What operators can ask, state by state",
         "",
-        "From `controller/domain/verbs.py`. *yes*: it is done, or refused for a reason of its own, such as a host that",
-        "is under way; the other cells are what the operator is told.",
+        "From `controller/domain/deciding/verbs.py`. *yes*: it is done, or refused for a reason of its own, such as",
+        "a host that is under way; the other cells are what the operator is told.",
         "",
         *_verbs(),
         "",

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from controller.domain.attempt import Attempt
-from controller.domain.closures import HeldUp
-from controller.domain.events import FailureKind
-from controller.domain.journey import Step
-from controller.domain.rollout import Rollout, State
+from controller.domain.fleet.closures import HeldUp
+from controller.domain.record.events import FailureKind
+from controller.domain.record.journey import Step
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout, State
 from controller.views.checks import check_lines, manual_awaited, ways_past
 from controller.views.confounders import confounder_lines
 from controller.views.models import ExplanationView

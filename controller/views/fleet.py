@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.domain.fleet import Fleet
-from controller.domain.hosts import Host
-from controller.domain.inventory import HostChange
+from controller.domain.fleet.decided import Fleet
+from controller.domain.fleet.inventory import HostChange
+from controller.domain.hosts.host import Host
 from controller.views.models import Epoch, HostView
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from controller.domain.fleet_events import (
+from controller.domain.record.fleet import (
     FleetEvent,
     FleetFrozen,
     FleetThawed,

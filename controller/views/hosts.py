@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from controller.domain.attempt import Attempt
 from controller.domain.errors import InvalidInput
-from controller.domain.fleet import Fleet
-from controller.domain.hosts import Host
+from controller.domain.fleet.decided import Fleet
+from controller.domain.hosts.host import Host
+from controller.domain.state.attempt import Attempt
 from controller.views.models import Epoch, HostFactsView, HostView, SwapDeviceView
 
 _NO_DECISIONS = Fleet()

@@ -4,14 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from controller.domain.boot_times import BootTimes
-from controller.domain.checks import CheckKind
-from controller.domain.events import PlannedHost
-from controller.domain.limits import longest_walk_s
-from controller.domain.occupancy import FLEET
-from controller.domain.policy import PlaceBound, Policy
-from controller.domain.selection import WavePlan
-from controller.domain.windows import DAYS, Window, next_opening
+from controller.domain.hosts.boot_times import BootTimes
+from controller.domain.planning.selection import WavePlan
+from controller.domain.record.checks import CheckKind
+from controller.domain.record.deadlines import longest_walk_s
+from controller.domain.record.events import PlannedHost
+from controller.domain.record.policy import PlaceBound, Policy
+from controller.domain.record.windows import DAYS, Window, next_opening
+from controller.domain.state.occupancy import FLEET
 from controller.views.quantities import count_text, duration_text, time_text
 
 

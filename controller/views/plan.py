@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from controller.domain.design import calendars
 from controller.domain.kernels import Kernel
-from controller.domain.selection import WavePlan
-from controller.domain.spec import Claim, RolloutSpec
+from controller.domain.planning.design import calendars
+from controller.domain.planning.selection import WavePlan
+from controller.domain.spec.parse import Claim, RolloutSpec
 from controller.gate.trial import Calendar
 from controller.views.checks import planned_checks
 from controller.views.plan_models import (

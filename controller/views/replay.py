@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.record.verdicts import WaveJudged
 from controller.views.quantities import count_text
 from controller.views.replayed import ReplayedWaveView, ReplayView
 from controller.views.rollout import verdict_view

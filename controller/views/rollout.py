@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.domain.advance_rollout import tolerated_rigs
-from controller.domain.attempt import Attempt, planned_attempt
-from controller.domain.closures import HeldUp
-from controller.domain.events import Failure, FailureKind, PlannedHost
-from controller.domain.journey import ENDED, MEASURING, Step
+from controller.domain.deciding.waves import tolerated_rigs
+from controller.domain.fleet.closures import HeldUp
 from controller.domain.kernels import Kernel
-from controller.domain.rollout import Rollout, State
-from controller.domain.tally import rig_broke
-from controller.domain.trial_ends import trial_failure
-from controller.domain.verdict_events import JudgedCell
+from controller.domain.record.events import Failure, FailureKind, PlannedHost
+from controller.domain.record.journey import ENDED, MEASURING, Step
+from controller.domain.record.verdicts import JudgedCell
+from controller.domain.state.attempt import Attempt, planned_attempt
+from controller.domain.state.rollout import Rollout, State
+from controller.domain.state.tally import rig_broke
+from controller.domain.state.trial_ends import trial_failure
 from controller.views.checks import check_views, checked_state
 from controller.views.models import (
     Epoch,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from controller.domain.attempt import Attempt
-from controller.domain.evidence import gate_plan, host_evidence
-from controller.domain.rollout import Rollout
+from controller.domain.judging.host_evidence import gate_plan, host_evidence
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout
 from controller.gate.benefit import Saving
 from controller.gate.claims import host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence, Outcome, Run, Side

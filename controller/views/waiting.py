@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from controller.domain.attempt import Attempt
-from controller.domain.closures import HeldUp
-from controller.domain.journey import MUST_BE_HEARD, Step
-from controller.domain.rollout import Rollout, State
+from controller.domain.fleet.closures import HeldUp
+from controller.domain.record.journey import MUST_BE_HEARD, Step
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout, State
 from controller.views.checks import awaited_deadline, awaited_text
 from controller.views.quantities import names_text
 

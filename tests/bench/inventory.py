@@ -22,8 +22,8 @@ from engine_parts import KERNEL, ManualClock, Parts
 
 from controller.adapters.certificates import open_authority
 from controller.adapters.clock import SystemClock
-from controller.domain.fleet_events import HostQuarantined, InventoryImported, KernelDenied
-from controller.domain.hosts import Host, SwapDevice
+from controller.domain.hosts.host import Host, SwapDevice
+from controller.domain.record.fleet import HostQuarantined, InventoryImported, KernelDenied
 from controller.main import listen
 from controller.services.enrollment import Enrollment
 from controller.services.identity import Epochs

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from simulated_fleet import SPEC, UID, Simulation
 
 from controller.adapters.store.sql import sqlite_store
-from controller.domain.effects import RebootHost
-from controller.domain.events import CommandReported, CommandState, HostSilent, RunReported, RunState
-from controller.domain.journey import Step
+from controller.domain.record.effects import RebootHost
+from controller.domain.record.events import CommandReported, CommandState, HostSilent, RunReported, RunState
+from controller.domain.record.journey import Step
 from controller.services.records import Commit
 from controller.services.world import Key, World, folded
 

@@ -9,7 +9,7 @@ from noise import Design, Noise, World, draw
 from trials import ABSURD, NO_MEASUREMENTS, SPOILED, STRATUM, lines, measurements, trial_plan
 
 from controller.domain.errors import InvalidInput
-from controller.domain.samples import parse_samples
+from controller.domain.samples.parse import parse_samples
 from controller.gate.cells import Design as GateDesign
 from controller.gate.trial import TrialDecision
 from controller.gate.trial_judge import judge_trial

@@ -15,7 +15,7 @@ import pytest
 from own_controller import OwnController, free_port, own_controller
 from patience import PATIENCE_S
 
-from controller.domain.effects import CancelCommand
+from controller.domain.record.effects import CancelCommand
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = PATIENCE_S

@@ -19,9 +19,9 @@ from patience import PATIENCE_S
 
 from controller.adapters.bounded_http import Limits
 from controller.adapters.checker import NetworkChecker
-from controller.domain.checks import Answer, Check, CheckKind, Outcome, Question
 from controller.domain.errors import KernrollError, Permanent, Temporary
-from controller.domain.rollout import State
+from controller.domain.record.checks import Answer, Check, CheckKind, Outcome, Question
+from controller.domain.state.rollout import State
 
 QUESTION = Question(
     id="u1", check="c", rollout="r", wave=1, waves=1, hosts=("a",), kernels={}, verdict="promote", sentence="PROMOTE."

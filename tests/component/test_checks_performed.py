@@ -15,12 +15,12 @@ from patience import PATIENCE_S
 from controller.adapters.checker import NetworkChecker
 from controller.adapters.fake_checker import FakeChecker, FakeServers
 from controller.adapters.memory_store import Disk
-from controller.domain.checks import Answer, Outcome
-from controller.domain.control_events import CheckReported
+from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, NotFound, Temporary
-from controller.domain.journey import Step
-from controller.domain.rollout import State
-from controller.domain.verbs import Request, Verb
+from controller.domain.record.checks import Answer, Outcome
+from controller.domain.record.control import CheckReported
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import State
 from controller.services.checking import CheckRunner
 from controller.services.perform import Performer
 from controller.services.ports import Checker

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from controller.adapters.certificates import open_authority
 from controller.adapters.clock import SystemClock
 from controller.cli.app import run
-from controller.domain.journey import Step
+from controller.domain.record.journey import Step
 from controller.main import listen
 from controller.services.enrollment import Enrollment
 from controller.services.identity import Epochs

@@ -24,7 +24,7 @@ from controller.cli.app import root, run
 from controller.cli.host_tables import hosts_table
 from controller.cli.rollout_tables import rollouts_table
 from controller.domain.delivery import BootEnd
-from controller.domain.journey import Step
+from controller.domain.record.journey import Step
 from controller.views.hosts import host_view
 from controller.views.rollout import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb

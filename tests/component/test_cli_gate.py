@@ -18,7 +18,7 @@ from controller.adapters.rpc.messages import to_message
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
 from controller.cli.gate import code_of
-from controller.domain.samples import sample_line
+from controller.domain.samples.parse import sample_line
 from controller.services.records import Logged
 from controller.services.replay import replay
 from controller.views.rollout import rollout_view

@@ -26,7 +26,7 @@ from controller.cli.app import run
 from controller.cli.live import LineSink, LiveSink, open_sink
 from controller.cli.session import Session
 from controller.domain.delivery import BootEnd
-from controller.domain.journey import Step
+from controller.domain.record.journey import Step
 from controller.views.models import LiveProgress, RolloutView
 from controller.views.rollout import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb

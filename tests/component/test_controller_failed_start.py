@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from own_controller import free_port
 
-from controller.domain.effects import StageKernel
 from controller.domain.errors import Permanent
+from controller.domain.record.effects import StageKernel
 from controller.main import _serve
 from controller.services.loop import Engine
 from controller.settings import Settings

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from controller.adapters.checker import NetworkChecker
-from controller.domain.checks import Answer, Check, CheckKind, Outcome, Question
 from controller.domain.errors import Permanent, Temporary
+from controller.domain.record.checks import Answer, Check, CheckKind, Outcome, Question
 
 QUESTION = Question(
     id="u1", check="c", rollout="r", wave=1, waves=1, hosts=("a",), kernels={}, verdict="promote", sentence="PROMOTE."

@@ -13,8 +13,8 @@ from real_prometheus import free_port, prometheus
 
 from controller.adapters.checker import NetworkChecker
 from controller.adapters.fake_checker import FakeChecker, FakeServers
-from controller.domain.checks import AlertRule, Answer, Check, CheckKind, Outcome, Question, Sample
 from controller.domain.errors import Permanent, Temporary
+from controller.domain.record.checks import AlertRule, Answer, Check, CheckKind, Outcome, Question, Sample
 from controller.services.ports import Checker
 
 # Queries whose answer every Prometheus knows, and that answer.

@@ -9,9 +9,10 @@ import pytest
 from controller.adapters.memory_store import Disk, MemoryStore
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.delivery import BootEnd
-from controller.domain.effects import RebootHost, RevertKernel, RunWorkload
 from controller.domain.errors import Conflict, Permanent
-from controller.domain.events import (
+from controller.domain.hosts.host import Host, SwapDevice
+from controller.domain.record.effects import RebootHost, RevertKernel, RunWorkload
+from controller.domain.record.events import (
     Event,
     Failure,
     FailureKind,
@@ -23,10 +24,9 @@ from controller.domain.events import (
     TrialEnded,
     WatchResumed,
 )
-from controller.domain.fleet_events import FleetFrozen
-from controller.domain.hosts import Host, SwapDevice
-from controller.domain.journey import Step, Trigger
-from controller.domain.policy import Task
+from controller.domain.record.fleet import FleetFrozen
+from controller.domain.record.journey import Step, Trigger
+from controller.domain.record.policy import Task
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.ports import Store

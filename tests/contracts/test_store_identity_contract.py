@@ -9,11 +9,11 @@ import pytest
 
 from controller.adapters.memory_store import Disk, MemoryStore
 from controller.adapters.store.sql import sqlite_store
-from controller.domain.effects import RebootHost
 from controller.domain.errors import Conflict, Permanent
-from controller.domain.events import Event, HostSilent
-from controller.domain.fleet_events import HostForgotten
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import RebootHost
+from controller.domain.record.events import Event, HostSilent
+from controller.domain.record.fleet import HostForgotten
 from controller.services.ports import Store
 from controller.services.records import FLEET_STREAM, Commit, Enrolled, TokenGrant
 

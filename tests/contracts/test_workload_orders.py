@@ -16,10 +16,10 @@ from agent.domain.commands import Unsupported
 from agent.domain.presets import PRESETS, Preset, order_from, presets_of
 from agent.workloads.registry import KINDS
 from controller.adapters.rpc.workload_messages import workload_message
-from controller.domain import spec_units
-from controller.domain.policy import Task
-from controller.domain.spec_swap import PRESET_SWAPS
-from controller.domain.spec_workloads import PRESETS_WITH_OBJECTS, Workload, Workloads
+from controller.domain.record.policy import Task
+from controller.domain.spec import units as spec_units
+from controller.domain.spec.swap import PRESET_SWAPS
+from controller.domain.spec.workloads import PRESETS_WITH_OBJECTS, Workload, Workloads
 from protos.kernroll.v1 import agent_pb2
 
 # What both sides may be told of a text, rightly or not.

@@ -31,8 +31,8 @@ from controller.adapters.kernels.image import read_image
 from controller.adapters.kernels.modules import fingerprint, require_modules
 from controller.adapters.kernels.store import KernelStore
 from controller.adapters.rpc.client_files import expired, read_client_files, signing_request, write_renewed
-from controller.domain.checks import Check, CheckKind, Question
 from controller.domain.errors import InvalidInput, NotFound, Permanent, Temporary
+from controller.domain.record.checks import Check, CheckKind, Question
 from controller.gate.kernel_log import classify
 from controller.gate.kernel_log import panic_line as told_panic
 

@@ -16,15 +16,15 @@ from controller.adapters.inventory_size import check_size
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.cli.gate_files import claims_of, margins_of
 from controller.domain.errors import InvalidInput
-from controller.domain.expressions import ExpressionError, Undecided, expression, pointed
-from controller.domain.host_facts import Subject, decide
-from controller.domain.hosts import Host, SwapDevice
-from controller.domain.inventory import inventory_labels
+from controller.domain.fleet.inventory import inventory_labels
+from controller.domain.hosts.expressions import ExpressionError, Undecided, expression, pointed
+from controller.domain.hosts.facts import Subject, decide
+from controller.domain.hosts.host import Host, SwapDevice
+from controller.domain.hosts.releases import checked_release, compared
 from controller.domain.printable import printable, printable_lines
-from controller.domain.releases import checked_release, compared
-from controller.domain.samples import parse_plan, parse_samples, sample_line
-from controller.domain.spec import parse_spec
-from controller.domain.spec_units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
+from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
+from controller.domain.spec.parse import parse_spec
+from controller.domain.spec.units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
 from controller.gate.trial_judge import judge_trial
 from controller.services.host_search import condition
 from controller.sim.faults import parse_faults

@@ -16,12 +16,12 @@ from controller.adapters.rpc.agent_messages import host_of, progress_of, report_
 from controller.adapters.rpc.incoming import decoded
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.domain import bounds
-from controller.domain.environments import recorded
+from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import InvalidInput, KernrollError, NotFound
-from controller.domain.events import CommandReported, RunReported
-from controller.domain.hosts import Host
-from controller.domain.journey import Step
-from controller.domain.verbs import Request, Verb
+from controller.domain.hosts.host import Host
+from controller.domain.record.events import CommandReported, RunReported
+from controller.domain.record.journey import Step
+from controller.domain.state.environments import recorded
 from controller.services.sessions import AgentStream, LogReported
 from controller.views.data import view_data
 from controller.views.hosts import host_view

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_fleet import UID
 
-from controller.domain.checks import Outcome
-from controller.domain.control_events import CheckReported, ChecksAsked
+from controller.domain.deciding.verbs import Verb
 from controller.domain.errors import Conflict
-from controller.domain.events import RolloutPromoted, WaveOpened
-from controller.domain.journey import Step
-from controller.domain.rollout import Rollout, State
-from controller.domain.verbs import Verb
+from controller.domain.record.checks import Outcome
+from controller.domain.record.control import CheckReported, ChecksAsked
+from controller.domain.record.events import RolloutPromoted, WaveOpened
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import Rollout, State
 from controller.services.world import folded
 
 CHECKS = """\

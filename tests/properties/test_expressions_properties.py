@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.domain.expressions import FACTS, FUNCTIONS, ExpressionError, Undecided, expression, pointed
+from controller.domain.hosts.expressions import FACTS, FUNCTIONS, ExpressionError, Undecided, expression, pointed
 
 _WORDS = [
     *FACTS,

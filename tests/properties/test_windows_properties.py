@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.domain.windows import Window, next_opening, open_until
+from controller.domain.record.windows import Window, next_opening, open_until
 
 # One of each kind: none, north, south, half an hour, at midnight, backwards in winter, half-hour offset.
 ZONES = (

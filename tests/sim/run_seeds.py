@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from controller.cli.simulation import command
-from controller.domain.spec import parse_spec
+from controller.domain.spec.parse import parse_spec
 from controller.sim.campaign import Finished, run_all, usual_jobs
 from controller.sim.case import Case
 from controller.sim.cases import drawn

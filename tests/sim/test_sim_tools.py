@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli.simulation import command
-from controller.domain import advance_rollout
+from controller.domain.deciding import waves as advance_rollout
 from controller.sim.campaign import Finished, run_all
 from controller.sim.cases import drawn
 from controller.sim.run import simulate

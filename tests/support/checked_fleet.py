@@ -6,15 +6,15 @@ from typing import Any
 
 from simulated_fleet import SPEC, UID, Simulation
 
-from controller.domain.advance_checks import decide_report, learnt
-from controller.domain.checks import Outcome
-from controller.domain.condemned import condemned
-from controller.domain.control_events import CheckReported, ChecksAsked
-from controller.domain.effects import RunCheck
-from controller.domain.events import Event, RevertStarted, RolloutPlanned
-from controller.domain.fleet import Denial
-from controller.domain.policy import policy_of
-from controller.domain.spec import parse_spec
+from controller.domain.deciding.checks import decide_report, learnt
+from controller.domain.fleet.decided import Denial
+from controller.domain.judging.condemned import condemned
+from controller.domain.planning.policy import policy_of
+from controller.domain.record.checks import Outcome
+from controller.domain.record.control import CheckReported, ChecksAsked
+from controller.domain.record.effects import RunCheck
+from controller.domain.record.events import Event, RevertStarted, RolloutPlanned
+from controller.domain.spec.parse import parse_spec
 from controller.services.world import Key
 
 QUERY = "  - {name: api-errors, prometheus: {url: 'http://prom', query: errors, max: 0.01}, deadline: 300s}\n"

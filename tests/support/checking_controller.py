@@ -5,9 +5,9 @@ import asyncio
 from engine_parts import TEXT, UID, Parts, ScriptedDelivery, walked
 from patience import PATIENCE_S
 
-from controller.domain.askings import Result
-from controller.domain.journey import Step
-from controller.domain.rollout import Rollout, State
+from controller.domain.record.journey import Step
+from controller.domain.state.askings import Result
+from controller.domain.state.rollout import Rollout, State
 from controller.services.checking import CheckRunner
 from controller.services.perform import Performer
 from controller.services.ports import Checker

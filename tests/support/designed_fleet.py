@@ -8,14 +8,15 @@ from dataclasses import replace
 from simulated_fleet import UID, Simulation
 from simulated_host import NEW_RELEASE, Faults
 
-from controller.domain.candidates import HostCandidate
-from controller.domain.design import needed_comparisons
-from controller.domain.events import CommandState, Event, RolloutPlanned, RunReported
-from controller.domain.journey import Role, Step, Trigger
-from controller.domain.policy import SuspendedCell, policy_of
-from controller.domain.selection import WavePlan, hosts_by_stratum, plan_waves
-from controller.domain.spec import parse_spec
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.planning.candidates import HostCandidate
+from controller.domain.planning.design import needed_comparisons
+from controller.domain.planning.policy import policy_of
+from controller.domain.planning.selection import WavePlan, hosts_by_stratum, plan_waves
+from controller.domain.record.events import CommandState, Event, RolloutPlanned, RunReported
+from controller.domain.record.journey import Role, Step, Trigger
+from controller.domain.record.policy import SuspendedCell
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.spec.parse import parse_spec
 from controller.gate.ledger import Ledger
 from controller.services.world import Key
 

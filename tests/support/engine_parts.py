@@ -8,11 +8,12 @@ from simulated_fleet import SPEC
 from simulated_host import NEW, NEW_RELEASE, OLD, OLD_RELEASE
 
 from controller.adapters.memory_store import Disk, MemoryStore
-from controller.domain.attempt import Attempt
 from controller.domain.delivery import BootRecord, DeliveryStatus
-from controller.domain.effects import AgentEffect
 from controller.domain.errors import NotFound
-from controller.domain.events import (
+from controller.domain.hosts.host import Host
+from controller.domain.kernels import Kernel, KernelSource
+from controller.domain.record.effects import AgentEffect
+from controller.domain.record.events import (
     CommandReported,
     CommandState,
     DeliveryReported,
@@ -22,9 +23,8 @@ from controller.domain.events import (
     RunReported,
     RunState,
 )
-from controller.domain.hosts import Host
-from controller.domain.journey import Step
-from controller.domain.kernels import Kernel, KernelSource
+from controller.domain.record.journey import Step
+from controller.domain.state.attempt import Attempt
 from controller.services.loop import Engine
 from controller.services.operations import Operations
 from controller.services.sessions import AgentStream, Sessions

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.adapters.rpc.workload_messages import workload_message
-from controller.domain.policy import Task
-from controller.domain.spec_workloads import Workloads
+from controller.domain.record.policy import Task
+from controller.domain.spec.workloads import Workloads
 from protos.kernroll.v1 import agent_pb2
 
 ARCHITECTURES = ("x86_64", "arm64")

@@ -6,8 +6,8 @@ from dataclasses import replace
 from simulated_fleet import UID, Simulation
 from simulated_host import OLD_RELEASE
 
-from controller.domain.attempt import Attempt
-from controller.domain.events import Event, RunReported
+from controller.domain.record.events import Event, RunReported
+from controller.domain.state.attempt import Attempt
 from controller.services.records import attempt_stream, rollout_stream
 from controller.services.world import Key
 

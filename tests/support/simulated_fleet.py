@@ -7,9 +7,13 @@ from typing import Any, assert_never
 
 from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, SPEC, Faults, SimulatedHost
 
-from controller.domain.advance import advance
+from controller.domain.deciding.advance import advance
+from controller.domain.deciding.verbs import Request, Verb, decide_verb
 from controller.domain.delivery import BootEnd
-from controller.domain.effects import (
+from controller.domain.hosts.host import Host
+from controller.domain.kernels import Kernel
+from controller.domain.planning.policy import policy_of
+from controller.domain.record.effects import (
     AcknowledgeBoot,
     ArmKernel,
     BlessKernel,
@@ -20,7 +24,7 @@ from controller.domain.effects import (
     RunWorkload,
     StageKernel,
 )
-from controller.domain.events import (
+from controller.domain.record.events import (
     AbortStarted,
     AttemptEvent,
     CommandReported,
@@ -39,13 +43,10 @@ from controller.domain.events import (
     RunState,
     TrialEnded,
 )
-from controller.domain.hosts import Host
-from controller.domain.journey import Role, Step, Trigger
-from controller.domain.kernels import Kernel
-from controller.domain.policy import WavePolicy, policy_of
-from controller.domain.rollout import Rollout, State
-from controller.domain.spec import parse_spec
-from controller.domain.verbs import Request, Verb, decide_verb
+from controller.domain.record.journey import Role, Step, Trigger
+from controller.domain.record.policy import WavePolicy
+from controller.domain.spec.parse import parse_spec
+from controller.domain.state.rollout import Rollout, State
 from controller.services.world import Key, World
 
 UID = "u1"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from controller.domain.delivery import BootEnd
-from controller.domain.events import CommandState
-from controller.domain.journey import Step
+from controller.domain.record.events import CommandState
+from controller.domain.record.journey import Step
 
 OLD, NEW = "old-digest", "new-digest"
 OLD_RELEASE, NEW_RELEASE = "7.0.13-old", "7.1.13-new"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.domain.checks import AlertRule, Check, CheckKind, Outcome, Sample, judge_alerts, judge_samples
 from controller.domain.errors import Temporary
+from controller.domain.record.checks import AlertRule, Check, CheckKind, Outcome, Sample, judge_alerts, judge_samples
 
 
 def query(at_most: float | None = None, at_least: float | None = None) -> Check:

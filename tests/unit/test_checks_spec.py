@@ -3,8 +3,8 @@
 import pytest
 from spec_texts import BODY, HEAD, refusal
 
-from controller.domain.checks import Check, CheckKind, asked_text, bound_text
-from controller.domain.spec import parse_spec
+from controller.domain.record.checks import Check, CheckKind, asked_text, bound_text
+from controller.domain.spec.parse import parse_spec
 
 CHECKS = """\
   checks:

@@ -9,11 +9,11 @@ from simulated_fleet import UID
 
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.adapters.store.codec import decode_effect, decode_event, encode
-from controller.domain.effects import RunCheck
-from controller.domain.events import Event
-from controller.domain.rollout import State
-from controller.domain.spec import parse_spec
-from controller.domain.verbs import Verb
+from controller.domain.deciding.verbs import Verb
+from controller.domain.record.effects import RunCheck
+from controller.domain.record.events import Event
+from controller.domain.spec.parse import parse_spec
+from controller.domain.state.rollout import State
 from controller.services.records import attempt_stream, rollout_stream
 from controller.services.world import Key, folded
 from controller.views.changes import changes

@@ -110,7 +110,7 @@ def test_a_bug_of_ours_is_one_line(capsys: Captured, monkeypatch: pytest.MonkeyP
     def broken() -> None:
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("controller.domain.spec.spec_json_schema", broken)
+    monkeypatch.setattr("controller.domain.spec.parse.spec_json_schema", broken)
     assert run(["spec", "schema"]) == 1
     said = capsys.readouterr().err
     assert said == "kernroll: a bug of ours: RuntimeError: surprise; KERNROLL_DEBUG=1 shows where\n"
@@ -123,7 +123,7 @@ def test_an_interrupted_command_is_code_130(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("controller.domain.spec.spec_json_schema", interrupted)
+    monkeypatch.setattr("controller.domain.spec.parse.spec_json_schema", interrupted)
     assert run(["spec", "schema"]) == 130
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
-from controller.domain import advance_rollout
+from controller.domain.deciding import waves as advance_rollout
 
 Captured = pytest.CaptureFixture[str]
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"

@@ -7,11 +7,11 @@ from simulated_fleet import SPEC, Simulation
 from simulated_host import NEW, NEW_RELEASE, Faults
 
 from controller.domain.delivery import BootEnd
-from controller.domain.denials import denial_of, subject
-from controller.domain.events import Event, PlannedHost, RolloutPlanned
-from controller.domain.fleet_events import FleetEvent, KernelCleared, KernelDenied
-from controller.domain.journey import Role, Step
-from controller.domain.rollout import State
+from controller.domain.fleet.denials import denial_of, subject
+from controller.domain.record.events import Event, PlannedHost, RolloutPlanned
+from controller.domain.record.fleet import FleetEvent, KernelCleared, KernelDenied
+from controller.domain.record.journey import Role, Step
+from controller.domain.state.rollout import State
 from controller.services.world import FLEET, Key, folded
 
 PANICS = Faults(trial_end=BootEnd.PANIC)

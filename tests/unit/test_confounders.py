@@ -10,11 +10,11 @@ from simulated_fleet import SPEC, Simulation
 from simulated_host import OLD_RELEASE, Faults
 from spec_texts import BODY, HEAD, refusal
 
-from controller.domain.confounders import differences
-from controller.domain.environments import recorded
-from controller.domain.events import Event, RunReported
-from controller.domain.journey import Step
-from controller.domain.rollout import State
+from controller.domain.judging.confounders import differences
+from controller.domain.record.events import Event, RunReported
+from controller.domain.record.journey import Step
+from controller.domain.state.environments import recorded
+from controller.domain.state.rollout import State
 from controller.services.world import Key
 from controller.views.confounders import confounder_lines
 from controller.views.explain import explain

@@ -13,7 +13,7 @@ from simulated_host import Faults
 
 from controller.cli import demonstration
 from controller.domain.delivery import BootEnd
-from controller.domain.spec import RolloutSpec, parse_spec
+from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.lab.demo import BAD, GOOD, Specs, Versions, first_part
 from controller.views.explain import explain
 from controller.views.models import RolloutView

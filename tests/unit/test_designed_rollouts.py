@@ -23,13 +23,13 @@ from simulated_fleet import UID
 from simulated_host import NEW, OLD, Faults
 
 from controller.adapters.store.codec import decode_event, encode
-from controller.domain.events import Event, RunReported
-from controller.domain.journey import LEGS, Role, Step, legs_of
-from controller.domain.judgement import judge_wave
-from controller.domain.policy import SuspendedCell
-from controller.domain.rollout import State
-from controller.domain.verbs import Verb
-from controller.domain.verdict_events import JudgedCell, WaveJudged
+from controller.domain.deciding.verbs import Verb
+from controller.domain.judging.waves import judge_wave
+from controller.domain.record.events import Event, RunReported
+from controller.domain.record.journey import LEGS, Role, Step, legs_of
+from controller.domain.record.policy import SuspendedCell
+from controller.domain.record.verdicts import JudgedCell, WaveJudged
+from controller.domain.state.rollout import State
 from controller.services.records import Logged
 from controller.services.replay import replay
 from controller.services.world import Key

@@ -3,10 +3,10 @@
 import pytest
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
-from controller.domain.events import FailureKind, FatalLogged, Moved
-from controller.domain.journey import Step, Trigger
-from controller.domain.rollout import State
-from controller.domain.verbs import Verb
+from controller.domain.deciding.verbs import Verb
+from controller.domain.record.events import FailureKind, FatalLogged, Moved
+from controller.domain.record.journey import Step, Trigger
+from controller.domain.state.rollout import State
 from controller.services.world import Key
 
 DRILLS = SPEC.replace("  claim:", "  drill: {per_stratum: 1, revert_slo: 40s}\n  claim:")

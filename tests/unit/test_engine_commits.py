@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from engine_parts import DEADLINE_S, STARTED, TEXT, UID, Parts, host, key, planned, reached, walked
 
+from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, Temporary
-from controller.domain.events import AbortStarted, HostHeard, HostSilent, RevertStarted
-from controller.domain.journey import Step
-from controller.domain.rollout import State
-from controller.domain.snapshot import Decision, Snapshot
-from controller.domain.verbs import Request, Verb
+from controller.domain.record.events import AbortStarted, HostHeard, HostSilent, RevertStarted
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import State
+from controller.domain.state.snapshot import Decision, Snapshot
 from controller.services import loop
 from controller.services.records import Commit
 from controller.services.world import Key, folded

@@ -6,10 +6,10 @@ import pytest
 from engine_parts import TEXT, UID, Parts, outcome, run, walked
 
 from controller.adapters.store.codec import decode_event, encode
-from controller.domain.effects import ArmKernel, RunWorkload
-from controller.domain.events import RolloutPlanned
-from controller.domain.journey import Step
-from controller.domain.rollout import State
+from controller.domain.record.effects import ArmKernel, RunWorkload
+from controller.domain.record.events import RolloutPlanned
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import State
 
 AWAY_S = 7200.0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.domain.expressions import FACTS, ExpressionError, Undecided, expression, pointed, recorded
+from controller.domain.hosts.expressions import FACTS, ExpressionError, Undecided, expression, pointed, recorded
 
 FACTS_OF_A = {
     "host": "a",

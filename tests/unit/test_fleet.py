@@ -9,8 +9,9 @@ from engine_parts import STARTED, UID, Parts, host, planned
 from controller.adapters.store.codec import decode_event, encode
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound
-from controller.domain.fleet import Denial, Fleet, concerned, evolve_fleet
-from controller.domain.fleet_events import (
+from controller.domain.fleet.decided import Denial, Fleet, concerned, evolve_fleet
+from controller.domain.kernels import Kernel
+from controller.domain.record.fleet import (
     FleetEvent,
     FleetFrozen,
     FleetThawed,
@@ -21,7 +22,6 @@ from controller.domain.fleet_events import (
     KernelCleared,
     KernelDenied,
 )
-from controller.domain.kernels import Kernel
 from controller.services.records import FLEET_STREAM, Commit
 from controller.services.world import FLEET, Key, folded, key_of_stream
 

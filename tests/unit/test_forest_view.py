@@ -10,7 +10,7 @@ from rollout_story import Story
 
 from controller.adapters.plots import draw_forest, write_forest
 from controller.domain.errors import InvalidInput, Permanent
-from controller.domain.samples import parse_plan, parse_samples, sample_line
+from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.gate.trial_judge import judge_trial
 from controller.gate.verdict import Verdict
 from controller.views.data import view_data

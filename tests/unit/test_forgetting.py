@@ -4,7 +4,7 @@ import pytest
 from engine_parts import Parts, walked
 
 from controller.domain.errors import Conflict
-from controller.domain.journey import Step
+from controller.domain.record.journey import Step
 
 
 @pytest.mark.parametrize("step", [Step.BASELINE, Step.VERIFY, Step.PROBATION])

@@ -8,7 +8,7 @@ import pytest
 from trial_measured import measured, plan
 
 from controller.domain.errors import InvalidInput
-from controller.domain.samples import parse_plan, parse_samples
+from controller.domain.samples.parse import parse_plan, parse_samples
 from controller.gate.cells import Design
 from controller.gate.kernel_log import KnownLine
 from controller.gate.trial import Arm, Measurement, TrialDecision

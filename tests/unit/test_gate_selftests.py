@@ -7,10 +7,10 @@ from simulated_fleet import UID, Simulation
 from simulated_host import NEW_RELEASE, OLD_RELEASE
 
 from agent.domain.selftests import Ending, Program, evidence_of, judged
-from controller.domain.attempt import SELFTEST_CASES
-from controller.domain.events import Event, RunReported
-from controller.domain.evidence import host_evidence
-from controller.domain.rollout import State
+from controller.domain.judging.host_evidence import host_evidence
+from controller.domain.record.events import Event, RunReported
+from controller.domain.state.attempt import SELFTEST_CASES
+from controller.domain.state.rollout import State
 from controller.gate.evidence import GatePlan, HostEvidence, Outcome, Run, Side
 from controller.gate.judge import GateDecision, judge
 from controller.gate.selftests import NO_CASES, parse_cases

@@ -3,8 +3,8 @@
 from simulated_fleet import NEW, OLD, SPEC, Faults, Simulation
 
 from controller.domain.delivery import BootEnd
-from controller.domain.journey import Step
-from controller.domain.rollout import State
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import State
 
 HOLD = SPEC + "  on_stratum_failure: hold\n"
 TWO_STRATA = {"a": "x86_64/metal", "b": "x86_64/vm"}

@@ -6,9 +6,9 @@ import pytest
 from simulated_fleet import SPEC, UID, Simulation
 from simulated_host import NEW_RELEASE
 
-from controller.domain.fleet_events import FleetFrozen, FleetThawed, KernelDenied
-from controller.domain.journey import Step
-from controller.domain.verbs import Verb
+from controller.domain.deciding.verbs import Verb
+from controller.domain.record.fleet import FleetFrozen, FleetThawed, KernelDenied
+from controller.domain.record.journey import Step
 from controller.services.waiting import held_up
 from controller.services.world import FLEET
 from controller.views.explain import explain

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from engine_parts import host
 
-from controller.domain.expressions import FACTS, Undecided, expression
-from controller.domain.host_facts import Subject, decide, matching
-from controller.domain.hosts import SwapDevice
+from controller.domain.hosts.expressions import FACTS, Undecided, expression
+from controller.domain.hosts.facts import Subject, decide, matching
+from controller.domain.hosts.host import SwapDevice
 
 DEVICES = (
     SwapDevice(path="/dev/zram0", size_bytes=2**30, used_bytes=0, backend="zram"),

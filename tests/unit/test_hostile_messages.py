@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from controller.adapters.rpc.agent_messages import host_of, progress_of, report_of
 from controller.adapters.rpc.incoming import Allowance, decoded
 from controller.domain import bounds
-from controller.domain.environments import recorded
-from controller.domain.events import CommandReported, RunReported, RunState
+from controller.domain.record.events import CommandReported, RunReported, RunState
+from controller.domain.state.environments import recorded
 from controller.services.sessions import LogReported
 from protos.kernroll.v1 import agent_pb2, common_pb2
 

@@ -11,7 +11,7 @@ from simulated_fleet import Simulation
 from controller.adapters.rpc.messages import epoch, from_message, timestamp, to_message
 from controller.cli.output import cells, show_json
 from controller.domain.bounds import LAST_MOMENT
-from controller.domain.events import Event, RunReported
+from controller.domain.record.events import Event, RunReported
 from controller.services.world import Key
 from controller.views.data import view_data
 from controller.views.explain import explain

@@ -8,9 +8,9 @@ import pytest
 
 from controller.adapters.ansible_inventory import read_inventory
 from controller.domain.errors import InvalidInput
-from controller.domain.fleet import Fleet, evolve_fleet
-from controller.domain.fleet_events import InventoryImported
-from controller.domain.inventory import HostChange, changes, inventory_labels
+from controller.domain.fleet.decided import Fleet, evolve_fleet
+from controller.domain.fleet.inventory import HostChange, changes, inventory_labels
+from controller.domain.record.fleet import InventoryImported
 
 TIMEOUT_S = 120.0
 

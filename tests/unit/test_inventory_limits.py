@@ -11,7 +11,7 @@ from controller.adapters import ansible_inventory
 from controller.adapters.ansible_inventory import read_inventory
 from controller.adapters.inventory_size import check_size
 from controller.domain.errors import InvalidInput
-from controller.domain.inventory import inventory_labels
+from controller.domain.fleet.inventory import inventory_labels
 
 LAUGHS = "all:\n  vars:\n    a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"    a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 10)}]\n" for number in range(1, 9)

@@ -11,7 +11,7 @@ import pytest
 
 from controller.adapters.ansible_inventory import read_inventory
 from controller.domain.errors import InvalidInput
-from controller.domain.inventory import InventoryLabels, inventory_labels
+from controller.domain.fleet.inventory import InventoryLabels, inventory_labels
 
 TIMEOUT_S = 120.0
 HOSTS = """\

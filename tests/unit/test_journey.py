@@ -6,17 +6,11 @@ import pytest
 from designed_fleet import taken_by_sick_hosts
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
+from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
-from controller.domain.events import (
-    CommandState,
-    FailureKind,
-    HostHeard,
-    HostSilent,
-    TrialEnded,
-)
-from controller.domain.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
-from controller.domain.rollout import State
-from controller.domain.verbs import Verb
+from controller.domain.record.events import CommandState, FailureKind, HostHeard, HostSilent, TrialEnded
+from controller.domain.record.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
+from controller.domain.state.rollout import State
 from controller.services.world import Key
 
 HOLD = SPEC + "  on_stratum_failure: hold\n"

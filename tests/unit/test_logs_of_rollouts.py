@@ -12,13 +12,13 @@ from controller.adapters.rpc.agent_messages import report_of
 from controller.domain import bounds
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput
-from controller.domain.events import FailureKind, LogFinding, TrialEnded
-from controller.domain.evidence import host_evidence
-from controller.domain.journey import Step
-from controller.domain.judgement import judge_wave
-from controller.domain.policy import policy_of
-from controller.domain.spec import parse_spec
-from controller.domain.trial_ends import trial_failure
+from controller.domain.judging.host_evidence import host_evidence
+from controller.domain.judging.waves import judge_wave
+from controller.domain.planning.policy import policy_of
+from controller.domain.record.events import FailureKind, LogFinding, TrialEnded
+from controller.domain.record.journey import Step
+from controller.domain.spec.parse import parse_spec
+from controller.domain.state.trial_ends import trial_failure
 from controller.gate.kernel_log import KnownLine, Severity, classify
 from controller.services.sessions import LogReported
 from controller.services.world import Key

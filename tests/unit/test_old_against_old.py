@@ -9,15 +9,16 @@ from simulated_fleet import UID, Simulation
 from simulated_host import OLD, OLD_RELEASE
 
 from controller.domain.errors import Conflict, InvalidInput
-from controller.domain.events import DeliveryReported, Event, RunReported
-from controller.domain.journey import Role
-from controller.domain.judgement import judge_wave
-from controller.domain.ledger import learnt
-from controller.domain.old_against_old import judgements, sham_arms
-from controller.domain.policy import SuspendedCell, policy_of
-from controller.domain.rollout import State
-from controller.domain.spec import parse_spec
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.judging.learning import learnt
+from controller.domain.judging.old_against_old import judgements, sham_arms
+from controller.domain.judging.waves import judge_wave
+from controller.domain.planning.policy import policy_of
+from controller.domain.record.events import DeliveryReported, Event, RunReported
+from controller.domain.record.journey import Role
+from controller.domain.record.policy import SuspendedCell
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.spec.parse import parse_spec
+from controller.domain.state.rollout import State
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.gate.trial import Arm
 from controller.services.world import Key

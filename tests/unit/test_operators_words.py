@@ -13,11 +13,11 @@ from agent.domain.counters import parse_pairs
 from agent.domain.kernel_log import parse_record, sequence_of
 from agent.domain.previous_boot import last_words
 from agent.flags import parse_count, parse_seconds, parse_size
-from controller.domain.denials import check_kernel
 from controller.domain.errors import InvalidInput
-from controller.domain.expressions import ExpressionError, expression, pointed
-from controller.domain.spec import parse_spec
-from controller.domain.spec_units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
+from controller.domain.fleet.denials import check_kernel
+from controller.domain.hosts.expressions import ExpressionError, expression, pointed
+from controller.domain.spec.parse import parse_spec
+from controller.domain.spec.units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
 
 # Digits of Arabic, Devanagari, full width, and signs that are digits to Python and to nobody else.
 FOREIGN = ["٣", "३", "３", "²", "①", "1_0", "٣0"]
@@ -188,7 +188,7 @@ async def test_a_freeze_ends_at_a_time_that_there_is(until: float) -> None:
 
 def test_every_pattern_for_numbers_of_ours_is_ascii() -> None:
     for pattern in ("_DURATION", "_SIZE", "_PERCENT"):
-        compiled: re.Pattern[str] = vars(__import__("controller.domain.spec_units", fromlist=["x"]))[pattern]
+        compiled: re.Pattern[str] = vars(__import__("controller.domain.spec.units", fromlist=["x"]))[pattern]
         assert "\\d" not in compiled.pattern
 
 

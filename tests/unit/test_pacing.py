@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 from simulated_fleet import SPEC, UID, Faults, Simulation
 
-from controller.domain.advance_rollout import why_waiting
-from controller.domain.boot_times import FEWEST_BOOTS, BootTimes
-from controller.domain.events import CommandState, HostsAdmitted
-from controller.domain.fleet_events import FleetFrozen, HostLabelled, HostQuarantined, InventoryImported
-from controller.domain.journey import Step
-from controller.domain.occupancy import FLEET as WHOLE_FLEET
-from controller.domain.occupancy import HYPERVISOR, Occupancy
-from controller.domain.policy import PlaceBound, WavePolicy
-from controller.domain.rollout import State
-from controller.domain.snapshot import RolloutSnapshot
-from controller.domain.turns import Turns, next_turns
-from controller.domain.verbs import Verb
+from controller.domain.deciding.verbs import Verb
+from controller.domain.deciding.waves import why_waiting
+from controller.domain.hosts.boot_times import FEWEST_BOOTS, BootTimes
+from controller.domain.record.events import CommandState, HostsAdmitted
+from controller.domain.record.fleet import FleetFrozen, HostLabelled, HostQuarantined, InventoryImported
+from controller.domain.record.journey import Step
+from controller.domain.record.policy import PlaceBound, WavePolicy
+from controller.domain.state.occupancy import FLEET as WHOLE_FLEET
+from controller.domain.state.occupancy import HYPERVISOR, Occupancy
+from controller.domain.state.rollout import State
+from controller.domain.state.snapshot import RolloutSnapshot
+from controller.domain.state.turns import Turns, next_turns
 from controller.services.world import FLEET, Key
 
 ZONES = SPEC.replace("  limits:\n", "  limits:\n    max_unavailable: {zone: 1, fleet: 3}\n").replace("IN_FLIGHT", "10")

@@ -7,13 +7,21 @@ from typing import Any
 import pytest
 from engine_parts import UID, Parts, ScriptedDelivery, key, reached, status, walked
 
+from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
-from controller.domain.effects import AgentEffect, ArmKernel, Effect, RebootHost, RevertKernel, RunWorkload, StageKernel
 from controller.domain.errors import Permanent, Temporary
-from controller.domain.events import DeliveryReported, FailureKind, TrialEnded
-from controller.domain.journey import Step
-from controller.domain.rollout import State
-from controller.domain.verbs import Request, Verb
+from controller.domain.record.effects import (
+    AgentEffect,
+    ArmKernel,
+    Effect,
+    RebootHost,
+    RevertKernel,
+    RunWorkload,
+    StageKernel,
+)
+from controller.domain.record.events import DeliveryReported, FailureKind, TrialEnded
+from controller.domain.record.journey import Step
+from controller.domain.state.rollout import State
 from controller.services.perform import Performer
 from controller.services.sessions import AgentStream
 from controller.services.watching import Watcher

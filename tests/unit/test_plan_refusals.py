@@ -6,7 +6,7 @@ import pytest
 from engine_parts import KERNEL, ManualClock, Parts, host
 
 from controller.domain.errors import InvalidInput
-from controller.domain.hosts import Host, SwapDevice
+from controller.domain.hosts.host import Host, SwapDevice
 from controller.views.plan_models import PlanView
 
 SPEC = """\

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.errors import InvalidInput
-from controller.domain.inventory import check_label
+from controller.domain.fleet.inventory import check_label
 from controller.domain.printable import is_plain, printable, printable_lines
 
 _HOSTILE = st.text(

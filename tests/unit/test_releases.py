@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from controller.domain.releases import compared, upstream_version
+from controller.domain.hosts.releases import compared, upstream_version
 
 # Oldest first; those of one line are not told apart.
 ASCENDING = [

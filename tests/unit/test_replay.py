@@ -12,7 +12,7 @@ from controller.adapters.rpc.messages import from_message, to_message
 from controller.adapters.store.codec import decode_event, encode
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput, NotFound
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.record.verdicts import WaveJudged
 from controller.services.records import Commit, Logged
 from controller.services.replay import replay
 from controller.views.forest import forest_of_replay

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from rollout_story import Story
 
-from controller.domain.checks import Outcome
-from controller.domain.control_events import (
+from controller.domain.record.checks import Outcome
+from controller.domain.record.control import (
     ApprovalAwaited,
     ApprovalGiven,
     AwaitedCheck,
@@ -25,7 +25,7 @@ from controller.domain.control_events import (
     RolloutResumed,
     StratumHeld,
 )
-from controller.domain.events import (
+from controller.domain.record.events import (
     AbortStarted,
     Event,
     HostsAdmitted,
@@ -40,7 +40,7 @@ from controller.domain.events import (
     WatchResumed,
     WaveOpened,
 )
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.record.verdicts import WaveJudged
 from controller.views.report.timeline import timeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,9 +118,9 @@ def test_a_host_that_a_new_controller_watches_says_so() -> None:
 # Matches over what is open: texts from files, libraries' own classes, workloads that say nothing of a metric.
 _OPEN = frozenset(
     {
-        "controller/domain/spec_errors.py",
-        "controller/domain/spec_yaml.py",
-        "controller/domain/performance.py",
+        "controller/domain/spec/errors.py",
+        "controller/domain/spec/yaml.py",
+        "controller/domain/spec/margins.py",
         "controller/lab/kernel_source.py",
     }
 )

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.domain.errors import InvalidInput
-from controller.domain.samples import (
+from controller.domain.samples.parse import (
     MAX_LINE_CHARACTERS,
     Samples,
     parse_plan,

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from controller.domain.journey import Role
-from controller.domain.selection import HostCandidate, WavePlan, plan_waves
-from controller.domain.spec import RolloutSpec, parse_spec
+from controller.domain.planning.selection import HostCandidate, WavePlan, plan_waves
+from controller.domain.record.journey import Role
+from controller.domain.spec.parse import RolloutSpec, parse_spec
 
 SPEC = """\
 apiVersion: kernroll/v1

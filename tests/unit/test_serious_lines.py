@@ -6,11 +6,11 @@ import pytest
 from engine_parts import STARTED, UID, Parts, planned, walked
 from rollout_story import Story
 
-from controller.domain.attempt import MOST_FINDINGS
-from controller.domain.events import LogFinding
-from controller.domain.evidence import host_evidence
-from controller.domain.journey import Side, Step
-from controller.domain.judgement import judge_wave
+from controller.domain.judging.host_evidence import host_evidence
+from controller.domain.judging.waves import judge_wave
+from controller.domain.record.events import LogFinding
+from controller.domain.record.journey import Side, Step
+from controller.domain.state.attempt import MOST_FINDINGS
 from controller.services.sessions import LogReported
 from controller.services.world import Key
 

@@ -10,7 +10,7 @@ from engine_parts import DEADLINE_S, reached
 from controller.adapters.memory_store import MemoryStore
 from controller.adapters.rpc import agent_service
 from controller.adapters.rpc.agent_service import AgentService
-from controller.domain.effects import CancelCommand
+from controller.domain.record.effects import CancelCommand
 from controller.services.enrollment import Enrollment
 from controller.services.identity import Epochs, SentAway
 from controller.services.sessions import AgentStream

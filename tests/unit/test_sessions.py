@@ -8,12 +8,12 @@ import pytest
 from engine_parts import STARTED, UID, Parts, host, outcome, planned, reached, run, walked
 
 from controller.adapters.rpc.agent_messages import report_of
-from controller.domain.attempt import RETRY_PAUSE_S
-from controller.domain.effects import AgentEffect, CancelCommand, RevertKernel, RunWorkload
 from controller.domain.errors import Permanent, Temporary
-from controller.domain.events import CommandState, HostHeard, RunReported, RunState
-from controller.domain.hosts import Host
-from controller.domain.journey import Step
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import AgentEffect, CancelCommand, RevertKernel, RunWorkload
+from controller.domain.record.events import CommandState, HostHeard, RunReported, RunState
+from controller.domain.record.journey import Step
+from controller.domain.state.attempt import RETRY_PAUSE_S
 from controller.services import sessions
 from controller.services.identity import checked_name
 from controller.services.sessions import AgentStream, Held, LogReported

@@ -14,17 +14,17 @@ from agent.domain.orders import KernelBuildOrder, Order, SwapMountOrder, ValkeyG
 from agent.domain.presets import presets_of
 from controller.adapters.rpc.agent_messages import command_message
 from controller.adapters.rpc.workload_messages import workload_message
-from controller.domain.effects import RunWorkload
 from controller.domain.errors import InvalidInput
-from controller.domain.events import CommandState, Event, Moved, RunReported
-from controller.domain.evidence import host_evidence
-from controller.domain.journey import Step, Trigger
-from controller.domain.ledger import learnt
-from controller.domain.policy import policy_of
-from controller.domain.rollout import State
-from controller.domain.spec import parse_spec
-from controller.domain.spec_workloads import Workload, Workloads
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.judging.host_evidence import host_evidence
+from controller.domain.judging.learning import learnt
+from controller.domain.planning.policy import policy_of
+from controller.domain.record.effects import RunWorkload
+from controller.domain.record.events import CommandState, Event, Moved, RunReported
+from controller.domain.record.journey import Step, Trigger
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.spec.parse import parse_spec
+from controller.domain.spec.workloads import Workload, Workloads
+from controller.domain.state.rollout import State
 from controller.gate.evidence import HostEvidence, Outcome, Run, Side
 from controller.gate.survival import unresolved
 from controller.services.world import Key

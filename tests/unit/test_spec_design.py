@@ -3,7 +3,7 @@
 import pytest
 
 from controller.domain.errors import InvalidInput
-from controller.domain.spec import parse_spec
+from controller.domain.spec.parse import parse_spec
 
 SPEC = """\
 apiVersion: kernroll/v1

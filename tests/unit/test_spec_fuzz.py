@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.domain.errors import InvalidInput
-from controller.domain.spec import parse_spec
+from controller.domain.spec.parse import parse_spec
 
 EXAMPLE = (
     (Path(__file__).parents[2] / "deploy" / "examples" / "rollout-swap-table-phase3.yaml").read_text().splitlines()

@@ -7,7 +7,7 @@ import pytest
 from spec_texts import BODY, HEAD, refusal
 
 from controller.domain.errors import InvalidInput
-from controller.domain.spec import parse_spec, spec_json_schema
+from controller.domain.spec.parse import parse_spec, spec_json_schema
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("rollout-*.yaml"))
 

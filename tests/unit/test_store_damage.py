@@ -8,10 +8,10 @@ import pytest
 
 from controller.adapters.store import tables
 from controller.adapters.store.sql import SqlStore, sqlite_store
-from controller.domain.effects import RebootHost
 from controller.domain.errors import KernrollError, Permanent
-from controller.domain.events import Event, HostHeard, HostSilent
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import RebootHost
+from controller.domain.record.events import Event, HostHeard, HostSilent
 from controller.services.records import Commit
 
 Edit = Callable[..., None]

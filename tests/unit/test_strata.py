@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from controller.domain.condemned import condemned
-from controller.domain.control_events import StratumHeld
-from controller.domain.denials import denial_of, subject
-from controller.domain.events import PlannedHost, RolloutPlanned
-from controller.domain.fleet import Denial, Fleet, evolve_fleet
-from controller.domain.fleet_events import KernelCleared
-from controller.domain.hosts import Host
+from controller.domain.fleet.decided import Denial, Fleet, evolve_fleet
+from controller.domain.fleet.denials import denial_of, subject
+from controller.domain.hosts.host import Host
+from controller.domain.judging.condemned import condemned
 from controller.domain.kernels import Kernel
-from controller.domain.policy import policy_of
-from controller.domain.rollout import evolve_rollout, planned_rollout
-from controller.domain.selection import HostCandidate, stratum_of
-from controller.domain.spec import RolloutSpec, parse_spec
+from controller.domain.planning.policy import policy_of
+from controller.domain.planning.selection import HostCandidate, stratum_of
+from controller.domain.record.control import StratumHeld
+from controller.domain.record.events import PlannedHost, RolloutPlanned
+from controller.domain.record.fleet import KernelCleared
+from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.state.rollout import evolve_rollout, planned_rollout
 
 SPEC = """\
 apiVersion: kernroll/v1

@@ -9,13 +9,13 @@ from simulated_fleet import UID, Simulation
 from simulated_host import Faults
 
 from controller.adapters.memory_store import Disk
-from controller.domain.attempt import Attempt, evolve, planned_attempt
-from controller.domain.events import Failure, FailureKind, Moved, PlannedHost
-from controller.domain.invariants import Rule
-from controller.domain.journey import Role, Step, Trigger
-from controller.domain.rollout import Rollout
-from controller.domain.tally import Tally, tallied, tally_moved
-from controller.domain.verbs import Verb
+from controller.domain.deciding.verbs import Verb
+from controller.domain.record.events import Failure, FailureKind, Moved, PlannedHost
+from controller.domain.record.journey import Role, Step, Trigger
+from controller.domain.state.attempt import Attempt, evolve, planned_attempt
+from controller.domain.state.rollout import Rollout
+from controller.domain.state.tally import Tally, tallied, tally_moved
+from controller.sim.invariants import Rule
 from controller.sim.witness import Witness
 
 
@@ -107,7 +107,7 @@ def remembering_for_ever(known: Any, before: Attempt | None, after: Attempt) -> 
 def test_the_witness_finds_a_rollout_whose_host_began_again(monkeypatch: pytest.MonkeyPatch, *, broken: bool) -> None:
     """A whole rollout: a host gets far worse, its rig breaks, and an operator has it begin again."""
     if broken:
-        monkeypatch.setattr("controller.domain.tally._with_far_worse", remembering_for_ever)
+        monkeypatch.setattr("controller.domain.state.tally._with_far_worse", remembering_for_ever)
     fleet = hosts(40)
     changed = next(one.host for one in Designed(PAIRS, fleet).plan.waves[0].hosts if one.role is Role.TREATED)
     story = Designed(PAIRS, fleet, shift=slower(0.5), faults={changed: Faults(refused="bless")})

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from controller.domain.attempt import Attempt
-from controller.domain.journey import Role, Step
+from controller.domain.record.journey import Role, Step
+from controller.domain.state.attempt import Attempt
 from controller.domain.values import replace
 
 ATTEMPT = Attempt(

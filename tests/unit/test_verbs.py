@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
-from controller.domain.advance import advance
-from controller.domain.control_events import RolloutResumed
+from controller.domain.deciding.advance import advance
+from controller.domain.deciding.verbs import ANSWERS, Verb
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import Conflict, InvalidInput, NotFound
-from controller.domain.events import CommandState
-from controller.domain.journey import Step
-from controller.domain.policy import WavePolicy
-from controller.domain.rollout import State
-from controller.domain.verbs import ANSWERS, Verb
+from controller.domain.record.control import RolloutResumed
+from controller.domain.record.events import CommandState
+from controller.domain.record.journey import Step
+from controller.domain.record.policy import WavePolicy
+from controller.domain.state.rollout import State
 from controller.services.world import Key
 
 BROKEN_RIG = [CommandState.INFRASTRUCTURE] * 2

@@ -7,7 +7,7 @@ from rollout_story import Story
 from simulated_fleet import Faults
 
 from controller.domain.delivery import BootEnd
-from controller.domain.journey import Step
+from controller.domain.record.journey import Step
 from controller.views.explain import explain
 from controller.views.models import ExplanationView
 from controller.views.waiting import blocking_reason

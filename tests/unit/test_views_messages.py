@@ -10,11 +10,11 @@ from simulated_fleet import Faults
 from controller.adapters.rpc.messages import epoch, from_message, timestamp, to_message
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput
-from controller.domain.hosts import Host, SwapDevice
-from controller.domain.journey import Step
+from controller.domain.hosts.host import Host, SwapDevice
 from controller.domain.kernels import Kernel
-from controller.domain.selection import HostCandidate, plan_waves
-from controller.domain.spec import parse_spec
+from controller.domain.planning.selection import HostCandidate, plan_waves
+from controller.domain.record.journey import Step
+from controller.domain.spec.parse import parse_spec
 from controller.views import models, plan_models
 from controller.views.data import view_data
 from controller.views.explain import explain

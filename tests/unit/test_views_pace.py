@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from simulated_fleet import SPEC, Simulation
 
-from controller.domain.boot_times import FEWEST_BOOTS, BootTimes
-from controller.domain.events import Moved
-from controller.domain.journey import Step
-from controller.domain.limits import longest_walk_s, step_limits
-from controller.domain.policy import PlaceBound, WavePolicy, policy_of
-from controller.domain.selection import HostCandidate, plan_waves
-from controller.domain.spec import RolloutSpec, parse_spec
+from controller.domain.hosts.boot_times import FEWEST_BOOTS, BootTimes
+from controller.domain.planning.policy import policy_of
+from controller.domain.planning.selection import HostCandidate, plan_waves
+from controller.domain.record.deadlines import longest_walk_s, step_limits
+from controller.domain.record.events import Moved
+from controller.domain.record.journey import Step
+from controller.domain.record.policy import PlaceBound, WavePolicy
+from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.views.pace import pace_sentences
 
 PACED = SPEC.replace("  claim:", '  windows: [{days: [thu], from: "01:00", to: "03:00", zone: UTC}]\n  claim:').replace(

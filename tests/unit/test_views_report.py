@@ -8,8 +8,8 @@ from rollout_story import Story, free_text
 from simulated_fleet import Faults
 
 from controller.domain.delivery import BootEnd
-from controller.domain.events import CommandState, RunReported
-from controller.domain.hosts import SwapDevice
+from controller.domain.hosts.host import SwapDevice
+from controller.domain.record.events import CommandState, RunReported
 from controller.views.models import ReportView
 from controller.views.report import report
 from controller.views.report.blocks import Bullets, Heading, Paragraph, Table, as_markdown, as_text

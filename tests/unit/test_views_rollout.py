@@ -7,10 +7,10 @@ from rollout_story import Story
 from simulated_fleet import SPEC
 from simulated_host import NEW_RELEASE, OLD_RELEASE, Faults
 
+from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
-from controller.domain.events import CommandState
-from controller.domain.journey import Role, Step
-from controller.domain.verbs import Verb
+from controller.domain.record.events import CommandState
+from controller.domain.record.journey import Role, Step
 from controller.views.changes import changes
 from controller.views.models import LiveProgress, RolloutView
 from controller.views.rollout import rollout_view

@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 from spec_texts import BODY, HEAD, refusal
 
-from controller.domain.spec import parse_spec
-from controller.domain.windows import MINUTES_A_DAY, Window, next_opening, open_until
+from controller.domain.record.windows import MINUTES_A_DAY, Window, next_opening, open_until
+from controller.domain.spec.parse import parse_spec
 
 WEEK = tuple(range(7))
 BERLIN = "Europe/Berlin"

@@ -10,9 +10,9 @@ from typing import Any, Literal, cast
 from controller.adapters.hypervisor.fields import Fields
 from controller.adapters.named_files import read_file
 from controller.domain.errors import NotFound, Permanent
+from controller.domain.hosts.releases import is_release
 from controller.domain.kernels import Kernel
 from controller.domain.printable import printable
-from controller.domain.releases import is_release
 
 FILE_NAME = "vm.json"
 FORMAT_VERSION = 1

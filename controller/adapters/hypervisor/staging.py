@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from controller.domain.errors import NotFound, Permanent, Temporary
+from controller.domain.hosts.releases import is_release
 from controller.domain.kernels import Kernel
 from controller.domain.printable import printable
-from controller.domain.releases import is_release
 
 DIRECTORY = "kernels"
 ROLES = ("boot", "modules", "initrd")

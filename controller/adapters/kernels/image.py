@@ -11,8 +11,8 @@ from typing import Final, Protocol
 from controller.adapters.named_files import size_text
 from controller.adapters.tools import OutOfTime, Tool, missing_tool, tool_environment
 from controller.domain.errors import InvalidInput, Permanent
+from controller.domain.hosts.releases import checked_release
 from controller.domain.printable import printable
-from controller.domain.releases import checked_release
 
 # A vmlinux or a graphics driver with debugging symbols is some hundred MiB; a kernel that boots, or a driver of a disk,
 # some ten at most.

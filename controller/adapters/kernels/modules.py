@@ -12,8 +12,8 @@ from controller.adapters.named_files import copy_file, open_file, shown
 from controller.adapters.tools import run_tool
 from controller.adapters.trees import entries, is_file, locate
 from controller.domain.errors import InvalidInput
+from controller.domain.hosts.releases import checked_release
 from controller.domain.printable import printable
-from controller.domain.releases import checked_release
 
 # Where a release's modules are below a tree.
 _PLACES = ("", "lib/modules", "usr/lib/modules")

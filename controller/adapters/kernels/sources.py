@@ -14,9 +14,9 @@ from controller.adapters.kernels.image import MOST_IMAGE_BYTES
 from controller.adapters.named_files import kind_of, shown, size_text
 from controller.adapters.trees import MOST_BYTES, entries, is_file, locate
 from controller.domain.errors import InvalidInput, NotFound
+from controller.domain.hosts.releases import checked_release
 from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel
 from controller.domain.printable import printable
-from controller.domain.releases import checked_release
 from controller.domain.words import names_text
 
 # Of a package's files the kernel itself, with its release.

@@ -21,8 +21,8 @@ from controller.adapters.kernels.modules import (
 from controller.adapters.kernels.sources import Found, obtain, request
 from controller.adapters.named_files import read_file, shown
 from controller.domain.errors import InvalidInput, NotFound
+from controller.domain.hosts.releases import is_release
 from controller.domain.kernels import Kernel, KernelSource
-from controller.domain.releases import is_release
 
 ARCHITECTURES = ("x86_64", "arm64")
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain import bounds
-from controller.domain.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.errors import InvalidInput
-from controller.domain.events import CommandReported, CommandState, RunReported, RunState
-from controller.domain.hosts import Host, SwapDevice, check_host_name
+from controller.domain.hosts.host import Host, SwapDevice, check_host_name
 from controller.domain.printable import printable
+from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
+from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
 from controller.domain.words import names_text
 from controller.services.sessions import Held, LogReported
 from controller.views.models import LiveProgress

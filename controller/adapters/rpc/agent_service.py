@@ -15,9 +15,9 @@ from controller.adapters.rpc.agent_messages import command_message, held_of, hos
 from controller.adapters.rpc.identity import key_digest_of, names_of
 from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
 from controller.domain import bounds
-from controller.domain.effects import AgentEffect
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import AgentEffect
 from controller.services.enrollment import Enrollment, Signed
 from controller.services.identity import Epochs, SentAway, checked_name
 from controller.services.ports import Clock

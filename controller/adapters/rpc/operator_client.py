@@ -23,8 +23,8 @@ from controller.adapters.rpc.client_files import (
 from controller.adapters.rpc.messages import epoch, from_message
 from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.bounds import digits
+from controller.domain.deciding.requests import Verb
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
-from controller.domain.requests import Verb
 from controller.views.models import (
     CertificateView,
     Epoch,

@@ -9,8 +9,8 @@ from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import key_digest_of, operator_of
 from controller.adapters.rpc.messages import to_message
 from controller.adapters.rpc.verb_messages import VERBS
+from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, KernrollError, Permanent
-from controller.domain.verbs import Request, Verb
 from controller.services.enrollment import Enrollment
 from controller.services.operations import Operations
 from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc

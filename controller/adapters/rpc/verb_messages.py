@@ -1,6 +1,6 @@
 """The operator's verbs on the wire."""
 
-from controller.domain.requests import Verb
+from controller.domain.deciding.requests import Verb
 from protos.kernroll.v1 import operator_pb2
 
 VERBS: dict[int, Verb] = {

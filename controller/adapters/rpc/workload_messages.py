@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from controller.domain.policy import Task
+from controller.domain.record.policy import Task
 from protos.kernroll.v1 import agent_pb2, workloads_pb2
 
 

@@ -5,11 +5,11 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from controller.domain import effects, events
-from controller.domain.effects import Effect
 from controller.domain.errors import Permanent
-from controller.domain.events import Event
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record import effects, events
+from controller.domain.record.effects import Effect
+from controller.domain.record.events import Event
 
 _EVENTS: dict[str, type[Any]] = {member.__name__: member for member in get_args(events.Event)}
 _EFFECTS: dict[str, type[Any]] = {member.__name__: member for member in get_args(effects.Effect)}

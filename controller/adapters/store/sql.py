@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from controller.adapters.store import chain, enrollments, schema, statements, tables
 from controller.adapters.store.chain import Head
 from controller.adapters.store.codec import decode_effect, decode_host, encode
-from controller.domain.effects import Effect
 from controller.domain.errors import Conflict, Permanent, Temporary
-from controller.domain.fleet_events import HostForgotten
-from controller.domain.hosts import Host
+from controller.domain.hosts.host import Host
+from controller.domain.record.effects import Effect
+from controller.domain.record.fleet import HostForgotten
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream

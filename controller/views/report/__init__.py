@@ -7,10 +7,10 @@ renders text and Markdown.
 import json
 from collections.abc import Mapping, Sequence
 
-from controller.domain.attempt import Attempt
-from controller.domain.events import Event
-from controller.domain.hosts import Host
-from controller.domain.rollout import Rollout
+from controller.domain.hosts.host import Host
+from controller.domain.record.events import Event
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout
 from controller.views.data import view_data
 from controller.views.models import ReportView
 from controller.views.report.blocks import as_markdown, as_text

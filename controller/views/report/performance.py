@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from statistics import mean, stdev
 
-from controller.domain.attempt import Attempt
-from controller.domain.journey import Role, Side
-from controller.domain.measured import unfit_hosts
+from controller.domain.judging.runs import unfit_hosts
+from controller.domain.record.journey import Role, Side
+from controller.domain.state.attempt import Attempt
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
 from controller.gate.priors import Role as MetricRole

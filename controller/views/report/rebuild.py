@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from controller.domain.attempt import Attempt
-from controller.domain.events import Event, Moved, RolloutPlanned
-from controller.domain.evidence import gate_plan, host_evidence
-from controller.domain.hosts import Host
-from controller.domain.journey import Role, Side, Step, Trigger
-from controller.domain.rollout import Rollout
+from controller.domain.hosts.host import Host
+from controller.domain.judging.host_evidence import gate_plan, host_evidence
+from controller.domain.record.events import Event, Moved, RolloutPlanned
+from controller.domain.record.journey import Role, Side, Step, Trigger
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.rollout import Rollout
 from controller.gate.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.evidence import ClaimPlan, HostEvidence
 from controller.gate.metrics import METRICS

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from controller.domain.attempt import Attempt
 from controller.domain.bounds import numbers
-from controller.domain.events import Event, RunReported, RunState
-from controller.domain.journey import Side
+from controller.domain.record.events import Event, RunReported, RunState
+from controller.domain.record.journey import Side
+from controller.domain.state.attempt import Attempt
 from controller.gate.metrics import Metric
 
 SWAPON_TIME = "swap_mount.swapon_time"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from controller.domain.control_events import (
+from controller.domain.record.control import (
     ApprovalAwaited,
     ApprovalGiven,
     CheckReported,
@@ -19,7 +19,7 @@ from controller.domain.control_events import (
     RolloutResumed,
     StratumHeld,
 )
-from controller.domain.events import (
+from controller.domain.record.events import (
     AbortStarted,
     AttemptEvent,
     CommandReported,
@@ -46,9 +46,9 @@ from controller.domain.events import (
     WatchResumed,
     WaveOpened,
 )
-from controller.domain.fleet_events import FleetEvent
-from controller.domain.rollout import Rollout
-from controller.domain.verdict_events import WaveJudged
+from controller.domain.record.fleet import FleetEvent
+from controller.domain.record.verdicts import WaveJudged
+from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
 from controller.views.quantities import duration_text, names_text
 from controller.views.report.model import Moment

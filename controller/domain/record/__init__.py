@@ -1,0 +1,1 @@
+"""What is written down: events, effects, and the values in them. Nothing here parses a file, judges or decides."""

@@ -1,0 +1,1 @@
+"""Files of measurements that `kernroll gate` judges: parsed, checked, explained."""
