@@ -73,7 +73,7 @@ def plan(session: Session, file: str) -> None:
     from controller.cli import output
     from controller.cli.session import read_spec
     from controller.domain.samples.parse import parse_plan
-    from controller.gate.trial_plans import plan_sentences
+    from controller.gate.trial.plans import plan_sentences
 
     text, name = read_spec(file)
     told = tuple(plan_sentences(parse_plan(text, name)))

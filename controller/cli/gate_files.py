@@ -18,8 +18,8 @@ from controller.domain.errors import InvalidInput
 from controller.domain.printable import printable
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.domain.spec.units import percent_share
-from controller.gate.trial import TrialPlan
-from controller.gate.trial_judge import judge_trial
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import TrialPlan
 from controller.views.forest import ForestView, forest_of_trial
 
 # Longer lines are refused; reading stops there instead of filling the memory.

@@ -26,8 +26,8 @@ from controller.domain.record.journey import Role
 from controller.domain.record.policy import Policy
 from controller.domain.spec.margins import margins_of, performance_metrics
 from controller.domain.spec.parse import KernelSource, RolloutSpec, parse_spec
-from controller.gate.fleet_power import cell_noise
 from controller.gate.ledger import Ledger, suspensions
+from controller.gate.planning.fleet_power import cell_noise
 from controller.gate.priors import Role as PriorRole
 from controller.services.host_search import subject_of
 from controller.services.ports import Kernels, Store

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.gate.trial import MetricRole, TrialCell, TrialDecision
+from controller.gate.trial.model import MetricRole, TrialCell, TrialDecision
 from controller.views.models import RolloutView, VerdictView
 from controller.views.replayed import ReplayView
 

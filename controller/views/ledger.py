@@ -2,9 +2,9 @@
 
 import math
 
-from controller.gate.fleet_power import cell_boots, cell_noise
 from controller.gate.ledger import Ledger, Noise, differences, learn, old_against_old, suspensions
 from controller.gate.metrics import METRICS
+from controller.gate.planning.fleet_power import cell_boots, cell_noise
 from controller.gate.priors import PRIORS
 from controller.views.models import LedgerCellView, LedgerView
 

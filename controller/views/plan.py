@@ -6,7 +6,7 @@ from controller.domain.kernels import Kernel
 from controller.domain.planning.design import calendars
 from controller.domain.planning.selection import WavePlan
 from controller.domain.spec.parse import Claim, RolloutSpec
-from controller.gate.trial import Calendar
+from controller.gate.trial.model import Calendar
 from controller.views.checks import planned_checks
 from controller.views.plan_models import (
     PlannedCellView,

@@ -2,10 +2,10 @@
 
 import math
 
-from controller.gate.cells import Design
-from controller.gate.fleet_power import CellNoise, DesignPower, fleet_power
+from controller.gate.planning.fleet_power import CellNoise, DesignPower, fleet_power
 from controller.gate.priors import Prior
-from controller.gate.trial import FEWEST_RUNS
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.model import FEWEST_RUNS
 from controller.views.plan_models import PlannedCellView, PlannedDesignView
 from controller.views.quantities import count_text
 

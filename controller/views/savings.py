@@ -6,9 +6,9 @@ from functools import lru_cache
 from controller.domain.judging.host_evidence import gate_plan, host_evidence
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.gate.benefit import Saving
-from controller.gate.claims import host_savings
-from controller.gate.evidence import ClaimPlan, HostEvidence, Outcome, Run, Side
+from controller.gate.evidence.seen import ClaimPlan, HostEvidence, Outcome, Run, Side
+from controller.gate.hosts.benefit import Saving
+from controller.gate.hosts.claims import host_savings
 from controller.gate.metrics import METRICS
 from controller.views.models import IntervalView
 

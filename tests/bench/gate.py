@@ -20,11 +20,11 @@ import numpy as np
 from scipy import stats
 from trial_measured import BUILD, measured
 
-from controller.gate.cells import CellPlan, Design, judge_cells
-from controller.gate.contrasts import host_change
-from controller.gate.trial import Measurement, TrialPlan
-from controller.gate.trial_blocks import blocks_of
-from controller.gate.trial_judge import judge_trial
+from controller.gate.statistics.cells import CellPlan, Design, judge_cells
+from controller.gate.statistics.contrasts import host_change
+from controller.gate.trial.blocks import blocks_of
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import Measurement, TrialPlan
 
 SEED = 20260218
 CELLS, HOSTS, RUNS = 100, 1000, 8

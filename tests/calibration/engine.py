@@ -18,10 +18,10 @@ from others import judged_by_others, merged
 from scenarios import Looks, Missing, Scenario
 from tally import Others, Tally, smallest_t_test
 
-from controller.gate.cells import CellPlan, CellResults, Design, judge_cells
-from controller.gate.completion import blocks_pass
-from controller.gate.contrasts import abba_contrasts, host_change, paired_contrasts
-from controller.gate.power import plan_cell
+from controller.gate.planning.power import plan_cell
+from controller.gate.statistics.cells import CellPlan, CellResults, Design, judge_cells
+from controller.gate.statistics.completion import blocks_pass
+from controller.gate.statistics.contrasts import abba_contrasts, host_change, paired_contrasts
 from controller.gate.verdict import Verdict
 
 GATE_DESIGN = {World.TWO_ARMS: Design.TWO_ARMS, World.PAIRS: Design.PAIRS, World.ABBA: Design.ABBA}

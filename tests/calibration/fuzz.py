@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from controller.gate.cells import CellPlan, CellResults, Design, judge_cells
-from controller.gate.contrasts import abba_contrasts, host_change, paired_contrasts
-from controller.gate.power import plan_cell
+from controller.gate.planning.power import plan_cell
+from controller.gate.statistics.cells import CellPlan, CellResults, Design, judge_cells
+from controller.gate.statistics.contrasts import abba_contrasts, host_change, paired_contrasts
 from controller.gate.verdict import Verdict
 
 DESIGNS = (Design.TWO_ARMS, Design.PAIRS, Design.ABBA, Design.BEFORE_AFTER)

@@ -300,10 +300,10 @@ def _limit_text(limits: Limits, scored: int) -> list[str]:
         "stopping by backward induction, bounded from below by duality: `limits.py`). In "
         f"{limits.lost} of these {limits.scenarios} scenarios the best rival is lower than that, so no judge can be "
         f"lowest on more than {100 * (1 - limits.lost / scored):.0f} % of all {scored}. Spending fewer false "
-        "promotions was tried: PROMOTE_SHARE in controller/gate/power.py at 0.35 and at 0.2 instead of 0.6, with "
-        "`--reps 2000 --only 'θ ='` (106 of the scenarios). The score was lowest in 65 and in 68 of them instead of in "
-        "64, and 4 and 14 figures of the other rows missed their bars: with either too few good cells PASS on few "
-        "blocks (rows 1 and 4), with 0.2 also in rows 5 and 9, and row 3's blocks at θ = 0."
+        "promotions was tried: PROMOTE_SHARE in controller/gate/planning/power.py at 0.35 and at 0.2 instead of 0.6, "
+        "with `--reps 2000 --only 'θ ='` (106 of the scenarios). The score was lowest in 65 and in 68 of them "
+        "instead of in 64, and 4 and 14 figures of the other rows missed their bars: with either too few good cells "
+        "PASS on few blocks (rows 1 and 4), with 0.2 also in rows 5 and 9, and row 3's blocks at θ = 0."
     )
     return [*textwrap.wrap(text, 118), ""]
 

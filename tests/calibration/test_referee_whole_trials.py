@@ -10,9 +10,9 @@ from trials import ABSURD, NO_MEASUREMENTS, SPOILED, STRATUM, lines, measurement
 
 from controller.domain.errors import InvalidInput
 from controller.domain.samples.parse import parse_samples
-from controller.gate.cells import Design as GateDesign
-from controller.gate.trial import TrialDecision
-from controller.gate.trial_judge import judge_trial
+from controller.gate.statistics.cells import Design as GateDesign
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import TrialDecision
 from controller.gate.verdict import Action, Verdict
 
 GATE_DESIGN = {Design.TWO_ARMS: GateDesign.TWO_ARMS, Design.PAIRS: GateDesign.PAIRS, Design.ABBA: GateDesign.ABBA}

@@ -9,9 +9,9 @@ import numpy as np
 from noise import Design, Draws
 from numpy.random import Generator
 
-from controller.gate.cells import Design as GateDesign
-from controller.gate.evidence import Outcome
-from controller.gate.trial import Arm, Measurement, MetricRole, TrialMetric, TrialPlan
+from controller.gate.evidence.seen import Outcome
+from controller.gate.statistics.cells import Design as GateDesign
+from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialMetric, TrialPlan
 
 METRIC = "system time"
 STRATUM = "x86_64/vm"

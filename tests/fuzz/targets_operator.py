@@ -25,7 +25,7 @@ from controller.domain.printable import printable, printable_lines
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.domain.spec.parse import parse_spec
 from controller.domain.spec.units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
-from controller.gate.trial_judge import judge_trial
+from controller.gate.trial.judge import judge_trial
 from controller.services.host_search import condition
 from controller.sim.faults import parse_faults
 from controller.sim.operators import VERBS

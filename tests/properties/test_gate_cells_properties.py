@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from controller.gate.cells import CellPlan, CellResults, Design, judge_cells
-from controller.gate.contrasts import host_change
-from controller.gate.power import plan_cell
+from controller.gate.planning.power import plan_cell
+from controller.gate.statistics.cells import CellPlan, CellResults, Design, judge_cells
+from controller.gate.statistics.contrasts import host_change
 from controller.gate.verdict import Verdict
 
 VALUES = st.one_of(

@@ -6,8 +6,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
-from controller.gate.judge import judge
+from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
+from controller.gate.hosts.judge import judge
 from controller.gate.kernel_log import Finding, Severity, classify, panic_line
 from controller.gate.verdict import Action, ClaimState
 

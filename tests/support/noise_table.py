@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.gate.cells import Design
-from controller.gate.power import LARGEST, contrast_sigma, plan_cell
+from controller.gate.planning.power import LARGEST, contrast_sigma, plan_cell
+from controller.gate.statistics.cells import Design
 
 # What the cover letter found, and whether it could be seen here.
 EFFECT = 0.018

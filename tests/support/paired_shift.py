@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.gate.bounds import describe
-from controller.gate.cells import CellPlan, Design, judge_cells
-from controller.gate.contrasts import host_change, log_margin
-from controller.gate.power import contrast_sigma
+from controller.gate.planning.power import contrast_sigma
 from controller.gate.priors import PRIORS
+from controller.gate.statistics.bounds import describe
+from controller.gate.statistics.cells import CellPlan, Design, judge_cells
+from controller.gate.statistics.contrasts import host_change, log_margin
 from controller.gate.verdict import Verdict
 
 CONFIDENCE = 0.95

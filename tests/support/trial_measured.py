@@ -4,17 +4,9 @@ import dataclasses
 import math
 import random
 
-from controller.gate.cells import Design
-from controller.gate.evidence import Outcome
-from controller.gate.trial import (
-    Arm,
-    Measurement,
-    MetricRole,
-    TrialCell,
-    TrialDecision,
-    TrialMetric,
-    TrialPlan,
-)
+from controller.gate.evidence.seen import Outcome
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialCell, TrialDecision, TrialMetric, TrialPlan
 
 BUILD = TrialMetric(name="build", unit="s", role=MetricRole.CRITICAL, margin=0.03)
 POSITIONS = {Design.ABBA: (1, 2, 3, 4)}

@@ -11,7 +11,7 @@ from rollout_story import Story
 from controller.adapters.plots import draw_forest, write_forest
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
-from controller.gate.trial_judge import judge_trial
+from controller.gate.trial.judge import judge_trial
 from controller.gate.verdict import Verdict
 from controller.views.data import view_data
 from controller.views.forest import SYMBOLS, ForestRow, ForestView, forest_of_rollout, forest_of_trial

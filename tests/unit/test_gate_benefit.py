@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from controller.gate.benefit import Benefit, HostValues, fleet_total, implausible, judge_benefit
+from controller.gate.hosts.benefit import Benefit, HostValues, fleet_total, implausible, judge_benefit
 from controller.gate.verdict import ClaimState
 
 OLD, NEW = (819.4, 819.6, 819.5), (567.1, 566.9, 567.0)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from trial_measured import BUILD, cell, measured, plan
 
-from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, KAPPA, CellPlan, Design, judge_cells
-from controller.gate.contrasts import log_margin
-from controller.gate.sequential import Spending
-from controller.gate.trial import Arm, Calendar, Measurement, MetricRole, TrialPlan
-from controller.gate.trial_judge import judge_trial
-from controller.gate.trial_plans import critical_cells
+from controller.gate.statistics.cells import GAMMA_PROMOTE, GAMMA_REVERT, KAPPA, CellPlan, Design, judge_cells
+from controller.gate.statistics.contrasts import log_margin
+from controller.gate.statistics.sequential import Spending
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import Arm, Calendar, Measurement, MetricRole, TrialPlan
+from controller.gate.trial.plans import critical_cells
 from controller.gate.verdict import Verdict
 
 VM = "x86_64/vm"

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import nct, t
 
-from controller.gate.cells import CellPlan, Design, Method, judge_cells
-from controller.gate.family import FamilyCell, holm_fails, rejects
 from controller.gate.ledger import Noise, learn, suspended
-from controller.gate.power import (
+from controller.gate.planning.power import (
     contrast_sigma,
     detectable,
     first_fail,
@@ -18,8 +16,10 @@ from controller.gate.power import (
     sample_size,
 )
 from controller.gate.priors import PRIORS, Role
-from controller.gate.ranks import signed_rank_cut
-from controller.gate.sequential import Spending
+from controller.gate.statistics.cells import CellPlan, Design, Method, judge_cells
+from controller.gate.statistics.family import FamilyCell, holm_fails, rejects
+from controller.gate.statistics.ranks import signed_rank_cut
+from controller.gate.statistics.sequential import Spending
 from controller.gate.verdict import Verdict
 
 SEED = 20260218

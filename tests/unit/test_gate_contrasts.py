@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from controller.gate.completion import blocks_pass, completion_p
-from controller.gate.contrasts import abba_contrasts, host_change, log_margin, median, paired_contrasts, side
-from controller.gate.heterogeneity import fleet_line
-from controller.gate.outliers import sick_hosts
+from controller.gate.statistics.completion import blocks_pass, completion_p
+from controller.gate.statistics.contrasts import abba_contrasts, host_change, log_margin, median, paired_contrasts, side
+from controller.gate.statistics.heterogeneity import fleet_line
+from controller.gate.statistics.outliers import sick_hosts
 
 SEED = 20260218
 

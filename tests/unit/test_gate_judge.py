@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
-from controller.gate.judge import GateDecision, judge
+from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
+from controller.gate.hosts.judge import GateDecision, judge
 from controller.gate.kernel_log import Finding, classify
 from controller.gate.verdict import Action, ClaimState, Verdict
 

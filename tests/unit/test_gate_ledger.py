@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controller.gate.cells import Design
-from controller.gate.fleet_power import cell_noise, fleet_power
 from controller.gate.ledger import (
     FEWEST_CHANGES,
     NEWEST_JUDGEMENTS,
@@ -23,8 +21,10 @@ from controller.gate.ledger import (
     old_against_old,
     suspensions,
 )
-from controller.gate.power import contrast_sigma
+from controller.gate.planning.fleet_power import cell_noise, fleet_power
+from controller.gate.planning.power import contrast_sigma
 from controller.gate.priors import BOOT_SHARE, HOST_KERNEL_SD, PRIORS
+from controller.gate.statistics.cells import Design
 
 SEED = 20260218
 METRIC = "kernel_build.system_time"

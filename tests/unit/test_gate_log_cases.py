@@ -9,10 +9,10 @@ from trial_measured import measured, plan
 
 from controller.domain.errors import InvalidInput
 from controller.domain.samples.parse import parse_plan, parse_samples
-from controller.gate.cells import Design
 from controller.gate.kernel_log import KnownLine
-from controller.gate.trial import Arm, Measurement, TrialDecision
-from controller.gate.trial_judge import judge_trial
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import Arm, Measurement, TrialDecision
 from controller.gate.verdict import Action, Verdict
 
 RUNS = measured(Design.PAIRS, -0.05)

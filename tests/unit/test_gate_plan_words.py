@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from controller.gate.cells import Design
-from controller.gate.contrasts import log_margin
-from controller.gate.plan_words import describe_plan, needed
-from controller.gate.power import plan_cell
+from controller.gate.planning.power import plan_cell
+from controller.gate.planning.words import describe_plan, needed
+from controller.gate.statistics.cells import Design
+from controller.gate.statistics.contrasts import log_margin
 
 MARGIN = log_margin(0.03)
 

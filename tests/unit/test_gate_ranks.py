@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from controller.gate import bounds as module
-from controller.gate import ranks
-from controller.gate.bounds import bounds, counts, describe
-from controller.gate.ranks import rank_sum_cdf, rank_sum_cut, signed_rank_cdf, signed_rank_cut
+from controller.gate.statistics import bounds as module
+from controller.gate.statistics import ranks
+from controller.gate.statistics.bounds import bounds, counts, describe
+from controller.gate.statistics.ranks import rank_sum_cdf, rank_sum_cut, signed_rank_cdf, signed_rank_cut
 
 SEED = 20260218
 

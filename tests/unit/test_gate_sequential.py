@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from controller.gate.bounds import bounds
-from controller.gate.sequential import START, Shape, Spending, boundaries, information, rank_look
-from controller.gate.tsequence import half_width, moments, smallest_count
+from controller.gate.statistics.bounds import bounds
+from controller.gate.statistics.sequential import START, Shape, Spending, boundaries, information, rank_look
+from controller.gate.statistics.tsequence import half_width, moments, smallest_count
 
 FIFTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SEED = 20260218

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from controller.gate.swap_formula import GENERATIONS, compare, expected_mib_per_tib, generation
+from controller.gate.evidence.swap_formula import GENERATIONS, compare, expected_mib_per_tib, generation
 
 
 # Used memory added by swapon of an idle 1 TiB device, in kB, measured in emulated machines with 4 KiB pages.

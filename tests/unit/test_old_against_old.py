@@ -20,7 +20,7 @@ from controller.domain.record.verdicts import WaveJudged
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import State
 from controller.gate.ledger import Boot, Judgement, Ledger
-from controller.gate.trial import Arm
+from controller.gate.trial.model import Arm
 from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.report import report

@@ -5,16 +5,10 @@ import dataclasses
 import pytest
 from trial_measured import BUILD, HOSTS, cell, measured, plan, with_outcome
 
-from controller.gate.cells import Design
-from controller.gate.evidence import Outcome
-from controller.gate.trial import (
-    Arm,
-    Measurement,
-    MetricRole,
-    TrialClaim,
-    TrialMetric,
-)
-from controller.gate.trial_judge import judge_trial
+from controller.gate.evidence.seen import Outcome
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialClaim, TrialMetric
 from controller.gate.verdict import Action, ClaimState, Verdict
 
 DESIGNS = (Design.TWO_ARMS, Design.PAIRS, Design.ABBA)

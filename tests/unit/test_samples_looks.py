@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_measured import BUILD, cell, measured, plan, shuffled
 
-from controller.gate.cells import Design
-from controller.gate.evidence import Outcome
-from controller.gate.trial import (
-    Arm,
-    Measurement,
-)
-from controller.gate.trial_judge import judge_trial
+from controller.gate.evidence.seen import Outcome
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import Arm, Measurement
 from controller.gate.verdict import Action, Verdict
 
 DESIGNS = (Design.TWO_ARMS, Design.PAIRS, Design.ABBA)

@@ -22,9 +22,9 @@ from controller.domain.samples.parse import (
     sample_line,
     samples_json_schema,
 )
-from controller.gate.cells import Design
-from controller.gate.evidence import Outcome
-from controller.gate.trial import Arm, MetricRole, TrialPlan
+from controller.gate.evidence.seen import Outcome
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.model import Arm, MetricRole, TrialPlan
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "gate"
 BUILD = {"unit": "s", "better": "low", "margin": "3 %"}

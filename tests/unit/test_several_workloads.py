@@ -25,8 +25,8 @@ from controller.domain.record.verdicts import WaveJudged
 from controller.domain.spec.parse import parse_spec
 from controller.domain.spec.workloads import Workload, Workloads
 from controller.domain.state.rollout import State
-from controller.gate.evidence import HostEvidence, Outcome, Run, Side
-from controller.gate.survival import unresolved
+from controller.gate.evidence.seen import HostEvidence, Outcome, Run, Side
+from controller.gate.hosts.survival import unresolved
 from controller.services.world import Key
 from controller.views.report import rebuild, report
 from controller.views.report.blocks import as_text

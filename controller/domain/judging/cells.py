@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from controller.domain.record.verdicts import JudgedCell
-from controller.gate.trial import TrialCell
+from controller.gate.trial.model import TrialCell
 from controller.gate.verdict import CellVerdict
 
 # A sentence names so many hosts and counts the others.

@@ -12,10 +12,10 @@ from controller.domain.record.verdicts import JudgedCell
 from controller.domain.spec.margins import GATE_DESIGNS
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.gate.cells import Design
 from controller.gate.precautions import SickList, sick_list
-from controller.gate.trial import StratumVerdict, TrialCell, TrialPlan
-from controller.gate.trial_judge import judge_trial
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import StratumVerdict, TrialCell, TrialPlan
 from controller.gate.verdict import Action, Verdict
 
 

@@ -7,8 +7,8 @@ from controller.domain.record.events import FailureKind
 from controller.domain.record.journey import Side
 from controller.domain.state.attempt import MOST_FINDINGS, Attempt, Run
 from controller.domain.state.rollout import Rollout
-from controller.gate import evidence as gate
-from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
+from controller.gate.evidence import seen as gate
+from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence
 from controller.gate.kernel_log import Finding, Severity
 from controller.gate.verdict import Action
 

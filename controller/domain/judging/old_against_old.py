@@ -13,12 +13,12 @@ from controller.domain.judging.runs import measurements, trial_metrics, unfit_ho
 from controller.domain.record.verdicts import JudgedCell, WaveJudged
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.gate.cells import ALPHA_REVERT, Design
-from controller.gate.claims import STEADY_CONFIDENCE, steady_cell
+from controller.gate.hosts.claims import STEADY_CONFIDENCE, steady_cell
 from controller.gate.ledger import Judgement
 from controller.gate.metrics import METRICS
-from controller.gate.trial import Arm, TrialPlan
-from controller.gate.trial_judge import judge_trial
+from controller.gate.statistics.cells import ALPHA_REVERT, Design
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import Arm, TrialPlan
 from controller.gate.verdict import CellVerdict, Verdict
 
 _DECIDED = (Verdict.PASS.name, Verdict.MARGINAL.name, Verdict.FAIL.name)

@@ -9,12 +9,12 @@ from controller.domain.record.events import RunState
 from controller.domain.record.journey import LEGS, Role
 from controller.domain.record.policy import Policy
 from controller.domain.state.attempt import Attempt, Run
-from controller.gate.contrasts import log_margin
-from controller.gate.evidence import Outcome
+from controller.gate.evidence.seen import Outcome
 from controller.gate.precautions import is_far_worse
 from controller.gate.priors import PRIORS
 from controller.gate.qualification import causes, unqualified
-from controller.gate.trial import Arm, Measurement, MetricRole, TrialMetric
+from controller.gate.statistics.contrasts import log_margin
+from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialMetric
 
 
 def trial_metrics(margins: Mapping[str, float]) -> tuple[TrialMetric, ...]:

@@ -12,11 +12,11 @@ from controller.domain.record.journey import Role, Step
 from controller.domain.record.verdicts import JudgedCell, JudgedStratum, WaveJudged
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.gate.cells import Design
-from controller.gate.evidence import GatePlan
-from controller.gate.judge import GateDecision, decide, gravest, judge
-from controller.gate.trial import TrialPlan
-from controller.gate.trial_judge import judge_trial
+from controller.gate.evidence.seen import GatePlan
+from controller.gate.hosts.judge import GateDecision, decide, gravest, judge
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.judge import judge_trial
+from controller.gate.trial.model import TrialPlan
 from controller.gate.verdict import Action, Verdict
 
 _PASSED = (Verdict.PASS.name, Verdict.MARGINAL.name)

@@ -11,13 +11,13 @@ from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
 from controller.domain.spec.margins import GATE_DESIGNS, contrast_sigma, margins_of, performance_metrics
 from controller.domain.spec.parse import RolloutSpec
-from controller.gate.cells import CellPlan, Method
-from controller.gate.contrasts import log_margin
 from controller.gate.ledger import Ledger
-from controller.gate.power import detectable, first_fail, plan_cell
+from controller.gate.planning.power import detectable, first_fail, plan_cell
 from controller.gate.priors import Prior
 from controller.gate.priors import Role as MetricRole
-from controller.gate.trial import Calendar
+from controller.gate.statistics.cells import CellPlan, Method
+from controller.gate.statistics.contrasts import log_margin
+from controller.gate.trial.model import Calendar
 
 # What one comparison is called, and several.
 _COMPARISONS = {

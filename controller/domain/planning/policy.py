@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from controller.domain.record.policy import LONGEST_WAVE_S, Claim, PlaceBound, Policy, SuspendedCell, Task, WavePolicy
 from controller.domain.spec.margins import contrast_sigmas, margins_of
 from controller.domain.spec.parse import Limits, RolloutSpec
-from controller.gate.fleet_power import cell_boots
 from controller.gate.ledger import Ledger, differences, learn, old_against_old, suspensions
 from controller.gate.metrics import METRICS
+from controller.gate.planning.fleet_power import cell_boots
 
 _FLEET = "fleet"
 # What holds where the operator bounds nothing.

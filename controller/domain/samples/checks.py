@@ -6,9 +6,9 @@ from typing import Final
 
 from controller.domain.samples.document import SampleLine
 from controller.domain.spec.yaml import Problem
-from controller.gate.cells import Design
-from controller.gate.evidence import Outcome
-from controller.gate.trial import Arm, Measurement, TrialPlan
+from controller.gate.evidence.seen import Outcome
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.model import Arm, Measurement, TrialPlan
 
 _WORDS: Final = {"first": 1, "second": 2, "old": 1, "new": 2}
 

@@ -14,8 +14,8 @@ from controller.domain.samples.checks import Placed, contradictions, measurement
 from controller.domain.samples.document import LEARN, MetricModel, PlanModel, SampleLine
 from controller.domain.spec.errors import problems_of
 from controller.domain.spec.yaml import Document, Problem, field_name, read_document, refuse
-from controller.gate.cells import Design
-from controller.gate.trial import Measurement, MetricRole, TrialClaim, TrialMetric, TrialPlan
+from controller.gate.statistics.cells import Design
+from controller.gate.trial.model import Measurement, MetricRole, TrialClaim, TrialMetric, TrialPlan
 
 MAX_LINES: Final = 2_000_000
 MAX_LINE_CHARACTERS: Final = 524_288

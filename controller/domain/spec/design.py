@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from controller.domain.spec.fields import Model
 from controller.domain.spec.margins import workload_metrics
 from controller.domain.spec.workloads import Workloads
-from controller.gate.trial import FEWEST_RUNS
+from controller.gate.trial.model import FEWEST_RUNS
 
 # As many as the margins take, by what is known of the noise when the rollout is planned.
 POWER: Final = "power"

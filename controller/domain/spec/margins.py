@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from controller.domain.spec.workloads import KernelBuild, ValkeyGet, Workload, Workloads
-from controller.gate.cells import Design
-from controller.gate.fleet_power import cell_noise
 from controller.gate.ledger import Ledger
-from controller.gate.power import design_sigma
+from controller.gate.planning.fleet_power import cell_noise
+from controller.gate.planning.power import design_sigma
 from controller.gate.priors import PRIORS, Prior, Role
+from controller.gate.statistics.cells import Design
 
 # What the designs of a rollout file are called in the gate.
 GATE_DESIGNS: Mapping[str, Design] = {

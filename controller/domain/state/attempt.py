@@ -38,7 +38,7 @@ from controller.domain.record.journey import (
     legs_of,
 )
 from controller.domain.state.environments import recorded
-from controller.gate.selftests import NO_CASES, Cases, parse_cases
+from controller.gate.evidence.selftests import NO_CASES, Cases, parse_cases
 
 if TYPE_CHECKING:
     # What it does, and all that a type checker knows of it.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from controller.gate.trial_changes import CONFOUNDED
+from controller.gate.trial.changes import CONFOUNDED
 from controller.views.models import IntervalView
 from controller.views.quantities import (
     bytes_text,

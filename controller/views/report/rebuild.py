@@ -12,8 +12,8 @@ from controller.domain.record.events import Event, Moved, RolloutPlanned
 from controller.domain.record.journey import Role, Side, Step, Trigger
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.gate.claims import claim_cell, fleet_totals, host_savings
-from controller.gate.evidence import ClaimPlan, HostEvidence
+from controller.gate.evidence.seen import ClaimPlan, HostEvidence
+from controller.gate.hosts.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.metrics import METRICS
 from controller.views.checks import check_views
 from controller.views.confounders import confounder_lines

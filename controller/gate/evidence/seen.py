@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controller.gate.evidence.selftests import NO_CASES, Cases
 from controller.gate.kernel_log import Finding, KnownLine
-from controller.gate.selftests import NO_CASES, Cases
 from controller.gate.verdict import Action
 
 

@@ -11,10 +11,10 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.gate import tsequence
-from controller.gate.bounds import INFINITE, bounds, counts, harsh, mild
-from controller.gate.outliers import sick_hosts
-from controller.gate.sequential import Spending, rank_look
+from controller.gate.statistics import tsequence
+from controller.gate.statistics.bounds import INFINITE, bounds, counts, harsh, mild
+from controller.gate.statistics.outliers import sick_hosts
+from controller.gate.statistics.sequential import Spending, rank_look
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.gate.bounds import INFINITE
-from controller.gate.contrasts import median
+from controller.gate.statistics.bounds import INFINITE
+from controller.gate.statistics.contrasts import median
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

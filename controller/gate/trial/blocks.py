@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.gate.cells import Design
-from controller.gate.contrasts import paired_contrasts, side
-from controller.gate.evidence import Outcome
-from controller.gate.survival import BAD_OUTCOMES
-from controller.gate.trial import Arm, Measurement, TrialMetric
+from controller.gate.evidence.seen import Outcome
+from controller.gate.hosts.survival import BAD_OUTCOMES
+from controller.gate.statistics.cells import Design
+from controller.gate.statistics.contrasts import paired_contrasts, side
+from controller.gate.trial.model import Arm, Measurement, TrialMetric
 
 Floats = NDArray[np.float64]
 # A host and its cycle.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from controller.gate.verdict import Verdict
 
 if TYPE_CHECKING:
-    from controller.gate.evidence import GatePlan, HostEvidence
+    from controller.gate.evidence.seen import GatePlan, HostEvidence
 
 _FEWEST_RUNS: Final = 2
 # A sentence names so many other cases and counts the rest.

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.gate.claims import FleetTotal, claim_cell, fleet_totals
-from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence
-from controller.gate.survival import rerun_hosts, survival_cell
+from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence
+from controller.gate.hosts.claims import FleetTotal, claim_cell, fleet_totals
+from controller.gate.hosts.survival import rerun_hosts, survival_cell
 from controller.gate.verdict import Action, CellVerdict, ClaimState, Verdict
 
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from controller.gate.bounds import describe
-from controller.gate.cells import CellPlan, CellResults, Design, Method, judge_cells
-from controller.gate.contrasts import log_margin, median
-from controller.gate.family import FamilyCell
-from controller.gate.power import sample_size
+from controller.gate.planning.power import sample_size
 from controller.gate.precautions import catastrophe
-from controller.gate.sequential import information
-from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
-from controller.gate.trial_blocks import Blocks, blocks_of
-from controller.gate.trial_plans import CellLooks, calendar_of, cell_looks
+from controller.gate.statistics.bounds import describe
+from controller.gate.statistics.cells import CellPlan, CellResults, Design, Method, judge_cells
+from controller.gate.statistics.contrasts import log_margin, median
+from controller.gate.statistics.family import FamilyCell
+from controller.gate.statistics.sequential import information
+from controller.gate.trial.blocks import Blocks, blocks_of
+from controller.gate.trial.model import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
+from controller.gate.trial.plans import CellLooks, calendar_of, cell_looks
 from controller.gate.verdict import Verdict
 
 Floats = NDArray[np.float64]

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from controller.gate.evidence import GatePlan, HostEvidence, Outcome, Run, Side
-from controller.gate.log_rulings import LogRules, LogsRead, Ruling, read_logs
-from controller.gate.selftests import cases_that_pass, selftest_ruling
+from controller.gate.evidence.log_rulings import LogRules, LogsRead, Ruling, read_logs
+from controller.gate.evidence.seen import GatePlan, HostEvidence, Outcome, Run, Side
+from controller.gate.evidence.selftests import cases_that_pass, selftest_ruling
 from controller.gate.verdict import CellVerdict, Verdict
 
 # Ends of a run that are held against the kernel it ran on.

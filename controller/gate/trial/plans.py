@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from controller.gate.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design, Method
-from controller.gate.contrasts import log_margin
-from controller.gate.plan_words import describe_plan
-from controller.gate.power import PROMOTE_SHARE, plan_cell, rank_floor
-from controller.gate.sequential import Spending
-from controller.gate.trial import Calendar, MetricRole, TrialMetric, TrialPlan
-from controller.gate.trial_blocks import Blocks
+from controller.gate.planning.power import PROMOTE_SHARE, plan_cell, rank_floor
+from controller.gate.planning.words import describe_plan
+from controller.gate.statistics.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design, Method
+from controller.gate.statistics.contrasts import log_margin
+from controller.gate.statistics.sequential import Spending
+from controller.gate.trial.blocks import Blocks
+from controller.gate.trial.model import Calendar, MetricRole, TrialMetric, TrialPlan
 
 
 def critical_cells(plan: TrialPlan, strata: int) -> int:

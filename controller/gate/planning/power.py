@@ -10,9 +10,17 @@ from typing import Final
 
 from scipy.special import ndtri
 
-from controller.gate import tsequence
-from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design, Method
-from controller.gate.sequential import Spending, information, rank_look
+from controller.gate.statistics import tsequence
+from controller.gate.statistics.cells import (
+    ALPHA_PROMOTE,
+    ALPHA_REVERT,
+    GAMMA_PROMOTE,
+    GAMMA_REVERT,
+    CellPlan,
+    Design,
+    Method,
+)
+from controller.gate.statistics.sequential import Spending, information, rank_look
 
 # Looking up to five times with these spending functions costs up to 15 % more than one look.
 SEQUENTIAL_INFLATION: Final = 1.15

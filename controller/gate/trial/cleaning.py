@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from controller.gate.evidence import Outcome
-from controller.gate.trial import Measurement, TrialPlan
+from controller.gate.evidence.seen import Outcome
+from controller.gate.trial.model import Measurement, TrialPlan
 
 # A sentence names so many hosts and counts the others.
 _NAMED = 5

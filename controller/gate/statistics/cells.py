@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.gate.looks import Found, History, Question, Sample, ask_ranks, ask_t, take
-from controller.gate.sequential import Spending
+from controller.gate.statistics.looks import Found, History, Question, Sample, ask_ranks, ask_t, take
+from controller.gate.statistics.sequential import Spending
 from controller.gate.verdict import Verdict
 
 Floats = NDArray[np.float64]

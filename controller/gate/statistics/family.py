@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.gate.cells import CellPlan, Design
-from controller.gate.looks import History, Question, ask_ranks, take
+from controller.gate.statistics.cells import CellPlan, Design
+from controller.gate.statistics.looks import History, Question, ask_ranks, take
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from controller.gate.ranks import rank_sum_cut, signed_rank_cut
+from controller.gate.statistics.ranks import rank_sum_cut, signed_rank_cut
 
 Floats = NDArray[np.float64]
 

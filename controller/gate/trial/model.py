@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from controller.gate.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
-from controller.gate.evidence import Outcome
+from controller.gate.evidence.seen import Outcome
 from controller.gate.kernel_log import KnownLine
+from controller.gate.statistics.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
 from controller.gate.verdict import Action, ClaimState, Verdict
 
 # A boot's value is the median of its runs; with fewer than this one odd run decides it.

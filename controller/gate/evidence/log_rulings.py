@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from controller.gate.evidence import HostEvidence
+from controller.gate.evidence.seen import HostEvidence
 from controller.gate.kernel_log import Finding, KnownLine, Severity
 from controller.gate.verdict import Verdict
 

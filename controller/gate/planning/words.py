@@ -3,8 +3,8 @@
 import math
 from typing import Final
 
-from controller.gate.cells import CellPlan, Design, Method
-from controller.gate.power import PROMOTE_SHARE, detectable, first_fail, sample_size
+from controller.gate.planning.power import PROMOTE_SHARE, detectable, first_fail, sample_size
+from controller.gate.statistics.cells import CellPlan, Design, Method
 
 _BLOCKS: Final = {
     Design.PAIRS: ("host pair", "host pairs"),

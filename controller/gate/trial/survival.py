@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from controller.gate.evidence import HostEvidence, Outcome
+from controller.gate.evidence.log_rulings import LogRules
+from controller.gate.evidence.seen import HostEvidence, Outcome
+from controller.gate.hosts.survival import log_ruling
 from controller.gate.kernel_log import Finding, Severity, read_log
-from controller.gate.log_rulings import LogRules
-from controller.gate.survival import log_ruling
-from controller.gate.trial import Measurement, MetricRole, TrialCell, TrialPlan
-from controller.gate.trial_blocks import is_new
+from controller.gate.trial.blocks import is_new
+from controller.gate.trial.model import Measurement, MetricRole, TrialCell, TrialPlan
 
 SURVIVAL: Final = "survival"
 

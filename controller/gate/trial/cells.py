@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from controller.gate.benefit import HostValues, implausible, judge_benefit
-from controller.gate.completion import completion_p
-from controller.gate.evidence import Outcome
-from controller.gate.trial import Arm, Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
-from controller.gate.trial_blocks import RunCounts, is_new
+from controller.gate.evidence.seen import Outcome
+from controller.gate.hosts.benefit import HostValues, implausible, judge_benefit
+from controller.gate.statistics.completion import completion_p
+from controller.gate.trial.blocks import RunCounts, is_new
+from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
 from controller.gate.verdict import ClaimState, Verdict
 
 COMPLETION: Final = "completion"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from controller.gate.benefit import Benefit, HostValues, Saving, fleet_total, implausible, judge_benefit
-from controller.gate.evidence import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
+from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence, Outcome, Run, Side
+from controller.gate.evidence.swap_formula import compare
+from controller.gate.hosts.benefit import Benefit, HostValues, Saving, fleet_total, implausible, judge_benefit
+from controller.gate.hosts.survival import unresolved
 from controller.gate.metrics import METRICS, Metric
-from controller.gate.survival import unresolved
-from controller.gate.swap_formula import compare
 from controller.gate.verdict import CellVerdict, ClaimState, Verdict
 
 # The claimed metric that the structure sizes explain.

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from controller.gate.cells import CellPlan, Design, Method
-from controller.gate.contrasts import log_margin
 from controller.gate.ledger import Boot, Ledger, Noise, learn, learn_host_kernel, log_changes, old_against_new
 from controller.gate.ledger import old_against_old as old_pairs
-from controller.gate.power import contrast_sigma, design_sigma, detectable, first_fail, plan_cell, rank_floor
+from controller.gate.planning.power import contrast_sigma, design_sigma, detectable, first_fail, plan_cell, rank_floor
 from controller.gate.priors import BOOT_SHARE, HOST_KERNEL_SD, Prior
+from controller.gate.statistics.cells import CellPlan, Design, Method
+from controller.gate.statistics.contrasts import log_margin
 
 # The designs that can decide, cheapest in hosts last.
 DESIGNS: Final = (Design.TWO_ARMS, Design.PAIRS, Design.ABBA)

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.gate import selection
-from controller.gate.ranks import rank_sum_cut, signed_rank_cut
+from controller.gate.statistics import selection
+from controller.gate.statistics.ranks import rank_sum_cut, signed_rank_cut
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,23 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from controller.gate.completion import blocks_pass
-from controller.gate.family import FamilyCell, holm_fails
-from controller.gate.heterogeneity import fleet_line
-from controller.gate.trial import (
-    Measurement,
-    MetricRole,
-    StratumVerdict,
-    TrialCell,
-    TrialDecision,
-    TrialPlan,
-)
-from controller.gate.trial_blocks import run_counts
-from controller.gate.trial_cells import COMPLETION, claim_cell, completion_cell
-from controller.gate.trial_changes import change_cell, fail_by_holm, median_change
-from controller.gate.trial_cleaning import cleaned
-from controller.gate.trial_plans import critical_cells
-from controller.gate.trial_survival import SURVIVAL, survival_cells
+from controller.gate.statistics.completion import blocks_pass
+from controller.gate.statistics.family import FamilyCell, holm_fails
+from controller.gate.statistics.heterogeneity import fleet_line
+from controller.gate.trial.blocks import run_counts
+from controller.gate.trial.cells import COMPLETION, claim_cell, completion_cell
+from controller.gate.trial.changes import change_cell, fail_by_holm, median_change
+from controller.gate.trial.cleaning import cleaned
+from controller.gate.trial.model import Measurement, MetricRole, StratumVerdict, TrialCell, TrialDecision, TrialPlan
+from controller.gate.trial.plans import critical_cells
+from controller.gate.trial.survival import SURVIVAL, survival_cells
 from controller.gate.verdict import Action, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)

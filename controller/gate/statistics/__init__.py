@@ -1,0 +1,1 @@
+"""Numbers in, bounds and decisions out: ranks, sequences, contrasts, families. Knows nothing of kernels or hosts."""
