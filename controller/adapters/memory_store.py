@@ -9,9 +9,10 @@ from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import Effect
 from controller.domain.record.fleet import HostForgotten
+from controller.domain.record.names import FLEET_STREAM, attempt_stream, rollout_stream
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
-from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
+from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
 
 @dataclass(slots=True)
@@ -132,7 +133,7 @@ class MemoryStore:
 
     async def fleet_events(self, most: int) -> tuple[Logged, ...]:
         """See Store.fleet_events."""
-        own = [one for one in self.disk.log if one.stream == records.FLEET_STREAM]
+        own = [one for one in self.disk.log if one.stream == FLEET_STREAM]
         return tuple(own[max(0, len(own) - most) :])
 
     async def ledger(self, strata: Sequence[str]) -> Ledger:

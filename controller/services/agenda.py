@@ -3,7 +3,7 @@
 import heapq
 from dataclasses import dataclass, field
 
-from controller.services.keys import Key
+from controller.domain.record.names import Key
 
 
 @dataclass(slots=True)

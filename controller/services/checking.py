@@ -10,9 +10,9 @@ from controller.domain.printable import printable
 from controller.domain.record.checks import Answer, Check, Outcome
 from controller.domain.record.control import CheckReported
 from controller.domain.record.effects import RunCheck
+from controller.domain.record.names import Key, key_of_command
 from controller.services.loop import Engine
 from controller.services.ports import Checker, Clock
-from controller.services.world import Key
 
 _log = structlog.get_logger("checking")
 
@@ -36,7 +36,7 @@ class CheckRunner:
 
         A crash in between asks again, which does no harm.
         """
-        key = Key(effect.command_id.partition("/")[0])
+        key = key_of_command(effect.command_id)
         rollouts = self._engine.world.rollouts
         while (check := wanted(rollouts[key.uid], effect, self._clock.now())) is not None:
             report = await self._report(effect, check, key)

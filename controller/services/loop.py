@@ -15,13 +15,14 @@ from controller.domain.judging.old_against_old import judgements
 from controller.domain.record.effects import Effect
 from controller.domain.record.events import AttemptEvent, Event, RolloutPaused
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key, key_of_command
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import State
 from controller.domain.state.snapshot import NOTHING, Decision
 from controller.gate.ledger import Boot, Judgement
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit
-from controller.services.world import Key, World, folded
+from controller.services.world import World, folded
 
 _log = structlog.get_logger("engine")
 
@@ -295,23 +296,18 @@ class Engine:
 
     def _remember(self, effect: Effect) -> None:
         self.outstanding[effect.command_id] = effect
-        key = _key_of(effect.command_id)
+        key = key_of_command(effect.command_id)
         self._of_host.setdefault(key.host, {})[effect.command_id] = None
         self._streams[key.stream] = (*self._streams.get(key.stream, ()), effect.command_id)
 
     def _forget(self, command_id: str) -> bool:
         """Let go of an effect; return whether it was outstanding."""
-        host = _key_of(command_id).host
+        host = key_of_command(command_id).host
         names = self._of_host.get(host, {})
         names.pop(command_id, None)
         if not names:
             self._of_host.pop(host, None)
         return self.outstanding.pop(command_id, None) is not None
-
-
-def _key_of(command_id: str) -> Key:
-    uid, _, rest = command_id.partition("/")
-    return Key(uid, rest.partition("/")[0])
 
 
 def _effects_of(key: Key, decision: Decision) -> tuple[Effect, ...] | None:

@@ -11,6 +11,7 @@ from controller.domain.deciding.waves import why_waiting
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.record.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
 from controller.domain.state.snapshot import RolloutSnapshot
@@ -22,7 +23,6 @@ from controller.services.ports import Clock, Kernels, Store
 from controller.services.replay import replay
 from controller.services.sessions import Sessions
 from controller.services.waiting import held_up
-from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.fleet import HostsView
 from controller.views.hosts import host_view

@@ -24,10 +24,10 @@ from controller.domain.record.effects import (
     StageKernel,
 )
 from controller.domain.record.events import DeliveryReported
+from controller.domain.record.names import Key, key_of_command
 from controller.services.checking import CheckRunner
 from controller.services.loop import Engine
 from controller.services.ports import Agents, Clock, Delivery, Kernels
-from controller.services.world import Key
 
 _log = structlog.get_logger("perform")
 
@@ -196,7 +196,7 @@ class Performer:
         """Record how it went, then forget the effect; a crash in between only repeats an idempotent call."""
         if error:
             _log.warning("delivery_refused", command_id=effect.command_id, error=error)
-        uid = effect.command_id.partition("/")[0]
+        uid = key_of_command(effect.command_id).uid
         report = DeliveryReported(
             at=self._clock.now(),
             command_id=effect.command_id,

@@ -96,17 +96,3 @@ def not_enrolled(host: str) -> str:
         f"{host} is not enrolled with this key: it was forgotten, or its name belongs to another machine by now; "
         "enroll it again with a new join token (`kernroll controller token create`)"
     )
-
-
-# The stream of what operators decide about the fleet as a whole.
-FLEET_STREAM = "fleet"
-
-
-def rollout_stream(uid: str) -> str:
-    """Name a rollout's own stream."""
-    return f"rollout/{uid}"
-
-
-def attempt_stream(uid: str, host: str) -> str:
-    """Name the stream of one host's attempt."""
-    return f"attempt/{uid}/{host}"

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from controller.domain.errors import InvalidInput
 from controller.domain.judging.waves import judge_wave
+from controller.domain.record.names import key_of_stream
 from controller.domain.record.policy import Policy
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.services.records import Logged
-from controller.services.world import World, key_of_stream
+from controller.services.world import World
 from controller.views.replay import ReplayView, replay_view
 
 

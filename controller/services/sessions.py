@@ -20,6 +20,7 @@ from controller.domain.record.events import (
     SeriousLogged,
 )
 from controller.domain.record.journey import MEASURING, Step
+from controller.domain.record.names import Key, key_of_command
 from controller.domain.record.policy import Task
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.kernel_log import learnt_from_log
@@ -28,7 +29,6 @@ from controller.services.identity import Clones
 from controller.services.kernel_logs import KernelLogs, LogReported
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Store
-from controller.services.world import Key
 from controller.views.models import LiveProgress
 
 __all__ = ["AgentStream", "LogReported", "Sessions"]
@@ -231,9 +231,10 @@ class Sessions:
         if isinstance(report, LogReported):
             await self._kernel_log(host, report)
             return
-        uid, _, rest = report.command_id.partition("/")
+        key = key_of_command(report.command_id)
+        uid = key.uid
         attempt = self._engine.world.attempts.get(uid, {}).get(host)
-        if attempt is None or rest.partition("/")[0] != host:
+        if attempt is None or key.host != host:
             # Nothing is kept of it: told again, it would be ignored again.
             _log.warning("report_of_unknown_command", host=host, command_id=report.command_id)
             return

@@ -4,9 +4,9 @@ from controller.domain.deciding.rules import boot_closed
 from controller.domain.deciding.waves import starts_closed
 from controller.domain.fleet.closures import Closed, HeldUp
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.state.rollout import State
 from controller.domain.state.snapshot import AttemptSnapshot, RolloutSnapshot
-from controller.services.keys import Key
 from controller.services.world import World
 
 

@@ -8,10 +8,10 @@ import structlog
 from controller.domain import bounds
 from controller.domain.delivery import BootEnd, DeliveryStatus
 from controller.domain.record.events import TrialEnded
+from controller.domain.record.names import Key
 from controller.domain.state.attempt import Attempt
 from controller.services.loop import Engine
 from controller.services.ports import Clock, Delivery
-from controller.services.world import Key
 
 _log = structlog.get_logger("watching")
 

@@ -42,6 +42,7 @@ from controller.domain.record.events import (
 )
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Step
+from controller.domain.record.names import FLEET, Key, key_of_stream
 from controller.domain.record.policy import Policy
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.spec.parse import parse_spec
@@ -52,9 +53,6 @@ from controller.domain.state.snapshot import AttemptSnapshot, RolloutSnapshot, S
 from controller.domain.state.tally import Tally, tallied, tally_moved
 from controller.domain.state.turns import Turns, Values
 from controller.services.agenda import Agenda
-from controller.services.keys import FLEET, Key, key_of_stream
-
-__all__ = ["FLEET", "Key", "World", "folded", "key_of_stream"]
 
 _MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
 # Steps that a freeze, a quarantine or a closed window can stop.

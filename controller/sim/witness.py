@@ -19,11 +19,12 @@ from controller.domain.record.events import (
 )
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import IN_FLIGHT, Step
+from controller.domain.record.names import FLEET, key_of_stream, leg_of_command
 from controller.domain.state.attempt import Attempt, evolve, planned_attempt
 from controller.domain.state.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
 from controller.domain.state.tally import MOST_FAILURES, Tally, tallied
 from controller.services.records import Commit
-from controller.services.world import FLEET, World, key_of_stream
+from controller.services.world import World
 from controller.sim.invariants import Breach, Rule, Watch
 
 # How much later than its deadline a host may be moved: the engine looks at every deadline as it comes.
@@ -157,7 +158,7 @@ class Witness:
 
     def _once_a_leg(self, host: str, command_id: str) -> None:
         # What stands before the step and its number: the round, where it is not the first, and the leg.
-        leg = command_id.rsplit(".", 2)[0]
+        leg = leg_of_command(command_id)
         first = self._legs.setdefault(leg, command_id)
         if first != command_id:
             self.breach(Rule.INTENT, f"{host} is rebooted for one leg by {command_id} and by {first}")

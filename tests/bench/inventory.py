@@ -24,10 +24,10 @@ from controller.adapters.certificates import open_authority
 from controller.adapters.clock import SystemClock
 from controller.domain.hosts.host import Host, SwapDevice
 from controller.domain.record.fleet import HostQuarantined, InventoryImported, KernelDenied
+from controller.domain.record.names import FLEET
 from controller.main import listen
 from controller.services.enrollment import Enrollment
 from controller.services.identity import Epochs
-from controller.services.world import FLEET
 from controller.settings import Settings
 
 HOSTS = 10_000

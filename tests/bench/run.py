@@ -22,8 +22,9 @@ from controller.adapters.store.sql import sqlite_store
 from controller.domain.record.effects import RebootHost
 from controller.domain.record.events import CommandReported, CommandState, HostSilent, RunReported, RunState
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.services.records import Commit
-from controller.services.world import Key, World, folded
+from controller.services.world import World, folded
 
 SIZES = (1_000, 10_000, 100_000)
 SMALL, LARGE = SIZES[0], SIZES[-1]

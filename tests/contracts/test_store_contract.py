@@ -26,11 +26,12 @@ from controller.domain.record.events import (
 )
 from controller.domain.record.fleet import FleetFrozen
 from controller.domain.record.journey import Step, Trigger
+from controller.domain.record.names import FLEET_STREAM
 from controller.domain.record.policy import Task
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.ports import Store
-from controller.services.records import FLEET_STREAM, Commit, Enrolled, TokenGrant
+from controller.services.records import Commit, Enrolled, TokenGrant
 
 Reopen = Callable[[], Store]
 

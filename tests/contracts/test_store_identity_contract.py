@@ -14,8 +14,9 @@ from controller.domain.hosts.host import Host
 from controller.domain.record.effects import RebootHost
 from controller.domain.record.events import Event, HostSilent
 from controller.domain.record.fleet import HostForgotten
+from controller.domain.record.names import FLEET_STREAM
 from controller.services.ports import Store
-from controller.services.records import FLEET_STREAM, Commit, Enrolled, TokenGrant
+from controller.services.records import Commit, Enrolled, TokenGrant
 
 Reopen = Callable[[], Store]
 

@@ -14,8 +14,8 @@ from controller.domain.record.checks import Outcome
 from controller.domain.record.control import CheckReported, ChecksAsked
 from controller.domain.record.effects import RunCheck
 from controller.domain.record.events import Event, RevertStarted, RolloutPlanned
+from controller.domain.record.names import Key
 from controller.domain.spec.parse import parse_spec
-from controller.services.world import Key
 
 QUERY = "  - {name: api-errors, prometheus: {url: 'http://prom', query: errors, max: 0.01}, deadline: 300s}\n"
 MANUAL = "  - {name: dba, manual: true, deadline: 1000s}\n"

@@ -14,11 +14,11 @@ from controller.domain.planning.policy import policy_of
 from controller.domain.planning.selection import WavePlan, hosts_by_stratum, plan_waves
 from controller.domain.record.events import CommandState, Event, RolloutPlanned, RunReported
 from controller.domain.record.journey import Role, Step, Trigger
+from controller.domain.record.names import Key
 from controller.domain.record.policy import SuspendedCell
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.spec.parse import parse_spec
 from controller.gate.ledger import Ledger
-from controller.services.world import Key
 
 SYSTEM_TIME = "kernel_build.system_time"
 ELAPSED = "kernel_build.elapsed"

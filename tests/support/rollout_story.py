@@ -7,9 +7,8 @@ from simulated_fleet import UID, Simulation
 from simulated_host import OLD_RELEASE
 
 from controller.domain.record.events import Event, RunReported
+from controller.domain.record.names import Key, attempt_stream, rollout_stream
 from controller.domain.state.attempt import Attempt
-from controller.services.records import attempt_stream, rollout_stream
-from controller.services.world import Key
 
 _FREE = """\
                total        used        free      shared  buff/cache   available

@@ -44,10 +44,11 @@ from controller.domain.record.events import (
     TrialEnded,
 )
 from controller.domain.record.journey import Role, Step, Trigger
+from controller.domain.record.names import Key
 from controller.domain.record.policy import WavePolicy
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import Rollout, State
-from controller.services.world import Key, World
+from controller.services.world import World
 
 UID = "u1"
 COST = "swap_mount.cost"

@@ -12,10 +12,10 @@ from controller.adapters.store.codec import decode_effect, decode_event, encode
 from controller.domain.deciding.verbs import Verb
 from controller.domain.record.effects import RunCheck
 from controller.domain.record.events import Event
+from controller.domain.record.names import Key, attempt_stream, rollout_stream
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import State
-from controller.services.records import attempt_stream, rollout_stream
-from controller.services.world import Key, folded
+from controller.services.world import folded
 from controller.views.changes import changes
 from controller.views.checks import check_views, planned_checks
 from controller.views.data import view_data

@@ -11,8 +11,9 @@ from controller.domain.fleet.denials import denial_of, subject
 from controller.domain.record.events import Event, PlannedHost, RolloutPlanned
 from controller.domain.record.fleet import FleetEvent, KernelCleared, KernelDenied
 from controller.domain.record.journey import Role, Step
+from controller.domain.record.names import FLEET, Key
 from controller.domain.state.rollout import State
-from controller.services.world import FLEET, Key, folded
+from controller.services.world import folded
 
 PANICS = Faults(trial_end=BootEnd.PANIC)
 HOLD = SPEC + "  on_stratum_failure: hold\n"

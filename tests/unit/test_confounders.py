@@ -13,9 +13,9 @@ from spec_texts import BODY, HEAD, refusal
 from controller.domain.judging.confounders import differences
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.state.environments import recorded
 from controller.domain.state.rollout import State
-from controller.services.world import Key
 from controller.views.confounders import confounder_lines
 from controller.views.explain import explain
 from controller.views.report import report

@@ -27,12 +27,12 @@ from controller.domain.deciding.verbs import Verb
 from controller.domain.judging.waves import judge_wave
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.journey import LEGS, Role, Step, legs_of
+from controller.domain.record.names import Key
 from controller.domain.record.policy import SuspendedCell
 from controller.domain.record.verdicts import JudgedCell, WaveJudged
 from controller.domain.state.rollout import State
 from controller.services.records import Logged
 from controller.services.replay import replay
-from controller.services.world import Key
 from controller.views.report import report
 
 DESIGNS = (PAIRS, ARMS, ABBA)

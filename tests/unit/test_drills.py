@@ -6,8 +6,8 @@ from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 from controller.domain.deciding.verbs import Verb
 from controller.domain.record.events import FailureKind, FatalLogged, Moved
 from controller.domain.record.journey import Step, Trigger
+from controller.domain.record.names import Key
 from controller.domain.state.rollout import State
-from controller.services.world import Key
 
 DRILLS = SPEC.replace("  claim:", "  drill: {per_stratum: 1, revert_slo: 40s}\n  claim:")
 

@@ -10,11 +10,12 @@ from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, Temporary
 from controller.domain.record.events import AbortStarted, HostHeard, HostSilent, RevertStarted
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.state.rollout import State
 from controller.domain.state.snapshot import Decision, Snapshot
 from controller.services import loop
 from controller.services.records import Commit
-from controller.services.world import Key, folded
+from controller.services.world import folded
 
 
 async def started(*names: str, uid: str = UID) -> Parts:

@@ -22,8 +22,9 @@ from controller.domain.record.fleet import (
     KernelCleared,
     KernelDenied,
 )
-from controller.services.records import FLEET_STREAM, Commit
-from controller.services.world import FLEET, Key, folded, key_of_stream
+from controller.domain.record.names import FLEET, FLEET_STREAM, Key, key_of_stream
+from controller.services.records import Commit
+from controller.services.world import folded
 
 EVENTS: tuple[FleetEvent, ...] = (
     HostLabelled(at=1.0, by="olga", host="a", labels={"zone": "b", "rack": "r1"}),

@@ -9,13 +9,13 @@ from simulated_host import NEW_RELEASE, OLD_RELEASE
 from agent.domain.selftests import Ending, Program, evidence_of, judged
 from controller.domain.judging.host_evidence import host_evidence
 from controller.domain.record.events import Event, RunReported
+from controller.domain.record.names import Key
 from controller.domain.state.attempt import SELFTEST_CASES
 from controller.domain.state.rollout import State
 from controller.gate.evidence.seen import GatePlan, HostEvidence, Outcome, Run, Side
 from controller.gate.evidence.selftests import NO_CASES, parse_cases
 from controller.gate.hosts.judge import GateDecision, judge
 from controller.gate.verdict import Action, Verdict
-from controller.services.world import Key
 
 STRATUM = "x86_64/vm"
 

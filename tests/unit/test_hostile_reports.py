@@ -12,7 +12,7 @@ from controller.adapters.rpc.messages import epoch, from_message, timestamp, to_
 from controller.cli.output import cells, show_json
 from controller.domain.bounds import LAST_MOMENT
 from controller.domain.record.events import Event, RunReported
-from controller.services.world import Key
+from controller.domain.record.names import Key
 from controller.views.data import view_data
 from controller.views.explain import explain
 from controller.views.hosts import host_view

@@ -10,8 +10,8 @@ from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
 from controller.domain.record.events import CommandState, FailureKind, HostHeard, HostSilent, TrialEnded
 from controller.domain.record.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
+from controller.domain.record.names import Key
 from controller.domain.state.rollout import State
-from controller.services.world import Key
 
 HOLD = SPEC + "  on_stratum_failure: hold\n"
 TWO_STRATA = {"a": "x86_64/metal", "b": "x86_64/vm"}

@@ -17,11 +17,11 @@ from controller.domain.judging.waves import judge_wave
 from controller.domain.planning.policy import policy_of
 from controller.domain.record.events import FailureKind, LogFinding, TrialEnded
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.trial_ends import trial_failure
 from controller.gate.kernel_log import KnownLine, Severity, classify
 from controller.services.sessions import LogReported
-from controller.services.world import Key
 from protos.kernroll.v1 import agent_pb2
 
 MM_WARNING = "WARNING: CPU: 0 PID: 21 at mm/page_alloc.c:4711 __alloc_pages+0x11/0x22"

@@ -15,13 +15,13 @@ from controller.domain.judging.waves import judge_wave
 from controller.domain.planning.policy import policy_of
 from controller.domain.record.events import DeliveryReported, Event, RunReported
 from controller.domain.record.journey import Role
+from controller.domain.record.names import Key
 from controller.domain.record.policy import SuspendedCell
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import State
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.gate.trial.model import Arm
-from controller.services.world import Key
 from controller.views.explain import explain
 from controller.views.report import report
 from controller.views.rollout import rollout_view

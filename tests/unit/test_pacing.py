@@ -11,13 +11,13 @@ from controller.domain.hosts.boot_times import FEWEST_BOOTS, BootTimes
 from controller.domain.record.events import CommandState, HostsAdmitted
 from controller.domain.record.fleet import FleetFrozen, HostLabelled, HostQuarantined, InventoryImported
 from controller.domain.record.journey import Step
+from controller.domain.record.names import FLEET, Key
 from controller.domain.record.policy import PlaceBound, WavePolicy
 from controller.domain.state.occupancy import FLEET as WHOLE_FLEET
 from controller.domain.state.occupancy import HYPERVISOR, Occupancy
 from controller.domain.state.rollout import State
 from controller.domain.state.snapshot import RolloutSnapshot
 from controller.domain.state.turns import Turns, next_turns
-from controller.services.world import FLEET, Key
 
 ZONES = SPEC.replace("  limits:\n", "  limits:\n    max_unavailable: {zone: 1, fleet: 3}\n").replace("IN_FLIGHT", "10")
 BROKEN_RIG = [CommandState.INFRASTRUCTURE] * 2

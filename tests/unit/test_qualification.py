@@ -9,9 +9,9 @@ from engine_parts import TEXT
 from simulated_fleet import UID, Simulation
 
 from controller.domain.record.events import Event, RunReported
+from controller.domain.record.names import Key
 from controller.domain.record.verdicts import WaveJudged
 from controller.gate.qualification import ALLOWED_TIMES, SIGNIFICANCE, causes, unqualified
-from controller.services.world import Key
 from controller.views.report import report
 
 SEED = 20260218

@@ -10,9 +10,9 @@ from controller.domain.judging.host_evidence import host_evidence
 from controller.domain.judging.waves import judge_wave
 from controller.domain.record.events import LogFinding
 from controller.domain.record.journey import Side, Step
+from controller.domain.record.names import Key
 from controller.domain.state.attempt import MOST_FINDINGS
 from controller.services.sessions import LogReported
-from controller.services.world import Key
 
 WARNING = "WARNING: CPU: 0 PID: 7 at kernel/sched/core.c:1234 finish_task_switch+0x12/0x34"
 STALL = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"

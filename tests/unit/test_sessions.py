@@ -13,11 +13,11 @@ from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect, CancelCommand, RevertKernel, RunWorkload
 from controller.domain.record.events import CommandState, HostHeard, RunReported, RunState
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.state.attempt import RETRY_PAUSE_S
 from controller.services import sessions
 from controller.services.identity import checked_name
 from controller.services.sessions import AgentStream, Held, LogReported
-from controller.services.world import Key
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 OOPS = "BUG: Bad page state in process swapon  pfn:12345"

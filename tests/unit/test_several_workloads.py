@@ -21,13 +21,13 @@ from controller.domain.planning.policy import policy_of
 from controller.domain.record.effects import RunWorkload
 from controller.domain.record.events import CommandState, Event, Moved, RunReported
 from controller.domain.record.journey import Step, Trigger
+from controller.domain.record.names import Key
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.spec.parse import parse_spec
 from controller.domain.spec.workloads import Workload, Workloads
 from controller.domain.state.rollout import State
 from controller.gate.evidence.seen import HostEvidence, Outcome, Run, Side
 from controller.gate.hosts.survival import unresolved
-from controller.services.world import Key
 from controller.views.report import rebuild, report
 from controller.views.report.blocks import as_text
 from controller.views.report.letter import letter

@@ -12,9 +12,9 @@ from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.record.control import RolloutResumed
 from controller.domain.record.events import CommandState
 from controller.domain.record.journey import Step
+from controller.domain.record.names import Key
 from controller.domain.record.policy import WavePolicy
 from controller.domain.state.rollout import State
-from controller.services.world import Key
 
 BROKEN_RIG = [CommandState.INFRASTRUCTURE] * 2
 _DAY_S = 86_400.0

@@ -25,9 +25,10 @@ from controller.domain.errors import Conflict, Permanent, Temporary
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import Effect
 from controller.domain.record.fleet import HostForgotten
+from controller.domain.record.names import FLEET_STREAM, attempt_stream, rollout_stream
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
-from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant, attempt_stream, rollout_stream
+from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -197,7 +198,7 @@ class SqlStore:
     @_whole
     async def fleet_events(self, most: int) -> tuple[Logged, ...]:
         """See Store.fleet_events."""
-        own = select(tables.events).where(tables.events.c.stream == records.FLEET_STREAM)
+        own = select(tables.events).where(tables.events.c.stream == FLEET_STREAM)
         async with self._transaction() as connection:
             rows = await connection.execute(own.order_by(tables.events.c.number.desc()).limit(most))
             return tuple(chain.logged_of(row, self._where) for row in reversed(rows.all()))

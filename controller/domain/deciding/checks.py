@@ -6,6 +6,7 @@ from controller.domain.record.checks import MOST_ERRORS, Check, CheckKind, Outco
 from controller.domain.record.control import AwaitedCheck, CheckReported, ChecksAsked, ChecksOverridden
 from controller.domain.record.effects import RunCheck
 from controller.domain.record.events import Event, RevertStarted, RolloutPaused
+from controller.domain.record.names import check_command
 from controller.domain.state.askings import Asking, Result
 from controller.domain.state.rollout import Rollout, State
 from controller.domain.state.snapshot import Decision
@@ -48,7 +49,7 @@ def _ask(rollout: Rollout, now: float) -> Decision:
     asked = ChecksAsked(at=now, wave=rollout.wave, number=number, checks=awaited)
     effects = tuple(
         RunCheck(
-            command_id=f"{rollout.uid}//check-{rollout.wave + 1}.{number}.{check.name}",
+            command_id=check_command(rollout.uid, rollout.wave, number, check.name),
             wave=rollout.wave,
             number=number,
             check=check.name,

@@ -21,6 +21,7 @@ from controller.domain.record.effects import (
 )
 from controller.domain.record.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
 from controller.domain.record.journey import ENDED, MEASURING, Side, Step, Trigger, next_step
+from controller.domain.record.names import acknowledging, cancelling
 from controller.domain.record.policy import Policy, Task
 from controller.domain.state.attempt import Attempt, command_id
 from controller.domain.state.snapshot import NOTHING, AttemptSnapshot, Decision
@@ -130,7 +131,7 @@ def _cancellation(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
     measuring = attempt.step in MEASURING and attempt.command is None and attempt.command_id
     if not measuring or target in MEASURING or target is Step.FALLBACK:
         return ()
-    name = f"{attempt.command_id}.cancel"
+    name = cancelling(attempt.command_id)
     return (CancelCommand(command_id=name, host=attempt.host, target_command_id=attempt.command_id),)
 
 
@@ -160,10 +161,10 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
             measure = RunWorkload(command_id=name, host=host, task=task, timeout_s=min(task.timeout_s, limit_s))
             if target is not Step.PROBATION or task_number:
                 return (measure,)
-            acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
+            acknowledge = acknowledging(command_id(attempt, Step.VERIFY, leg, 0))
             return (AcknowledgeBoot(command_id=acknowledge, host=host), measure)
         case Step.DRILL:
-            acknowledge = command_id(attempt, Step.VERIFY, leg, 0) + ".acknowledge"
+            acknowledge = acknowledging(command_id(attempt, Step.VERIFY, leg, 0))
             panic = RunWorkload(command_id=name, host=host, task=_PANIC, timeout_s=PANIC_TIMEOUT_S)
             return (AcknowledgeBoot(command_id=acknowledge, host=host), panic)
         case Step.STAGE:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dataclasses import replace
 else:
     from controller.domain.values import replace
+from controller.domain.record.names import Key, step_command
 from controller.domain.state.trial_ends import trial_failure
 
 # Before a rig that broke, or an agent that was busy, is tried again.
@@ -246,10 +247,8 @@ def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, 
 
 def command_id(attempt: Attempt, step: Step, leg: int, tries: int, task: int = 0) -> str:
     """Name a step's command: the same decision always has the same name, whoever makes it and however often."""
-    of_task = f"{step}-{task + 1}" if task else str(step)
-    of_round = f"r{attempt.round + 1}." if attempt.round else ""
-    after_drill = "d." if attempt.drill_s is not None else ""
-    return f"{attempt.uid}/{attempt.host}/{of_round}{after_drill}{leg}.{of_task}.{tries}"
+    key, drill = Key(attempt.uid, attempt.host), attempt.drill_s is not None
+    return step_command(key, step, leg, tries, task=task, of_round=attempt.round, drill=drill)
 
 
 def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:

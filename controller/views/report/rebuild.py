@@ -10,6 +10,7 @@ from controller.domain.hosts.host import Host
 from controller.domain.judging.host_evidence import gate_plan, host_evidence
 from controller.domain.record.events import Event, Moved, RolloutPlanned
 from controller.domain.record.journey import Role, Side, Step, Trigger
+from controller.domain.record.names import key_of_stream
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
 from controller.gate.evidence.seen import ClaimPlan, HostEvidence
@@ -29,7 +30,7 @@ from controller.views.report.model import (
     StratumCost,
 )
 from controller.views.report.performance import performance
-from controller.views.report.runs import SWAPON_TIME, HostRuns, host_of, host_runs, outliers, typical
+from controller.views.report.runs import SWAPON_TIME, HostRuns, host_runs, outliers, typical
 from controller.views.report.timeline import timeline
 from controller.views.rollout import kernel_views, verdict_views, whole_failure
 from controller.views.savings import claims_of, interval_view
@@ -253,7 +254,7 @@ def _failures(
     back_at: dict[str, float] = {}
     for stream, event in events:
         if isinstance(event, Moved):
-            host = host_of(stream)
+            host = key_of_stream(stream).host
             if event.trigger is Trigger.AGAIN:
                 # What its earlier round came to is in the timeline.
                 failed_at.pop(host, None)

@@ -7,6 +7,7 @@ from statistics import median
 from controller.domain.bounds import numbers
 from controller.domain.record.events import Event, RunReported, RunState
 from controller.domain.record.journey import Side
+from controller.domain.record.names import key_of_stream
 from controller.domain.state.attempt import Attempt
 from controller.gate.metrics import Metric
 
@@ -71,7 +72,7 @@ def host_runs(
     }
     found: dict[str, dict[Side, dict[tuple[str, int], RunReported]]] = {host: {} for host in attempts}
     for stream, event in events:
-        host = host_of(stream)
+        host = key_of_stream(stream).host
         if not isinstance(event, RunReported) or host not in found:
             continue
         side = sides.get((host, event.command_id, event.index))
@@ -81,12 +82,6 @@ def host_runs(
         host: HostRuns(old=tuple(of_side.get(Side.OLD, {}).values()), new=tuple(of_side.get(Side.NEW, {}).values()))
         for host, of_side in found.items()
     }
-
-
-def host_of(stream: str) -> str:
-    """Return the host of an attempt's stream, "attempt/UID/HOST"; empty for a rollout's own."""
-    kind, _, rest = stream.partition("/")
-    return rest.partition("/")[2] if kind == "attempt" else ""
 
 
 def outliers(runs: HostRuns, metric: Metric) -> Iterable[str]:

@@ -47,12 +47,12 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.fleet import FleetEvent
+from controller.domain.record.names import key_of_stream
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
 from controller.views.quantities import duration_text, names_text
 from controller.views.report.model import Moment
-from controller.views.report.runs import host_of
 from controller.views.waiting import reason_text
 
 
@@ -70,7 +70,7 @@ def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Mom
             text = f"{head}:{more}" if said and more.startswith(" ") else f"{head}{more}"
         if text:
             offset_s = event.at - rollout.planned_at
-            moments.append(Moment(at=Epoch(event.at), offset_s=offset_s, host=host_of(stream), text=text))
+            moments.append(Moment(at=Epoch(event.at), offset_s=offset_s, host=key_of_stream(stream).host, text=text))
     return tuple(moments)
 
 
