@@ -35,15 +35,15 @@ from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Permanent
 from controller.domain.printable import printable
-from controller.services.checking import CheckRunner
-from controller.services.enrollment import Enrollment
-from controller.services.identity import Epochs
-from controller.services.loop import Engine
-from controller.services.operations import Operations
-from controller.services.perform import Performer
+from controller.services.agents.enrollment import Enrollment
+from controller.services.agents.identity import Epochs
+from controller.services.agents.sessions import Sessions
+from controller.services.engine.checking import CheckRunner
+from controller.services.engine.engine import Engine
+from controller.services.engine.performing import Performer
+from controller.services.engine.watching import Watcher
+from controller.services.operating.rollouts import Operations
 from controller.services.ports import Clock, Store
-from controller.services.sessions import Sessions
-from controller.services.watching import Watcher
 from controller.settings import Settings
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, fleet_pb2_grpc, operator_pb2, operator_pb2_grpc
 

@@ -7,7 +7,7 @@ from typing import Final, assert_never
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
-from controller.services.sessions import LogReported
+from controller.services.agents.sessions import LogReported
 from controller.sim.fates import Fate
 from controller.sim.link import Acknowledged, Downward, Link, Ordered, Receipt, Report, Session
 from controller.sim.machine import PANIC_LINE, Machine

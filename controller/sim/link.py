@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect
 from controller.domain.record.events import CommandReported, RunReported
-from controller.services.sessions import LogReported
+from controller.services.agents.sessions import LogReported
 from controller.sim.fates import Fate, is_down
 from controller.sim.fault_model import Network
 from controller.sim.universe import Universe

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.domain.deciding.verbs import Request, Verb
-from controller.services.operations import Operations
+from controller.services.operating.rollouts import Operations
 from controller.sim.universe import chance
 
 BY: Final = "simulated operator"

@@ -13,13 +13,13 @@ from controller.domain.errors import Conflict, KernrollError, Temporary
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect
 from controller.domain.record.events import CommandReported
-from controller.services.loop import Engine
-from controller.services.operations import Operations
-from controller.services.perform import Performer
+from controller.services.agents.sessions import AgentStream, Sessions
+from controller.services.engine.engine import Engine
+from controller.services.engine.performing import Performer
+from controller.services.engine.watching import Watcher
+from controller.services.operating.rollouts import Operations
 from controller.services.ports import Kernels
 from controller.services.records import Commit
-from controller.services.sessions import AgentStream, Sessions
-from controller.services.watching import Watcher
 from controller.sim.delivery import SimulatedDelivery
 from controller.sim.link import Acknowledged, Ordered, Receipt, Server, Session, Upward
 from controller.sim.universe import Universe

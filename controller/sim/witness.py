@@ -24,7 +24,7 @@ from controller.domain.state.attempt import Attempt, evolve, planned_attempt
 from controller.domain.state.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
 from controller.domain.state.tally import MOST_FAILURES, Tally, tallied
 from controller.services.records import Commit
-from controller.services.world import World
+from controller.services.state.world import World
 from controller.sim.invariants import Breach, Rule, Watch
 
 # How much later than its deadline a host may be moved: the engine looks at every deadline as it comes.

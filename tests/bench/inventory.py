@@ -26,8 +26,8 @@ from controller.domain.hosts.host import Host, SwapDevice
 from controller.domain.record.fleet import HostQuarantined, InventoryImported, KernelDenied
 from controller.domain.record.names import FLEET
 from controller.main import listen
-from controller.services.enrollment import Enrollment
-from controller.services.identity import Epochs
+from controller.services.agents.enrollment import Enrollment
+from controller.services.agents.identity import Epochs
 from controller.settings import Settings
 
 HOSTS = 10_000

@@ -24,7 +24,7 @@ from controller.domain.record.events import CommandReported, CommandState, HostS
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.services.records import Commit
-from controller.services.world import World, folded
+from controller.services.state.world import World, folded
 
 SIZES = (1_000, 10_000, 100_000)
 SMALL, LARGE = SIZES[0], SIZES[-1]

@@ -21,8 +21,8 @@ from controller.domain.record.checks import Answer, Outcome
 from controller.domain.record.control import CheckReported
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import State
-from controller.services.checking import CheckRunner
-from controller.services.perform import Performer
+from controller.services.engine.checking import CheckRunner
+from controller.services.engine.performing import Performer
 from controller.services.ports import Checker
 
 

@@ -16,8 +16,8 @@ from controller.adapters.clock import SystemClock
 from controller.cli.app import run
 from controller.domain.record.journey import Step
 from controller.main import listen
-from controller.services.enrollment import Enrollment
-from controller.services.identity import Epochs
+from controller.services.agents.enrollment import Enrollment
+from controller.services.agents.identity import Epochs
 from controller.settings import Settings
 
 Captured = pytest.CaptureFixture[str]

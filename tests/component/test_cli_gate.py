@@ -19,8 +19,8 @@ from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
 from controller.cli.gate import code_of
 from controller.domain.samples.parse import sample_line
+from controller.services.operating.replay import replay
 from controller.services.records import Logged
-from controller.services.replay import replay
 from controller.views.rollout import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb
 

@@ -10,7 +10,7 @@ from own_controller import free_port
 from controller.domain.errors import Permanent
 from controller.domain.record.effects import StageKernel
 from controller.main import _serve
-from controller.services.loop import Engine
+from controller.services.engine.engine import Engine
 from controller.settings import Settings
 
 STAGE = StageKernel(command_id="u1/a/0.stage.0", host="a", kernel="nowhere")

@@ -27,12 +27,12 @@ from controller.adapters.memory_store import MemoryStore
 from controller.domain.errors import NotFound, Temporary
 from controller.domain.kernels import Kernel, KernelSource
 from controller.main import listen
-from controller.services.enrollment import Enrollment
-from controller.services.identity import Epochs
-from controller.services.loop import Engine
-from controller.services.operations import Operations
+from controller.services.agents.enrollment import Enrollment
+from controller.services.agents.identity import Epochs
+from controller.services.agents.sessions import Sessions
+from controller.services.engine.engine import Engine
+from controller.services.operating.rollouts import Operations
 from controller.services.records import Enrolled
-from controller.services.sessions import Sessions
 from controller.settings import Settings
 from protos.kernroll.v1 import (
     agent_pb2,

@@ -15,7 +15,7 @@ from own_controller import Held, OwnController, free_port, hello, own_controller
 
 from controller.adapters.clock import SystemClock
 from controller.domain.errors import InvalidInput, NotFound
-from controller.services.identity import MANY_TAKEOVERS, MOST_EPOCHS_AHEAD
+from controller.services.agents.identity import MANY_TAKEOVERS, MOST_EPOCHS_AHEAD
 from controller.services.records import TokenGrant
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 

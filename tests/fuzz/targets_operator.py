@@ -26,7 +26,7 @@ from controller.domain.samples.parse import parse_plan, parse_samples, sample_li
 from controller.domain.spec.parse import parse_spec
 from controller.domain.spec.units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
 from controller.gate.trial.judge import judge_trial
-from controller.services.host_search import condition
+from controller.services.operating.hosts import condition
 from controller.sim.faults import parse_faults
 from controller.sim.operators import VERBS
 from controller.views.data import view_data

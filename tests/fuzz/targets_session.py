@@ -22,7 +22,7 @@ from controller.domain.hosts.host import Host
 from controller.domain.record.events import CommandReported, RunReported
 from controller.domain.record.journey import Step
 from controller.domain.state.environments import recorded
-from controller.services.sessions import AgentStream, LogReported
+from controller.services.agents.sessions import AgentStream, LogReported
 from controller.views.data import view_data
 from controller.views.hosts import host_view
 from controller.views.models import RolloutView

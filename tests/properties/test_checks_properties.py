@@ -14,7 +14,7 @@ from controller.domain.record.control import CheckReported, ChecksAsked
 from controller.domain.record.events import RolloutPromoted, WaveOpened
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import Rollout, State
-from controller.services.world import folded
+from controller.services.state.world import folded
 
 CHECKS = """\
   - {name: first, webhook: {url: 'http://first'}, deadline: 100s, on_fail: revert}

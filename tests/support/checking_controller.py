@@ -8,8 +8,8 @@ from patience import PATIENCE_S
 from controller.domain.record.journey import Step
 from controller.domain.state.askings import Result
 from controller.domain.state.rollout import Rollout, State
-from controller.services.checking import CheckRunner
-from controller.services.perform import Performer
+from controller.services.engine.checking import CheckRunner
+from controller.services.engine.performing import Performer
 from controller.services.ports import Checker
 
 HOOK = "http://hook/orders"

@@ -26,9 +26,9 @@ from controller.domain.record.events import (
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.domain.state.attempt import Attempt
-from controller.services.loop import Engine
-from controller.services.operations import Operations
-from controller.services.sessions import AgentStream, Sessions
+from controller.services.agents.sessions import AgentStream, Sessions
+from controller.services.engine.engine import Engine
+from controller.services.operating.rollouts import Operations
 
 UID = "u1"
 # Long enough for whatever is ready to happen, never waited for when all goes well.

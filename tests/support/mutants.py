@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         name="acknowledged before the commit",
-        path="controller/services/sessions.py",
+        path="controller/services/agents/sessions.py",
         old="            await self._engine.observe(Key(uid, host), told, report_id=_own(host, report.report_id))\n",
         new="            asyncio.ensure_future(self._engine.observe(Key(uid, host), told, report_id=_own(host, "
         "report.report_id)))\n",
@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         name="deadlines that nobody looks at",
-        path="controller/services/agenda.py",
+        path="controller/services/state/agenda.py",
         old="            self.mark(heapq.heappop(self.deadlines)[2])\n",
         new="            heapq.heappop(self.deadlines)\n",
     ),
@@ -142,13 +142,13 @@ MUTANTS = (
     ),
     Mutant(
         name="outbox forgotten by a new controller",
-        path="controller/services/loop.py",
+        path="controller/services/engine/engine.py",
         old="        self.on_effects(loaded.effects)\n",
         new="",
     ),
     Mutant(
         name="effect performed before its commit",
-        path="controller/services/loop.py",
+        path="controller/services/engine/engine.py",
         old="        rehearsed = self.world.rehearse(key, events)\n",
         new="        rehearsed = self.world.rehearse(key, events)\n"
         "        if effects is not None:\n"
@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         name="memory changed by a commit that failed",
-        path="controller/services/loop.py",
+        path="controller/services/engine/engine.py",
         old="            if not await self._store.commit(commit):\n                return False\n",
         new="            if not await self._store.commit(commit):\n                return False\n"
         "        except Temporary:\n            pass\n",

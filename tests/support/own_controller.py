@@ -23,11 +23,11 @@ from controller.adapters.certificates import SERVER_NAME, TOKEN_PREFIX, Authorit
 from controller.adapters.clock import SystemClock
 from controller.adapters.store.sql import SqlStore, sqlite_store
 from controller.main import listen
-from controller.services.enrollment import Enrollment
-from controller.services.identity import Epochs
-from controller.services.loop import Engine
-from controller.services.operations import Operations
-from controller.services.sessions import Sessions
+from controller.services.agents.enrollment import Enrollment
+from controller.services.agents.identity import Epochs
+from controller.services.agents.sessions import Sessions
+from controller.services.engine.engine import Engine
+from controller.services.operating.rollouts import Operations
 from controller.settings import Settings
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 

@@ -48,7 +48,7 @@ from controller.domain.record.names import Key
 from controller.domain.record.policy import WavePolicy
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import Rollout, State
-from controller.services.world import World
+from controller.services.state.world import World
 
 UID = "u1"
 COST = "swap_mount.cost"

@@ -11,7 +11,7 @@ from controller.domain.record.control import CheckReported, ChecksAsked, ChecksO
 from controller.domain.record.events import HostSilent, WaveJudged, WaveOpened
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import State
-from controller.services.world import folded
+from controller.services.state.world import folded
 
 HOOK = "  - {name: orders, webhook: {url: 'http://hook/orders'}, deadline: 120s}\n"
 

@@ -15,7 +15,7 @@ from controller.domain.record.events import Event
 from controller.domain.record.names import Key, attempt_stream, rollout_stream
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import State
-from controller.services.world import folded
+from controller.services.state.world import folded
 from controller.views.changes import changes
 from controller.views.checks import check_views, planned_checks
 from controller.views.data import view_data

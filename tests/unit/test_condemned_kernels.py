@@ -13,7 +13,7 @@ from controller.domain.record.fleet import FleetEvent, KernelCleared, KernelDeni
 from controller.domain.record.journey import Role, Step
 from controller.domain.record.names import FLEET, Key
 from controller.domain.state.rollout import State
-from controller.services.world import folded
+from controller.services.state.world import folded
 
 PANICS = Faults(trial_end=BootEnd.PANIC)
 HOLD = SPEC + "  on_stratum_failure: hold\n"

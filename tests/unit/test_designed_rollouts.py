@@ -31,8 +31,8 @@ from controller.domain.record.names import Key
 from controller.domain.record.policy import SuspendedCell
 from controller.domain.record.verdicts import JudgedCell, WaveJudged
 from controller.domain.state.rollout import State
+from controller.services.operating.replay import replay
 from controller.services.records import Logged
-from controller.services.replay import replay
 from controller.views.report import report
 
 DESIGNS = (PAIRS, ARMS, ABBA)

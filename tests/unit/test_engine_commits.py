@@ -13,9 +13,9 @@ from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.domain.state.rollout import State
 from controller.domain.state.snapshot import Decision, Snapshot
-from controller.services import loop
+from controller.services.engine import engine as loop
 from controller.services.records import Commit
-from controller.services.world import folded
+from controller.services.state.world import folded
 
 
 async def started(*names: str, uid: str = UID) -> Parts:

@@ -24,7 +24,7 @@ from controller.domain.record.fleet import (
 )
 from controller.domain.record.names import FLEET, FLEET_STREAM, Key, key_of_stream
 from controller.services.records import Commit
-from controller.services.world import folded
+from controller.services.state.world import folded
 
 EVENTS: tuple[FleetEvent, ...] = (
     HostLabelled(at=1.0, by="olga", host="a", labels={"zone": "b", "rack": "r1"}),

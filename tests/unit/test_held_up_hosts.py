@@ -10,7 +10,7 @@ from controller.domain.deciding.verbs import Verb
 from controller.domain.record.fleet import FleetFrozen, FleetThawed, KernelDenied
 from controller.domain.record.journey import Step
 from controller.domain.record.names import FLEET
-from controller.services.waiting import held_up
+from controller.services.state.waiting import held_up
 from controller.views.explain import explain
 from controller.views.models import RolloutView
 from controller.views.rollout import rollout_view

@@ -12,7 +12,7 @@ from controller.adapters.rpc.incoming import Allowance, decoded
 from controller.domain import bounds
 from controller.domain.record.events import CommandReported, RunReported, RunState
 from controller.domain.state.environments import recorded
-from controller.services.sessions import LogReported
+from controller.services.agents.sessions import LogReported
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 FORGING = "7.1\n# trial: promoted\x1b[2J\x9b31m\u202e\u2028| a | b |"

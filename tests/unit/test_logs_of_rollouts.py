@@ -21,7 +21,7 @@ from controller.domain.record.names import Key
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.trial_ends import trial_failure
 from controller.gate.kernel_log import KnownLine, Severity, classify
-from controller.services.sessions import LogReported
+from controller.services.agents.sessions import LogReported
 from protos.kernroll.v1 import agent_pb2
 
 MM_WARNING = "WARNING: CPU: 0 PID: 21 at mm/page_alloc.c:4711 __alloc_pages+0x11/0x22"

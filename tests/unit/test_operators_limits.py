@@ -11,7 +11,7 @@ from engine_parts import Parts
 from controller.adapters.certificates import open_authority
 from controller.cli.app import root
 from controller.domain.errors import InvalidInput
-from controller.services.enrollment import Enrollment
+from controller.services.agents.enrollment import Enrollment
 
 Ask = Callable[[float], Awaitable[Any]]
 

@@ -22,9 +22,9 @@ from controller.domain.record.effects import (
 from controller.domain.record.events import DeliveryReported, FailureKind, TrialEnded
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import State
-from controller.services.perform import Performer
-from controller.services.sessions import AgentStream
-from controller.services.watching import Watcher
+from controller.services.agents.sessions import AgentStream
+from controller.services.engine.performing import Performer
+from controller.services.engine.watching import Watcher
 
 AGAIN = Temporary("not reachable", retry_after_s=0.0)
 

@@ -13,8 +13,8 @@ from controller.adapters.store.codec import decode_event, encode
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.record.verdicts import WaveJudged
+from controller.services.operating.replay import replay
 from controller.services.records import Commit, Logged
-from controller.services.replay import replay
 from controller.views.forest import forest_of_replay
 from controller.views.replay import ReplayView
 from protos.kernroll.v1 import operator_pb2

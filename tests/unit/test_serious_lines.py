@@ -12,7 +12,7 @@ from controller.domain.record.events import LogFinding
 from controller.domain.record.journey import Side, Step
 from controller.domain.record.names import Key
 from controller.domain.state.attempt import MOST_FINDINGS
-from controller.services.sessions import LogReported
+from controller.services.agents.sessions import LogReported
 
 WARNING = "WARNING: CPU: 0 PID: 7 at kernel/sched/core.c:1234 finish_task_switch+0x12/0x34"
 STALL = "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"

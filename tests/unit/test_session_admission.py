@@ -11,9 +11,9 @@ from controller.adapters.memory_store import MemoryStore
 from controller.adapters.rpc import agent_service
 from controller.adapters.rpc.agent_service import AgentService
 from controller.domain.record.effects import CancelCommand
-from controller.services.enrollment import Enrollment
-from controller.services.identity import Epochs, SentAway
-from controller.services.sessions import AgentStream
+from controller.services.agents.enrollment import Enrollment
+from controller.services.agents.identity import Epochs, SentAway
+from controller.services.agents.sessions import AgentStream
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 

@@ -15,9 +15,9 @@ from controller.domain.record.events import CommandState, HostHeard, RunReported
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.domain.state.attempt import RETRY_PAUSE_S
-from controller.services import sessions
-from controller.services.identity import checked_name
-from controller.services.sessions import AgentStream, Held, LogReported
+from controller.services.agents import sessions
+from controller.services.agents.identity import checked_name
+from controller.services.agents.sessions import AgentStream, Held, LogReported
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 OOPS = "BUG: Bad page state in process swapon  pfn:12345"
@@ -251,7 +251,7 @@ async def test_a_host_that_is_back_before_its_silence_could_be_recorded_was_not_
 
 
 async def test_a_stream_that_takes_nothing_is_closed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.services.sessions._SEND_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("controller.services.agents.sessions._SEND_TIMEOUT_S", 0.0)
     closed: list[str] = []
 
     async def stall(_effect: AgentEffect) -> None:

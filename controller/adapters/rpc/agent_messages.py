@@ -10,7 +10,7 @@ from controller.domain.printable import printable
 from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
 from controller.domain.words import names_text
-from controller.services.sessions import Held, LogReported
+from controller.services.agents.sessions import Held, LogReported
 from controller.views.models import LiveProgress
 from protos.kernroll.v1 import agent_pb2, common_pb2
 

@@ -18,10 +18,10 @@ from controller.domain import bounds
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect
-from controller.services.enrollment import Enrollment, Signed
-from controller.services.identity import Epochs, SentAway, checked_name
+from controller.services.agents.enrollment import Enrollment, Signed
+from controller.services.agents.identity import Epochs, SentAway, checked_name
+from controller.services.agents.sessions import AgentStream, Sessions
 from controller.services.ports import Clock
-from controller.services.sessions import AgentStream, Sessions
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
 _log = structlog.get_logger("agent_service")

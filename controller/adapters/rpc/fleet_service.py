@@ -4,7 +4,7 @@ from typing import Any
 
 from controller.adapters.rpc.answering import answer
 from controller.adapters.rpc.messages import epoch, to_message
-from controller.services.fleet_operations import FleetOperations
+from controller.services.operating.fleet import FleetOperations
 from controller.views.fleet import FleetView
 from protos.kernroll.v1 import fleet_pb2, fleet_pb2_grpc
 

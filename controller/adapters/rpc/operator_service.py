@@ -11,8 +11,8 @@ from controller.adapters.rpc.messages import to_message
 from controller.adapters.rpc.verb_messages import VERBS
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, KernrollError, Permanent
-from controller.services.enrollment import Enrollment
-from controller.services.operations import Operations
+from controller.services.agents.enrollment import Enrollment
+from controller.services.operating.rollouts import Operations
 from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import Protocol
 from controller.domain.errors import InvalidInput, Temporary
 from controller.domain.fleet.limits import LONGEST_TOKEN_S, MOST_TOKEN_USES
 from controller.domain.hosts.host import check_host_name
-from controller.services.identity import Identities
+from controller.services.agents.identity import Identities
 from controller.services.ports import Clock, Store
 from controller.services.records import Enrolled, TokenGrant
 

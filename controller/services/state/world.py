@@ -52,7 +52,7 @@ from controller.domain.state.rollout import Rollout, State, evolve_rollout, plan
 from controller.domain.state.snapshot import AttemptSnapshot, RolloutSnapshot, Snapshot
 from controller.domain.state.tally import Tally, tallied, tally_moved
 from controller.domain.state.turns import Turns, Values
-from controller.services.agenda import Agenda
+from controller.services.state.agenda import Agenda
 
 _MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
 # Steps that a freeze, a quarantine or a closed window can stop.

@@ -25,9 +25,9 @@ from controller.domain.record.policy import Task
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.kernel_log import learnt_from_log
 from controller.gate.kernel_log import Continued
-from controller.services.identity import Clones
-from controller.services.kernel_logs import KernelLogs, LogReported
-from controller.services.loop import Engine
+from controller.services.agents.identity import Clones
+from controller.services.agents.kernel_logs import KernelLogs, LogReported
+from controller.services.engine.engine import Engine
 from controller.services.ports import Clock, Store
 from controller.views.models import LiveProgress
 

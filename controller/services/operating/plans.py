@@ -29,9 +29,9 @@ from controller.domain.spec.parse import KernelSource, RolloutSpec, parse_spec
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.planning.fleet_power import cell_noise
 from controller.gate.priors import Role as PriorRole
-from controller.services.host_search import subject_of
+from controller.services.operating.hosts import subject_of
 from controller.services.ports import Kernels, Store
-from controller.services.world import World
+from controller.services.state.world import World
 from controller.views.plan_models import PlannedCellView
 from controller.views.power import planned_cell
 from controller.views.quantities import duration_text

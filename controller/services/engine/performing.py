@@ -25,8 +25,8 @@ from controller.domain.record.effects import (
 )
 from controller.domain.record.events import DeliveryReported
 from controller.domain.record.names import Key, key_of_command
-from controller.services.checking import CheckRunner
-from controller.services.loop import Engine
+from controller.services.engine.checking import CheckRunner
+from controller.services.engine.engine import Engine
 from controller.services.ports import Agents, Clock, Delivery, Kernels
 
 _log = structlog.get_logger("perform")

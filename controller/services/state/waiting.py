@@ -7,7 +7,7 @@ from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.domain.state.rollout import State
 from controller.domain.state.snapshot import AttemptSnapshot, RolloutSnapshot
-from controller.services.world import World
+from controller.services.state.world import World
 
 
 def held_up(world: World, uid: str, now: float) -> HeldUp:

@@ -24,8 +24,8 @@ from controller.domain.record.fleet import (
 )
 from controller.domain.record.names import FLEET
 from controller.domain.words import names_text
-from controller.services.host_search import condition
-from controller.services.loop import Engine
+from controller.services.engine.engine import Engine
+from controller.services.operating.hosts import condition
 from controller.services.ports import Clock, Store
 from controller.views.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
 from controller.views.fleet_log import DecisionView, decision_views

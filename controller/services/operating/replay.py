@@ -11,7 +11,7 @@ from controller.domain.record.policy import Policy
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.services.records import Logged
-from controller.services.world import World
+from controller.services.state.world import World
 from controller.views.replay import ReplayView, replay_view
 
 

@@ -22,7 +22,7 @@ from controller.domain.state.snapshot import NOTHING, Decision
 from controller.gate.ledger import Boot, Judgement
 from controller.services.ports import Clock, Store
 from controller.services.records import Commit
-from controller.services.world import World, folded
+from controller.services.state.world import World, folded
 
 _log = structlog.get_logger("engine")
 

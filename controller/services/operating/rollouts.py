@@ -15,14 +15,14 @@ from controller.domain.record.names import Key
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
 from controller.domain.state.snapshot import RolloutSnapshot
-from controller.services.fleet_operations import FleetOperations
-from controller.services.host_search import find_hosts
-from controller.services.loop import Engine
-from controller.services.planning import Known, Prepared, planned_cells, prepare
+from controller.services.agents.sessions import Sessions
+from controller.services.engine.engine import Engine
+from controller.services.operating.fleet import FleetOperations
+from controller.services.operating.hosts import find_hosts
+from controller.services.operating.plans import Known, Prepared, planned_cells, prepare
+from controller.services.operating.replay import replay
 from controller.services.ports import Clock, Kernels, Store
-from controller.services.replay import replay
-from controller.services.sessions import Sessions
-from controller.services.waiting import held_up
+from controller.services.state.waiting import held_up
 from controller.views.explain import explain
 from controller.views.fleet import HostsView
 from controller.views.hosts import host_view

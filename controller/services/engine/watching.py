@@ -10,7 +10,7 @@ from controller.domain.delivery import BootEnd, DeliveryStatus
 from controller.domain.record.events import TrialEnded
 from controller.domain.record.names import Key
 from controller.domain.state.attempt import Attempt
-from controller.services.loop import Engine
+from controller.services.engine.engine import Engine
 from controller.services.ports import Clock, Delivery
 
 _log = structlog.get_logger("watching")

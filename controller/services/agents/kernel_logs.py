@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from controller.domain.state.attempt import MOST_FINDINGS
 from controller.gate.kernel_log import Continued, Finding, Severity, Tail, clean, read_on, unread_finding
-from controller.services.loop import Engine
+from controller.services.engine.engine import Engine
 from controller.services.ports import Clock, Store
 
 # A log that is longer is read in a thread, so that it holds nobody up.

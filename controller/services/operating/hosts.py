@@ -6,7 +6,7 @@ from controller.domain.hosts.expressions import Expression, ExpressionError, exp
 from controller.domain.hosts.facts import Subject, matching
 from controller.domain.hosts.host import Host
 from controller.domain.planning.targeting import undecided_notes
-from controller.services.world import World
+from controller.services.state.world import World
 from controller.views.fleet import HostsView
 from controller.views.hosts import host_view, select_hosts
 

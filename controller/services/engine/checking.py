@@ -11,7 +11,7 @@ from controller.domain.record.checks import Answer, Check, Outcome
 from controller.domain.record.control import CheckReported
 from controller.domain.record.effects import RunCheck
 from controller.domain.record.names import Key, key_of_command
-from controller.services.loop import Engine
+from controller.services.engine.engine import Engine
 from controller.services.ports import Checker, Clock
 
 _log = structlog.get_logger("checking")

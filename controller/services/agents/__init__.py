@@ -1,0 +1,1 @@
+"""What agents and controller say to each other: enrollment, sessions, reports, kernel logs."""
