@@ -16,19 +16,19 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from controller.adapters.cache import Cache
-from controller.adapters.certificates import (
+from controller.adapters.checks.checker import NetworkChecker
+from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
+from controller.adapters.kernels import KernelStore
+from controller.adapters.kernels.asynchronous import StoredKernels
+from controller.adapters.local.cache import Cache
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import (
     Authority,
     is_authority,
     open_authority,
     operator_is_stale,
     write_operator,
 )
-from controller.adapters.checker import NetworkChecker
-from controller.adapters.clock import SystemClock
-from controller.adapters.hypervisor.delivery import HypervisorDelivery
-from controller.adapters.kernels import KernelStore
-from controller.adapters.kernels.asynchronous import StoredKernels
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
 from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from controller.adapters.hypervisor.definition import Disk, Qemu, SerialChannel, VmDefinition, save_definition
-from controller.adapters.hypervisor.processes import stop_vm
+from controller.adapters.delivery.hypervisor.definition import Disk, Qemu, SerialChannel, VmDefinition, save_definition
+from controller.adapters.delivery.hypervisor.processes import stop_vm
 from controller.domain.kernels import Kernel
 
 # The same examples in every run: what fails here fails everywhere, and no machine is too slow for an example.

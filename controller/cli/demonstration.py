@@ -12,7 +12,7 @@ from types import FrameType
 
 import click
 
-from controller.adapters.cache import Cache
+from controller.adapters.local.cache import Cache
 from controller.cli import output
 from controller.cli.exit_codes import ExitCode
 from controller.cli.lab_fleet import architectures, natural_channel, plan_fleet, start_fleet, wait_for_agents

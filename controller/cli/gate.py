@@ -167,7 +167,7 @@ def replay(
     with session.client() as client:
         view = client.replay_gate(name, other_claims, other_margins)
     if plot is not None:
-        from controller.adapters.plots import write_forest
+        from controller.adapters.local.plots import write_forest
         from controller.views.forest import forest_of_replay
 
         write_forest(forest_of_replay(view), plot)
@@ -220,7 +220,7 @@ def _show(session: Session, view: "ForestView", plot: Path | None) -> None:
     from controller.cli.gate_tables import forest_parts
 
     if plot is not None:
-        from controller.adapters.plots import write_forest
+        from controller.adapters.local.plots import write_forest
 
         write_forest(view, plot)
         click.echo(f"{plot}: forest plot of {view.title}", err=True)

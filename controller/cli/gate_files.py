@@ -11,8 +11,8 @@ from typing import IO, Final
 
 import click
 
-from controller.adapters.benchstat import plan_of, read_benchmarks
-from controller.adapters.named_files import open_file, shown, write_file
+from controller.adapters.imports.benchstat import plan_of, read_benchmarks
+from controller.adapters.local.named_files import open_file, shown, write_file
 from controller.cli.session import read_spec
 from controller.domain.errors import InvalidInput
 from controller.domain.printable import printable

@@ -165,7 +165,7 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
     Labels are the variables zone, rack, cluster and hypervisor (kernroll_zone and so on go first), the entries of
     kernroll_labels, and group/NAME for every group. Hosts that have not enrolled are kept as expected.
     """
-    from controller.adapters.ansible_inventory import read_inventory
+    from controller.adapters.imports.ansible_inventory import read_inventory
     from controller.cli import output
     from controller.cli.fleet_tables import diff_lines
     from controller.domain.fleet.inventory import inventory_labels

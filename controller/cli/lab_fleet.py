@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.adapters.cache import Cache
+from controller.adapters.local.cache import Cache
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.cli import output
 from controller.cli.preparation import shown_progress

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from controller.adapters.cache import Progress as Report
+from controller.adapters.local.cache import Progress as Report
 
 # A log without a terminal gets a line per thing and this much time.
 _QUIET_S = 5.0

@@ -209,7 +209,7 @@ def report(
     if write is None:
         click.echo(content, nl=not content.endswith("\n"))
         return
-    from controller.adapters.named_files import write_file
+    from controller.adapters.local.named_files import write_file
 
     write_file(write, content)
     click.echo(f"{write}: {chosen} report of {', '.join(names)}", err=True)
@@ -224,7 +224,7 @@ def _newest(session: Session) -> RolloutView:
 
 
 def _plot(session: Session, name: str, path: Path) -> None:
-    from controller.adapters.plots import write_forest
+    from controller.adapters.local.plots import write_forest
     from controller.views.forest import forest_of_rollout
 
     with session.client() as client:

@@ -99,7 +99,7 @@ def examples(text: str) -> str:
 
 def read_spec(path: str) -> tuple[str, str]:
     """Return a rollout file's text and its name for messages; "-" is standard input. Raises InvalidInput."""
-    from controller.adapters.named_files import open_file, read_at_most, shown
+    from controller.adapters.local.named_files import open_file, read_at_most, shown
 
     name = "stdin" if path == "-" else shown(path)
     try:

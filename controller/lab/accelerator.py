@@ -4,9 +4,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from controller.adapters.cache import Cache, request_key
-from controller.adapters.debian.suites import host_architecture
-from controller.adapters.tools import tool_environment
+from controller.adapters.kernels.debian.suites import host_architecture
+from controller.adapters.local.cache import Cache, request_key
+from controller.adapters.local.tools import tool_environment
 from controller.domain.kernels import Kernel
 from controller.lab.images import PROBE_ARGUMENT, PROBE_PASSED, GuestImage, base_command_line
 from controller.lab.toolset import Toolset

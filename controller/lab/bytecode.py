@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from controller.adapters.cache import Cache, Progress
-from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
-from controller.adapters.debian.suites import host_architecture
-from controller.adapters.tools import run_tool
+from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
+from controller.adapters.kernels.debian.suites import host_architecture
+from controller.adapters.local.cache import Cache, Progress
+from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent
 
 GUEST_PYTHON = "3.13"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from controller.adapters.named_files import tail
+from controller.adapters.local.named_files import tail
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.domain.errors import InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.printable import printable

@@ -7,9 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.adapters.cache import Cache, Progress
-from controller.adapters.certificates import kept_agent_key
-from controller.adapters.hypervisor.definition import (
+from controller.adapters.delivery.hypervisor.definition import (
     FILE_NAME,
     Disk,
     NetworkChannel,
@@ -18,8 +16,10 @@ from controller.adapters.hypervisor.definition import (
     VmDefinition,
     save_definition,
 )
-from controller.adapters.hypervisor.processes import VmStatus, start_supervisor, stop_vm, vm_status
+from controller.adapters.delivery.hypervisor.processes import VmStatus, start_supervisor, stop_vm, vm_status
 from controller.adapters.kernels import KernelStore
+from controller.adapters.local.cache import Cache, Progress
+from controller.adapters.pki.certificates import kept_agent_key
 from controller.domain.errors import Conflict, Permanent
 from controller.domain.kernels import Kernel, KernelSource
 from controller.lab.accelerator import cpu_model, find_accelerator

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.adapters.cache import Cache, Progress, no_progress, request_key
-from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
-from controller.adapters.debian.suites import guest_packages
-from controller.adapters.ext4 import build_ext4
+from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
+from controller.adapters.kernels.debian.suites import guest_packages
+from controller.adapters.local.cache import Cache, Progress, no_progress, request_key
+from controller.adapters.local.ext4 import build_ext4
 from controller.domain.errors import Permanent
 from controller.lab import rootfs
 from controller.lab.bytecode import GUEST_PYTHON, compile_tree, guest_python, merge_usr

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from controller.adapters.hypervisor.processes import vm_status
+from controller.adapters.delivery.hypervisor.processes import vm_status
 from controller.views.quantities import bytes_text, count_text, duration_text
 
 # A machine that was started so often without joining will not join.

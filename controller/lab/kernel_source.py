@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 
-from controller.adapters.cache import Cache, Progress, request_key
-from controller.adapters.debian import AptRoot, PackageVersion, unpack
-from controller.adapters.debian.unpacking import extract
-from controller.adapters.named_files import open_file
+from controller.adapters.kernels.debian import AptRoot, PackageVersion, unpack
+from controller.adapters.kernels.debian.unpacking import extract
+from controller.adapters.local.cache import Cache, Progress, request_key
+from controller.adapters.local.named_files import open_file
 from controller.domain.errors import Permanent
 
 # Where the agent looks for a source; the folder's name says that it is no whole one, and the agent goes by it.

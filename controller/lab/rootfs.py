@@ -8,8 +8,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from controller.adapters.cache import Progress
-from controller.adapters.tools import run_tool
+from controller.adapters.local.cache import Progress
+from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent, Temporary
 from controller.lab.bytecode import GUEST_PYTHON
 

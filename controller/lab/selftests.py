@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.adapters.cache import Cache, Progress, request_key
-from controller.adapters.debian import AptRoot, unpack
-from controller.adapters.debian.suites import has_host_packages, host_architecture, host_packages
-from controller.adapters.tools import run_tool
+from controller.adapters.kernels.debian import AptRoot, unpack
+from controller.adapters.kernels.debian.suites import has_host_packages, host_architecture, host_packages
+from controller.adapters.local.cache import Cache, Progress, request_key
+from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent
 from controller.lab.kernel_source import extract_kept, newest, offered_sources, source_tarball
 

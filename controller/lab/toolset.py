@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.adapters.cache import Cache, Progress, no_progress, request_key
-from controller.adapters.debian import AptRoot, unpack
-from controller.adapters.debian.suites import host_architecture, host_packages
-from controller.adapters.tools import run_tool
+from controller.adapters.kernels.debian import AptRoot, unpack
+from controller.adapters.kernels.debian.suites import host_architecture, host_packages
+from controller.adapters.local.cache import Cache, Progress, no_progress, request_key
+from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent
 
 MINIMUM_QEMU = 10

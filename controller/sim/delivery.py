@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from controller.adapters.hypervisor import commands
+from controller.adapters.delivery.hypervisor.supervising import commands
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import NotFound, Permanent, Temporary
 from controller.domain.kernels import Kernel

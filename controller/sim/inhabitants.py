@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from controller.adapters.hypervisor.records import BootEnded, BootStarted
+from controller.adapters.delivery.hypervisor.records import BootEnded, BootStarted
 from controller.domain.hosts.host import Host
 from controller.domain.record.control import RestOpened
 from controller.domain.record.events import WaveOpened

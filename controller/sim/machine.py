@@ -4,9 +4,18 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from controller.adapters.hypervisor.decision import End, Leave, Observation, Qemu, Start, Wait, Write, decide
-from controller.adapters.hypervisor.records import BootEnded, BootStarted, Defined, Record, SwitchedOn
-from controller.adapters.hypervisor.state import VmState, apply, fold, status
+from controller.adapters.delivery.hypervisor.records import BootEnded, BootStarted, Defined, Record, SwitchedOn
+from controller.adapters.delivery.hypervisor.supervising.decision import (
+    End,
+    Leave,
+    Observation,
+    Qemu,
+    Start,
+    Wait,
+    Write,
+    decide,
+)
+from controller.adapters.delivery.hypervisor.supervising.state import VmState, apply, fold, status
 from controller.domain.delivery import BootCause, DeliveryStatus
 from controller.domain.kernels import Kernel
 from controller.sim.fates import Fate

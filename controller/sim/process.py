@@ -7,7 +7,7 @@ from contextvars import Context
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from controller.adapters.memory_store import Disk, MemoryStore
+from controller.adapters.store.memory import Disk, MemoryStore
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Conflict, KernrollError, Temporary
 from controller.domain.hosts.host import Host

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
-from controller.adapters.memory_store import Disk
+from controller.adapters.store.memory import Disk
 from controller.domain.deciding.verbs import Request
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Conflict, KernrollError, Permanent, Temporary

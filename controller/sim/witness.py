@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from controller.adapters.hypervisor.records import BootStarted
-from controller.adapters.memory_store import Disk
+from controller.adapters.delivery.hypervisor.records import BootStarted
+from controller.adapters.store.memory import Disk
 from controller.domain.delivery import BootCause
 from controller.domain.fleet.decided import Fleet, evolve_fleet
 from controller.domain.record.effects import Effect, RebootHost, RevertKernel

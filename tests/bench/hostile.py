@@ -31,8 +31,8 @@ from engine_parts import STARTED, UID, OneKernel, planned
 from noise_table import write
 from simulated_fleet import SPEC
 
-from controller.adapters.certificates import open_authority
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import open_authority
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.record.names import Key
 from controller.main import listen

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import structlog
 from engine_parts import KERNEL, ManualClock, Parts
 
-from controller.adapters.certificates import open_authority
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import open_authority
 from controller.domain.hosts.host import Host, SwapDevice
 from controller.domain.record.fleet import HostQuarantined, InventoryImported, KernelDenied
 from controller.domain.record.names import FLEET

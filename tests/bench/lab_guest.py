@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab_cells import MEMORY_MIB
 from lab_measurement import Failed
 
-from controller.adapters.cache import Cache
-from controller.adapters.hypervisor.processes import stop_vm
+from controller.adapters.delivery.hypervisor.processes import stop_vm
 from controller.adapters.kernels import KernelStore
+from controller.adapters.local.cache import Cache
 from controller.domain.kernels import DebianKernel, Kernel
 from controller.lab.fleet import Connection, Prepared, create_guest, switch_on
 from controller.lab.guests import Guest

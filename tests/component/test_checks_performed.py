@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from checking_controller import DEADLINE_S, HOOK, Checking, baked, with_hook
 from engine_parts import TEXT, UID, ManualClock, Parts, ScriptedDelivery, walked
+from fake_checker import FakeChecker, FakeServers
 from patience import PATIENCE_S
 
-from controller.adapters.checker import NetworkChecker
-from controller.adapters.fake_checker import FakeChecker, FakeServers
-from controller.adapters.memory_store import Disk
+from controller.adapters.checks.checker import NetworkChecker
+from controller.adapters.store.memory import Disk
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, NotFound, Temporary
 from controller.domain.record.checks import Answer, Outcome

@@ -11,8 +11,8 @@ import pytest
 from engine_parts import TEXT, Parts, walked
 from structlog.testing import capture_logs
 
-from controller.adapters.certificates import open_authority
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import open_authority
 from controller.cli.app import run
 from controller.domain.record.journey import Step
 from controller.main import listen

@@ -17,7 +17,7 @@ from patience import PATIENCE_S
 from rollout_story import Story
 from simulated_fleet import Faults
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli import lab_fleet
 from controller.cli.app import root, run

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from operator_server import operator_server
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.operator_client import OperatorClient, TimedOut
 from controller.cli.app import run
 from controller.cli.session import default_client_dir

@@ -11,8 +11,8 @@ import pytest
 from engine_parts import Parts
 from structlog.testing import capture_logs
 
-from controller.adapters.certificates import open_authority
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import open_authority
 from controller.cli import output
 from controller.cli.app import run
 from controller.main import listen

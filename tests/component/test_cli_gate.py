@@ -13,7 +13,7 @@ from operator_server import OperatorServer, operator_server
 from patience import PATIENCE_S
 from rollout_story import Story
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode

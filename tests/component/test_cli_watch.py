@@ -19,7 +19,7 @@ from rich.live import Live
 from rollout_story import Story
 from simulated_fleet import Faults
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli import watch
 from controller.cli.app import run

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from patience import PATIENCE_S
 
-from controller.adapters.certificates import SERVER_NAME
+from controller.adapters.pki.certificates import SERVER_NAME
 from controller.cli.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,9 +21,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from patience import PATIENCE_S
 
-from controller.adapters.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, Credentials, open_authority
-from controller.adapters.clock import SystemClock
-from controller.adapters.memory_store import MemoryStore
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, Credentials, open_authority
+from controller.adapters.store.memory import MemoryStore
 from controller.domain.errors import NotFound, Temporary
 from controller.domain.kernels import Kernel, KernelSource
 from controller.main import listen

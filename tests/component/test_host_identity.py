@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from own_controller import Held, OwnController, free_port, hello, own_controller, refusal, request
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 from controller.domain.errors import InvalidInput, NotFound
 from controller.services.agents.identity import MANY_TAKEOVERS, MOST_EPOCHS_AHEAD
 from controller.services.records import TokenGrant

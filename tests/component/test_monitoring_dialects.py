@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from controller.adapters.checker import NetworkChecker
+from controller.adapters.checks.checker import NetworkChecker
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.record.checks import Answer, Check, CheckKind, Outcome, Question
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels.asynchronous import StoredKernels
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import ImageKernel
 
@@ -21,7 +21,7 @@ DEADLINE_S = PATIENCE_S
 PROGRAM = """
 import asyncio, signal, sys
 from controller.adapters.kernels.asynchronous import StoredKernels
-from controller.adapters.tools import run_tool
+from controller.adapters.local.tools import run_tool
 
 class Waiting:
     def resolve(self, source, architecture):

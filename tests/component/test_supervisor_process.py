@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from controller.adapters.hypervisor.client import call
-from controller.adapters.hypervisor.delivery import HypervisorDelivery
-from controller.adapters.hypervisor.processes import start_supervisor, stop_vm, vm_status
-from controller.adapters.hypervisor.sockets import short_path
+from controller.adapters.delivery.hypervisor.client import call
+from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
+from controller.adapters.delivery.hypervisor.processes import start_supervisor, stop_vm, vm_status
+from controller.adapters.delivery.hypervisor.sockets import short_path
 from controller.domain.delivery import BootCause, BootEnd, DeliveryStatus
 from controller.domain.errors import NotFound, Permanent, Temporary
 from controller.domain.kernels import Kernel

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from fake_checker import FakeChecker, FakeServers
 from patience import PATIENCE_S
 from real_prometheus import free_port, prometheus
 
-from controller.adapters.checker import NetworkChecker
-from controller.adapters.fake_checker import FakeChecker, FakeServers
+from controller.adapters.checks.checker import NetworkChecker
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.record.checks import AlertRule, Answer, Check, CheckKind, Outcome, Question, Sample
 from controller.services.ports import Checker

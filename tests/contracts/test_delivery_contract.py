@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from fake_delivery import FakeDelivery
 from patience import PATIENCE_S
 
-from controller.adapters.fake_delivery import FakeDelivery
-from controller.adapters.hypervisor.client import call_async
-from controller.adapters.hypervisor.delivery import HypervisorDelivery
-from controller.adapters.hypervisor.supervisor import supervise
+from controller.adapters.delivery.hypervisor.client import call_async
+from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
+from controller.adapters.delivery.hypervisor.supervising.supervisor import supervise
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.errors import NotFound, Permanent
 from controller.domain.kernels import Kernel

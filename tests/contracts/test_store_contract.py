@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.memory_store import Disk, MemoryStore
+from controller.adapters.store.memory import Disk, MemoryStore
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import Conflict, Permanent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.memory_store import Disk, MemoryStore
+from controller.adapters.store.memory import Disk, MemoryStore
 from controller.adapters.store.sql import sqlite_store
 from controller.domain.errors import Conflict, Permanent
 from controller.domain.hosts.host import Host

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from real_fleet import HOST, NEW, RealFleet, spec, until
 
-from controller.adapters.hypervisor.processes import vm_status
+from controller.adapters.delivery.hypervisor.processes import vm_status
 from controller.domain.delivery import BootCause, BootEnd
 
 pytestmark = pytest.mark.e2e

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
-from controller.adapters.tools import tool_environment
+from controller.adapters.local.cache import Cache
+from controller.adapters.local.tools import tool_environment
 from controller.domain.kernels import DebianKernel, Kernel
 from controller.lab.accelerator import cpu_model
 from controller.lab.images import PROBE_ARGUMENT, PROBE_PASSED, base_command_line, prepare_guest

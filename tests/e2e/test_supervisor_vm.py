@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.cache import Cache
-from controller.adapters.hypervisor.definition import Disk, Qemu, SerialChannel, VmDefinition, save_definition
-from controller.adapters.hypervisor.delivery import HypervisorDelivery
-from controller.adapters.hypervisor.processes import start_supervisor, stop_vm, vm_status
+from controller.adapters.delivery.hypervisor.definition import Disk, Qemu, SerialChannel, VmDefinition, save_definition
+from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
+from controller.adapters.delivery.hypervisor.processes import start_supervisor, stop_vm, vm_status
 from controller.adapters.kernels import KernelStore
+from controller.adapters.local.cache import Cache
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.kernels import DebianKernel, Kernel
 from controller.lab.images import base_command_line, build_seed, guest_settings, prepare_guest

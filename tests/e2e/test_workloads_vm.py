@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from agent_controller import Authority, Controller, Enrollment, serving_tls
 
-from controller.adapters.cache import Cache
-from controller.adapters.hypervisor.processes import stop_vm
+from controller.adapters.delivery.hypervisor.processes import stop_vm
 from controller.adapters.kernels import KernelStore
+from controller.adapters.local.cache import Cache
 from controller.domain.kernels import DebianKernel
 from controller.lab.fleet import Connection, Prepared, create_guest, switch_on
 from controller.lab.guests import Guest

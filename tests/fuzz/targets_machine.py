@@ -16,20 +16,20 @@ from drawing import all_printable, as_text
 from promised import Target
 from requests.adapters import HTTPAdapter
 
-from controller.adapters import prometheus, webhook
-from controller.adapters.bounded_http import Limits
-from controller.adapters.cache import Cache
-from controller.adapters.certificates import Authority, open_authority, operator_is_stale, write_operator
-from controller.adapters.debian.archives import unpack
-from controller.adapters.debian.unpacking import extract
-from controller.adapters.hypervisor.console import panic_line, telling_line
-from controller.adapters.hypervisor.definition import load_definition
-from controller.adapters.hypervisor.journal import Journal, read_journal
-from controller.adapters.hypervisor.protocol import decode_answer, decode_request
-from controller.adapters.hypervisor.state import fold, status
+from controller.adapters.checks import prometheus, webhook
+from controller.adapters.checks.bounded_http import Limits
+from controller.adapters.delivery.hypervisor.definition import load_definition
+from controller.adapters.delivery.hypervisor.protocol import decode_answer, decode_request
+from controller.adapters.delivery.hypervisor.supervising.console import panic_line, telling_line
+from controller.adapters.delivery.hypervisor.supervising.journal import Journal, read_journal
+from controller.adapters.delivery.hypervisor.supervising.state import fold, status
+from controller.adapters.kernels.debian.archives import unpack
+from controller.adapters.kernels.debian.unpacking import extract
 from controller.adapters.kernels.image import read_image
 from controller.adapters.kernels.modules import fingerprint, require_modules
 from controller.adapters.kernels.store import KernelStore
+from controller.adapters.local.cache import Cache
+from controller.adapters.pki.certificates import Authority, open_authority, operator_is_stale, write_operator
 from controller.adapters.rpc.client_files import expired, read_client_files, signing_request, write_renewed
 from controller.domain.errors import InvalidInput, NotFound, Permanent, Temporary
 from controller.domain.record.checks import Check, CheckKind, Question

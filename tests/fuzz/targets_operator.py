@@ -10,9 +10,9 @@ from pathlib import Path
 from drawing import Draw, all_printable, as_text
 from promised import Target
 
-from controller.adapters import ansible_inventory
-from controller.adapters.benchstat import plan_of, read_benchmarks
-from controller.adapters.inventory_size import check_size
+from controller.adapters.imports import ansible_inventory
+from controller.adapters.imports.benchstat import plan_of, read_benchmarks
+from controller.adapters.imports.inventory_size import check_size
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.cli.gate_files import claims_of, margins_of
 from controller.domain.errors import InvalidInput

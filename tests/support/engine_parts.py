@@ -7,7 +7,7 @@ from patience import PATIENCE_S
 from simulated_fleet import SPEC
 from simulated_host import NEW, NEW_RELEASE, OLD, OLD_RELEASE
 
-from controller.adapters.memory_store import Disk, MemoryStore
+from controller.adapters.store.memory import Disk, MemoryStore
 from controller.domain.delivery import BootRecord, DeliveryStatus
 from controller.domain.errors import NotFound
 from controller.domain.hosts.host import Host

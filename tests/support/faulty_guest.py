@@ -15,12 +15,12 @@ from typing import Any
 import guest_hands
 from agent_controller import Authority, Controller, Enrollment, cancel, serving_tls
 
-from controller.adapters.cache import Cache
-from controller.adapters.hypervisor.definition import load_definition, save_definition
-from controller.adapters.hypervisor.processes import stop_vm, vm_status
-from controller.adapters.hypervisor.qemu import qmp_socket
-from controller.adapters.hypervisor.sockets import short_path
+from controller.adapters.delivery.hypervisor.definition import load_definition, save_definition
+from controller.adapters.delivery.hypervisor.processes import stop_vm, vm_status
+from controller.adapters.delivery.hypervisor.sockets import short_path
+from controller.adapters.delivery.hypervisor.supervising.qemu import qmp_socket
 from controller.adapters.kernels import KernelStore
+from controller.adapters.local.cache import Cache
 from controller.domain.kernels import DebianKernel
 from controller.lab.fleet import Connection, Prepared, create_guest, switch_on
 from controller.lab.guests import Guest

@@ -58,13 +58,13 @@ MUTANTS = (
     ),
     Mutant(
         name="stale epoch accepted",
-        path="controller/adapters/memory_store.py",
+        path="controller/adapters/store/memory.py",
         old="if disk.epoch != self._epoch:",
         new="if disk.epoch < self._epoch:",
     ),
     Mutant(
         name="repeated reboot carried out again",
-        path="controller/adapters/hypervisor/commands.py",
+        path="controller/adapters/delivery/hypervisor/supervising/commands.py",
         old="    if carried_out(state, command_id, RebootAsked):\n        return None\n",
         new="",
     ),

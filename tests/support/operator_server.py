@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from controller.adapters.certificates import open_authority, write_operator
+from controller.adapters.pki.certificates import open_authority, write_operator
 from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc
 
 # The certificates are valid from about now on the machine's own clock, so the tests' authority needs it, too.

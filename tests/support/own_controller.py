@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 from engine_parts import OneKernel
 from patience import PATIENCE_S
 
-from controller.adapters.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, open_authority
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
+from controller.adapters.pki.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, open_authority
 from controller.adapters.store.sql import SqlStore, sqlite_store
 from controller.main import listen
 from controller.services.agents.enrollment import Enrollment

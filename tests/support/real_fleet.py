@@ -12,10 +12,10 @@ from pathlib import Path
 from string import Template
 from typing import Any, TypeVar
 
-from controller.adapters.cache import Cache
-from controller.adapters.hypervisor.processes import vm_status
-from controller.adapters.hypervisor.qemu import pid_file, qmp_socket
-from controller.adapters.hypervisor.sockets import short_path
+from controller.adapters.delivery.hypervisor.processes import vm_status
+from controller.adapters.delivery.hypervisor.sockets import short_path
+from controller.adapters.delivery.hypervisor.supervising.qemu import pid_file, qmp_socket
+from controller.adapters.local.cache import Cache
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.cli.lab_fleet import wait_for_agents
 from controller.domain.delivery import BootCause, BootRecord

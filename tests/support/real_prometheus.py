@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
-from controller.adapters.cache import Cache, no_progress
-from controller.adapters.debian import unpack
-from controller.adapters.debian.suites import host_packages
+from controller.adapters.kernels.debian import unpack
+from controller.adapters.kernels.debian.suites import host_packages
+from controller.adapters.local.cache import Cache, no_progress
 
 CONFIG = """\
 global: {scrape_interval: 1s, evaluation_interval: 1s}

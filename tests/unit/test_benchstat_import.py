@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from controller.adapters.benchstat import plan_of, read_benchmarks
+from controller.adapters.imports.benchstat import plan_of, read_benchmarks
 from controller.domain.errors import InvalidInput
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.gate.trial.judge import judge_trial

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from controller.adapters.certificates import (
+from controller.adapters.pki.certificates import (
     Authority,
     kept_agent_key,
     open_authority,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 
 
 class Machine:

@@ -8,7 +8,7 @@ import pytest
 from gate_samples import samples
 from rollout_story import Story
 
-from controller.adapters.plots import draw_forest, write_forest
+from controller.adapters.local.plots import draw_forest, write_forest
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.gate.trial.judge import judge_trial

@@ -8,8 +8,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from controller.adapters.hypervisor import commands, records
-from controller.adapters.hypervisor.decision import (
+from controller.adapters.delivery.hypervisor import records
+from controller.adapters.delivery.hypervisor.records import (
+    BootEnded,
+    BootEnding,
+    BootStarted,
+    Defined,
+    Record,
+    StartResumed,
+    SwitchedOff,
+    SwitchedOn,
+)
+from controller.adapters.delivery.hypervisor.supervising import commands
+from controller.adapters.delivery.hypervisor.supervising.decision import (
     RESTART_WAIT_MAX_S,
     End,
     Leave,
@@ -21,17 +32,15 @@ from controller.adapters.hypervisor.decision import (
     decide,
     restart_wait_s,
 )
-from controller.adapters.hypervisor.records import (
-    BootEnded,
-    BootEnding,
-    BootStarted,
-    Defined,
-    Record,
-    StartResumed,
-    SwitchedOff,
-    SwitchedOn,
+from controller.adapters.delivery.hypervisor.supervising.state import (
+    BOOTS_KEPT,
+    COMMANDS_KEPT,
+    Boot,
+    VmState,
+    apply,
+    fold,
+    status,
 )
-from controller.adapters.hypervisor.state import BOOTS_KEPT, COMMANDS_KEPT, Boot, VmState, apply, fold, status
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.kernels import Kernel

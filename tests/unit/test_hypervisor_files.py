@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from controller.adapters.hypervisor import protocol, qemu, records
-from controller.adapters.hypervisor.console import ConsoleLog, panic_line, telling_line
-from controller.adapters.hypervisor.definition import (
+from controller.adapters.delivery.hypervisor import protocol, records
+from controller.adapters.delivery.hypervisor.definition import (
     Disk,
     NetworkChannel,
     Qemu,
@@ -21,10 +20,12 @@ from controller.adapters.hypervisor.definition import (
     read_kernel,
     save_definition,
 )
-from controller.adapters.hypervisor.fields import Fields
-from controller.adapters.hypervisor.journal import FILE_NAME, Journal, read_journal
-from controller.adapters.hypervisor.records import Acknowledged, SwitchedOff, SwitchedOn
-from controller.adapters.hypervisor.staging import stage_files
+from controller.adapters.delivery.hypervisor.fields import Fields
+from controller.adapters.delivery.hypervisor.records import Acknowledged, SwitchedOff, SwitchedOn
+from controller.adapters.delivery.hypervisor.staging import stage_files
+from controller.adapters.delivery.hypervisor.supervising import qemu
+from controller.adapters.delivery.hypervisor.supervising.console import ConsoleLog, panic_line, telling_line
+from controller.adapters.delivery.hypervisor.supervising.journal import FILE_NAME, Journal, read_journal
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.errors import Conflict, InvalidInput, NotFound, Permanent, Temporary
 from controller.domain.kernels import Kernel

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from controller.adapters.hypervisor.decision import Observation, Qemu
-from controller.adapters.hypervisor.journal import Journal, read_journal
-from controller.adapters.hypervisor.records import Record
-from controller.adapters.hypervisor.vm import SupervisedVm
+from controller.adapters.delivery.hypervisor.records import Record
+from controller.adapters.delivery.hypervisor.supervising.decision import Observation, Qemu
+from controller.adapters.delivery.hypervisor.supervising.journal import Journal, read_journal
+from controller.adapters.delivery.hypervisor.supervising.vm import SupervisedVm
 from controller.domain.delivery import BootCause, BootEnd
 from controller.domain.errors import Permanent
 from controller.domain.kernels import Kernel

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.adapters.ansible_inventory import read_inventory
+from controller.adapters.imports.ansible_inventory import read_inventory
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.decided import Fleet, evolve_fleet
 from controller.domain.fleet.inventory import HostChange, changes, inventory_labels

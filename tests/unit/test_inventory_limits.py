@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from controller.adapters import ansible_inventory
-from controller.adapters.ansible_inventory import read_inventory
-from controller.adapters.inventory_size import check_size
+from controller.adapters.imports import ansible_inventory
+from controller.adapters.imports.ansible_inventory import read_inventory
+from controller.adapters.imports.inventory_size import check_size
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.inventory import inventory_labels
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller.adapters.ansible_inventory import read_inventory
+from controller.adapters.imports.ansible_inventory import read_inventory
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.inventory import InventoryLabels, inventory_labels
 

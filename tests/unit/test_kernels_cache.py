@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from controller.adapters.cache import Cache
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent, Temporary
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.cache import Cache, no_progress
-from controller.adapters.debian import AptRoot, PackageVersion
+from controller.adapters.kernels.debian import AptRoot, PackageVersion
 from controller.adapters.kernels.sources import Found, choose_packages, kernel_versions, obtain, request
+from controller.adapters.local.cache import Cache, no_progress
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import DebianKernel, ImageKernel, PackageDirectoryKernel
 

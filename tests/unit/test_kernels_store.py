@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels.store import kernel_digest
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.kernels import ImageKernel
 

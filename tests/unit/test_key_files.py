@@ -9,7 +9,7 @@ import pytest
 
 from agent.adapters import credentials
 from agent.domain.errors import EnrollmentError
-from controller.adapters.certificates import open_authority, operator_is_stale, write_operator
+from controller.adapters.pki.certificates import open_authority, operator_is_stale, write_operator
 from controller.adapters.rpc.client_files import read_client_files
 from controller.domain.errors import KernrollError
 

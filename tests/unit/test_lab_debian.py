@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.cache import Cache, no_progress
-from controller.adapters.debian import archives as archives_module
-from controller.adapters.debian.archives import Archive, fetch, parse_records, parse_uris, unpack
-from controller.adapters.debian.mirror import choose_mirror, find_mirror
-from controller.adapters.debian.suites import guest_packages, host_release
-from controller.adapters.tools import run_tool
+from controller.adapters.kernels.debian import archives as archives_module
+from controller.adapters.kernels.debian.archives import Archive, fetch, parse_records, parse_uris, unpack
+from controller.adapters.kernels.debian.mirror import choose_mirror, find_mirror
+from controller.adapters.kernels.debian.suites import guest_packages, host_release
+from controller.adapters.local.cache import Cache, no_progress
+from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent, Temporary
 
 MIRROR = "http://mirror.test/debian"
@@ -142,7 +142,7 @@ def test_what_is_no_package_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_missing_tool_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.adapters.tools.tool_environment", lambda extra=None: {"PATH": "/nowhere"})
+    monkeypatch.setattr("controller.adapters.local.tools.tool_environment", lambda extra=None: {"PATH": "/nowhere"})
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Permanent, match="depmod was not found; install the Debian package kmod"):
         run_tool(["depmod"], timeout_s=1, what="Indexing")

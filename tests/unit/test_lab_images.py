@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from controller.adapters.cache import Cache
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent
 from controller.lab.bytecode import merge_usr
 from controller.lab.images import SEED_APP, base_command_line, build_seed, guest_settings, partition_table

@@ -12,8 +12,8 @@ import pytest
 from crafted_packages import file, link, tar
 
 from agent.workloads.kernel_source import is_partial
-from controller.adapters.cache import Cache
-from controller.adapters.debian import AptRoot, PackageVersion
+from controller.adapters.kernels.debian import AptRoot, PackageVersion
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent
 from controller.lab import kernel_source
 from controller.lab.kernel_source import is_kept, newest, offered_sources, oldest, prepare_source

@@ -10,8 +10,8 @@ import pytest
 
 from agent.domain.selftests import PROGRAMS as OF_THE_AGENT
 from agent.workloads.selftest_programs import INSTALLED
-from controller.adapters.cache import Cache
-from controller.adapters.debian import AptRoot, PackageVersion
+from controller.adapters.kernels.debian import AptRoot, PackageVersion
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent
 from controller.lab import kernel_source, selftests
 from controller.lab.selftests import PROGRAMS, SELFTESTS_FOLDER, can_build, is_kept, prepare_selftests

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from controller.adapters.cache import Cache
-from controller.adapters.debian import AptRoot, Archive
-from controller.adapters.debian.suites import host_architecture
+from controller.adapters.kernels.debian import AptRoot, Archive
+from controller.adapters.kernels.debian.suites import host_architecture
+from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent
 from controller.domain.kernels import Kernel
 from controller.lab import accelerator as accelerator_module

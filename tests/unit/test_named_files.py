@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
-from controller.adapters.named_files import copy_file, read_at_most, read_file, write_file
-from controller.adapters.plots import write_forest
+from controller.adapters.local.cache import Cache
+from controller.adapters.local.named_files import copy_file, read_at_most, read_file, write_file
+from controller.adapters.local.plots import write_forest
 from controller.cli.gate_files import WhatIf, judge_files
 from controller.cli.session import SPEC_MAX_BYTES, read_spec
 from controller.domain.errors import InvalidInput, KernrollError, Permanent

@@ -8,7 +8,7 @@ import click
 import pytest
 from engine_parts import Parts
 
-from controller.adapters.certificates import open_authority
+from controller.adapters.pki.certificates import open_authority
 from controller.cli.app import root
 from controller.domain.errors import InvalidInput
 from controller.services.agents.enrollment import Enrollment

@@ -7,9 +7,9 @@ import grpc
 import pytest
 from engine_parts import DEADLINE_S, reached
 
-from controller.adapters.memory_store import MemoryStore
 from controller.adapters.rpc import agent_service
 from controller.adapters.rpc.agent_service import AgentService
+from controller.adapters.store.memory import MemoryStore
 from controller.domain.record.effects import CancelCommand
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs, SentAway

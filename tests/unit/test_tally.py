@@ -8,7 +8,7 @@ from designed_fleet import PAIRS, Designed, hosts, slower
 from simulated_fleet import UID, Simulation
 from simulated_host import Faults
 
-from controller.adapters.memory_store import Disk
+from controller.adapters.store.memory import Disk
 from controller.domain.deciding.verbs import Verb
 from controller.domain.record.events import Failure, FailureKind, Moved, PlannedHost
 from controller.domain.record.journey import Role, Step, Trigger

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters import trees as trees_module
-from controller.adapters.cache import Cache
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels import image as image_module
 from controller.adapters.kernels.image import decompress, has_direct_entry, read_image
 from controller.adapters.kernels.initrd import build_initrd, modules_to_load
 from controller.adapters.kernels.modules import find_modules, fingerprint, index_modules, require_modules
-from controller.adapters.tools import run_tool
-from controller.adapters.trees import entries, locate
+from controller.adapters.local import trees as trees_module
+from controller.adapters.local.cache import Cache
+from controller.adapters.local.tools import run_tool
+from controller.adapters.local.trees import entries, locate
 from controller.domain.errors import InvalidInput, KernrollError, NotFound, Permanent
 
 MIB = 1 << 20

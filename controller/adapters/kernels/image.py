@@ -8,8 +8,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from controller.adapters.named_files import size_text
-from controller.adapters.tools import OutOfTime, Tool, missing_tool, tool_environment
+from controller.adapters.local.named_files import size_text
+from controller.adapters.local.tools import OutOfTime, Tool, missing_tool, tool_environment
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.hosts.releases import checked_release
 from controller.domain.printable import printable

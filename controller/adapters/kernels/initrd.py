@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from controller.adapters.cache import Progress, request_key
-from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
+from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot, unpack
 from controller.adapters.kernels.image import MOST_MODULE_BYTES, decompress
-from controller.adapters.named_files import copy_file, read_file, shown
-from controller.adapters.tools import run_tool
-from controller.adapters.trees import is_file, locate
+from controller.adapters.local.cache import Progress, request_key
+from controller.adapters.local.named_files import copy_file, read_file, shown
+from controller.adapters.local.tools import run_tool
+from controller.adapters.local.trees import is_file, locate
 from controller.domain.errors import InvalidInput, Permanent
 
 # What directly booted machines have: NVMe disks with an ext4 root, and a virtio port or network card.

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from controller.adapters.ext4 import build_ext4
 from controller.adapters.kernels.image import MOST_IMAGE_BYTES
-from controller.adapters.named_files import copy_file, open_file, shown
-from controller.adapters.tools import run_tool
-from controller.adapters.trees import entries, is_file, locate
+from controller.adapters.local.ext4 import build_ext4
+from controller.adapters.local.named_files import copy_file, open_file, shown
+from controller.adapters.local.tools import run_tool
+from controller.adapters.local.trees import entries, is_file, locate
 from controller.domain.errors import InvalidInput
 from controller.domain.hosts.releases import checked_release
 from controller.domain.printable import printable

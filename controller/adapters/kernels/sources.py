@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from controller.adapters.cache import Progress
-from controller.adapters.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, first_member, unpack
+from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, first_member, unpack
 from controller.adapters.kernels.image import MOST_IMAGE_BYTES
-from controller.adapters.named_files import kind_of, shown, size_text
-from controller.adapters.trees import MOST_BYTES, entries, is_file, locate
+from controller.adapters.local.cache import Progress
+from controller.adapters.local.named_files import kind_of, shown, size_text
+from controller.adapters.local.trees import MOST_BYTES, entries, is_file, locate
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.hosts.releases import checked_release
 from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from controller.adapters.cache import Cache, Progress, no_progress, request_key
-from controller.adapters.debian import AptRoot
-from controller.adapters.debian.suites import guest_packages
+from controller.adapters.kernels.debian import AptRoot
+from controller.adapters.kernels.debian.suites import guest_packages
 from controller.adapters.kernels.image import MOST_IMAGE_BYTES, KernelImage, read_image
 from controller.adapters.kernels.initrd import INITRD_RECIPE, build_initrd, fetch_busybox, modules_to_load, recipe
 from controller.adapters.kernels.modules import (
@@ -19,7 +18,8 @@ from controller.adapters.kernels.modules import (
     require_modules,
 )
 from controller.adapters.kernels.sources import Found, obtain, request
-from controller.adapters.named_files import read_file, shown
+from controller.adapters.local.cache import Cache, Progress, no_progress, request_key
+from controller.adapters.local.named_files import read_file, shown
 from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.hosts.releases import is_release
 from controller.domain.kernels import Kernel, KernelSource

@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.adapters.named_files import read_file
+from controller.adapters.local.named_files import read_file
 from controller.domain.errors import Permanent
 from controller.domain.printable import printable
 
@@ -72,7 +72,7 @@ def expired(files: ClientFiles, now: float) -> str:
     # Only when a connection has failed.
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
 
-    from controller.adapters.certificates import UNREADABLE  # noqa: PLC0415 -- it takes longer to load than most calls
+    from controller.adapters.pki.certificates import UNREADABLE  # noqa: PLC0415 -- it takes longer to load than most calls
 
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     for name, content in ((CERTIFICATE_FILE, files.certificate), (AUTHORITY_FILE, files.authority)):
@@ -94,7 +94,7 @@ def signing_request(files: ClientFiles) -> bytes:
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 -- it takes longer to load than most calls
 
-    from controller.adapters.certificates import UNREADABLE  # noqa: PLC0415 -- it takes longer to load than most calls
+    from controller.adapters.pki.certificates import UNREADABLE  # noqa: PLC0415 -- it takes longer to load than most calls
 
     try:
         key = serialization.load_pem_private_key(files.key, password=None)
@@ -111,7 +111,7 @@ def write_renewed(files: ClientFiles, certificate: bytes, authority: bytes) -> N
     from cryptography import x509  # noqa: PLC0415 -- it takes longer to load than most calls
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- it takes longer to load than most calls
 
-    from controller.adapters.certificates import UNREADABLE, write_private  # noqa: PLC0415 -- it takes longer to load than most calls
+    from controller.adapters.pki.certificates import UNREADABLE, write_private  # noqa: PLC0415 -- it takes longer to load than most calls
 
     try:
         found = x509.load_pem_x509_certificate(certificate).public_key()

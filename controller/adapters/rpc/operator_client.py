@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from controller.adapters.clock import SystemClock
+from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.client_files import (
     AUTHORITY_FILE,
     CERTIFICATE_FILE,

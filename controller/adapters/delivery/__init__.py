@@ -1,0 +1,1 @@
+"""The delivery port, one package a way of giving hosts a kernel."""

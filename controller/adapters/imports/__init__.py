@@ -1,0 +1,1 @@
+"""What other tools keep, read with their own programs or formats: inventories, benchmark files."""
