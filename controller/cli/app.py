@@ -20,18 +20,18 @@ from controller.domain.printable import printable, printable_lines
 
 # Group -> (module, attribute, what `kernroll --help` says), so that help imports none of them.
 GROUPS: dict[str, tuple[str, str, str]] = {
-    "rollout": ("controller.cli.rollout", "rollout", "Plan, start, watch, end and report rollouts."),
-    "hosts": ("controller.cli.hosts", "hosts", "List, label, quarantine and forget hosts; deny them kernels."),
-    "fleet": ("controller.cli.fleet", "fleet", "Freeze and thaw the whole fleet; what holds for it."),
-    "gate": ("controller.cli.gate", "gate", "Judge measurements from anywhere; replay a rollout's judgement."),
-    "sim": ("controller.cli.sim", "sim", "Try a rollout on a simulated fleet, with faults."),
-    "spec": ("controller.cli.spec", "spec", "Check rollout files; print their JSON Schema."),
+    "rollout": ("controller.cli.rollouts.rollout", "rollout", "Plan, start, watch, end and report rollouts."),
+    "hosts": ("controller.cli.hosts.hosts", "hosts", "List, label, quarantine and forget hosts; deny them kernels."),
+    "fleet": ("controller.cli.hosts.fleet", "fleet", "Freeze and thaw the whole fleet; what holds for it."),
+    "gate": ("controller.cli.gate.gate", "gate", "Judge measurements from anywhere; replay a rollout's judgement."),
+    "sim": ("controller.cli.sim.sim", "sim", "Try a rollout on a simulated fleet, with faults."),
+    "spec": ("controller.cli.rollouts.spec", "spec", "Check rollout files; print their JSON Schema."),
     "controller": (
         "controller.cli.controller",
         "controller",
         "Run a controller; make join tokens; renew.",
     ),
-    "lab": ("controller.cli.lab", "lab", "Run a local fleet of real virtual machines."),
+    "lab": ("controller.cli.lab.lab", "lab", "Run a local fleet of real virtual machines."),
     "completion": ("controller.cli.completion", "completion", "Print shell completion."),
 }
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.domain.printable import printable
-from controller.views.data import view_data
+from controller.views.json import view_data
 
 # Wide enough for tables when the output is a file or a pipe.
 _FILE_WIDTH = 160

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from controller.domain.spec.parse import RolloutSpec
-from controller.sim.faults import Faults
+from controller.sim.faults.parse import Faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from functools import partial
 from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.sim.case import Case
 from controller.sim.drawn import drawn_case
-from controller.sim.faults import Faults
+from controller.sim.faults.parse import Faults
 
 
 def drawn(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from controller.domain.spec.parse import parse_spec
 from controller.sim.case import Case
-from controller.sim.faults import Faults, parse_faults
+from controller.sim.faults.parse import Faults, parse_faults
 from controller.sim.operators import VERBS
 from controller.sim.universe import chance
 

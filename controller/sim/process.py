@@ -20,8 +20,8 @@ from controller.services.engine.watching import Watcher
 from controller.services.operating.rollouts import Operations
 from controller.services.ports import Kernels
 from controller.services.records import Commit
-from controller.sim.delivery import SimulatedDelivery
-from controller.sim.link import Acknowledged, Ordered, Receipt, Server, Session, Upward
+from controller.sim.hosts.delivery import SimulatedDelivery
+from controller.sim.hosts.link import Acknowledged, Ordered, Receipt, Server, Session, Upward
 from controller.sim.universe import Universe
 from controller.sim.virtual_loop import OWNER
 

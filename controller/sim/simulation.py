@@ -14,16 +14,16 @@ from controller.domain.record.journey import LEGS, Role, Step
 from controller.domain.state.rollout import State
 from controller.services.records import Commit
 from controller.sim.case import Case
-from controller.sim.chaos import Kind, Moment, Strike, strikes_of
-from controller.sim.delivery import SimulatedDelivery
-from controller.sim.fleet import SimulatedKernels, groups_of, hosts_of
-from controller.sim.inhabitants import Inhabitants
-from controller.sim.invariants import Rule
-from controller.sim.measures import Measures
+from controller.sim.faults.chaos import Kind, Moment, Strike, strikes_of
+from controller.sim.hosts.delivery import SimulatedDelivery
+from controller.sim.hosts.fleet import SimulatedKernels, groups_of, hosts_of
+from controller.sim.hosts.inhabitants import Inhabitants
+from controller.sim.hosts.measures import Measures
 from controller.sim.operators import BY, Draw, FleetRequest, drawn_request, operate, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock
+from controller.sim.rules.invariants import Rule
+from controller.sim.rules.witness import Witness
 from controller.sim.universe import Universe
-from controller.sim.witness import Witness
 from controller.views.simulation import SimulationView
 
 # A controller that could not start is started again after this long; an operator who finds none tries again.

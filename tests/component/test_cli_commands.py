@@ -19,14 +19,14 @@ from simulated_fleet import Faults
 
 from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
-from controller.cli import lab_fleet
 from controller.cli.app import root, run
-from controller.cli.host_tables import hosts_table
-from controller.cli.rollout_tables import rollouts_table
+from controller.cli.hosts.tables import hosts_table
+from controller.cli.lab import fleet as lab_fleet
+from controller.cli.rollouts.tables import rollouts_table
 from controller.domain.delivery import BootEnd
 from controller.domain.record.journey import Step
-from controller.views.hosts import host_view
-from controller.views.rollout import rollout_view
+from controller.views.hosts.listing import host_view
+from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb
 
 SPEC = Path(__file__).parents[2] / "deploy" / "examples" / "rollout-minimal.yaml"

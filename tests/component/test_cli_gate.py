@@ -17,11 +17,11 @@ from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
-from controller.cli.gate import code_of
+from controller.cli.gate.gate import code_of
 from controller.domain.samples.parse import sample_line
 from controller.services.operating.replay import replay
 from controller.services.records import Logged
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "gate"

@@ -21,14 +21,14 @@ from simulated_fleet import Faults
 
 from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
-from controller.cli import watch
 from controller.cli.app import run
-from controller.cli.live import LineSink, LiveSink, open_sink
+from controller.cli.rollouts import watch
+from controller.cli.rollouts.live import LineSink, LiveSink, open_sink
 from controller.cli.session import Session
 from controller.domain.delivery import BootEnd
 from controller.domain.record.journey import Step
 from controller.views.models import LiveProgress, RolloutView
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb
 
 Captured = pytest.CaptureFixture[str]

@@ -14,7 +14,7 @@ from controller.adapters.imports import ansible_inventory
 from controller.adapters.imports.benchstat import plan_of, read_benchmarks
 from controller.adapters.imports.inventory_size import check_size
 from controller.adapters.rpc.messages import from_message, to_message
-from controller.cli.gate_files import claims_of, margins_of
+from controller.cli.gate.files import claims_of, margins_of
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.inventory import inventory_labels
 from controller.domain.hosts.expressions import ExpressionError, Undecided, expression, pointed
@@ -27,15 +27,15 @@ from controller.domain.spec.parse import parse_spec
 from controller.domain.spec.units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
 from controller.gate.trial.judge import judge_trial
 from controller.services.operating.hosts import condition
-from controller.sim.faults import parse_faults
+from controller.sim.faults.parse import parse_faults
 from controller.sim.operators import VERBS
-from controller.views.data import view_data
-from controller.views.fleet import FleetView
-from controller.views.forest import forest_of_trial
-from controller.views.hosts import host_view, select_hosts
+from controller.views.gate.forest import forest_of_trial
+from controller.views.gate.replayed import ReplayView
+from controller.views.hosts.fleet import FleetView
+from controller.views.hosts.listing import host_view, select_hosts
+from controller.views.json import view_data
 from controller.views.models import ExplanationView, HostView, LedgerView, ReportView, RolloutView
 from controller.views.plan_models import PlanView
-from controller.views.replayed import ReplayView
 from protos.kernroll.v1 import fleet_pb2, operator_pb2
 
 _PLAN = parse_plan(

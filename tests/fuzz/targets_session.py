@@ -23,8 +23,8 @@ from controller.domain.record.events import CommandReported, RunReported
 from controller.domain.record.journey import Step
 from controller.domain.state.environments import recorded
 from controller.services.agents.sessions import AgentStream, LogReported
-from controller.views.data import view_data
-from controller.views.hosts import host_view
+from controller.views.hosts.listing import host_view
+from controller.views.json import view_data
 from controller.views.models import RolloutView
 from controller.views.report.conditions import conditions
 from controller.views.report.free import parse_free

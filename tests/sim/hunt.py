@@ -12,7 +12,7 @@ from sim_cases import case
 
 from controller.sim.cases import drawn
 from controller.sim.run import simulate
-from controller.sim.sweep import kill_everywhere
+from controller.sim.searching.sweep import kill_everywhere
 
 # So many worlds before the kills, which find what no rule forbids: an end that depends on when the controller died.
 _FIRST = 60

@@ -12,16 +12,16 @@ import time
 from functools import partial
 from pathlib import Path
 
-from controller.cli.simulation import command
+from controller.cli.sim.simulation import command
 from controller.domain.spec.parse import parse_spec
-from controller.sim.campaign import Finished, run_all, usual_jobs
 from controller.sim.case import Case
 from controller.sim.cases import drawn
-from controller.sim.faults import parse_faults
+from controller.sim.faults.parse import parse_faults
 from controller.sim.operators import VERBS
-from controller.sim.shrink import broken_rule, shrink
-from controller.views.quantities import duration_text
+from controller.sim.searching.campaign import Finished, run_all, usual_jobs
+from controller.sim.searching.shrink import broken_rule, shrink
 from controller.views.simulation import SimulationView, distribution
+from controller.views.text import duration_text
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "sim"

@@ -3,7 +3,7 @@
 import pytest
 from sim_cases import case
 
-from controller.sim.sweep import kill_everywhere
+from controller.sim.searching.sweep import kill_everywhere
 
 # What else goes wrong, and on how many hosts. Where a failure of one host stops the others, only one host has but one
 # possible end: how far the others have come by then is chance.

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli.simulation import command
+from controller.cli.sim.simulation import command
 from controller.domain.deciding import waves as advance_rollout
-from controller.sim.campaign import Finished, run_all
 from controller.sim.cases import drawn
 from controller.sim.run import simulate
-from controller.sim.shrink import broken_rule, shrink
+from controller.sim.searching.campaign import Finished, run_all
+from controller.sim.searching.shrink import broken_rule, shrink
 from controller.views.simulation import SimulationView, distribution
 
 

@@ -9,7 +9,7 @@ from sim_cases import EXAMPLES, HEAD, case
 
 from controller.domain.errors import InvalidInput
 from controller.sim.drawn import drawn_case
-from controller.sim.faults import parse_faults
+from controller.sim.faults.parse import parse_faults
 from controller.sim.operators import VERBS
 from controller.sim.run import simulate
 from controller.views.simulation import SimulationView

@@ -4,7 +4,7 @@ from sim_cases import HEAD
 
 from controller.domain.spec.parse import parse_spec
 from controller.sim.case import Case
-from controller.sim.faults import parse_faults
+from controller.sim.faults.parse import parse_faults
 from controller.sim.operators import VERBS
 
 SPEC = """\

@@ -17,7 +17,7 @@ from controller.adapters.delivery.hypervisor.sockets import short_path
 from controller.adapters.delivery.hypervisor.supervising.qemu import pid_file, qmp_socket
 from controller.adapters.local.cache import Cache
 from controller.adapters.rpc.operator_client import OperatorClient
-from controller.cli.lab_fleet import wait_for_agents
+from controller.cli.lab.fleet import wait_for_agents
 from controller.domain.delivery import BootCause, BootRecord
 from controller.domain.kernels import DebianKernel
 from controller.lab.demo import ControllerProcess

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from controller.domain.spec.parse import parse_spec
 from controller.sim.case import Case
-from controller.sim.faults import Faults, parse_faults
+from controller.sim.faults.parse import Faults, parse_faults
 from controller.sim.operators import VERBS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"

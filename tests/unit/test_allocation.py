@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from controller.adapters.rpc.messages import from_message, to_message
-from controller.cli.rollout_tables import plan_parts
+from controller.cli.rollouts.tables import plan_parts
 from controller.domain.planning.candidates import HostCandidate
 from controller.domain.planning.design import calendars, design_notes, needed_comparisons, refusals
 from controller.domain.planning.selection import WavePlan, hosts_by_stratum, plan_waves
@@ -14,8 +14,8 @@ from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
 from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.gate.ledger import Boot, Ledger
-from controller.views.plan import plan_view
 from controller.views.plan_models import PlanView
+from controller.views.plans.plan import plan_view
 from protos.kernroll.v1 import operator_pb2 as pb
 
 SPEC = """\

@@ -16,14 +16,14 @@ from controller.domain.record.names import Key, attempt_stream, rollout_stream
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import State
 from controller.services.state.world import folded
-from controller.views.changes import changes
-from controller.views.checks import check_views, planned_checks
-from controller.views.data import view_data
-from controller.views.explain import explain
+from controller.views.json import view_data
 from controller.views.models import CheckView, ExplanationView, RolloutView
 from controller.views.plan_models import PlannedCheckView
 from controller.views.report import report
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.changes import changes
+from controller.views.rollouts.checks import check_views, planned_checks
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import operator_pb2
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from controller.cli import demonstration, watch
 from controller.cli.app import run
+from controller.cli.lab import demonstration
+from controller.cli.rollouts import watch
 from controller.cli.session import Session
 from controller.domain.errors import Permanent
 from controller.lab.guests import Guest, GuestPlan

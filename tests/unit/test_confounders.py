@@ -16,9 +16,9 @@ from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.domain.state.environments import recorded
 from controller.domain.state.rollout import State
-from controller.views.confounders import confounder_lines
-from controller.views.explain import explain
 from controller.views.report import report
+from controller.views.rollouts.confounders import confounder_lines
+from controller.views.rollouts.explain import explain
 
 OLD_ENVIRONMENT: dict[str, Any] = {
     "schema": 1,

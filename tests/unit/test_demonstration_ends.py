@@ -11,13 +11,13 @@ import pytest
 from rollout_story import Story
 from simulated_host import Faults
 
-from controller.cli import demonstration
+from controller.cli.lab import demonstration
 from controller.domain.delivery import BootEnd
 from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.lab.demo import BAD, GOOD, Specs, Versions, first_part
-from controller.views.explain import explain
 from controller.views.models import RolloutView
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
 
 Captured = pytest.CaptureFixture[str]
 VERSIONS = Versions(old="6.19.14", new="7.0.13")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from controller.views.diagrams import journey_page
+from controller.views.rollouts.diagrams import journey_page
 
 _PAGE = Path(__file__).parents[2] / "docs" / "journey.md"
 

@@ -13,9 +13,9 @@ from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.gate.trial.judge import judge_trial
 from controller.gate.verdict import Verdict
-from controller.views.data import view_data
-from controller.views.forest import SYMBOLS, ForestRow, ForestView, forest_of_rollout, forest_of_trial
-from controller.views.rollout import rollout_view
+from controller.views.gate.forest import SYMBOLS, ForestRow, ForestView, forest_of_rollout, forest_of_trial
+from controller.views.json import view_data
+from controller.views.rollouts.status import rollout_view
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "gate"
 

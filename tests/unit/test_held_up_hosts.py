@@ -11,9 +11,9 @@ from controller.domain.record.fleet import FleetFrozen, FleetThawed, KernelDenie
 from controller.domain.record.journey import Step
 from controller.domain.record.names import FLEET
 from controller.services.state.waiting import held_up
-from controller.views.explain import explain
 from controller.views.models import RolloutView
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
 
 SHORT = SPEC.replace("  claim:", '  windows: [{days: [thu], from: "01:00", to: "01:02", zone: UTC}]\n  claim:').replace(
     "boot_timeout: 60s", "boot_timeout: 110s"

@@ -13,16 +13,16 @@ from controller.cli.output import cells, show_json
 from controller.domain.bounds import LAST_MOMENT
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.names import Key
-from controller.views.data import view_data
-from controller.views.explain import explain
-from controller.views.hosts import host_view
+from controller.views.hosts.listing import host_view
+from controller.views.json import view_data
 from controller.views.models import HostView, ReportView, RolloutView
-from controller.views.quantities import duration_text, number_text, offset_text, signed_text, time_iso, time_text
 from controller.views.report import report
 from controller.views.report.blocks import Bullets, Heading, Paragraph, Table, as_markdown, as_text
 from controller.views.report.conditions import conditions
 from controller.views.report.free import parse_free
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
+from controller.views.text import duration_text, number_text, offset_text, signed_text, time_iso, time_text
 from protos.kernroll.v1 import operator_pb2
 
 FORGED = "another: promoted"

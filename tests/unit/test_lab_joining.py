@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.cli.lab_fleet import Outside, wait_for_agents
+from controller.cli.lab.fleet import Outside, wait_for_agents
 from controller.domain.errors import Temporary
 from controller.lab.joining import Sign
 

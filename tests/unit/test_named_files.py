@@ -17,11 +17,11 @@ from controller.adapters.kernels import KernelStore
 from controller.adapters.local.cache import Cache
 from controller.adapters.local.named_files import copy_file, read_at_most, read_file, write_file
 from controller.adapters.local.plots import write_forest
-from controller.cli.gate_files import WhatIf, judge_files
+from controller.cli.gate.files import WhatIf, judge_files
 from controller.cli.session import SPEC_MAX_BYTES, read_spec
 from controller.domain.errors import InvalidInput, KernrollError, Permanent
 from controller.domain.kernels import ImageKernel, KernelSource, PackageDirectoryKernel
-from controller.views.forest import ForestView
+from controller.views.gate.forest import ForestView
 
 KINDS = ("device", "fifo", "socket", "link to a device", "link to a fifo")
 

@@ -22,9 +22,9 @@ from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import State
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.gate.trial.model import Arm
-from controller.views.explain import explain
 from controller.views.report import report
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
 
 COST, TIME = "swap_mount.cost", "swap_mount.swapoff_time"
 HOSTS = [f"h{index:02}" for index in range(24)]

@@ -15,8 +15,8 @@ from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.record.verdicts import WaveJudged
 from controller.services.operating.replay import replay
 from controller.services.records import Commit, Logged
-from controller.views.forest import forest_of_replay
-from controller.views.replay import ReplayView
+from controller.views.gate.forest import forest_of_replay
+from controller.views.gate.replay import ReplayView
 from protos.kernroll.v1 import operator_pb2
 
 WAVES = [["a"], ["b", "c"]]

@@ -15,8 +15,8 @@ from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.state.attempt import Attempt, evolve, planned_attempt
 from controller.domain.state.rollout import Rollout
 from controller.domain.state.tally import Tally, tallied, tally_moved
-from controller.sim.invariants import Rule
-from controller.sim.witness import Witness
+from controller.sim.rules.invariants import Rule
+from controller.sim.rules.witness import Witness
 
 
 def test_failures_that_condemn_are_never_crowded_out() -> None:

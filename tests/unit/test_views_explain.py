@@ -8,9 +8,9 @@ from simulated_fleet import Faults
 
 from controller.domain.delivery import BootEnd
 from controller.domain.record.journey import Step
-from controller.views.explain import explain
 from controller.views.models import ExplanationView
-from controller.views.waiting import blocking_reason
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.waiting import blocking_reason
 
 
 def explained(story: Story) -> ExplanationView:

@@ -16,12 +16,12 @@ from controller.domain.planning.selection import HostCandidate, plan_waves
 from controller.domain.record.journey import Step
 from controller.domain.spec.parse import parse_spec
 from controller.views import models, plan_models
-from controller.views.data import view_data
-from controller.views.explain import explain
-from controller.views.hosts import host_view, select_hosts
-from controller.views.plan import plan_view
+from controller.views.hosts.listing import host_view, select_hosts
+from controller.views.json import view_data
+from controller.views.plans.plan import plan_view
 from controller.views.report import report
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import common_pb2, operator_pb2
 
 HOST = Host(

@@ -13,7 +13,7 @@ from controller.domain.record.events import Moved
 from controller.domain.record.journey import Step
 from controller.domain.record.policy import PlaceBound, WavePolicy
 from controller.domain.spec.parse import RolloutSpec, parse_spec
-from controller.views.pace import pace_sentences
+from controller.views.plans.pace import pace_sentences
 
 PACED = SPEC.replace("  claim:", '  windows: [{days: [thu], from: "01:00", to: "03:00", zone: UTC}]\n  claim:').replace(
     "ON_REFUTED", "pause"

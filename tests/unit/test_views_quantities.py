@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.views.quantities import (
+from controller.views.text import (
     bytes_text,
     count_text,
     duration_text,

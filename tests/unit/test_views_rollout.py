@@ -11,9 +11,9 @@ from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
 from controller.domain.record.events import CommandState
 from controller.domain.record.journey import Role, Step
-from controller.views.changes import changes
 from controller.views.models import LiveProgress, RolloutView
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.changes import changes
+from controller.views.rollouts.status import rollout_view
 
 
 def view_of(story: Story, live: dict[str, LiveProgress] | None = None) -> RolloutView:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from controller.adapters.local.named_files import shown, write_file
 from controller.domain.errors import InvalidInput, Permanent
-from controller.views.forest import ForestPanel, ForestRow, ForestView
+from controller.views.gate.forest import ForestPanel, ForestRow, ForestView
 
 FORMATS: Final = (".svg", ".png")
 MAX_ROWS: Final = 400

@@ -6,8 +6,8 @@ from pathlib import Path
 from controller.adapters.rpc.messages import from_message, timestamp
 from controller.adapters.rpc.operator_client import CALL_TIMEOUT_S, OperatorClient
 from controller.domain.errors import InvalidInput
-from controller.views.fleet import FleetView, HostLabelsView, HostsView, InventoryDiffView
-from controller.views.fleet_log import DecisionView
+from controller.views.hosts.fleet import FleetView, HostLabelsView, HostsView, InventoryDiffView
+from controller.views.hosts.fleet_log import DecisionView
 from controller.views.models import HostView
 from protos.kernroll.v1 import fleet_pb2 as pb
 from protos.kernroll.v1 import operator_pb2

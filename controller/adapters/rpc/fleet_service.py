@@ -5,7 +5,7 @@ from typing import Any
 from controller.adapters.rpc.answering import answer
 from controller.adapters.rpc.messages import epoch, to_message
 from controller.services.operating.fleet import FleetOperations
-from controller.views.fleet import FleetView
+from controller.views.hosts.fleet import FleetView
 from protos.kernroll.v1 import fleet_pb2, fleet_pb2_grpc
 
 

@@ -25,6 +25,7 @@ from controller.adapters.rpc.verb_messages import NUMBERS
 from controller.domain.bounds import digits
 from controller.domain.deciding.requests import Verb
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.views.gate.replayed import ReplayView
 from controller.views.models import (
     CertificateView,
     Epoch,
@@ -36,7 +37,6 @@ from controller.views.models import (
     RolloutView,
 )
 from controller.views.plan_models import PlanView
-from controller.views.replayed import ReplayView
 from protos.kernroll.v1 import operator_pb2 as pb
 from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
 

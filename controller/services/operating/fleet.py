@@ -27,8 +27,8 @@ from controller.domain.words import names_text
 from controller.services.engine.engine import Engine
 from controller.services.operating.hosts import condition
 from controller.services.ports import Clock, Store
-from controller.views.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
-from controller.views.fleet_log import DecisionView, decision_views
+from controller.views.hosts.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
+from controller.views.hosts.fleet_log import DecisionView, decision_views
 
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128

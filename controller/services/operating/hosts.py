@@ -7,8 +7,8 @@ from controller.domain.hosts.facts import Subject, matching
 from controller.domain.hosts.host import Host
 from controller.domain.planning.targeting import undecided_notes
 from controller.services.state.world import World
-from controller.views.fleet import HostsView
-from controller.views.hosts import host_view, select_hosts
+from controller.views.hosts.fleet import HostsView
+from controller.views.hosts.listing import host_view, select_hosts
 
 
 def find_hosts(world: World, selector: str, where: str) -> HostsView:

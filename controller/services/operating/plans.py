@@ -33,8 +33,8 @@ from controller.services.operating.hosts import subject_of
 from controller.services.ports import Kernels, Store
 from controller.services.state.world import World
 from controller.views.plan_models import PlannedCellView
-from controller.views.power import planned_cell
-from controller.views.quantities import duration_text
+from controller.views.plans.power import planned_cell
+from controller.views.text import duration_text
 
 _AA_NOTE = (
     "Old against old: every host is measured, reboots into its own kernel and is measured again. The new kernel is "

@@ -12,7 +12,7 @@ from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.services.records import Logged
 from controller.services.state.world import World
-from controller.views.replay import ReplayView, replay_view
+from controller.views.gate.replay import ReplayView, replay_view
 
 
 def replay(

@@ -23,17 +23,17 @@ from controller.services.operating.plans import Known, Prepared, planned_cells, 
 from controller.services.operating.replay import replay
 from controller.services.ports import Clock, Kernels, Store
 from controller.services.state.waiting import held_up
-from controller.views.explain import explain
-from controller.views.fleet import HostsView
-from controller.views.hosts import host_view
-from controller.views.ledger import ledger_view
+from controller.views.gate.ledger import ledger_view
+from controller.views.gate.replay import ReplayView
+from controller.views.hosts.fleet import HostsView
+from controller.views.hosts.listing import host_view
 from controller.views.models import ExplanationView, HostView, LedgerView, ReportView, RolloutView
-from controller.views.pace import pace_sentences
-from controller.views.plan import plan_view
 from controller.views.plan_models import PlanView
-from controller.views.replay import ReplayView
+from controller.views.plans.pace import pace_sentences
+from controller.views.plans.plan import plan_view
 from controller.views.report import rebuild, report
-from controller.views.rollout import rollout_view
+from controller.views.rollouts.explain import explain
+from controller.views.rollouts.status import rollout_view
 
 # A watcher hears of the passing of time at least this often.
 _WATCH_PULSE_S = 15.0

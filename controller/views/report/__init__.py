@@ -11,7 +11,7 @@ from controller.domain.hosts.host import Host
 from controller.domain.record.events import Event
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.views.data import view_data
+from controller.views.json import view_data
 from controller.views.models import ReportView
 from controller.views.report.blocks import as_markdown, as_text
 from controller.views.report.contents import contents

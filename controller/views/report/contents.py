@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from controller.gate.trial.changes import CONFOUNDED
 from controller.views.models import IntervalView
-from controller.views.quantities import (
+from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
+from controller.views.report.compared import compared
+from controller.views.report.model import FreeOutput, FreeTable, HostResult, Moment, Report
+from controller.views.text import (
     bytes_text,
     count_text,
     duration_text,
@@ -14,9 +17,6 @@ from controller.views.quantities import (
     signed_text,
     time_text,
 )
-from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
-from controller.views.report.compared import compared
-from controller.views.report.model import FreeOutput, FreeTable, HostResult, Moment, Report
 
 # The timeline of a large fleet is in the JSON report; people read this many lines.
 _TIMELINE_LINES = 200

@@ -16,8 +16,6 @@ from controller.domain.state.rollout import Rollout
 from controller.gate.evidence.seen import ClaimPlan, HostEvidence
 from controller.gate.hosts.claims import claim_cell, fleet_totals, host_savings
 from controller.gate.metrics import METRICS
-from controller.views.checks import check_views
-from controller.views.confounders import confounder_lines
 from controller.views.models import Epoch
 from controller.views.report.free import free_output
 from controller.views.report.model import (
@@ -32,9 +30,11 @@ from controller.views.report.model import (
 from controller.views.report.performance import performance
 from controller.views.report.runs import SWAPON_TIME, HostRuns, host_runs, outliers, typical
 from controller.views.report.timeline import timeline
-from controller.views.rollout import kernel_views, verdict_views, whole_failure
-from controller.views.savings import claims_of, interval_view
-from controller.views.waiting import reason_text
+from controller.views.rollouts.checks import check_views
+from controller.views.rollouts.confounders import confounder_lines
+from controller.views.rollouts.savings import claims_of, interval_view
+from controller.views.rollouts.status import kernel_views, verdict_views, whole_failure
+from controller.views.rollouts.waiting import reason_text
 
 _BYTES_PER_TIB = 2**40
 

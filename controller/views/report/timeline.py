@@ -51,9 +51,9 @@ from controller.domain.record.names import key_of_stream
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
-from controller.views.quantities import duration_text, names_text
 from controller.views.report.model import Moment
-from controller.views.waiting import reason_text
+from controller.views.rollouts.waiting import reason_text
+from controller.views.text import duration_text, names_text
 
 
 def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Moment, ...]:

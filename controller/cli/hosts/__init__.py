@@ -1,0 +1,1 @@
+"""`kernroll hosts` and `kernroll fleet`."""

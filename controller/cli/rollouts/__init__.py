@@ -1,0 +1,1 @@
+"""`kernroll rollout` and `kernroll spec`."""

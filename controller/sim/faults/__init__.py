@@ -1,0 +1,1 @@
+"""The fault file: parsed, checked, and what it does to the controller."""

@@ -1,0 +1,1 @@
+"""Simulated hosts: machine, agent, link, what they measure and what goes wrong on them."""

@@ -1,0 +1,1 @@
+"""What must hold whatever happens, and who sees whether it does."""

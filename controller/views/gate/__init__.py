@@ -1,0 +1,1 @@
+"""Judgements as pictures and tables: forests, the ledger, replays."""

@@ -1,0 +1,1 @@
+"""Hosts, and what operators have decided about them and the fleet."""
