@@ -9,12 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from agent import __version__, exits, local
-from agent.domain.commands import RunWorkload
+from agent import __version__, exits
+from agent.cli import local
+from agent.cli.flags import add_flags, order_of, parse_count, parse_seconds
 from agent.domain.errors import AgentError, ConfigError, EnrollmentError, InvalidOrder, RigError, Unreachable
+from agent.domain.session.commands import RunWorkload
 from agent.exits import Exit
-from agent.flags import add_flags, order_of, parse_count, parse_seconds
-from agent.serve import serve
+from agent.resident.serve import serve
 from agent.settings import load
 from agent.workloads.registry import KINDS
 
@@ -108,7 +109,7 @@ def _serve(options: argparse.Namespace) -> Exit:
 def _enroll(options: argparse.Namespace) -> Exit:
     try:
         # Its libraries are large, need not be installed after enrollment, and must not weigh on the resident process.
-        from agent.enroll import enroll, make_request  # noqa: PLC0415
+        from agent.resident.enroll import enroll, make_request  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RigError(f"enrolling needs the {error.name} package; install kernroll[agent,enroll]") from error
     settings = load(options.config)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.domain.errors import ConfigError
-from agent.domain.facts import Platform
+from agent.domain.host.facts import Platform
 
 DEFAULT_STATE_DIR = "/var/lib/kernroll"
 DEFAULT_SERVER_NAME = "kernroll-controller"

@@ -6,9 +6,9 @@ import select
 import time
 from functools import partial
 
-from agent.domain.exercises import Advanced, ChurnOptions, End, Ready, ScenarioDone
-from agent.domain.integrity import CHURN
-from agent.domain.page_patterns import PagePatterns
+from agent.domain.work.exercises import Advanced, ChurnOptions, End, Ready, ScenarioDone
+from agent.domain.work.integrity import CHURN
+from agent.domain.work.page_patterns import PagePatterns
 from agent.exercisers.crowd import Crowd
 from agent.exercisers.marked_memory import Findings, MarkedMemory
 from agent.exercisers.process import Orders, emit, run_exerciser

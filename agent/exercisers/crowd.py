@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from agent.domain.exercises import ChildDied, WrongPage, as_line, parse_event
+from agent.domain.work.exercises import ChildDied, WrongPage, as_line, parse_event
 from agent.exercisers.marked_memory import Findings
 from agent.exercisers.process import emit, fork
 

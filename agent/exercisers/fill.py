@@ -6,8 +6,8 @@ Such a page takes a slot and is stored as one word by ZRAM; a page of zeros woul
 import os
 from pathlib import Path
 
-from agent.domain.exercises import Advanced, FillOptions, FillUp, Ready, Shrink, Usage
-from agent.domain.process_memory import parse_status
+from agent.domain.host.process_memory import parse_status
+from agent.domain.work.exercises import Advanced, FillOptions, FillUp, Ready, Shrink, Usage
 from agent.exercisers.process import Orders, emit, run_exerciser
 from agent.exercisers.region import PAGE_BYTES, Region
 

@@ -4,8 +4,8 @@ import os
 import random
 import time
 
-from agent.domain.exercises import Advanced, IntegrityOptions, Ready, ScenarioDone
-from agent.domain.page_patterns import PagePatterns
+from agent.domain.work.exercises import Advanced, IntegrityOptions, Ready, ScenarioDone
+from agent.domain.work.page_patterns import PagePatterns
 from agent.exercisers.marked_memory import Findings
 from agent.exercisers.process import Orders, emit, run_exerciser
 from agent.exercisers.region import PAGE_BYTES

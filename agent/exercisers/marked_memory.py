@@ -5,8 +5,8 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from agent.domain.exercises import WrongPage
-from agent.domain.page_patterns import PagePatterns
+from agent.domain.work.exercises import WrongPage
+from agent.domain.work.page_patterns import PagePatterns
 from agent.exercisers.region import PAGE_BYTES, Region
 
 # A kernel that loses everything need not say so a million times.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from agent.domain.exercises import End, Event, Failed, Options, Order, as_line, parse_options, parse_order
+from agent.domain.work.exercises import End, Event, Failed, Options, Order, as_line, parse_options, parse_order
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Self
 
-from agent.domain.process_memory import Area, parse_smaps
+from agent.domain.host.process_memory import Area, parse_smaps
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _HUGE_BYTES_PATH = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.domain.exercises import IntegrityOptions
-from agent.domain.page_patterns import PagePatterns
+from agent.domain.work.exercises import IntegrityOptions
+from agent.domain.work.page_patterns import PagePatterns
 from agent.exercisers.marked_memory import Findings, MarkedMemory
 from agent.exercisers.region import DONTNEED, FREE, HUGEPAGE, PAGE_BYTES, Region, huge_page_bytes, punch_hole
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from agent.domain.integrity import COUNT_STEPS, LARGEST_SHARED_BYTES
+from agent.domain.work.integrity import COUNT_STEPS, LARGEST_SHARED_BYTES
 from agent.exercisers.crowd import Crowd
 from agent.exercisers.marked_memory import Findings, MarkedMemory
 from agent.exercisers.process import fork

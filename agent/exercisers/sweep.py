@@ -9,7 +9,7 @@ import random
 import time
 from array import array
 
-from agent.domain.exercises import Ready, SweepOptions, Swept
+from agent.domain.work.exercises import Ready, SweepOptions, Swept
 from agent.exercisers.process import Orders, emit, fork, run_exerciser
 from agent.exercisers.region import PAGE_BYTES, Region
 

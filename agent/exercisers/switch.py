@@ -4,7 +4,7 @@ import ctypes
 import os
 import time
 
-from agent.domain.exercises import Called, Calling, Ready, SwitchOff, SwitchOn, SwitchOptions
+from agent.domain.work.exercises import Called, Calling, Ready, SwitchOff, SwitchOn, SwitchOptions
 from agent.exercisers.process import Orders, emit, run_exerciser
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -5,8 +5,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from agent.domain.exercises import End, Ready, SwapsSeen, Watched, WatchOptions
-from agent.domain.process_memory import parse_status
+from agent.domain.host.process_memory import parse_status
+from agent.domain.work.exercises import End, Ready, SwapsSeen, Watched, WatchOptions
 from agent.exercisers.process import Orders, emit, run_exerciser
 
 _LONGEST_BYTES = 1 << 16

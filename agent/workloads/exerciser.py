@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from agent.domain.errors import RigError, WorkloadDied
-from agent.domain.exercises import Advanced, Event, Failed, Options, Order, as_line, options_text, parse_event
+from agent.domain.work.exercises import Advanced, Event, Failed, Options, Order, as_line, options_text, parse_event
 from agent.workloads.deaths import killed_for_memory
 from agent.workloads.port import Host, Worker
 

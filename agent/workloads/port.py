@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from agent.domain.leftovers import Leftover, Noted
-from agent.domain.recording import Reading
 from agent.domain.results import Sample, WorkloadRun
+from agent.domain.work.leftovers import Leftover, Noted
+from agent.domain.work.recording import Reading
 
 
 class Completed(Protocol):

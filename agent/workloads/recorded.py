@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from agent.domain.errors import AgentError
-from agent.domain.leftovers import SwapOn
-from agent.domain.recording import Reading, evidence_between, foreign_swap_sample, samples_between
-from agent.domain.timeline import Timeline
+from agent.domain.work.leftovers import SwapOn
+from agent.domain.work.recording import Reading, evidence_between, foreign_swap_sample, samples_between
+from agent.domain.work.timeline import Timeline
 from agent.workloads.port import Host, Inspection, Measurement, StepReporter, Workload
 
 _INTERVAL_S = 1.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.domain.orders import (
+from agent.domain.orders.orders import (
     AnonSweepOrder,
     KernelBuildOrder,
     MmSelftestsOrder,
@@ -17,19 +17,19 @@ from agent.domain.orders import (
     SwapMountOrder,
     ValkeyGetOrder,
 )
-from agent.domain.swap_source import SourceKind
-from agent.workloads.anon_sweep import AnonSweep
-from agent.workloads.kernel_build import KernelBuild
-from agent.workloads.mm_selftests import MmSelftests
-from agent.workloads.panic_drill import PanicDrill
+from agent.domain.orders.swap_source import SourceKind
+from agent.workloads.kinds.anon_sweep import AnonSweep
+from agent.workloads.kinds.built.kernel_build import KernelBuild
+from agent.workloads.kinds.built.mm_selftests import MmSelftests
+from agent.workloads.kinds.panic_drill import PanicDrill
+from agent.workloads.kinds.stress_ng import StressNg
+from agent.workloads.kinds.swap.fill import SwapFill
+from agent.workloads.kinds.swap.integrity import SwapIntegrity
+from agent.workloads.kinds.swap.mount import SwapMount
+from agent.workloads.kinds.swap.mount_indicator import SwapMountIndicator
+from agent.workloads.kinds.valkey_get import ValkeyGet
 from agent.workloads.port import Host, Workload
 from agent.workloads.recorded import Recorded
-from agent.workloads.stress_ng import StressNg
-from agent.workloads.swap_fill import SwapFill
-from agent.workloads.swap_integrity import SwapIntegrity
-from agent.workloads.swap_mount import SwapMount
-from agent.workloads.swap_mount_indicator import SwapMountIndicator
-from agent.workloads.valkey_get import ValkeyGet
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import structlog
 
 from agent.domain.errors import AgentError, KernelWanting, WorkloadDied
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
-from agent.ending import run_to_end
+from agent.to_end import run_to_end
 from agent.workloads.port import Host, Listener, Measurement, Workload
 from agent.workloads.recorded import Recorded
 

@@ -8,16 +8,17 @@ import signal
 import sys
 from pathlib import Path
 
-from agent.adapters import channel
-from agent.adapters.command_journal import CommandJournal
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.host import read_facts
-from agent.adapters.spool import ReportSpool
-from agent.executor import Executor
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
+
+from agent.adapters.host.host import read_facts
+from agent.adapters.network import channel
+from agent.adapters.state.command_journal import CommandJournal
+from agent.adapters.state.spool import ReportSpool
 from agent.locks import workload_lock
-from agent.outbox import Outbox
-from agent.resident import Parts, Resident
+from agent.resident.executor import Executor
+from agent.resident.outbox import Outbox
+from agent.resident.resident import Parts, Resident
 
 
 def resident(directory: Path, address: str, boot_id: str, hanging: str) -> Resident:

@@ -10,22 +10,22 @@ import grpc
 import grpc.aio
 import pytest
 from agent_controller import Controller, swap_mount
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
-from agent.adapters import channel
-from agent.adapters.command_journal import CommandJournal
-from agent.adapters.controller import blame_of
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.host import read_facts
-from agent.adapters.spool import ReportSpool
-from agent.domain.report_size import LEFT_OUT
+from agent.adapters.host.host import read_facts
+from agent.adapters.network import channel
+from agent.adapters.network.controller import blame_of
+from agent.adapters.state.command_journal import CommandJournal
+from agent.adapters.state.spool import ReportSpool
 from agent.domain.results import CommandOutcome, OutcomeStatus, Report, ReportBody, RunStatus, Sample, WorkloadRun
-from agent.executor import Executor
+from agent.domain.session.report_size import LEFT_OUT
 from agent.locks import workload_lock
-from agent.outbox import Outbox
-from agent.resident import Parts, Resident
+from agent.resident.executor import Executor
+from agent.resident.outbox import Outbox
+from agent.resident.resident import Parts, Resident
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 
 MESSAGE_BYTES = 64 << 10
@@ -266,7 +266,7 @@ async def test_what_cannot_be_put_together_ends_the_session_and_not_all_of_them(
     controller = Controller()
     async with serving(controller) as port:
         agent = Agent(tmp_path, port)
-        heartbeat = agent.resident.heartbeat
+        heartbeat = agent.resident.resident.heartbeat
         broken = 3
 
         def failing() -> agent_pb2.AgentMessage:
@@ -276,7 +276,7 @@ async def test_what_cannot_be_put_together_ends_the_session_and_not_all_of_them(
                 raise OSError("the disk is gone")
             return heartbeat()
 
-        agent.resident.heartbeat = failing  # type: ignore[method-assign]  # a fault of the host
+        agent.resident.resident.heartbeat = failing  # type: ignore[method-assign]  # a fault of the host
         async with agent.serving():
             await controller.until(lambda: controller.heartbeats)
         assert len(controller.hellos) == 4

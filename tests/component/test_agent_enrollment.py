@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agent.adapters import channel, credentials
-from agent.adapters.serial_relay import SerialRelay
+from agent.adapters.network import channel
+from agent.adapters.network.serial_relay import SerialRelay
+from agent.adapters.state import credentials
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from agent.adapters.host import boot_id, read_facts
-from agent.adapters.kmsg import KernelLogPosition, KernelLogWatcher, open_kernel_log
-from agent.adapters.processes import ProcessRunner
+from agent.adapters.host.host import boot_id, read_facts
+from agent.adapters.host.kmsg import KernelLogPosition, KernelLogWatcher, open_kernel_log
+from agent.adapters.host.processes import ProcessRunner
 from agent.domain.errors import RigError
 from agent.domain.results import KernelLog
-from agent.ending import run_to_end
+from agent.to_end import run_to_end
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = PATIENCE_S

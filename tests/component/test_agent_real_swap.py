@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.cgroups import Cgroups, Hierarchy, memory_hierarchy
-from agent.adapters.processes import find_tool
-from agent.adapters.workers import HostWorkers
+from agent.adapters.host.cgroups import Cgroups, Hierarchy, memory_hierarchy
+from agent.adapters.host.processes import find_tool
+from agent.adapters.host.workers import HostWorkers
 from agent.domain.errors import RigError
-from agent.domain.memory import MIB
+from agent.domain.host.memory import MIB
 from agent.workloads.port import Workers
 
 _LONG_S = 240.0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from agent_controller import Controller, cancel, serving_plain, swap_mount
+from fake_kernel import DEVICE, FakeKernel
 
-from agent.adapters.fake_kernel import DEVICE, FakeKernel
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 STUB_AGENT = Path(__file__).parent / "stub_agent.py"

@@ -173,7 +173,9 @@ async def test_a_certificate_is_renewed_over_the_session(
     soon = known.not_after - 86_400.0
     object.__setattr__(known, "not_after", soon)
     end_soon(state / "enrollment.json", soon, 1.0)
-    renewal = "import agent.renewal; agent.renewal._SPREAD = 0.0; agent.renewal._RETRY_S = 0.2"
+    renewal = (
+        "import agent.resident.renewal; agent.resident.renewal._SPREAD = 0.0; agent.resident.renewal._RETRY_S = 0.2"
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", f"{renewal}; from agent.main import main; main(['serve', '--config', '{config}'])"),
         cwd=ROOT,

@@ -10,7 +10,7 @@ import pytest
 from exercising import exercise, loop_swap, zram_swap
 from patience import PATIENCE_S
 
-from agent.domain.exercises import (
+from agent.domain.work.exercises import (
     Advanced,
     ChildDied,
     ChurnOptions,

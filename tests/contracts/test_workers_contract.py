@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
+from fake_workers import FakeFiles, FakeProgram, FakeWorkers
 
-from agent.adapters.cgroups import Cgroups
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.fake_workers import FakeFiles, FakeProgram, FakeWorkers
-from agent.adapters.files import HostFiles
-from agent.adapters.workers import HostWorkers
+from agent.adapters.host.cgroups import Cgroups
+from agent.adapters.host.files import HostFiles
+from agent.adapters.host.workers import HostWorkers
 from agent.domain.errors import RigError
 from agent.workloads.port import KEPT_BYTES, Files, Workers
 

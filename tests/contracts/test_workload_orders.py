@@ -10,10 +10,10 @@ import pytest
 from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from agent.adapters import messages
-from agent.adapters.order_messages import order_of
-from agent.domain.commands import Unsupported
-from agent.domain.presets import PRESETS, Preset, order_from, presets_of
+from agent.adapters.wire import messages
+from agent.adapters.wire.order_messages import order_of
+from agent.domain.orders.presets import PRESETS, Preset, order_from, presets_of
+from agent.domain.session.commands import Unsupported
 from agent.workloads.registry import KINDS
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain.record.policy import Task

@@ -14,16 +14,19 @@ from google.protobuf.message import DecodeError
 from promised import Target
 
 from agent import settings
-from agent.adapters import credentials, enrollment, messages
-from agent.adapters.boots import BootMarkFile
-from agent.adapters.command_journal import CommandJournal
-from agent.adapters.kmsg import KernelLogPosition
-from agent.adapters.leftovers import LeftoversFile
-from agent.adapters.spool import ReportSpool
-from agent.domain import commands, exercises
+from agent.adapters.host.boots import BootMarkFile
+from agent.adapters.host.kmsg import KernelLogPosition
+from agent.adapters.network import enrollment
+from agent.adapters.state import credentials
+from agent.adapters.state.command_journal import CommandJournal
+from agent.adapters.state.leftovers import LeftoversFile
+from agent.adapters.state.spool import ReportSpool
+from agent.adapters.wire import messages
 from agent.domain.errors import ConfigError, EnrollmentError, ProtocolViolation, RigError
-from agent.domain.leftovers import MadeFile
-from agent.domain.session import CommandReceived, SessionState, react
+from agent.domain.session import commands
+from agent.domain.session.session import CommandReceived, SessionState, react
+from agent.domain.work import exercises
+from agent.domain.work.leftovers import MadeFile
 from protos.kernroll.v1 import agent_pb2
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="kernroll-fuzz-"))

@@ -5,21 +5,22 @@ import json
 from drawing import Draw, as_text
 from promised import Target
 
-from agent.adapters.messages import hello
-from agent.domain import boot_witnesses, counters, environment, facts, machine, process_memory, recording
-from agent.domain.exercises import SwapsSeen
-from agent.domain.kernel_log import parse_record, sequence_of, worth_reporting
-from agent.domain.ktap import parse_ktap
-from agent.domain.memory import parked_pages, parse_meminfo
-from agent.domain.mount_indicator import Call, Device, judge
-from agent.domain.previous_boot import BootMark, last_words, obituary
-from agent.domain.selftests import PROGRAMS, Ending, evidence_of, judged, samples_of
-from agent.domain.spoken_results import parse_spoken
-from agent.domain.stress_ng import parse_metrics
-from agent.domain.swap_counters import parse_swap_counters
-from agent.domain.swap_header import EDGE_BYTES, Content, content_of, first_mark
-from agent.domain.timeline import Timeline
-from agent.domain.valkey import parse_benchmark, parse_info
+from agent.adapters.wire.messages import hello
+from agent.domain.host import boot_witnesses, counters, environment, facts, machine, process_memory
+from agent.domain.host.memory import parked_pages, parse_meminfo
+from agent.domain.host.swap_counters import parse_swap_counters
+from agent.domain.host.swap_header import EDGE_BYTES, Content, content_of, first_mark
+from agent.domain.session.kernel_log import parse_record, sequence_of, worth_reporting
+from agent.domain.session.previous_boot import BootMark, last_words, obituary
+from agent.domain.work import recording
+from agent.domain.work.exercises import SwapsSeen
+from agent.domain.work.ktap import parse_ktap
+from agent.domain.work.mount_indicator import Call, Device, judge
+from agent.domain.work.selftests import PROGRAMS, Ending, evidence_of, judged, samples_of
+from agent.domain.work.spoken_results import parse_spoken
+from agent.domain.work.stress_ng import parse_metrics
+from agent.domain.work.timeline import Timeline
+from agent.domain.work.valkey import parse_benchmark, parse_info
 
 _PROGRAM = next(iter(PROGRAMS.values()))
 _CALLS = (

@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fake_kernel import DEVICE
 from patience import PATIENCE_S
 
-from agent.adapters.fake_kernel import DEVICE
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 
 # Generous: nearly everything answers within a second unless the machine is busy.

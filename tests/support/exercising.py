@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.domain.exercises import Event, Options, Order, as_line, options_text, parse_event
+from agent.domain.work.exercises import Event, Options, Order, as_line, options_text, parse_event
 
 ZRAM = Path("/sys/block/zram0")
 # One test run at a time on a machine may use its device.

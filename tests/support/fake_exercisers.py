@@ -5,9 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_workers import FakeProgram
-from agent.domain.exercises import (
+from fake_host import FakeProcess
+from fake_workers import FakeProgram
+
+from agent.domain.host.memory import MIB
+from agent.domain.work.exercises import (
     Called,
     Calling,
     ChildDied,
@@ -28,7 +30,6 @@ from agent.domain.exercises import (
     as_line,
     parse_order,
 )
-from agent.domain.memory import MIB
 
 EBUSY, EINVAL = 16, 22
 

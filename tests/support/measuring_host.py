@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.fake_workers import FakeProgram
-from agent.domain.memory import MIB
-from agent.domain.orders import KernelBuildOrder, Order, StressNgOrder, ValkeyGetOrder
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
+from fake_workers import FakeProgram
+
+from agent.domain.host.memory import MIB
+from agent.domain.orders.orders import KernelBuildOrder, Order, StressNgOrder, ValkeyGetOrder
+from agent.domain.orders.swap_source import Pressure, SourceKind, SwapSource
 from agent.domain.results import CommandOutcome, WorkloadRun
-from agent.domain.swap_source import Pressure, SourceKind, SwapSource
 from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, drive
 

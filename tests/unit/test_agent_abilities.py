@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import RELEASE, FakeKernel
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import RELEASE, FakeKernel
-from agent.domain.memory import MIB
-from agent.domain.mounts import mount_of, parse_mounts, swap_file_problem
-from agent.domain.preflight import Needs
-from agent.domain.swap_source import SourceKind, SwapSource
-from agent.workloads.rig import Rig
+from agent.domain.host.memory import MIB
+from agent.domain.host.mounts import mount_of, parse_mounts, swap_file_problem
+from agent.domain.orders.preflight import Needs
+from agent.domain.orders.swap_source import SourceKind, SwapSource
+from agent.workloads.rig.rig import Rig
 
 MOUNTS = """\
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw

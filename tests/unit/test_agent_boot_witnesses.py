@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import boots
-from agent.domain.boot_witnesses import _UTMP, journal_entries, told_by_dumps, told_by_journal, told_by_wtmp
-from agent.domain.previous_boot import BootMark
+from agent.adapters.host import boots
+from agent.domain.host.boot_witnesses import _UTMP, journal_entries, told_by_dumps, told_by_journal, told_by_wtmp
+from agent.domain.session.previous_boot import BootMark
 
 MARK = BootMark(boot_id="aaaa-bbbb", stopped=False, known=("/var/crash/1/dump.1",))
 # 2026-11-26 12:00:00 UTC.

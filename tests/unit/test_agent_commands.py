@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.domain.commands import (
+from agent.domain.orders.orders import SwapMountOrder
+from agent.domain.orders.swap_source import SourceKind, SwapSource
+from agent.domain.results import OutcomeStatus, RunStatus
+from agent.domain.session.commands import (
     REMEMBERED_COMMANDS,
     Accepted,
     Cancel,
@@ -26,10 +29,7 @@ from agent.domain.commands import (
     condense,
     decide,
 )
-from agent.domain.orders import SwapMountOrder
-from agent.domain.recovery import interrupted
-from agent.domain.results import OutcomeStatus, RunStatus
-from agent.domain.swap_source import SourceKind, SwapSource
+from agent.domain.session.recovery import interrupted
 
 WORKLOAD = RunWorkload(
     repetitions=3, warmups=1, order=SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path="/dev/nvme1n1"))

@@ -9,17 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 
-from agent.adapters.boots import BootMarkFile
-from agent.adapters.command_journal import CommandJournal
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.kmsg import KernelLogPosition
-from agent.adapters.leftovers import LeftoversFile
-from agent.adapters.serial_relay import SerialRelay
-from agent.adapters.spool import ReportSpool
-from agent.adapters.state_files import NewerState, kept_aside
-from agent.domain.commands import (
+from agent.adapters.host.boots import BootMarkFile
+from agent.adapters.host.kmsg import KernelLogPosition
+from agent.adapters.network.serial_relay import SerialRelay
+from agent.adapters.state.command_journal import CommandJournal
+from agent.adapters.state.leftovers import LeftoversFile
+from agent.adapters.state.spool import ReportSpool
+from agent.adapters.state.state_files import NewerState, kept_aside
+from agent.domain.errors import ConfigError, RigError
+from agent.domain.orders.orders import SwapMountOrder
+from agent.domain.orders.swap_source import SourceKind, SwapSource
+from agent.domain.results import CommandOutcome, OutcomeStatus, Report
+from agent.domain.session.commands import (
     Accepted,
     Cancel,
     Command,
@@ -30,15 +34,11 @@ from agent.domain.commands import (
     RunWorkload,
     decide,
 )
-from agent.domain.errors import ConfigError, RigError
-from agent.domain.leftovers import MadeFile, Noted, SwapOn, Workers
-from agent.domain.orders import SwapMountOrder
-from agent.domain.previous_boot import BootMark
-from agent.domain.results import CommandOutcome, OutcomeStatus, Report
-from agent.domain.swap_source import SourceKind, SwapSource
+from agent.domain.session.previous_boot import BootMark
+from agent.domain.work.leftovers import MadeFile, Noted, SwapOn, Workers
 from agent.locks import Lock
 from agent.main import main
-from agent.workloads.undoing import sweep
+from agent.workloads.rig.undoing import sweep
 
 BOOT = "boot-1"
 MARK = BootMark(boot_id=BOOT, stopped=False, known=("a",), kernel_release="7.1.13")
@@ -278,10 +278,14 @@ def test_an_agent_ends_with_the_code_of_configuration_over_a_newer_ones_state(
     (state / name).write_text(NEWER[name][0])
     config = tmp_path / "agent.toml"
     config.write_text(f'host = "h"\ncontroller = "127.0.0.1:9"\ninsecure = true\nstate_dir = "{state}"\n')
-    for name_of in ("agent.serve.protect_process", "agent.serve.open_kernel_log", "agent.main._log_to_stderr"):
+    for name_of in (
+        "agent.resident.serve.protect_process",
+        "agent.resident.serve.open_kernel_log",
+        "agent.main._log_to_stderr",
+    ):
         monkeypatch.setattr(name_of, lambda: None)
     if name == "kernel-log.json":
-        monkeypatch.setattr("agent.serve.open_kernel_log", lambda: os.open(os.devnull, os.O_RDONLY))
+        monkeypatch.setattr("agent.resident.serve.open_kernel_log", lambda: os.open(os.devnull, os.O_RDONLY))
     with pytest.raises(SystemExit) as ended:
         main(["serve", "--config", str(config)])
     assert ended.value.code == 2

@@ -2,14 +2,15 @@
 
 import pytest
 
-from agent.domain import kernel_log, spool
-from agent.domain.backoff import pause_s
-from agent.domain.commands import Command, Unsupported
 from agent.domain.errors import ProtocolViolation
-from agent.domain.facts import Platform, PlatformHints, architecture_name, parse_swaps, platform_of
-from agent.domain.memory import TIB, cost_mib_per_tib, parked_pages, parse_meminfo
+from agent.domain.host.facts import Platform, PlatformHints, architecture_name, parse_swaps, platform_of
+from agent.domain.host.memory import TIB, cost_mib_per_tib, parked_pages, parse_meminfo
+from agent.domain.host.swap_header import EDGE_BYTES, Content, content_of, first_mark
 from agent.domain.results import KernelRecord
-from agent.domain.session import (
+from agent.domain.session import kernel_log, spool
+from agent.domain.session.backoff import pause_s
+from agent.domain.session.commands import Command, Unsupported
+from agent.domain.session.session import (
     Acknowledged,
     CommandReceived,
     Goodbye,
@@ -19,7 +20,6 @@ from agent.domain.session import (
     Welcome,
     react,
 )
-from agent.domain.swap_header import EDGE_BYTES, Content, content_of, first_mark
 
 WELCOME = Welcome(protocol_version=1, epoch=3, heartbeat_interval_s=10.0)
 COMMAND = CommandReceived(

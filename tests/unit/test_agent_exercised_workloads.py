@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from exercised_host import ORDERS, go, made, values
 from fake_exercisers import FakeExercisers
+from fake_host import FakeProcess, ProcessKilled
+from fake_kernel import FakeKernel
 from structlog.testing import capture_logs
 
-from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_kernel import FakeKernel
-from agent.domain.leftovers import SwapOn, Workers
-from agent.domain.memory import MIB
+from agent.domain.host.memory import MIB
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus
+from agent.domain.work.leftovers import SwapOn, Workers
 from agent.workloads.registry import workload_for
+from agent.workloads.rig.undoing import sweep
 from agent.workloads.runner import Stop, StopReason
-from agent.workloads.undoing import sweep
 
 every = pytest.mark.parametrize("name", ORDERS)
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.command_journal import CommandJournal
-from agent.adapters.credentials import Credentials, check, load, parse_join_token, store
-from agent.adapters.durable import Journal
-from agent.adapters.leftovers import LeftoversFile
-from agent.adapters.serial_relay import find_port
-from agent.adapters.spool import ReportSpool
-from agent.domain.commands import Accepted, EpochSeen, Finished, RunBegun
+from agent.adapters.network.serial_relay import find_port
+from agent.adapters.state.command_journal import CommandJournal
+from agent.adapters.state.credentials import Credentials, check, load, parse_join_token, store
+from agent.adapters.state.durable import Journal
+from agent.adapters.state.leftovers import LeftoversFile
+from agent.adapters.state.spool import ReportSpool
 from agent.domain.errors import ConfigError, EnrollmentError, RigError
-from agent.domain.leftovers import BrdModule, Noted, SwapHeader, SwapOn
 from agent.domain.results import CommandOutcome, KernelLog, KernelRecord, OutcomeStatus, Report
+from agent.domain.session.commands import Accepted, EpochSeen, Finished, RunBegun
+from agent.domain.work.leftovers import BrdModule, Noted, SwapHeader, SwapOn
 from agent.locks import Lock
-from agent.outbox import Outbox
+from agent.resident.outbox import Outbox
 from agent.settings import Transport
 from agent.settings import load as load_settings
 
@@ -118,7 +118,7 @@ def test_on_a_full_disk_what_was_taken_down_is_forgotten_with_the_next_change_th
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("agent.adapters.leftovers.replace_file", full)
+        patched.setattr("agent.adapters.state.leftovers.replace_file", full)
         leftovers.forget(device)
         with pytest.raises(OSError, match="No space"):
             leftovers.note(BrdModule(size_kib=4))

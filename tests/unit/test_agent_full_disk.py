@@ -6,24 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import DEVICE, FakeKernel
 from structlog.testing import capture_logs
 
-from agent.adapters.command_journal import CommandJournal
-from agent.adapters.durable import replace_file
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import DEVICE, FakeKernel
-from agent.adapters.messages import report_from_bytes
-from agent.adapters.spool import ReportSpool
-from agent.domain.commands import Accepted, Finished, RunWorkload, Start
-from agent.domain.facts import HostFacts
-from agent.domain.orders import SwapMountOrder
-from agent.domain.recovery import interrupted
+from agent.adapters.state.command_journal import CommandJournal
+from agent.adapters.state.durable import replace_file
+from agent.adapters.state.spool import ReportSpool
+from agent.adapters.wire.messages import report_from_bytes
+from agent.domain.host.facts import HostFacts
+from agent.domain.orders.orders import SwapMountOrder
+from agent.domain.orders.swap_source import SourceKind, SwapSource
 from agent.domain.results import CommandOutcome, OutcomeStatus, Report, RunStatus
-from agent.domain.swap_source import SourceKind, SwapSource
-from agent.executor import Executor
+from agent.domain.session.commands import Accepted, Finished, RunWorkload, Start
+from agent.domain.session.recovery import interrupted
 from agent.locks import Lock
-from agent.outbox import Outbox
-from agent.resident import Parts, Resident
+from agent.resident.executor import Executor
+from agent.resident.outbox import Outbox
+from agent.resident.resident import Parts, Resident
 
 ORDER = SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path=DEVICE))
 
@@ -49,7 +49,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
-    monkeypatch.setattr("agent.adapters.spool.replace_file", disk.replace_file)
+    monkeypatch.setattr("agent.adapters.state.spool.replace_file", disk.replace_file)
     return disk
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.kmsg import KernelLogPosition, KernelLogWatcher
-from agent.adapters.spool import ReportSpool
-from agent.domain.kernel_log import worth_reporting
+from agent.adapters.host.kmsg import KernelLogPosition, KernelLogWatcher
+from agent.adapters.state.spool import ReportSpool
 from agent.domain.results import KernelLog, KernelRecord, kernel_log_report_id
-from agent.outbox import Outbox
+from agent.domain.session.kernel_log import worth_reporting
+from agent.resident.outbox import Outbox
 
 
 @pytest.mark.parametrize(

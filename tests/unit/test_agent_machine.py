@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.host import read_facts
-from agent.adapters.messages import facts_to_message
-from agent.domain.facts import Platform, PlatformHints
-from agent.domain.machine import BootHints, backend_of, boot_loader_of, firmware_of, virtualization_of
+from agent.adapters.host.host import read_facts
+from agent.adapters.wire.messages import facts_to_message
+from agent.domain.host.facts import Platform, PlatformHints
+from agent.domain.host.machine import BootHints, backend_of, boot_loader_of, firmware_of, virtualization_of
 
 X86, ARM = "x86_64", "arm64"
 

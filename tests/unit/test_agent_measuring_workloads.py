@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess, ProcessKilled
+from fake_workers import FakeFiles, FakeProgram
 from measuring_host import CSV, ORDERS, ZRAM, go, prepared, values
 from structlog.testing import capture_logs
 
-from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_workers import FakeFiles, FakeProgram
-from agent.domain.memory import MIB
-from agent.domain.orders import KernelBuildOrder
+from agent.domain.host.memory import MIB
+from agent.domain.orders.orders import KernelBuildOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus
-from agent.workloads.kernel_source import state_of
+from agent.workloads.kinds.built.kernel_source import state_of
 from agent.workloads.registry import workload_for
+from agent.workloads.rig.undoing import sweep
 from agent.workloads.runner import Stop, StopReason
-from agent.workloads.undoing import sweep
 
 every = pytest.mark.parametrize("name", ORDERS)
 

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from agent.domain.exercises import SwapsSeen
-from agent.domain.integrity import slot_allowance, unowned_slots
-from agent.domain.mount_indicator import Call, Device, Period, judge, longest_swapoff_s, spans
+from agent.domain.work.exercises import SwapsSeen
+from agent.domain.work.integrity import slot_allowance, unowned_slots
+from agent.domain.work.mount_indicator import Call, Device, Period, judge, longest_swapoff_s, spans
 
 HEADER = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 LINE = "/dev/zram0                              partition\t1048572\t\t{used}\t\t-2\n"

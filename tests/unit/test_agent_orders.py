@@ -8,15 +8,15 @@ from typing import Any, get_args
 import pytest
 from google.protobuf.message import Message
 
-from agent import manual
-from agent.adapters.order_messages import order_of
-from agent.domain import orders
+from agent.adapters.wire.order_messages import order_of
+from agent.cli import manual
+from agent.cli.flags import add_flags, parse_size, size_text
+from agent.cli.flags import order_of as order_of_flags
 from agent.domain.errors import InvalidOrder
-from agent.domain.order_fields import merge, order_fields
-from agent.domain.presets import PRESETS, Preset, order_from, presets_of
-from agent.domain.swap_source import Pressure, SourceKind, SwapSource
-from agent.flags import add_flags, parse_size, size_text
-from agent.flags import order_of as order_of_flags
+from agent.domain.orders import orders
+from agent.domain.orders.fields import merge, order_fields
+from agent.domain.orders.presets import PRESETS, Preset, order_from, presets_of
+from agent.domain.orders.swap_source import Pressure, SourceKind, SwapSource
 from agent.workloads.registry import KINDS
 from protos.kernroll.v1 import agent_pb2, workloads_pb2
 

@@ -10,14 +10,14 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters import messages
-from agent.domain.commands import Command, CommandBook, RunWorkload, Unsupported, decide
+from agent.adapters.wire import messages
 from agent.domain.errors import ConfigError, InvalidOrder, ProtocolViolation
-from agent.domain.facts import HostFacts, Platform, SwapArea
-from agent.domain.presets import order_from
-from agent.domain.report_size import LEFT_OUT, MOST_LINES, MOST_SAMPLES, MOST_TEXTS, fitted
+from agent.domain.host.facts import HostFacts, Platform, SwapArea
+from agent.domain.orders.presets import order_from
 from agent.domain.results import RunStatus, Sample, WorkloadRun
-from agent.domain.session import (
+from agent.domain.session.commands import Command, CommandBook, RunWorkload, Unsupported, decide
+from agent.domain.session.report_size import LEFT_OUT, MOST_LINES, MOST_SAMPLES, MOST_TEXTS, fitted
+from agent.domain.session.session import (
     HIGHEST_EPOCH,
     MOST_RETRY_AFTER_S,
     CommandReceived,

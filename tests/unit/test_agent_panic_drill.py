@@ -6,7 +6,7 @@ import pytest
 from measuring_host import Recorder, prepared
 
 from agent.domain.errors import InvalidOrder
-from agent.domain.orders import PanicDrillOrder
+from agent.domain.orders.orders import PanicDrillOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus
 from agent.workloads.registry import workload_for
 from agent.workloads.runner import Plan, Stop, drive

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.domain.facts import SwapArea
-from agent.domain.memory import MIB
-from agent.domain.preflight import HostView, Needs, refusals
-from agent.domain.swap_source import Pressure, SourceKind, SwapSource
+from agent.domain.host.facts import SwapArea
+from agent.domain.host.memory import MIB
+from agent.domain.orders.preflight import HostView, Needs, refusals
+from agent.domain.orders.swap_source import Pressure, SourceKind, SwapSource
 
 LIMIT = Pressure(memory_limit_bytes=64 * MIB)
 SOURCES = {

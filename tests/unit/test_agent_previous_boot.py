@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
-from agent.adapters.spool import ReportSpool
-from agent.domain.previous_boot import FIRST_SEQUENCE, BootMark, digest_of, ended_badly, last_words, obituary
-from agent.outbox import Outbox
-from agent.serve import _mark_stopped, _marked
+from agent.adapters.host.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
+from agent.adapters.state.spool import ReportSpool
+from agent.domain.session.previous_boot import FIRST_SEQUENCE, BootMark, digest_of, ended_badly, last_words, obituary
+from agent.resident.outbox import Outbox
+from agent.resident.serve import _mark_stopped, _marked
 from controller.gate.kernel_log import Severity, classify
 from protos.kernroll.v1 import agent_pb2
 
@@ -168,10 +168,10 @@ def outbox(state: Path, boot_id: str) -> Outbox:
 def test_it_is_told_once_and_not_after_an_orderly_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "pstore"
     store.mkdir()
-    monkeypatch.setattr("agent.serve.kept_logs", lambda: kept_logs((store,), tmp_path / "none"))
-    monkeypatch.setattr("agent.serve.crash_dumps", lambda: crash_dumps(tmp_path / "crash"))
-    monkeypatch.setattr("agent.serve.witnesses", lambda mark, dumps: witnesses(mark, dumps, tmp_path / "wtmp"))
-    monkeypatch.setattr("agent.adapters.boots.find_tool", lambda tool: None)
+    monkeypatch.setattr("agent.resident.serve.kept_logs", lambda: kept_logs((store,), tmp_path / "none"))
+    monkeypatch.setattr("agent.resident.serve.crash_dumps", lambda: crash_dumps(tmp_path / "crash"))
+    monkeypatch.setattr("agent.resident.serve.witnesses", lambda mark, dumps: witnesses(mark, dumps, tmp_path / "wtmp"))
+    monkeypatch.setattr("agent.adapters.host.boots.find_tool", lambda tool: None)
     file = BootMarkFile(tmp_path / "boot.json")
     (store / "dmesg-before").write_text(PANIC_2)
     first = outbox(tmp_path, "boot-1")

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from agent.domain.memory import MIB
-from agent.domain.stress_ng import parse_metrics
-from agent.domain.valkey import BenchmarkResult, fill_writes, parse_benchmark, parse_info
+from agent.domain.host.memory import MIB
+from agent.domain.work.stress_ng import parse_metrics
+from agent.domain.work.valkey import BenchmarkResult, fill_writes, parse_benchmark, parse_info
 
 CSV = '"test","rps","avg_latency_ms","p50_latency_ms","p99_latency_ms"\n"{test}","472705.71","0.8","0.655","4.823"\n'
 

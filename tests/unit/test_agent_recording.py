@@ -6,12 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 
-from agent.adapters.environment import read_environment
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.readings import KernelReadings
-from agent.domain.counters import (
+from agent.adapters.host.environment import read_environment
+from agent.adapters.host.readings import KernelReadings
+from agent.domain.host.counters import (
     StallTime,
     chosen,
     parse_mm_stat,
@@ -20,8 +20,9 @@ from agent.domain.counters import (
     parse_processor_time,
     parse_slabs,
 )
-from agent.domain.environment import cpu_fields, parse_config
-from agent.domain.recording import (
+from agent.domain.host.environment import cpu_fields, parse_config
+from agent.domain.results import Sample
+from agent.domain.work.recording import (
     VMSTAT_SUMS,
     Reading,
     counter,
@@ -29,8 +30,7 @@ from agent.domain.recording import (
     foreign_swap_sample,
     samples_between,
 )
-from agent.domain.results import Sample
-from agent.domain.timeline import HEADER, MOST_POINTS, Timeline
+from agent.domain.work.timeline import HEADER, MOST_POINTS, Timeline
 from agent.workloads.port import Inspection, Measurement, StepReporter
 from agent.workloads.recorded import Recorded
 from controller.gate.priors import PRIORS

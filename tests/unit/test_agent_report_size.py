@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.spool import ReportSpool
-from agent.domain.report_size import MOST_EVIDENCE_BYTES, MOST_SENTENCE_BYTES, MOST_TEXT_BYTES, cut, fitted
+from agent.adapters.state.spool import ReportSpool
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, Sample, WorkloadRun
-from agent.outbox import Outbox
+from agent.domain.session.report_size import MOST_EVIDENCE_BYTES, MOST_SENTENCE_BYTES, MOST_TEXT_BYTES, cut, fitted
+from agent.resident.outbox import Outbox
 from controller.main import MESSAGE_BYTES
 from protos.kernroll.v1 import agent_pb2
 

@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess, ProcessKilled
+from fake_kernel import DEVICE, FakeKernel
+from fake_workers import FakeProgram
 
-from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_kernel import DEVICE, FakeKernel
-from agent.adapters.fake_workers import FakeProgram
 from agent.domain.errors import KernelWanting, RigError
-from agent.domain.memory import MIB
-from agent.domain.preflight import Needs
-from agent.domain.swap_counters import SwapCounters, parse_swap_counters
-from agent.domain.swap_source import Pressure, SourceKind, SwapSource
-from agent.workloads.rig import Rig
-from agent.workloads.swap_files import swap_file_path
-from agent.workloads.switching import make_swap_area, switch_swap_on
-from agent.workloads.undoing import sweep
-from agent.workloads.zswap import set_zswap
+from agent.domain.host.memory import MIB
+from agent.domain.host.swap_counters import SwapCounters, parse_swap_counters
+from agent.domain.orders.preflight import Needs
+from agent.domain.orders.swap_source import Pressure, SourceKind, SwapSource
+from agent.workloads.rig.rig import Rig
+from agent.workloads.rig.swap_files import swap_file_path
+from agent.workloads.rig.switching import make_swap_area, switch_swap_on
+from agent.workloads.rig.undoing import sweep
+from agent.workloads.rig.zswap import set_zswap
 
 LIMIT = Pressure(memory_limit_bytes=64 * MIB)
 SOURCES = {

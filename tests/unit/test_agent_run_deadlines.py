@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.errors import KernelWanting, RigError
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
 from agent.workloads.port import Inspection, Measurement, StepReporter

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_host import FakeProcess, ProcessKilled
+from fake_kernel import DEVICE, FakeKernel
 
-from agent import local
-from agent.adapters.durable import Journal
-from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_kernel import DEVICE, FakeKernel
-from agent.adapters.run_file import RunFile
-from agent.domain.commands import RunWorkload
-from agent.domain.orders import SwapMountOrder
+from agent.adapters.state.durable import Journal
+from agent.adapters.state.run_file import RunFile
+from agent.cli import local
+from agent.domain.orders.orders import SwapMountOrder
+from agent.domain.orders.swap_source import SourceKind, SwapSource
 from agent.domain.results import RunStatus, Sample, WorkloadRun
-from agent.domain.swap_source import SourceKind, SwapSource
+from agent.domain.session.commands import RunWorkload
 from agent.exits import Exit
 
 BEGUN_AT = 1_795_750_000.25
@@ -93,8 +93,8 @@ def test_a_write_that_a_full_disk_cuts_short_leaves_no_half_line(
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProcess:
     (tmp_path / "host").mkdir()
     process = FakeProcess(FakeKernel(tmp_path / "host"))
-    monkeypatch.setattr("agent.local.local_host", lambda state_dir: process.host())
-    monkeypatch.setattr("agent.local.protect_process", lambda: None)
+    monkeypatch.setattr("agent.cli.local.local_host", lambda state_dir: process.host())
+    monkeypatch.setattr("agent.cli.local.protect_process", lambda: None)
     return process
 
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.errors import RigError
-from agent.domain.leftovers import KernelSettings
-from agent.workloads.kernel_settings import read_settings, restore_settings
-from agent.workloads.selftest_cgroups import noted_cgroups
-from agent.workloads.undoing import sweep
+from agent.domain.work.leftovers import KernelSettings
+from agent.workloads.rig.kernel_settings import read_settings, restore_settings
+from agent.workloads.rig.selftest_cgroups import noted_cgroups
+from agent.workloads.rig.undoing import sweep
 
 
 async def test_cgroups_that_a_killed_test_left_are_removed_and_no_others(tmp_path: Path) -> None:

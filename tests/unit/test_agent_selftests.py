@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess, ProcessKilled
+from fake_kernel import FakeKernel
+from fake_workers import FakeProgram
 from measuring_host import LIMIT, PAGES_OF_9_MIB, ZRAM, Recorder
 from structlog.testing import capture_logs
 
-from agent import local
-from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_kernel import FakeKernel
-from agent.adapters.fake_workers import FakeProgram
-from agent.domain.ktap import CaseState
-from agent.domain.orders import MmSelftestsOrder
+from agent.cli import local
+from agent.domain.orders.orders import MmSelftestsOrder
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
-from agent.domain.selftests import PROGRAMS, Ending, Program, judged
+from agent.domain.work.ktap import CaseState
+from agent.domain.work.selftests import PROGRAMS, Ending, Program, judged
 from agent.workloads.registry import workload_for
+from agent.workloads.rig.undoing import sweep
 from agent.workloads.runner import Plan, Stop, drive
-from agent.workloads.undoing import sweep
 
 PASSED, FAILED, SKIPPED = CaseState.PASSED, CaseState.FAILED, CaseState.SKIPPED
 COW = "TAP version 13\n1..3\nok 1 with base page\nok 2 # SKIP no huge page\n{} 3 with swapped out base page\n"

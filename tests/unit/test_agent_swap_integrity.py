@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from exercised_host import ORDERS, go, made, values
 from fake_exercisers import FakeExercisers
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 from structlog.testing import capture_logs
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.errors import KernelWanting, RigError
-from agent.domain.exercises import ChildDied, WrongPage
-from agent.domain.leftovers import Leftover
 from agent.domain.results import OutcomeStatus, RunStatus
+from agent.domain.work.exercises import ChildDied, WrongPage
+from agent.domain.work.leftovers import Leftover
 from agent.workloads.port import Host
 
 WRONG = WrongPage(
@@ -175,7 +175,7 @@ async def test_swap_that_cannot_be_switched_off_does_not_hide_a_wrong_byte(
     async def stay_on(host: Host, leftover: Leftover) -> None:
         raise problem
 
-    monkeypatch.setattr("agent.workloads.swap_integrity.undo", stay_on)
+    monkeypatch.setattr("agent.workloads.kinds.swap.integrity.undo", stay_on)
     process = FakeProcess(kernel)
     FakeExercisers(process).wrong_pages = (WRONG,)
     _, (run,) = await go(process, ORDERS["swap_integrity"])

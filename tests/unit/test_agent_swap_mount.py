@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess, ProcessKilled
+from fake_kernel import BRD, DEVICE, FakeKernel
 
-from agent.adapters.fake_host import FakeProcess, ProcessKilled
-from agent.adapters.fake_kernel import BRD, DEVICE, FakeKernel
-from agent.domain.memory import MIB, TIB
-from agent.domain.orders import SwapMountOrder
+from agent.domain.host.memory import MIB, TIB
+from agent.domain.orders.orders import SwapMountOrder
+from agent.domain.orders.swap_source import SourceKind, SwapSource
 from agent.domain.results import CommandOutcome, OutcomeStatus, RunStatus, WorkloadRun
-from agent.domain.swap_source import SourceKind, SwapSource
+from agent.workloads.kinds.swap.mount import SwapMount
+from agent.workloads.rig.undoing import sweep
 from agent.workloads.runner import Plan, Stop, StopReason, drive
-from agent.workloads.swap_mount import SwapMount
-from agent.workloads.undoing import sweep
 
 ORDERS = {
     "block device": SwapMountOrder(swap=SwapSource(kind=SourceKind.BLOCK_DEVICE, path=DEVICE)),

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_host import FakeProcess
+from fake_kernel import FakeKernel
 from measuring_host import Recorder
 from structlog.testing import capture_logs
 
-from agent.adapters.fake_host import FakeProcess
-from agent.adapters.fake_kernel import FakeKernel
 from agent.domain.errors import KernelWanting, RigError, WorkloadDied
 from agent.domain.results import OutcomeStatus, RunStatus, Sample, WorkloadRun
 from agent.workloads.port import Inspection, Measurement, StepReporter

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_workers import FakeProgram
 from measuring_host import ZRAM, go, prepared
 
-from agent.adapters.fake_workers import FakeProgram
 from agent.domain.errors import RigError
-from agent.domain.memory import MIB
+from agent.domain.host.memory import MIB
 from agent.domain.results import OutcomeStatus
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agent.domain.exercises import (
+from agent.domain.host.process_memory import parse_smaps, parse_status
+from agent.domain.work.exercises import (
     ChurnOptions,
     End,
     FillUp,
@@ -19,7 +20,6 @@ from agent.domain.exercises import (
     parse_options,
     parse_order,
 )
-from agent.domain.process_memory import parse_smaps, parse_status
 
 EVENTS = (
     Ready(pid=12),

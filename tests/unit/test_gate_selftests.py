@@ -6,7 +6,7 @@ import pytest
 from simulated_fleet import UID, Simulation
 from simulated_host import NEW_RELEASE, OLD_RELEASE
 
-from agent.domain.selftests import Ending, Program, evidence_of, judged
+from agent.domain.work.selftests import Ending, Program, evidence_of, judged
 from controller.domain.judging.host_evidence import host_evidence
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.names import Key

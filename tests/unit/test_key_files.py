@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import credentials
+from agent.adapters.state import credentials
 from agent.domain.errors import EnrollmentError
 from controller.adapters.pki.certificates import open_authority, operator_is_stale, write_operator
 from controller.adapters.rpc.client_files import read_client_files

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.domain.ktap import Case, CaseState, parse_ktap
+from agent.domain.work.ktap import Case, CaseState, parse_ktap
 
 PASSED, FAILED, SKIPPED = CaseState.PASSED, CaseState.FAILED, CaseState.SKIPPED
 

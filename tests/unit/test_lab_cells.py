@@ -3,7 +3,7 @@
 import pytest
 from lab_cells import ARCHITECTURES, BOOTS, CELLS, PAIR, SERIES, Cell, plan
 
-from agent.adapters.order_messages import order_of
+from agent.adapters.wire.order_messages import order_of
 from agent.workloads.registry import KINDS
 
 

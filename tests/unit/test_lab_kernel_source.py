@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from crafted_packages import file, link, tar
 
-from agent.workloads.kernel_source import is_partial
+from agent.workloads.kinds.built.kernel_source import is_partial
 from controller.adapters.kernels.debian import AptRoot, PackageVersion
 from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.domain.selftests import PROGRAMS as OF_THE_AGENT
-from agent.workloads.selftest_programs import INSTALLED
+from agent.domain.work.selftests import PROGRAMS as OF_THE_AGENT
+from agent.workloads.kinds.built.selftest_programs import INSTALLED
 from controller.adapters.kernels.debian import AptRoot, PackageVersion
 from controller.adapters.local.cache import Cache
 from controller.domain.errors import Permanent

@@ -6,7 +6,7 @@ import pytest
 from engine_parts import STARTED, TEXT, UID, Parts, planned, walked
 from rollout_story import Story
 
-from agent.adapters import messages as agent_messages
+from agent.adapters.wire import messages as agent_messages
 from agent.domain.results import KernelLog, KernelRecord, Report
 from controller.adapters.rpc.agent_messages import report_of
 from controller.domain import bounds

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from engine_parts import TEXT, Parts
 
-from agent.domain.counters import parse_pairs
-from agent.domain.kernel_log import parse_record, sequence_of
-from agent.domain.previous_boot import last_words
-from agent.flags import parse_count, parse_seconds, parse_size
+from agent.cli.flags import parse_count, parse_seconds, parse_size
+from agent.domain.host.counters import parse_pairs
+from agent.domain.session.kernel_log import parse_record, sequence_of
+from agent.domain.session.previous_boot import last_words
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.denials import check_kernel
 from controller.domain.hosts.expressions import ExpressionError, expression, pointed

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.domain.page_patterns import PagePatterns
+from agent.domain.work.page_patterns import PagePatterns
 
 PAGE = 4096
 PATTERNS = PagePatterns(seed=7, page_bytes=PAGE)

@@ -9,9 +9,9 @@ from engine_parts import TEXT
 from simulated_fleet import SPEC, UID, Simulation
 from simulated_host import NEW_RELEASE, Faults
 
-from agent.adapters.order_messages import order_of
-from agent.domain.orders import KernelBuildOrder, Order, SwapMountOrder, ValkeyGetOrder
-from agent.domain.presets import presets_of
+from agent.adapters.wire.order_messages import order_of
+from agent.domain.orders.orders import KernelBuildOrder, Order, SwapMountOrder, ValkeyGetOrder
+from agent.domain.orders.presets import presets_of
 from controller.adapters.rpc.agent_messages import command_message
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain.errors import InvalidInput

@@ -1,7 +1,7 @@
 """The swap of a rollout file's workloads, and what makes it whole: on its own, or over what a preset names.
 
-The agents say no to the same (agent/domain/swap_source.py), but only when a rollout is under way already; a contract
-test holds both against each other.
+The agents say no to the same (agent/domain/orders/swap_source.py), but only when a rollout is under way already; a
+contract test holds both against each other.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""The host under the agent: processes, control groups, devices, the kernel log."""

@@ -1,0 +1,1 @@
+"""What the agent keeps on disk: durable files, journal, spool, credentials."""

@@ -1,0 +1,1 @@
+"""Messages between agent and controller, and orders in them."""

@@ -1,0 +1,1 @@
+"""The verbs of `kernroll-agent` beside the resident one."""

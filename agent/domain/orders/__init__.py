@@ -1,0 +1,1 @@
+"""What a controller may order: workloads' parameters, presets, and what is checked before anything starts."""

@@ -1,0 +1,1 @@
+"""What workloads measure and leave: exercises, recordings, selftests, leftovers."""

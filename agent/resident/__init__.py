@@ -1,0 +1,1 @@
+"""The agent that stays: composed, connected, running what it is told."""

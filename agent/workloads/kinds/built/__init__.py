@@ -1,0 +1,1 @@
+"""Workloads that build something from a kernel's source."""
