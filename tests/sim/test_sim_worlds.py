@@ -8,6 +8,7 @@ import pytest
 from sim_cases import EXAMPLES, HEAD, case
 
 from controller.domain.errors import InvalidInput
+from controller.sim.cases import drawn
 from controller.sim.drawn import drawn_case
 from controller.sim.faults.parse import parse_faults
 from controller.sim.operators import VERBS
@@ -111,3 +112,8 @@ def test_a_fault_can_be_left_out() -> None:
     assert set(faults.names()) - set(less.names()) == {"controller.crashes", "operator.abort"}
     with pytest.raises(InvalidInput, match=r"--without hosts\.dead_disk: no such fault"):
         less.without(("hosts.dead_disk",))
+
+
+def test_what_a_kernel_writes_after_the_rollout_is_kept_with_the_host() -> None:
+    # A host of this world tells of a fatal line when everything is decided.
+    assert simulate(drawn("919", hosts=20)).breaches == ()

@@ -55,6 +55,7 @@ class Inhabitants:
         self._boots = 0
         self._since: dict[str, float] = {}
         self._bad_s = 0.0
+        world.witness.spooled = lambda host, report_id: self.agents[host].spool.get(report_id)
         margins = margins_of(case.spec)
         self._worse = world.measures.regressions(margins, tuple(self.strata))
         self._worse_strata = {stratum for stratum, _ in self._worse}

@@ -23,8 +23,10 @@ from controller.domain.record.names import FLEET, key_of_stream, leg_of_command
 from controller.domain.state.attempt import Attempt, evolve, planned_attempt
 from controller.domain.state.rollout import ENDED_STATES, Rollout, State, evolve_rollout, planned_rollout
 from controller.domain.state.tally import MOST_FAILURES, Tally, tallied
+from controller.services.agents.kernel_logs import LogReported
 from controller.services.records import Commit
 from controller.services.state.world import World
+from controller.sim.hosts.link import Report
 from controller.sim.rules.invariants import Breach, Rule, Watch
 
 # How much later than its deadline a host may be moved: the engine looks at every deadline as it comes.
@@ -63,6 +65,8 @@ class Witness:
         self._caused: dict[tuple[str, str], int] = {}
         # Host, round and leg, as commands name them -> the reboot command.
         self._legs: dict[str, str] = {}
+        # What a host still keeps of a report that is acknowledged to it.
+        self.spooled: Callable[[str, str], Report | None] = lambda _host, _report_id: None
         # Who wants to know of every event.
         self.on_event: Callable[[str, str, Event], None] = lambda _uid, _host, _event: None
 
@@ -131,11 +135,21 @@ class Witness:
         if known != effect:
             self.breach(Rule.INTENT, f"{effect.command_id} names two effects: {known} and {effect}")
 
+    def _is_kept(self, host: str, report: Report | None) -> bool:
+        """Whether lines of the present boot's kernel log are kept with the host itself, as between two rollouts."""
+        if not isinstance(report, LogReported):
+            return False
+        kept = self.disk.hosts[host]
+        of_others = kept.boot_id != report.boot_id
+        return of_others or {*report.lines} <= {*kept.serious.values(), *kept.fatal.values(), *kept.unread.values()}
+
     # --- what the machines do ---
 
     def acknowledged(self, host: str, report_id: str) -> None:
         """An agent is told, or was told, that a report is durable."""
-        if f"{host}/{report_id}" not in self._logged and f"{host}/{report_id}" not in self.disk.reports:
+        if f"{host}/{report_id}" in self._logged or f"{host}/{report_id}" in self.disk.reports:
+            return
+        if not self._is_kept(host, self.spooled(host, report_id)):
             self.breach(Rule.ACKNOWLEDGED, f"{host} forgets {report_id}, which is not in the log")
 
     def booted(self, host: str, record: BootStarted, *, original: str) -> None:
