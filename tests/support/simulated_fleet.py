@@ -330,6 +330,8 @@ class Simulation:
 
     def _panic_on_purpose(self, host: SimulatedHost, effect: RunWorkload) -> None:
         """The host panics, falls back, and its next agent tells that the command did not end."""
+        if host.faults.drill == "ignored":
+            return
         if host.faults.drill == "refused":
             state, detail = CommandState.INFRASTRUCTURE, "there is no /proc/sysrq-trigger"
         else:

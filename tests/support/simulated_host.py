@@ -60,7 +60,7 @@ class Faults:
     returns_after_s: float = 10.0
     # The host answers under the old kernel after the reboot although nothing reported a failure.
     ignores_new_kernel: bool = False
-    # What a panic on purpose leads to, where not to the old kernel: "refused", "hangs", or "stays" on the new one.
+    # What a panic on purpose leads to, where not to the old kernel: "refused", "ignored", "hangs", "stays" on the new.
     drill: str = ""
     # It does not run its default kernel when it is staged.
     strays: bool = False

@@ -54,6 +54,7 @@ def test_the_panic_that_was_asked_for_condemns_nobody() -> None:
     ("drill", "why"),
     [
         ("refused", "could not be panicked on purpose: there is no /proc/sysrq-trigger"),
+        ("ignored", "s after being told to panic"),
         ("hangs", "did not come back by itself within"),
         ("stays", "which was armed for one boot only"),
     ],
@@ -63,6 +64,8 @@ def test_a_host_that_does_not_come_back_by_itself_stops_the_rollout(drill: str, 
     simulation.run()
     assert simulation.rollout.state is State.PAUSED
     assert why in simulation.rollout.reason
+    # Nobody says of a host that never went away that it did not come back.
+    assert ("was still up" in simulation.rollout.reason) == (drill == "ignored")
     assert "no further host is risked" in simulation.rollout.reason
     failure = simulation.world.attempts[UID]["a"].failure
     assert failure is not None

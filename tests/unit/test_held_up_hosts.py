@@ -1,15 +1,18 @@
 """A measured host that may not be taken down says why, and until when; nobody is said to be drained meanwhile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from simulated_fleet import SPEC, UID, Simulation
 from simulated_host import NEW_RELEASE
 
 from controller.domain.deciding.verbs import Verb
+from controller.domain.deciding.waves import why_waiting
+from controller.domain.record.events import CommandReported, CommandState
 from controller.domain.record.fleet import FleetFrozen, FleetThawed, KernelDenied
 from controller.domain.record.journey import Step
-from controller.domain.record.names import FLEET
+from controller.domain.record.names import FLEET, Key
+from controller.domain.state.attempt import RETRY_PAUSE_S
 from controller.services.state.waiting import held_up
 from controller.views.models import RolloutView
 from controller.views.rollouts.explain import explain
@@ -30,8 +33,9 @@ class Seen:
 def seen(simulation: Simulation) -> Seen:
     world, rollout = simulation.world, simulation.rollout
     held = held_up(world, UID, simulation.now)
-    view = rollout_view(rollout, world.attempts[UID], {}, simulation.now, held_up=held)
-    told = explain(rollout, world.attempts[UID], "trial", held_up=held)
+    waits = why_waiting(world.snapshot(Key(UID)), simulation.now)
+    view = rollout_view(rollout, world.attempts[UID], {}, simulation.now, waits=waits, held_up=held)
+    told = explain(rollout, world.attempts[UID], "trial", waits, held_up=held)
     return Seen(view=view, explained=told.sentence)
 
 
@@ -65,12 +69,14 @@ def test_a_freeze_that_ends_by_itself_is_told_with_its_end() -> None:
     assert row(found) == (f"waits: {why}", until)
 
 
-def test_a_freeze_that_a_person_ends_has_no_deadline() -> None:
+def test_a_freeze_that_a_person_ends_has_no_deadline_but_the_waves() -> None:
     simulation = measured()
     simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada"))
     found = seen(drained(simulation))
     assert found.view.blocking_reason == "a is measured and waits: the fleet is frozen by ada"
-    assert found.view.next_deadline is None
+    assert found.view.next_deadline_name == "wave 1 must have ended, else the rollout pauses"
+    assert found.view.next_deadline == 1000.0 + 30 * 86_400.0
+    assert row(found)[1] is None
     simulation.record(FLEET, FleetThawed(at=simulation.now, by="ada"))
     assert "waits" not in seen(simulation).view.blocking_reason
 
@@ -121,3 +127,31 @@ def test_nobody_is_ever_said_to_be_drained() -> None:
     drained(simulation)
     view = rollout_view(simulation.rollout, simulation.world.attempts[UID], {}, simulation.now)
     assert view.blocking_reason == "a is measured and about to be taken down"
+
+
+def test_finished_hosts_that_wait_to_return_say_why() -> None:
+    simulation = Simulation([["a"], ["b"]])
+    world = simulation.world
+    for host in list(world.hosts.values()):
+        world.see(replace(host, labels={"zone": "z"}))
+    simulation.run(until=lambda: simulation.step("a") is Step.DONE)
+    # Another rollout has a host of the zone under way.
+    world.occupancy.set("x", {"zone": "z"}, moving=True, away=False)
+    simulation.ask(Verb.REVERT)
+    simulation.settle()
+    assert seen(simulation).view.blocking_reason == (
+        "reverting: reverted by test; a waits: zone=z may have 1 unavailable at a time"
+    )
+
+
+def test_a_measurement_that_the_rig_spoilt_says_when_it_is_tried_again() -> None:
+    simulation = measured()
+    name = simulation.world.attempts[UID]["a"].command_id
+    spoilt = CommandReported(
+        at=simulation.now, report_id="", command_id=name, state=CommandState.INFRASTRUCTURE, detail="no swap"
+    )
+    simulation.record(Key(UID, "a"), spoilt)
+    found = seen(simulation)
+    told = (found.view.next_deadline_name, found.view.next_deadline)
+    assert told == ("a: it is tried again", simulation.now + RETRY_PAUSE_S)
+    assert row(found)[1] == simulation.now + RETRY_PAUSE_S

@@ -350,3 +350,14 @@ async def test_a_host_that_is_forgotten_is_not_written_again(parts: Parts) -> No
     del parts.disk.hosts["a"]
     await parts.sessions.disconnected(stream)
     assert "a" not in parts.disk.hosts
+
+
+async def test_an_order_to_panic_that_an_agent_lost_does_not_wait_for_its_deadline(parts: Parts) -> None:
+    attempt = parts.attempt("a")
+    drilled = replace(attempt, step=Step.DRILL, drill_boot_id=attempt.boot_id)
+    parts.engine.world.attempts["u1"]["a"] = drilled
+    await parts.sessions.accepted("a", attempt.command_id, "")
+    await parts.sessions.holds(stream_of(parts), held())
+    lost = parts.attempt("a").command
+    assert lost is not None
+    assert lost.state is CommandState.INFRASTRUCTURE

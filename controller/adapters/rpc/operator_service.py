@@ -9,7 +9,7 @@ from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import key_digest_of, operator_of
 from controller.adapters.rpc.messages import to_message
 from controller.adapters.rpc.verb_messages import VERBS
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.services.agents.enrollment import Enrollment
 from controller.services.operating.rollouts import Operations
@@ -90,14 +90,6 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                 yield to_message(view, operator_pb2.Rollout)
         except KernrollError as error:
             await abort(context, error)
-
-    async def AbortRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
-        """See operator.proto: ControlRollout says the same."""
-        return await self._control(request.name, context, verb=Verb.ABORT, remark=request.remark)
-
-    async def RevertRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
-        """See operator.proto: ControlRollout says the same."""
-        return await self._control(request.name, context, verb=Verb.REVERT, remark=request.remark)
 
     async def ControlRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""

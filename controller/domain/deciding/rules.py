@@ -148,7 +148,9 @@ def _drill(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     elif answer is not None and answer.state not in (CommandState.DIED, CommandState.CANCELLED):
         sentence = f"could not be panicked on purpose: {answer.detail or answer.state.value}"
     elif attempt.deadline is not None and attempt.deadline <= now:
-        sentence = f"did not come back by itself within {now - attempt.since:.0f} s of being told to panic"
+        stayed = attempt.boot_id == attempt.drill_boot_id and attempt.silent_since is None
+        what = "was still up" if stayed else "did not come back by itself within"
+        sentence = f"{what} {now - attempt.since:.0f} s {'after' if stayed else 'of'} being told to panic"
     return Fired(Trigger.FAIL, Failure(kind=FailureKind.DRILL, sentence=sentence)) if sentence else None
 
 

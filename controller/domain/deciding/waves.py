@@ -282,11 +282,11 @@ def starts_closed(snapshot: RolloutSnapshot, now: float) -> Closed | None:
 
 
 def why_waiting(snapshot: RolloutSnapshot, now: float) -> str:
-    """Return why the next host of a running rollout may not start now; empty when only a free slot is missing."""
-    if snapshot.rollout.state is not State.RUNNING or not snapshot.starts.waiting:
-        return ""
-    waits = starts_closed(snapshot, now)
-    return starts(snapshot).waits if waits is None else waits.why
+    """Return why the next host may not start, or return, now; empty when only a free slot is missing."""
+    if snapshot.rollout.state is State.RUNNING and snapshot.starts.waiting:
+        waits = starts_closed(snapshot, now)
+        return starts(snapshot).waits if waits is None else waits.why
+    return _returns(snapshot).waits
 
 
 def starts(snapshot: RolloutSnapshot) -> Next:
@@ -304,11 +304,17 @@ def starts(snapshot: RolloutSnapshot) -> Next:
 
 def _recall(snapshot: RolloutSnapshot, now: float) -> Decision | None:
     """Let further finished hosts return, within the budget: hosts that are away or lost must not stand in the way."""
+    found = _returns(snapshot)
+    return _events(HostsRecalled(at=now, hosts=found.hosts)) if found.hosts else None
+
+
+def _returns(snapshot: RolloutSnapshot) -> Next:
+    """Return which finished hosts may return now, and why the next one waits."""
     rollout, tally = snapshot.rollout, snapshot.tally
     if rollout.emergency or not snapshot.returns.waiting:
-        return None
+        return Next(hosts=())
     moving = tally.slots - tally.count_all(Step.LOST) + len(snapshot.returns.called)
-    found = next_turns(
+    return next_turns(
         snapshot.returns,
         snapshot.occupancy,
         rollout.policy.max_unavailable,
@@ -316,7 +322,6 @@ def _recall(snapshot: RolloutSnapshot, now: float) -> Decision | None:
         count=_free(rollout, moving),
         foreign=False,
     )
-    return _events(HostsRecalled(at=now, hosts=found.hosts)) if found.hosts else None
 
 
 def _free(rollout: Rollout, moving: int) -> int:

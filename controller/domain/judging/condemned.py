@@ -114,6 +114,7 @@ def _stratum(rollout: Rollout, text: str) -> Stratum:
         try:
             keys = parse_spec(rollout.spec_yaml, f"{rollout.name} as planned").strata.labels
         except InvalidInput:
-            # Written for an earlier version, which took what this one refuses.
-            keys = ()
+            # Written for an earlier version, which took what this one refuses. Where its labels begin and end cannot be
+            # told, the whole platform is denied: too much is the safe side.
+            return replace(read_stratum(text), labels=())
     return read_stratum(text, keys)

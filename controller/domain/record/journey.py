@@ -175,6 +175,8 @@ MUST_BE_HEARD = frozenset(
 )
 # Steps in which the workloads run.
 MEASURING = frozenset({Step.BASELINE, Step.PROBATION, Step.REMEASURE})
+# The agent is told to do something and answers.
+ORDERED = MEASURING | {Step.DRILL}
 
 
 class ImpossibleTransition(AssertionError):

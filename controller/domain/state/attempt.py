@@ -209,9 +209,10 @@ class Attempt:
             times.append(self.command.at + RETRY_PAUSE_S)
         return tuple(times)
 
-    def wake_at(self, silence_timeout_s: float) -> float | None:
-        """Return the first of `wake_times`, or None."""
-        return min(self.wake_times(silence_timeout_s), default=None)
+    @property
+    def retried_at(self) -> float | None:
+        """When a measurement that the rig spoilt is tried again, or None: any other answer moves on at once."""
+        return self.command.at + RETRY_PAUSE_S if self.command is not None and self.step in MEASURING else None
 
     def ran_on(self, boot_id: str) -> Side:
         """Return which kernel a boot ran; one that this attempt did not hear of counts as the old kernel's."""

@@ -19,7 +19,7 @@ from controller.domain.record.events import (
     RunReported,
     SeriousLogged,
 )
-from controller.domain.record.journey import MEASURING, Step
+from controller.domain.record.journey import ORDERED, Step
 from controller.domain.record.names import Key, key_of_command
 from controller.domain.record.policy import Task
 from controller.domain.state.attempt import Attempt
@@ -159,7 +159,7 @@ class Sessions:
         if attempt is None or held.spooled_reports or attempt.boot_id != held.boot_id:
             return
         name = attempt.command_id
-        unanswered = attempt.step in MEASURING and name and attempt.command is None
+        unanswered = attempt.step in ORDERED and name and attempt.command is None
         taken = name not in self._engine.outstanding or self._refused.get(session.host) == name
         if not unanswered or not taken or name in held.command_ids:
             return

@@ -1,6 +1,5 @@
 """How fast a plan may go, and how long it takes at least and at most, in sentences."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,7 +10,7 @@ from controller.domain.record.deadlines import longest_walk_s
 from controller.domain.record.events import PlannedHost
 from controller.domain.record.policy import PlaceBound, Policy
 from controller.domain.record.windows import DAYS, Window, next_opening
-from controller.domain.state.occupancy import FLEET
+from controller.domain.state.occupancy import FLEET, HYPERVISOR
 from controller.views.text import count_text, duration_text, time_text
 
 
@@ -90,7 +89,7 @@ def _duration(
     most_s = baking_s
     for wave in plan.waves:
         hosts = [planned.host for planned in wave.hosts]
-        most_s += max(_walk_s(policy, planned, boots) for planned in wave.hosts) * _rounds(policy, hosts, labels)
+        most_s += max(_walk_s(policy, planned, boots) for planned in wave.hosts) * walks_at_most(policy, hosts, labels)
         # Hosts that are not heard when their soak time is over are waited for, those far outside the others measured
         # once more.
         most_s += policy.silence_timeout_s
@@ -110,14 +109,30 @@ def _walk_s(policy: Policy, planned: PlannedHost, boots: Mapping[str, BootTimes]
     return longest_walk_s(policy, planned, known.timeout_s(policy.boot_timeout_s, planned.stratum))
 
 
-def _rounds(policy: Policy, hosts: Sequence[str], labels: Mapping[str, Mapping[str, str]]) -> int:
-    """Return how many times as many hosts as may move together must move one after the other."""
-    rounds = 1 if policy.max_in_flight is None else math.ceil(len(hosts) / policy.max_in_flight)
-    for bound in policy.max_unavailable:
-        if bound.key == FLEET:
-            rounds = max(rounds, math.ceil(len(hosts) / bound.allowed(len(labels))))
-            continue
-        known = _places(bound, labels)
-        here = Counter(labels[host][bound.key] for host in hosts if bound.key in labels.get(host, {}))
-        rounds = max([rounds, *(math.ceil(number / bound.allowed(known[place])) for place, number in here.items())])
-    return rounds
+def walks_at_most(policy: Policy, hosts: Sequence[str], labels: Mapping[str, Mapping[str, str]]) -> int:
+    """Return how many walks, one after the other, the wave takes at most.
+
+    A host waits only while something that bounds it is full. What fits n hosts into room for k keeps the last of them
+    waiting for at most the walks of the n - 1 others, k at a time; where several things bound a host, one after the
+    other may be full.
+    """
+    here = Counter(place for host in hosts for place in _places_of(labels.get(host, {})))
+    known = Counter(place for of in labels.values() for place in _places_of(of))
+    of_wave = 0 if policy.max_in_flight is None else (len(hosts) - 1) // policy.max_in_flight
+    most = 0
+    for host in hosts:
+        waits = of_wave
+        places = dict(_places_of(labels.get(host, {})))
+        for bound in policy.max_unavailable:
+            if bound.key in places:
+                place = (bound.key, places[bound.key])
+                waits += (here[place] - 1) // bound.allowed(known[place])
+        # A hypervisor and its guests never move together, and its guests may go one after the other.
+        waits += here[HYPERVISOR, host] + (places.get(HYPERVISOR) in hosts)
+        most = max(most, waits)
+    return 1 + most
+
+
+def _places_of(labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield FLEET, ""
+    yield from labels.items()

@@ -25,7 +25,7 @@ from controller.views.models import (
 )
 from controller.views.rollouts.checks import check_views, checked_state
 from controller.views.rollouts.savings import host_saving
-from controller.views.rollouts.waiting import NOBODY, blocking_reason, next_deadline
+from controller.views.rollouts.waiting import NOBODY, blocking_reason, host_deadline, next_deadline
 
 _UP = frozenset({Step.BAKE, Step.DONE})
 
@@ -155,7 +155,8 @@ def _host(
     rollout: Rollout, attempt: Attempt, live: LiveProgress | None, held_up: HeldUp, now: float
 ) -> HostProgressView:
     saving = host_saving(rollout, attempt)
-    deadline = None if rollout.ended else attempt.wake_at(rollout.policy.silence_timeout_s)
+    due = None if rollout.ended else host_deadline(attempt, rollout.policy.silence_timeout_s)
+    deadline = None if due is None else due[0]
     waits = held_up.hosts.get(attempt.host)
     if waits is not None:
         deadline = waits.until

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+from controller.domain.deciding.waves import wave_deadline
 from controller.domain.fleet.closures import HeldUp
 from controller.domain.record.journey import MUST_BE_HEARD, Step
 from controller.domain.state.attempt import Attempt
@@ -84,10 +85,10 @@ def blocking_reason(rollout: Rollout, attempts: Sequence[Attempt], waits: str = 
             return _approval(rollout)
         case State.PAUSED:
             flying = _slowest([a for a in attempts if a.in_flight], held_up)
-            return _joined("paused", rollout.reason, flying)
+            return _joined("paused", rollout.reason, flying or waits)
         case State.ABORTING | State.REVERTING:
             flying = _slowest([a for a in attempts if a.in_flight], held_up)
-            return _joined(rollout.state.value, rollout.reason, flying)
+            return _joined(rollout.state.value, rollout.reason, flying or waits)
         case State.PROMOTED | State.COMPLETED | State.ABORTED | State.REVERTED | State.REVERT_INCOMPLETE:
             lost = f"{names_text(rollout.lost)} did not come back" if rollout.lost else ""
             return _joined(_ENDED[rollout.state], rollout.reason, lost)
@@ -129,6 +130,8 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt], waits: str, held_up:
         verb = "waits" if len(pending) == 1 else "wait"
         limit = rollout.policy.max_in_flight
         return f"{names_text(pending)} {verb} for a free slot" + (f" of the {limit} in flight" if limit else "")
+    if waits:
+        return waits
     return awaited_text(rollout) or f"{where} {'has passed' if rollout.passed else 'is about to be judged'}"
 
 
@@ -162,19 +165,22 @@ def next_deadline(rollout: Rollout, attempts: Sequence[Attempt], held_up: HeldUp
     if (awaited := awaited_deadline(rollout)) is not None:
         return awaited
     silence_s = rollout.policy.silence_timeout_s
-    due = [
-        (time, a.host, _due_text(a, time))
-        for a in attempts
-        if a.in_flight and (time := a.wake_at(silence_s)) is not None
-    ]
-    due += [(one.until, host, f"{host}: it may be taken down") for host, one in held_up.hosts.items() if one.until]
+    due = [(*first, a.host) for a in attempts if a.in_flight and (first := host_deadline(a, silence_s)) is not None]
+    due += [(one.until, "it may be taken down", host) for host, one in held_up.hosts.items() if one.until]
     if held_up.starts_at is not None:
-        due.append((held_up.starts_at, "", "hosts may start"))
-    time, _, text = min(due, default=(None, "", ""))
-    return text, time
+        due.append((held_up.starts_at, "hosts may start", ""))
+    ends = wave_deadline(rollout) if rollout.state is State.RUNNING else None
+    if ends is not None:
+        due.append((ends, f"wave {rollout.wave + 1} must have ended, else the rollout pauses", ""))
+    time, text, host = min(due, key=lambda one: (one[0], one[2]), default=(None, "", ""))
+    return f"{host}: {text}" if host else text, time
 
 
-def _due_text(attempt: Attempt, time: float) -> str:
-    if attempt.deadline is None or time < attempt.deadline:
-        return f"{attempt.host}: it must be heard again"
-    return f"{attempt.host}: {_DEADLINES[attempt.step]}"
+def host_deadline(attempt: Attempt, silence_timeout_s: float) -> tuple[float, str] | None:
+    """Return when time alone changes something for a host, in seconds since the epoch, and what; None for never."""
+    due = [] if attempt.deadline is None else [(attempt.deadline, _DEADLINES[attempt.step])]
+    if attempt.silent_since is not None and attempt.step in MUST_BE_HEARD:
+        due.append((attempt.silent_since + silence_timeout_s, "it must be heard again"))
+    if attempt.retried_at is not None:
+        due.append((attempt.retried_at, "it is tried again"))
+    return min(due, default=None)

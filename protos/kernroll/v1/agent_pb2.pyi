@@ -193,7 +193,7 @@ class Hello(_message.Message):
     def facts(self) -> _common_pb2.HostFacts: ...
     @_builtins.property
     def active_command_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Commands the agent holds: accepted and not finished. The controller sends again what is missing here."""
+        """Commands the agent holds: accepted and not finished. For people who look; the heartbeat's are what counts."""
 
     def __init__(
         self,

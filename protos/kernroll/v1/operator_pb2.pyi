@@ -340,29 +340,6 @@ class ReportRolloutRequest(_message.Message):
 Global___ReportRolloutRequest: _TypeAlias = ReportRolloutRequest  # noqa: Y015
 
 @_typing.final
-class ActOnRolloutRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    REMARK_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    remark: _builtins.str
-    """Recorded with the operator's identity."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        remark: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "remark", b"remark"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ActOnRolloutRequest: _TypeAlias = ActOnRolloutRequest  # noqa: Y015
-
-@_typing.final
 class ControlRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

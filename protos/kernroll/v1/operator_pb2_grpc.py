@@ -69,16 +69,6 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
                 _registered_method=True)
-        self.AbortRollout = channel.unary_unary(
-                '/kernroll.v1.OperatorService/AbortRollout',
-                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.SerializeToString,
-                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
-                _registered_method=True)
-        self.RevertRollout = channel.unary_unary(
-                '/kernroll.v1.OperatorService/RevertRollout',
-                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.SerializeToString,
-                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
-                _registered_method=True)
         self.ControlRollout = channel.unary_unary(
                 '/kernroll.v1.OperatorService/ControlRollout',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ControlRolloutRequest.SerializeToString,
@@ -165,20 +155,6 @@ class OperatorServiceServicer:
 
     def WatchRollout(self, request, context):
         """Sends the rollout at once and again after every change; ends after a terminal state.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def AbortRollout(self, request, context):
-        """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RevertRollout(self, request, context):
-        """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,16 +249,6 @@ def add_OperatorServiceServicer_to_server(servicer, server):
             'WatchRollout': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRollout,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.FromString,
-                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
-            ),
-            'AbortRollout': grpc.unary_unary_rpc_method_handler(
-                    servicer.AbortRollout,
-                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.FromString,
-                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
-            ),
-            'RevertRollout': grpc.unary_unary_rpc_method_handler(
-                    servicer.RevertRollout,
-                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.SerializeToString,
             ),
             'ControlRollout': grpc.unary_unary_rpc_method_handler(
@@ -514,60 +480,6 @@ class OperatorService:
             target,
             '/kernroll.v1.OperatorService/WatchRollout',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutRequest.SerializeToString,
-            protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def AbortRollout(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/kernroll.v1.OperatorService/AbortRollout',
-            protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.SerializeToString,
-            protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RevertRollout(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/kernroll.v1.OperatorService/RevertRollout',
-            protos_dot_kernroll_dot_v1_dot_operator__pb2.ActOnRolloutRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.Rollout.FromString,
             options,
             channel_credentials,

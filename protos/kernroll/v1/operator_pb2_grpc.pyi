@@ -42,10 +42,6 @@ class OperatorServiceStub:
     GetRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Rollout]
     WatchRollout: _grpc.UnaryStreamMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Rollout]
     """Sends the rollout at once and again after every change; ends after a terminal state."""
-    AbortRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]
-    """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases."""
-    RevertRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]
-    """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases."""
     ControlRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]
     """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
     ReportCheck: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]
@@ -74,10 +70,6 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     GetRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     WatchRollout: _aio.UnaryStreamMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """Sends the rollout at once and again after every change; ends after a terminal state."""
-    AbortRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
-    """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases."""
-    RevertRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ActOnRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
-    """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases."""
     ControlRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ControlRolloutRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
     """Any verb. FAILED_PRECONDITION: the rollout's state does not allow it; the text says what does. NOT_FOUND: no such rollout or host."""
     ReportCheck: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReportCheckRequest, _operator_pb2.Rollout]  # type: ignore[assignment]
@@ -145,22 +137,6 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_operator_pb2.Rollout], _abc.AsyncIterator[_operator_pb2.Rollout]]:
         """Sends the rollout at once and again after every change; ends after a terminal state."""
-
-    @_abc_1.abstractmethod
-    def AbortRollout(
-        self,
-        request: _operator_pb2.ActOnRolloutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
-        """ControlRollout with ROLLOUT_VERB_ABORT, for clients of earlier releases."""
-
-    @_abc_1.abstractmethod
-    def RevertRollout(
-        self,
-        request: _operator_pb2.ActOnRolloutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_operator_pb2.Rollout, _abc.Awaitable[_operator_pb2.Rollout]]:
-        """ControlRollout with ROLLOUT_VERB_REVERT, for clients of earlier releases."""
 
     @_abc_1.abstractmethod
     def ControlRollout(
