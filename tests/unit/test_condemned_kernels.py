@@ -1,6 +1,7 @@
 """A kernel that evidence spoke against stays denied until a person clears it; a denied one reaches no further host."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 from simulated_fleet import SPEC, Simulation
@@ -8,6 +9,8 @@ from simulated_host import NEW, NEW_RELEASE, Faults
 
 from controller.domain.delivery import BootEnd
 from controller.domain.fleet.denials import denial_of, subject
+from controller.domain.judging.condemned import condemned
+from controller.domain.record.control import StratumHeld
 from controller.domain.record.events import Event, PlannedHost, RolloutPlanned
 from controller.domain.record.fleet import FleetEvent, KernelCleared, KernelDenied
 from controller.domain.record.journey import Role, Step
@@ -153,3 +156,14 @@ def test_a_host_that_the_kernel_is_denied_on_meanwhile_is_skipped(where: str) ->
     simulation.run()
     assert (simulation.step("b"), simulation.step("c")) == (Step.SKIPPED, Step.DONE)
     assert simulation.hosts["b"].boots == 1
+
+
+@pytest.mark.parametrize("label", ["k/v=w", "a=x/a=y", "zone=a"])
+def test_labels_that_nobody_can_tell_any_more_deny_the_whole_platform(label: str) -> None:
+    simulation = Simulation([["a"]], spec=HOLD)
+    # Planned before the labels of strata were kept, by a file that is refused today.
+    rollout = simulation.rollout
+    former = replace(rollout, spec_yaml="kind: unknown", policy=replace(rollout.policy, strata_labels=None))
+    held = StratumHeld(at=1.0, stratum=f"x86_64/vm/{label}", reason="hangs")
+    (denial,) = condemned(former, {}, held)
+    assert denial.where == 'stratum == "x86_64/vm"'
