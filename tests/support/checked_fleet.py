@@ -9,13 +9,11 @@ from simulated_fleet import SPEC, UID, Simulation
 from controller.domain.deciding.checks import decide_report, learnt
 from controller.domain.fleet.decided import Denial
 from controller.domain.judging.condemned import condemned
-from controller.domain.planning.policy import policy_of
 from controller.domain.record.checks import Outcome
 from controller.domain.record.control import CheckReported, ChecksAsked
 from controller.domain.record.effects import RunCheck
-from controller.domain.record.events import Event, RevertStarted, RolloutPlanned
+from controller.domain.record.events import Event, RevertStarted
 from controller.domain.record.names import Key
-from controller.domain.spec.parse import parse_spec
 
 QUERY = "  - {name: api-errors, prometheus: {url: 'http://prom', query: errors, max: 0.01}, deadline: 300s}\n"
 MANUAL = "  - {name: dba, manual: true, deadline: 1000s}\n"
@@ -66,9 +64,6 @@ class CheckedFleet(Simulation):
 
     def record(self, key: Key, event: Event) -> None:
         """Fold an event, and let the checks that it asks be answered."""
-        if isinstance(event, RolloutPlanned) and event.policy is None:
-            spec = parse_spec(event.spec_yaml, "trial")
-            event = replace(event, policy=policy_of(spec, event.bake_s))
         super().record(key, event)
         if isinstance(event, ChecksAsked):
             for name in (check.name for check in event.checks):

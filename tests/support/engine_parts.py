@@ -12,6 +12,7 @@ from controller.domain.delivery import BootRecord, DeliveryStatus
 from controller.domain.errors import NotFound
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
+from controller.domain.planning.policy import policy_of
 from controller.domain.record.effects import AgentEffect
 from controller.domain.record.events import (
     CommandReported,
@@ -25,6 +26,7 @@ from controller.domain.record.events import (
 )
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
+from controller.domain.spec.parse import parse_spec
 from controller.domain.state.attempt import Attempt
 from controller.services.agents.sessions import AgentStream, Sessions
 from controller.services.engine.engine import Engine
@@ -96,6 +98,7 @@ def planned(names: Sequence[str] = ("a",), *, uid: str = UID, name: str = "trial
         waves=(hosts,),
         bake_s=(60.0,),
         by="test",
+        policy=policy_of(parse_spec(text, "trial"), (60.0,)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, assert_never
 
 from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, SPEC, Faults, SimulatedHost
@@ -46,7 +46,7 @@ from controller.domain.record.events import (
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.names import Key
 from controller.domain.record.policy import WavePolicy
-from controller.domain.spec.parse import parse_spec
+from controller.domain.spec.parse import RolloutSpec, parse_spec
 from controller.domain.state.rollout import Rollout, State
 from controller.services.state.world import World
 
@@ -54,6 +54,12 @@ UID = "u1"
 COST = "swap_mount.cost"
 # What a simulated workload measures, where it is not the cost.
 METRICS = {"kernel_build": "kernel_build.system_time"}
+
+
+@cache
+def parsed(text: str) -> RolloutSpec:
+    """Return a rollout file's spec; many tests plan the same."""
+    return parse_spec(text, "trial")
 
 
 class Simulation:
@@ -114,9 +120,7 @@ class Simulation:
                 waves=planned,
                 bake_s=(60.0,) * len(waves),
                 by="test",
-                policy=policy_of(parse_spec(text, "trial"), (60.0,) * len(waves), waves=wave_policies, aa=aa)
-                if aa or wave_policies
-                else None,
+                policy=policy_of(parsed(text), (60.0,) * len(waves), waves=wave_policies, aa=aa),
             ),
         )
         self.record(Key(UID), RolloutStarted(at=self.now, by="test"))

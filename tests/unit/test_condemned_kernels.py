@@ -158,12 +158,12 @@ def test_a_host_that_the_kernel_is_denied_on_meanwhile_is_skipped(where: str) ->
     assert simulation.hosts["b"].boots == 1
 
 
-@pytest.mark.parametrize("label", ["k/v=w", "a=x/a=y", "zone=a"])
+@pytest.mark.parametrize("label", ["k/v=w", "a=x/a=y", "zone=a=b"])
 def test_labels_that_nobody_can_tell_any_more_deny_the_whole_platform(label: str) -> None:
     simulation = Simulation([["a"]], spec=HOLD)
-    # Planned before the labels of strata were kept, by a file that is refused today.
+    # Planned before the labels of strata were kept.
     rollout = simulation.rollout
-    former = replace(rollout, spec_yaml="kind: unknown", policy=replace(rollout.policy, strata_labels=None))
+    former = replace(rollout, policy=replace(rollout.policy, strata_labels=None))
     held = StratumHeld(at=1.0, stratum=f"x86_64/vm/{label}", reason="hangs")
     (denial,) = condemned(former, {}, held)
     assert denial.where == 'stratum == "x86_64/vm"'

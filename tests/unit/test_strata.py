@@ -61,7 +61,7 @@ def stratum(spec: RolloutSpec, of: Host) -> str:
     )
 
 
-def rule(spec_labels: list[str], of: Host, *, policy_kept: bool = True) -> Denial:
+def rule(spec_labels: list[str], of: Host, *, labels_kept: bool = True) -> Denial:
     """The rule that follows when the stratum of this host is held."""
     text = SPEC.replace("LABELS", ", ".join(f'"{label}"' for label in spec_labels))
     spec = parse_spec(text, "trial")
@@ -77,8 +77,9 @@ def rule(spec_labels: list[str], of: Host, *, policy_kept: bool = True) -> Denia
         waves=((PlannedHost(host="h", stratum=name, architecture="x86_64"),),),
         bake_s=(60.0,),
         by="olga",
+        policy=policy if labels_kept else replace(policy, strata_labels=None),
     )
-    rollout = planned_rollout(event, policy if policy_kept else replace(policy, strata_labels=None))
+    rollout = planned_rollout(event)
     held = StratumHeld(at=2.0, stratum=name, reason="it panicked", host="h")
     (denial,) = condemned(evolve_rollout(rollout, held), {}, held)
     return denial
@@ -108,12 +109,12 @@ HELD = [
 ]
 
 
-@pytest.mark.parametrize("policy_kept", [True, False])
+@pytest.mark.parametrize("labels_kept", [True, False])
 @pytest.mark.parametrize(("labels", "has"), HELD)
 def test_the_rule_of_a_held_stratum_matches_its_hosts(
-    labels: list[str], has: dict[str, str], *, policy_kept: bool
+    labels: list[str], has: dict[str, str], *, labels_kept: bool
 ) -> None:
-    denial = rule(labels, host(has), policy_kept=policy_kept)
+    denial = rule(labels, host(has), labels_kept=labels_kept)
     assert denied(denial, host(has))
     assert denied(denial, host({**has, "another": "label"}))
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from controller.domain.errors import InvalidInput
 from controller.domain.fleet.decided import Denial
 from controller.domain.hosts.strata import Stratum, read_stratum
 from controller.domain.judging.waves import failed_strata
@@ -41,7 +40,6 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.verdicts import WaveJudged
-from controller.domain.spec.parse import parse_spec
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
 
@@ -111,10 +109,8 @@ def _stratum(rollout: Rollout, text: str) -> Stratum:
     """Return the stratum of a text of this rollout's plan."""
     keys = rollout.policy.strata_labels
     if keys is None:
-        try:
-            keys = parse_spec(rollout.spec_yaml, f"{rollout.name} as planned").strata.labels
-        except InvalidInput:
-            # Written for an earlier version, which took what this one refuses. Where its labels begin and end cannot be
-            # told, the whole platform is denied: too much is the safe side.
-            return replace(read_stratum(text), labels=())
+        # Planned before they were kept. Where labels begin and end cannot be told unless there is one and a plain one;
+        # else the whole platform is denied: too much is the safe side.
+        guessed = read_stratum(text)
+        return guessed if text.count("/") <= 2 and text.count("=") <= 1 else replace(guessed, labels=())
     return read_stratum(text, keys)

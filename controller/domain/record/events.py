@@ -123,9 +123,8 @@ class RolloutPlanned:
     # Soak time per wave.
     bake_s: tuple[float, ...]
     by: str
-    # What the spec meant when it was planned: a later version may read the text differently. None in logs from before
-    # this was kept, where the text is read again.
-    policy: Policy | None = None
+    # What the spec meant when it was planned: a later version may read the text differently.
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,14 +178,14 @@ class Rollout:
         return judged and not self.passed
 
 
-def planned_rollout(event: RolloutPlanned, policy: Policy) -> Rollout:
+def planned_rollout(event: RolloutPlanned) -> Rollout:
     """Return the rollout as its first event creates it."""
     return Rollout(
         name=event.name,
         uid=event.uid,
         spec_yaml=event.spec_yaml,
         salt=event.salt,
-        policy=policy,
+        policy=event.policy,
         kernels=event.kernels,
         waves=event.waves,
         strata=frozenset(planned.stratum for wave in event.waves for planned in wave),

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import assert_never
 
 from controller.domain.fleet.decided import Fleet, concerned, evolve_fleet
 from controller.domain.hosts.boot_times import BootTimes
 from controller.domain.hosts.host import Host
 from controller.domain.judging.condemned import condemned
-from controller.domain.planning.policy import policy_of
 from controller.domain.record.control import (
     ApprovalAwaited,
     ApprovalGiven,
@@ -43,9 +41,7 @@ from controller.domain.record.events import (
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Step
 from controller.domain.record.names import FLEET, Key, key_of_stream
-from controller.domain.record.policy import Policy
 from controller.domain.record.verdicts import WaveJudged
-from controller.domain.spec.parse import parse_spec
 from controller.domain.state.attempt import Attempt, evolve, planned_attempt
 from controller.domain.state.occupancy import Occupancy
 from controller.domain.state.rollout import Rollout, State, evolve_rollout, planned_rollout
@@ -136,7 +132,7 @@ class World(Agenda):
         for event in events:
             if rollout is None:
                 assert isinstance(event, RolloutPlanned), f"{key.uid}: {type(event).__name__} before it is planned"
-                rollout = planned_rollout(event, _policy(event))
+                rollout = planned_rollout(event)
             else:
                 rollout = evolve_rollout(rollout, event)  # type: ignore[arg-type]  # as above
             after.append(rollout)
@@ -155,7 +151,7 @@ class World(Agenda):
             self._apply_rollout(key, event)  # type: ignore[arg-type]  # as above
 
     def _plan(self, event: RolloutPlanned) -> None:
-        rollout = planned_rollout(event, _policy(event))
+        rollout = planned_rollout(event)
         attempts: dict[str, Attempt] = {}
         tally = Tally()
         self.starts[event.uid] = starts = Turns()
@@ -374,16 +370,6 @@ class World(Agenda):
     def active_hosts(self) -> tuple[str, ...]:
         """Return the hosts that unfinished rollouts hold, sorted."""
         return tuple(sorted(self.active))
-
-
-def _policy(event: RolloutPlanned) -> Policy:
-    return event.policy or _parsed(event.spec_yaml, event.name, event.bake_s)
-
-
-@lru_cache(maxsize=16)
-def _parsed(spec_yaml: str, name: str, bake_s: tuple[float, ...]) -> Policy:
-    # A start rehearses its events before it applies them: the same text twice.
-    return policy_of(parse_spec(spec_yaml, f"{name} as planned"), bake_s)
 
 
 def folded(events: Iterable[tuple[str, Event]], hosts: Mapping[str, Host]) -> World:

@@ -121,8 +121,7 @@ class Witness:
             self._keep(seen.watches[uid].rollout(rollout, changed, decided, seen.attempts[uid]))
 
     def _planned(self, uid: str, event: RolloutPlanned) -> None:
-        assert event.policy is not None, "a simulated rollout carries its policy"
-        self.seen.rollouts[uid] = planned_rollout(event, event.policy)
+        self.seen.rollouts[uid] = planned_rollout(event)
         self.seen.watches[uid] = Watch(self._places, self.seen.fleet)
         self.seen.attempts[uid] = {
             planned.host: planned_attempt(planned, rollout=event.name, uid=uid, wave=wave, position=position)
