@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from controller.cli.lab.preparation import QuietLines
+from controller.cli.preparation import QuietLines
 
 # What is counted, how far it is, of how many; 0 of them when nobody knows.
 Report = Callable[[str, int, int], None]

@@ -15,8 +15,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controller.domain.bounds import LAST_MOMENT
+from controller.domain.deciding.requests import Verb
 from controller.domain.printable import printable_lines
 from controller.views.models import Epoch
+from protos.kernroll.v1 import operator_pb2
 
 M = TypeVar("M", bound=Message)
 V = TypeVar("V")
@@ -142,3 +144,17 @@ def _enum_word(enum: EnumDescriptor, number: int) -> str:
 def _enum_number(enum: EnumDescriptor, word: str) -> int:
     value = enum.values_by_name.get(_prefix(enum) + word.upper())
     return 0 if value is None else value.number
+
+
+# The operator's verbs on the wire.
+VERBS: dict[int, Verb] = {
+    operator_pb2.ROLLOUT_VERB_PAUSE: Verb.PAUSE,
+    operator_pb2.ROLLOUT_VERB_RESUME: Verb.RESUME,
+    operator_pb2.ROLLOUT_VERB_PROMOTE: Verb.PROMOTE,
+    operator_pb2.ROLLOUT_VERB_APPROVE: Verb.APPROVE,
+    operator_pb2.ROLLOUT_VERB_RETRY: Verb.RETRY,
+    operator_pb2.ROLLOUT_VERB_SKIP: Verb.SKIP,
+    operator_pb2.ROLLOUT_VERB_ABORT: Verb.ABORT,
+    operator_pb2.ROLLOUT_VERB_REVERT: Verb.REVERT,
+}
+NUMBERS = {verb: operator_pb2.RolloutVerb.ValueType(number) for number, verb in VERBS.items()}

@@ -20,8 +20,7 @@ from controller.adapters.rpc.client_files import (
     signing_request,
     write_renewed,
 )
-from controller.adapters.rpc.messages import epoch, from_message
-from controller.adapters.rpc.verb_messages import NUMBERS
+from controller.adapters.rpc.messages import NUMBERS, epoch, from_message
 from controller.domain.bounds import digits
 from controller.domain.deciding.requests import Verb
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary

@@ -7,8 +7,7 @@ import grpc
 
 from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import key_digest_of, operator_of
-from controller.adapters.rpc.messages import to_message
-from controller.adapters.rpc.verb_messages import VERBS
+from controller.adapters.rpc.messages import VERBS, to_message
 from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Conflict, KernrollError, Permanent
 from controller.services.agents.enrollment import Enrollment

@@ -198,7 +198,7 @@ def ledger(session: Session) -> None:
     worse more often than promised, old against old, is suspended: it decides nothing until newer judgements are clean.
     """
     from controller.cli import output
-    from controller.cli.gate.power_tables import ledger_parts
+    from controller.cli.power_tables import ledger_parts
 
     with session.client() as client:
         view = client.get_ledger()

@@ -16,7 +16,7 @@ from controller.adapters.local.cache import Cache
 from controller.cli import output
 from controller.cli.exit_codes import ExitCode
 from controller.cli.lab.fleet import architectures, natural_channel, plan_fleet, start_fleet, wait_for_agents
-from controller.cli.lab.preparation import shown_progress
+from controller.cli.preparation import shown_progress
 from controller.cli.rollouts.watch import follow
 from controller.cli.session import Session, now_s
 from controller.domain.errors import Conflict, Permanent

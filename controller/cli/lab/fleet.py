@@ -8,7 +8,7 @@ from pathlib import Path
 from controller.adapters.local.cache import Cache
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.cli import output
-from controller.cli.lab.preparation import shown_progress
+from controller.cli.preparation import shown_progress
 from controller.cli.session import Session
 from controller.domain.errors import Conflict, NotFound, Temporary
 from controller.domain.kernels import DebianKernel

@@ -6,8 +6,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.gate.power_tables import power_parts
 from controller.cli.output import cells, plain_table
+from controller.cli.power_tables import power_parts
 from controller.views.models import CheckView, HostProgressView, RolloutView, VerdictView, WaveView
 from controller.views.plan_models import PlannedMemberView, PlanView
 from controller.views.text import count_text, duration_text, number_text, time_text
