@@ -85,6 +85,7 @@ proto: setup ## Generate the gRPC and protobuf modules from the .proto files
 docs: setup ## Generate the pages that are drawn from the code's own tables
 	@$(BIN)/python -m controller.views.rollouts.diagrams > docs/journey.md
 	@$(BIN)/python -m agent.cli.manual > docs/parameters.md
+	@$(BIN)/python tests/support/architecture_page.py
 
 .PHONY: completion
 completion: setup ## Print shell completion for kernroll; use it with: eval "$$(make completion)"

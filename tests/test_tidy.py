@@ -21,6 +21,8 @@ MAX_MODULE_LINES = 400
 HARD_MODULE_LINES = 500  # no reason is good enough for more
 MAX_FUNCTION_LINES = 70
 MAX_POSITIONAL_ARGUMENTS = 5  # without self and cls
+MAX_FOLDER_MODULES = 12  # beside __init__.py
+MAX_SHARED_PREFIX = 2  # modules of one folder; a third makes it a package
 MAX_LINE_CHARACTERS = 160  # of Markdown, shell and the like; ruff keeps Python at 120
 MAX_FILE_BYTES = 500_000
 
@@ -56,6 +58,8 @@ FOREIGN_MAKE_TARGETS = {"bindeb-pkg", "binrpm-pkg", "defconfig", "tinyconfig"}
 CORPUS = "tests/fuzz/corpus/"
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 DIRECTORIES_OF_CODE = ("controller", "agent", "protos")
+# Their folders are as small as those of the code.
+FOLDERS_OF_TESTS = ("tests/unit",)
 PURE = ("controller/gate/", "controller/domain/", "controller/views/", "agent/domain/")
 # Where a test may wait for real time to pass: real sockets and real machines, and hosts that a benchmark paces.
 TESTS_THAT_MAY_WAIT = ("tests/component/", "tests/e2e/", "tests/bench/hostile.py")
@@ -168,6 +172,25 @@ def test_every_folder_of_code_is_a_package() -> None:
     folders = {Path(name).parent for name in python_files() if name.startswith(DIRECTORIES_OF_CODE)}
     # Files for another interpreter, such as a guest's, are data of the package above them.
     report([f"{folder}: no __init__.py" for folder in sorted(folders) if not (ROOT / folder / "__init__.py").is_file()])
+
+
+def test_folders_hold_few_modules_and_no_hidden_package() -> None:
+    folders: dict[Path, list[str]] = {}
+    for name in python_files():
+        if name.startswith((*DIRECTORIES_OF_CODE, *FOLDERS_OF_TESTS)):
+            folders.setdefault(Path(name).parent, []).append(Path(name).stem.removeprefix("test_"))
+    problems = []
+    for folder, files in sorted(folders.items()):
+        modules = [module for module in files if module not in ("__init__", "__main__")]
+        if len(modules) > MAX_FOLDER_MODULES:
+            problems.append(f"{folder}: {len(modules)} modules, the limit is {MAX_FOLDER_MODULES}: make packages")
+        shared = Counter(module.partition("_")[0] for module in modules)
+        problems += [
+            f"{folder}: {count} modules begin with {prefix}_: make them a package"
+            for prefix, count in shared.items()
+            if count > MAX_SHARED_PREFIX
+        ]
+    report(problems)
 
 
 def test_dataclasses_are_slotted_keyword_only_and_frozen_where_it_is_pure() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from gate_samples import samples
+from project import ROOT
 from rollout_story import Story
 
 from controller.adapters.local.plots import draw_forest, write_forest
@@ -17,7 +18,7 @@ from controller.views.gate.forest import SYMBOLS, ForestRow, ForestView, forest_
 from controller.views.json import view_data
 from controller.views.rollouts.status import rollout_view
 
-EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "gate"
+EXAMPLE = ROOT / "deploy" / "examples" / "gate"
 
 
 @pytest.fixture(scope="module")

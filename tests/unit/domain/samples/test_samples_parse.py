@@ -4,13 +4,13 @@ import json
 import math
 import random
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from gate_samples import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from project import ROOT
 
 from controller.domain.errors import InvalidInput
 from controller.domain.samples.parse import (
@@ -26,7 +26,7 @@ from controller.gate.evidence.seen import Outcome
 from controller.gate.statistics.cells import Design
 from controller.gate.trial.model import Arm, MetricRole, TrialPlan
 
-EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "gate"
+EXAMPLE = ROOT / "deploy" / "examples" / "gate"
 BUILD = {"unit": "s", "better": "low", "margin": "3 %"}
 LINE: dict[str, Any] = {
     "host": "a",

@@ -1,16 +1,13 @@
 """Whatever is written, a rollout file is either read or refused with lines that name the file."""
 
-from pathlib import Path
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from project import ROOT
 
 from controller.domain.errors import InvalidInput
 from controller.domain.spec.parse import parse_spec
 
-EXAMPLE = (
-    (Path(__file__).parents[2] / "deploy" / "examples" / "rollout-swap-table-phase3.yaml").read_text().splitlines()
-)
+EXAMPLE = (ROOT / "deploy" / "examples" / "rollout-swap-table-phase3.yaml").read_text().splitlines()
 WORDS = ("", "0", "-1", "1.5", "1e999", "9" * 400, "true", "null", "'x'", "30s", "1TiB", "é", "\t")
 SHAPES = ("[]", "{}", "[{}]", "{a: 1}", "x: y", "- 1", "{per_stratum: 1, rest: true}", "{? 1 : 2}", "|\n  x")
 REFUSED = ("!!int 3", "&a b", "*a", "---", "%YAML 9.9")

@@ -1,10 +1,10 @@
 """The documentation's state diagrams are those of the code."""
 
-from pathlib import Path
+from project import ROOT
 
 from controller.views.rollouts.diagrams import journey_page
 
-_PAGE = Path(__file__).parents[2] / "docs" / "journey.md"
+_PAGE = ROOT / "docs" / "journey.md"
 
 
 def test_the_page_is_what_the_tables_say() -> None:

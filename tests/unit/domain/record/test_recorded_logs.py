@@ -7,17 +7,17 @@ simulated rollout with control hosts, `steered` one that its operators froze, pr
 
 import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from project import ROOT
 
 from controller.adapters.store.codec import decode_event, decode_host, encode
 from controller.domain.state.rollout import State
 from controller.services.state.world import folded
 from controller.views.report import report
 
-RECORDED = Path(__file__).resolve().parents[1] / "support" / "recorded"
+RECORDED = ROOT / "tests" / "support" / "recorded"
 ENDS = {
     "demo": {"swap-table": State.PROMOTED, "bad-kernel": State.REVERTED},
     "refuted": {"swap-table": State.REVERTED, "bad-kernel": State.REVERTED},

@@ -1,11 +1,11 @@
 """The example of docs/gate.md runs, and shows what it says."""
 
 import re
-from pathlib import Path
 
 import pytest
+from project import ROOT
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "gate.md"
+DOCUMENT = ROOT / "docs" / "gate.md"
 
 
 def test_the_example_from_arrays_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,16 @@
 """`kernroll sim` as an operator calls it."""
 
 import json
-from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
 from controller.domain.deciding import waves as advance_rollout
 
 Captured = pytest.CaptureFixture[str]
-EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+EXAMPLES = ROOT / "deploy" / "examples"
 PHASE3 = str(EXAMPLES / "rollout-swap-table-phase3.yaml")
 FAULTS = str(EXAMPLES / "faults.yaml")
 

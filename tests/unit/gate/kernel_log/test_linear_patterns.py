@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from controller.gate.kernel_log import _TABLE, classify
 
-_ROOT = Path(__file__).resolve().parents[2]
 _MEGABYTE = 1 << 20
 # Of processor time, for one pattern and all texts: a linear pattern takes a thousandth, a quadratic one hours.
 _LIMIT_S = 30
@@ -67,8 +67,8 @@ def _patterns(path: Path) -> Iterator[_Pattern]:
 
 @cache
 def _of_modules() -> dict[str, list[_Pattern]]:
-    paths = sorted([*_ROOT.glob("controller/**/*.py"), *_ROOT.glob("agent/**/*.py")])
-    found = {str(path.relative_to(_ROOT)): list(_patterns(path)) for path in paths}
+    paths = sorted([*ROOT.glob("controller/**/*.py"), *ROOT.glob("agent/**/*.py")])
+    found = {str(path.relative_to(ROOT)): list(_patterns(path)) for path in paths}
     return {name: patterns for name, patterns in found.items() if patterns}
 
 

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from project import ROOT
 from spec_texts import BODY, HEAD, refusal
 
 from controller.domain.errors import InvalidInput
 from controller.domain.spec.parse import parse_spec, spec_json_schema
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("rollout-*.yaml"))
+EXAMPLES = sorted((ROOT / "deploy" / "examples").glob("rollout-*.yaml"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -20,7 +21,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 
 def test_every_example_is_in_the_documentation() -> None:
-    listed = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
+    listed = (ROOT / "docs" / "lab.md").read_text()
     assert EXAMPLES
     assert [path.name for path in EXAMPLES if f"(../deploy/examples/{path.name})" not in listed] == []
 

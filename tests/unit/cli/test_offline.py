@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from patience import PATIENCE_S
+from project import ROOT
 
 from controller.cli.app import GROUPS, root, run
 from controller.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
@@ -18,7 +19,7 @@ from controller.domain.errors import Conflict, InvalidInput, NotFound, Permanent
 from controller.settings import Settings
 
 Captured = pytest.CaptureFixture[str]
-EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+EXAMPLES = ROOT / "deploy" / "examples"
 # Libraries that would make `kernroll --help` slow.
 HEAVY = ("grpc", "scipy", "numpy", "sqlalchemy", "pydantic", "rich", "cryptography", "ruamel")
 

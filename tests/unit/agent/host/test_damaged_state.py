@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fake_host import FakeProcess
 from fake_kernel import FakeKernel
+from project import ROOT
 
 from agent.adapters.host.boots import BootMarkFile
 from agent.adapters.host.kmsg import KernelLogPosition
@@ -295,7 +296,7 @@ def test_an_agent_ends_with_the_code_of_configuration_over_a_newer_ones_state(
 
 
 def test_systemd_does_not_start_again_what_would_end_the_same_way() -> None:
-    unit = Path(__file__).resolve().parents[2] / "deploy/systemd/kernroll-agent.service"
+    unit = ROOT / "deploy/systemd/kernroll-agent.service"
     assert "\nRestartPreventExitStatus=2\n" in unit.read_text(encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from project import ROOT
 from rollout_story import Story
 
 from controller.domain.record.checks import Outcome
@@ -43,7 +44,6 @@ from controller.domain.record.events import (
 from controller.domain.record.verdicts import WaveJudged
 from controller.views.report.timeline import timeline
 
-ROOT = Path(__file__).resolve().parents[2]
 AT = 2000.0
 
 TOLD: list[tuple[Event, str]] = [

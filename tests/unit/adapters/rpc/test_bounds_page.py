@@ -1,13 +1,13 @@
 """docs/limits.md names the limits that hold."""
 
 import re
-from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from controller.domain import bounds
 
-_PAGE = (Path(__file__).resolve().parents[2] / "docs" / "limits.md").read_text()
+_PAGE = (ROOT / "docs" / "limits.md").read_text()
 _LIMITS = {name: value for name, value in vars(bounds).items() if name[0].isupper() and isinstance(value, int)}
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from google.protobuf.message import Message
+from project import ROOT
 
 from agent.adapters.wire.order_messages import order_of
 from agent.cli import manual
@@ -188,7 +188,7 @@ def test_the_help_of_every_workload_can_be_printed(workload: str) -> None:
 
 
 def test_the_page_of_parameters_is_what_the_code_says() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs/parameters.md"
+    page = ROOT / "docs/parameters.md"
     assert page.read_text() == manual.page(), "run make docs and commit what it makes"
 
 
