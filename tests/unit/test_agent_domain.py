@@ -213,6 +213,17 @@ def test_an_arm64_guest_of_a_vendor_that_nobody_knows_is_never_metal(
         ("linux,dummy-virt", Platform.UNKNOWN),
         ("xen,xenvm-4.17 xen,xenvm", Platform.VM),
         ("jailhouse,cell", Platform.VM),
+        ("hpe,unheard-of nvidia,tegra234", Platform.METAL),
+        ("solidrun,clearfog marvell,armada388", Platform.METAL),
+        ("sophgo,pioneer", Platform.METAL),
+        ("nobody,knows-this", Platform.UNKNOWN),
+        ("crosvm,guest", Platform.UNKNOWN),
+        ("microsoft,hyperv", Platform.UNKNOWN),
+        ("arm,foundation-aarch64 arm,vexpress", Platform.UNKNOWN),
+        # Only the vendor counts, and only a whole one.
+        ("nobody,ti,board", Platform.UNKNOWN),
+        ("tiny,board", Platform.UNKNOWN),
+        ("board", Platform.UNKNOWN),
     ],
 )
 def test_a_device_tree_describes_a_board_unless_a_hypervisor_wrote_it(tree: str, platform: Platform) -> None:
