@@ -123,3 +123,8 @@ def kernel_log_report_id(host: str, boot_id: str, log: KernelLog) -> str:
     last = log.records[-1].sequence if log.records else 0
     unreadable = "/unreadable" if log.unreadable else ""
     return f"{host}/{boot_id}/kernel-log/{first}-{last}/{log.lost_records}{unreadable}"
+
+
+def lost_records_report_id(host: str, boot_id: str, lost: int | str) -> str:
+    """Return the id of the report that a boot's count of lost records is `lost`; with "", how all of them begin."""
+    return f"{host}/{boot_id}/kernel-log-lost/{lost}"

@@ -87,6 +87,7 @@ class Resident:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Recover, then serve until told to stop; a running command is then cleaned up and reported as died."""
+        self._parts.outbox.begin()
         async with self._kernel_log(), asyncio.TaskGroup() as group:
             # A swapoff that hangs must not keep the host from answering; commands wait for this, the session does not.
             recovery = group.create_task(self.recover(), name="recovery")
@@ -142,8 +143,9 @@ class Resident:
         )
 
     def heartbeat(self) -> agent_pb2.AgentMessage:
-        """Return a sign of life; also the moment to write what a full disk has not taken."""
+        """Return a sign of life; also the moment to write what a full disk has not taken, and to tell what is lost."""
         spool = self._parts.outbox.spool
+        self._parts.outbox.begin()
         spool.persist()
         if spool.durable:
             self._parts.journal.catch_up()
@@ -159,6 +161,8 @@ class Resident:
         """Remember the epoch of the controller that greets."""
         if epoch > self._parts.journal.book.highest_epoch:
             self._parts.journal.note(EpochSeen(epoch=epoch))
+        # Among them what the end of the session before made the spool give up.
+        self._parts.outbox.begin()
         log.info("session_open", epoch=epoch, spooled_reports=len(self._parts.outbox.spool))
 
     def obey(self, command: Command) -> str:

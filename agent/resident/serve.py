@@ -184,7 +184,12 @@ def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Pa
     watcher = None
     if descriptor is not None:
         position = KernelLogPosition(state_dir / "kernel-log.json", host.boot_id)
-        watcher = KernelLogWatcher(descriptor, position=position, deliver=outbox.report_kernel_log)
+        watcher = KernelLogWatcher(
+            descriptor,
+            position=position,
+            deliver=outbox.report_kernel_log,
+            durable=lambda: outbox.spool.durable,
+        )
     else:
         outbox.report_kernel_log(KernelLog(records=(), lost_records=0, unreadable=_NO_KERNEL_LOG))
     return Parts(

@@ -266,7 +266,7 @@ async def test_what_cannot_be_put_together_ends_the_session_and_not_all_of_them(
     controller = Controller()
     async with serving(controller) as port:
         agent = Agent(tmp_path, port)
-        heartbeat = agent.resident.resident.heartbeat
+        heartbeat = agent.resident.heartbeat
         broken = 3
 
         def failing() -> agent_pb2.AgentMessage:
@@ -276,7 +276,7 @@ async def test_what_cannot_be_put_together_ends_the_session_and_not_all_of_them(
                 raise OSError("the disk is gone")
             return heartbeat()
 
-        agent.resident.resident.heartbeat = failing  # type: ignore[method-assign]  # a fault of the host
+        agent.resident.heartbeat = failing  # type: ignore[method-assign]  # a fault of the host
         async with agent.serving():
             await controller.until(lambda: controller.heartbeats)
         assert len(controller.hellos) == 4

@@ -37,7 +37,7 @@ class Fleet:
             boot_id,
             hanging,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/support'}"},
         )
         self.processes.append(process)
         await self.controller.until(lambda: len(self.controller.hellos) > greeted)
@@ -116,7 +116,7 @@ async def test_unacknowledged_reports_come_again_after_a_disconnect_and_a_restar
     )
     seen = len(controller.heartbeats)
     await controller.until(lambda: controller.heartbeats[-1].spooled_reports == 0 and len(controller.heartbeats) > seen)
-    assert list((fleet.directory / "spool").iterdir()) == []
+    assert list((fleet.directory / "spool").glob("*.report")) == []
 
 
 async def test_the_controller_goes_away_while_a_command_runs(tmp_path: Path) -> None:

@@ -53,10 +53,19 @@ class KernelLogPosition:
 class KernelLogWatcher:
     """Reads records and delivers those worth reporting in batches."""
 
-    def __init__(self, descriptor: int, *, position: KernelLogPosition, deliver: Callable[[KernelLog], None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        position: KernelLogPosition,
+        deliver: Callable[[KernelLog], None],
+        durable: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Begin after the saved position, which never passes what `durable` says is delivered and not on disk yet."""
         self._descriptor = descriptor
         self._position = position
         self._deliver = deliver
+        self._durable = durable
         self._last_sequence = position.load()
         self._saved = self._last_sequence
         self._pending: list[KernelRecord] = []
@@ -94,7 +103,8 @@ class KernelLogWatcher:
         self._save(self._last_sequence)
 
     def _save(self, sequence: int) -> None:
-        if sequence != self._saved:
+        # What is in memory alone a crash takes: the next agent must find it in the kernel's log once more.
+        if sequence != self._saved and self._durable():
             self._position.save(sequence)
             self._saved = sequence
 

@@ -192,8 +192,7 @@ class Session:
                 # Woken by the acknowledgement.
                 break
             self._last_sent = entry.number
-            content = self._spool.content(entry.number)
-            report = None if content is None else messages.report_from_bytes(content)
+            report = self._spool.report(entry.number)
             if report is not None:
                 self._unconfirmed.append(entry.number)
                 yield agent_pb2.AgentMessage(report=report)

@@ -4,15 +4,19 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from agent.adapters.state.durable import remove_file, replace_file
+from agent.adapters.state.lost_records import LostRecords
 from agent.adapters.state.state_files import Unreadable, read_regular, set_aside
 from agent.adapters.wire import messages
+from agent.domain.errors import RigError
 from agent.domain.results import KernelLog, Report
 from agent.domain.session import spool
+from protos.kernroll.v1 import agent_pb2
 
 DEFAULT_LIMIT_BYTES = 16 << 20
 # Ours are far smaller, and a controller takes no larger ones.
@@ -31,16 +35,16 @@ class ReportSpool:
     """Keeps reports until the controller holds them. What gives way when it is full: agent.domain.session.spool."""
 
     def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
-        """Read what waits. Raises OSError, and RigError for what is in the way and cannot be moved."""
+        """Read what waits. Raises OSError, NewerState, and RigError for what is in the way and cannot be moved."""
         self._directory = directory
         if os.path.lexists(directory) and (directory.is_symlink() or not directory.is_dir()):
             set_aside(directory, "it is no directory")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Kernel log records that went without having been told, and will not be: the controller must know of the hole.
+        self.lost = LostRecords(directory / "lost-records.json")
         entries = tuple(self._read())
         next_number = entries[-1].number + 1 if entries else 1
         self.queue = spool.Queue(limit_bytes=limit_bytes, next_number=next_number, entries=entries)
-        # Kernel log records dropped for want of room and not yet told to the controller.
-        self.lost_records = 0
         # Reports that a full or failing disk has not taken yet, oldest first; they are sent, but a crash loses them.
         self._undurable: dict[int, bytes] = {}
         # After a session that was ended over a report: they go one by one, so that it shows which.
@@ -54,35 +58,53 @@ class ReportSpool:
 
     @property
     def durable(self) -> bool:
-        """Return whether every report that waits is on disk."""
-        return not self._undurable
+        """Return whether every report that waits is on disk, and the count of what is lost."""
+        return not self._undurable and self.lost.durable
+
+    def make_room(self, report: Report) -> bool:
+        """Drop what has to give way to this report, which `add` takes then; return whether anything had to."""
+        if self.queue.holds(report.report_id):
+            return False
+        entry, _ = self._entry(report)
+        gone = tuple(each for each in spool.admit(self.queue, entry).dropped if each != entry)
+        self._drop(gone)
+        return bool(gone)
 
     def add(self, report: Report) -> bool:
         """Make the report durable. False when it waits already: the first telling stands."""
         self.persist()
         if self.queue.holds(report.report_id):
             return False
-        content = messages.report_to_bytes(report)
-        records = len(report.body.records) if isinstance(report.body, KernelLog) else 0
-        entry = spool.Entry(
-            number=self.queue.next_number,
-            report_id=report.report_id,
-            size_bytes=len(content),
-            droppable_records=records,
-        )
+        entry, content = self._entry(report)
         admission = spool.admit(self.queue, entry)
         if entry not in admission.dropped and (problem := self._write(entry.number, content)):
             self._undurable[entry.number] = content
             log.error("spool_write_failed", report_id=entry.report_id, error=problem)
-        self.queue = admission.queue
-        self._remove(admission.dropped)
-        if admission.lost_records:
-            self.lost_records += admission.lost_records
-            log.warning("spool_full", dropped_kernel_log_records=admission.lost_records)
+        self.queue = replace(self.queue, entries=(*self.queue.entries, entry), next_number=entry.number + 1)
+        self._drop(admission.dropped)
         return True
+
+    def _entry(self, report: Report) -> tuple[spool.Entry, bytes]:
+        content = messages.report_to_bytes(report)
+        body = report.body
+        lost = (len(body.records), body.lost_records) if isinstance(body, KernelLog) else None
+        return _entry_of(self.queue.next_number, report.report_id, report.boot_id, len(content), lost), content
+
+    def _drop(self, entries: tuple[spool.Entry, ...]) -> None:
+        """Let kernel log batches go, counted before their files are removed: a crash in between forgets nothing."""
+        if not entries:
+            return
+        lost = spool.lost_by_boot(entries)
+        log.warning("spool_full", dropped_kernel_log_records=sum(lost.values()))
+        self.lost.count(lost)
+        self.queue = spool.without(self.queue, entries)
+        self._remove(entries)
+        # There may be room for it now.
+        self.lost.persist()
 
     def persist(self) -> None:
         """Try once more to write what the disk has not taken; to be called now and then."""
+        self.lost.persist()
         if not self._undurable:
             return
         tried = self._undurable
@@ -128,12 +150,31 @@ class ReportSpool:
                     former.unlink()
                 replace_file(self._directory / f"{number:012d}.refused", content, mode=0o600)
         if smaller is None:
+            self.lost.count(spool.lost_by_boot((entry,)))
             self.acknowledge(frozenset({entry.report_id}))
             return
         self.queue = spool.resize(self.queue, number, len(smaller))
         if problem := self._write(number, smaller):
             self._undurable[number] = smaller
             log.error("spool_write_failed", report_id=entry.report_id, error=problem)
+
+    def report(self, number: int) -> agent_pb2.Report | None:
+        """Return one report; None when it was acknowledged or dropped meanwhile, or is damaged.
+
+        A damaged kernel log batch is given up and counted as lost; a damaged result waits for a person.
+        """
+        content = self.content(number)
+        report = None if content is None else messages.report_from_bytes(content)
+        entry = next((each for each in self.queue.entries if each.number == number), None)
+        if report is None and entry is not None and entry.lost_records:
+            self.lost.count(spool.lost_by_boot((entry,)))
+            self.queue = spool.without(self.queue, (entry,))
+            if os.path.lexists(self._path(number)):
+                with suppress(RigError):
+                    set_aside(self._path(number), "it is no report any more")
+            self._remove((entry,))
+            log.error("kernel_log_report_lost", report_id=entry.report_id, records=entry.lost_records)
+        return report
 
     def content(self, number: int) -> bytes | None:
         """Return one report as it goes over the wire; None when it was acknowledged or dropped meanwhile."""
@@ -180,16 +221,25 @@ class ReportSpool:
                 if report is None:
                     raise Unreadable("it is no report")
             except Unreadable as error:
-                # A person may still read in it what was measured.
+                # It may have held lines of a kernel log. A person may still read in it what was measured.
+                self.lost.count({"": 1})
                 set_aside(path, str(error))
                 continue
-            records = len(report.kernel_log.records) if report.HasField("kernel_log") else 0
-            entries.append(
-                spool.Entry(
-                    number=int(name[1]),
-                    report_id=report.report_id,
-                    size_bytes=len(content),
-                    droppable_records=records,
-                )
-            )
+            told = report.kernel_log
+            lost = (len(told.records), told.lost_records) if report.HasField("kernel_log") else None
+            entries.append(_entry_of(int(name[1]), report.report_id, report.boot_id, len(content), lost))
         return entries
+
+
+def _entry_of(
+    number: int, report_id: str, boot_id: str, size_bytes: int, log_told: tuple[int, int] | None
+) -> spool.Entry:
+    """Return the entry of a report; of a kernel log batch it knows the records in it and those it tells to be lost."""
+    return spool.Entry(
+        number=number,
+        report_id=report_id,
+        size_bytes=size_bytes,
+        boot_id=boot_id,
+        lost_records=0 if log_told is None else max(1, sum(log_told)),
+        droppable=log_told is not None and log_told[0] > 0,
+    )

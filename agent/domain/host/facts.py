@@ -109,6 +109,16 @@ _BUILDERS = re.compile(
     "fujitsu|gigabyte|giga|hewlett|hisilicon|hpe|inspur|lenovo|marvell|mitac|nvidia|phytium|qualcomm|quanta|radxa|"
     r"raspberry|softiron|socionext|solidrun|supermicro|super|tyan|wiwynn)\b(?!.*\bcloud\b)"
 )
+# Vendor prefixes in device trees of who builds boards and what is on them; bindings/vendor-prefixes.yaml has them all.
+# As above: a tree without any of them describes a board or a guest, and is not taken for metal. Those who make models
+# or hypervisors too (arm, amazon, google, microsoft) are not among them.
+_BOARDS = re.compile(
+    "(adi|advantech|allwinner|altr|amd|amlogic|ampere|apm|apple|aspeed|asus|beagle|bananapi|brcm|cavium|"
+    "compulab|engicam|freescale|friendlyarm|fsl|fujitsu|hardkernel|hisilicon|hp|huawei|intel|kobol|kontron|"
+    "lenovo|libretech|marvell|mediatek|microchip|milkv|nuvoton|nvidia|nxp|olimex|orangepi|phytec|phytium|"
+    "pine64|qcom|radxa|raspberrypi|realtek|renesas|rockchip|samsung|sifive|socionext|solidrun|sony|sophgo|st|starfive|"
+    r"synaptics|ti|toradex|variscite|xiaomi|xlnx|xunlong),"
+)
 
 
 def architecture_name(machine: str) -> str:
@@ -147,7 +157,9 @@ def platform_of(hints: PlatformHints) -> Platform:
     if hypervisor_named(hints) is not None:
         return Platform.METAL if "amazon" in vendor and "metal" in product else Platform.VM
     if hints.device_tree:
-        return Platform.VM if any(name in hints.device_tree for name in _VIRTUAL_TREES) else Platform.METAL
+        if any(name in hints.device_tree for name in _VIRTUAL_TREES):
+            return Platform.VM
+        return Platform.METAL if any(map(_BOARDS.match, hints.device_tree.split())) else Platform.UNKNOWN
     return Platform.METAL if _BUILDERS.match(vendor) else Platform.UNKNOWN
 
 

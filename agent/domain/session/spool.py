@@ -1,9 +1,12 @@
 """The order of unacknowledged reports, and what gives way when there are too many bytes of them.
 
 Results are never dropped: when they alone exceed the limit, the agent refuses new commands instead. Kernel log batches
-are dropped, oldest first, and the records in them are counted as lost.
+are dropped, oldest first, and the records in them are counted as lost, with those whose loss they told of. A batch that
+has no records takes nobody's place and gives way to nobody: dropped, it would take the only word of a hole with it.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 
@@ -15,8 +18,11 @@ class Entry:
     number: int
     report_id: str
     size_bytes: int
-    # Kernel log records that are lost when this entry is dropped; 0 marks a result, which is never dropped.
-    droppable_records: int = 0
+    boot_id: str = ""
+    # Kernel log records of which nobody would know without this entry, at least one; 0 marks a result.
+    lost_records: int = 0
+    # Kernel log records are in it, which may be dropped.
+    droppable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +42,7 @@ class Queue:
     @property
     def no_room(self) -> str:
         """Say why no further command can be taken; empty when one can."""
-        held = sum(entry.size_bytes for entry in self.entries if not entry.droppable_records)
+        held = sum(entry.size_bytes for entry in self.entries if not entry.droppable)
         if held < self.limit_bytes:
             return ""
         return f"the report spool is full: {held} bytes of results wait for the controller's acknowledgement"
@@ -56,23 +62,42 @@ class Admission:
     @property
     def lost_records(self) -> int:
         """Return the kernel log records that were dropped."""
-        return sum(entry.droppable_records for entry in self.dropped)
+        return sum(entry.lost_records for entry in self.dropped)
+
+    @property
+    def lost_by_boot(self) -> Mapping[str, int]:
+        """Return the kernel log records that were dropped, by boot."""
+        return lost_by_boot(self.dropped)
+
+
+def lost_by_boot(entries: tuple[Entry, ...]) -> Mapping[str, int]:
+    """Return the kernel log records that are lost with these entries, by boot."""
+    lost: Counter[str] = Counter()
+    for entry in entries:
+        lost[entry.boot_id] += entry.lost_records
+    return lost
 
 
 def admit(queue: Queue, entry: Entry) -> Admission:
     """Append an entry; kernel log batches give way, oldest first, the new one last of all."""
     entries = [*queue.entries, entry]
-    excess = sum(each.size_bytes for each in entries) - queue.limit_bytes
+    tells_of_losses_alone = entry.lost_records and not entry.droppable
+    excess = 0 if tells_of_losses_alone else sum(each.size_bytes for each in entries) - queue.limit_bytes
     dropped = []
     for candidate in entries:
         if excess <= 0:
             break
-        if candidate.droppable_records:
+        if candidate.droppable:
             dropped.append(candidate)
             excess -= candidate.size_bytes
     numbers = {each.number for each in dropped}
     kept = tuple(each for each in entries if each.number not in numbers)
     return Admission(queue=replace(queue, entries=kept, next_number=entry.number + 1), dropped=tuple(dropped))
+
+
+def without(queue: Queue, entries: tuple[Entry, ...]) -> Queue:
+    """Return the queue without some of its entries."""
+    return replace(queue, entries=tuple(each for each in queue.entries if each not in entries))
 
 
 def resize(queue: Queue, number: int, size_bytes: int) -> Queue:

@@ -58,8 +58,8 @@ class KernelLogs:
             self._open[host] = _Open(boot_id=report.boot_id, at=now, tail=told.tail)
         found = [replace(one, boot_id=report.boot_id) for one in told.findings]
         if report.lost:
-            lost = f"{report.lost} of its records were gone before they could be read; a larger log_buf_len keeps more"
-            found.append(unread_finding(lost, report.boot_id))
+            lost = f"{report.lost} of its records were gone before they could be read or sent"
+            found.append(unread_finding(f"{lost}; a larger log_buf_len keeps more to read", report.boot_id))
         if report.unreadable:
             found.append(unread_finding(report.unreadable.rstrip("."), report.boot_id))
         return replace(told, findings=tuple(found))

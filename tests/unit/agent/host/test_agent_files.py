@@ -15,11 +15,10 @@ from agent.adapters.state.durable import Journal
 from agent.adapters.state.leftovers import LeftoversFile
 from agent.adapters.state.spool import ReportSpool
 from agent.domain.errors import ConfigError, EnrollmentError, RigError
-from agent.domain.results import CommandOutcome, KernelLog, KernelRecord, OutcomeStatus, Report
+from agent.domain.results import CommandOutcome, OutcomeStatus, Report
 from agent.domain.session.commands import Accepted, EpochSeen, Finished, RunBegun
 from agent.domain.work.leftovers import BrdModule, Noted, SwapHeader, SwapOn
 from agent.locks import Lock
-from agent.resident.outbox import Outbox
 from agent.settings import Transport
 from agent.settings import load as load_settings
 
@@ -75,21 +74,6 @@ def test_a_report_that_the_disk_does_not_take_is_still_sent(tmp_path: Path) -> N
     (tmp_path / "spool").rmdir()
     assert spool.add(outcome(1))
     assert spool.content(1) is not None
-
-
-def test_kernel_log_that_was_dropped_is_counted_in_the_next_batch(tmp_path: Path) -> None:
-    spool = ReportSpool(tmp_path / "spool", limit_bytes=250)
-    outbox = Outbox(host="host-1", boot_id="boot-1", spool=spool, now=lambda: 1000.0)
-
-    def batch(sequence: int) -> KernelLog:
-        record = KernelRecord(sequence=sequence, monotonic_us=1, level=4, text="y" * 80)
-        return KernelLog(records=(record,), lost_records=0)
-
-    outbox.report_kernel_log(batch(1))
-    outbox.report_kernel_log(batch(2))
-    assert spool.lost_records == 1
-    outbox.report_kernel_log(batch(3))
-    assert [entry.report_id for entry in spool.queue.entries] == ["host-1/boot-1/kernel-log/3-3/1"]
 
 
 def test_leftovers_know_their_boot(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from agent.domain.session.commands import (
     RunWorkload,
     decide,
 )
+from agent.domain.session.losses import Losses
 from agent.domain.session.previous_boot import BootMark
 from agent.domain.work.leftovers import MadeFile, Noted, SwapOn, Workers
 from agent.locks import Lock
@@ -66,6 +67,10 @@ def spool(directory: Path) -> list[str]:
     return [each.report_id for each in ReportSpool(directory / "spool").queue.entries]
 
 
+def lost(directory: Path) -> Losses:
+    return ReportSpool(directory / "spool").lost.losses
+
+
 def relay(directory: Path) -> bool:
     return SerialRelay(Path("/dev/none"), marker=directory / "org.kernroll.agent.boot", boot_id=BOOT)._used
 
@@ -78,6 +83,7 @@ def filled(directory: Path) -> None:
     BootMarkFile(directory / "boot.json").save(MARK)
     body = CommandOutcome(status=OutcomeStatus.COMPLETED)
     ReportSpool(directory / "spool").add(Report(report_id="r1", command_id="c1", boot_id=BOOT, at=1.0, body=body))
+    ReportSpool(directory / "spool").lost.count({BOOT: 12})
     (directory / "org.kernroll.agent.boot").write_text(BOOT)
 
 
@@ -88,6 +94,8 @@ FILES: dict[str, tuple[Callable[[Path], object], object]] = {
     "leftovers.json": (leftovers, ()),
     "boot.json": (mark, None),
     "spool/000000000001.report": (spool, []),
+    # What it said is a hole by itself.
+    "spool/lost-records.json": (lost, Losses(unplaced=1)),
     "org.kernroll.agent.boot": (relay, True),
 }
 CONTENTS: dict[str, bytes] = {
@@ -254,6 +262,7 @@ NEWER: dict[str, list[str]] = {
         '[{"boot_id": "b", "kind": "swap_on", "device": "/dev/a", "priority": 3}]',
     ],
     "boot.json": ['{"version": 3}'],
+    "spool/lost-records.json": ['{"version": 2, "boots": []}'],
 }
 
 
@@ -261,6 +270,7 @@ NEWER: dict[str, list[str]] = {
 def test_what_a_newer_agent_wrote_is_left_as_it_is_and_said_in_one_sentence(
     tmp_path: Path, name: str, content: str
 ) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(content)
     with pytest.raises(NewerState, match="install that agent again") as raised:
         FILES[name][0](tmp_path)
@@ -276,6 +286,7 @@ def test_an_agent_ends_with_the_code_of_configuration_over_a_newer_ones_state(
 ) -> None:
     state = tmp_path / "state"
     state.mkdir()
+    (state / name).parent.mkdir(exist_ok=True)
     (state / name).write_text(NEWER[name][0])
     config = tmp_path / "agent.toml"
     config.write_text(f'host = "h"\ncontroller = "127.0.0.1:9"\ninsecure = true\nstate_dir = "{state}"\n')

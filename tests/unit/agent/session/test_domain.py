@@ -1,5 +1,7 @@
 """The agent's smaller decisions: session, spool, kernel log, platform, memory, backoff."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.domain.errors import ProtocolViolation
@@ -69,9 +71,14 @@ def test_goodbye_ends_and_names_the_pause() -> None:
         react(state, COMMAND)
 
 
-def entry(number: int, size_bytes: int, droppable_records: int = 0) -> spool.Entry:
+def entry(number: int, size_bytes: int, lost_records: int = 0) -> spool.Entry:
     return spool.Entry(
-        number=number, report_id=f"r{number}", size_bytes=size_bytes, droppable_records=droppable_records
+        number=number,
+        report_id=f"r{number}",
+        size_bytes=size_bytes,
+        boot_id="boot-1",
+        lost_records=lost_records,
+        droppable=lost_records > 0,
     )
 
 
@@ -86,6 +93,11 @@ def test_a_full_spool_drops_kernel_log_oldest_first_and_never_results() -> None:
     admission = spool.admit(admission.queue, entry(5, 90))
     assert [each.number for each in admission.queue.entries] == [2, 4, 5]
     assert "160 bytes of results wait" in admission.queue.no_room
+    # What tells of lost records alone takes nobody's place.
+    loss = replace(entry(6, 50, 9), droppable=False)
+    full = spool.admit(spool.Queue(limit_bytes=100), entry(1, 90, 7)).queue
+    assert [each.number for each in spool.admit(full, loss).queue.entries] == [1, 6]
+    assert [each.number for each in spool.admit(spool.admit(full, loss).queue, entry(7, 60)).dropped] == [1]
     # A new batch gives way itself when nothing else can.
     assert [each.number for each in spool.admit(admission.queue, entry(6, 1, 4)).dropped] == [6]
 
@@ -213,6 +225,17 @@ def test_an_arm64_guest_of_a_vendor_that_nobody_knows_is_never_metal(
         ("linux,dummy-virt", Platform.UNKNOWN),
         ("xen,xenvm-4.17 xen,xenvm", Platform.VM),
         ("jailhouse,cell", Platform.VM),
+        ("hpe,unheard-of nvidia,tegra234", Platform.METAL),
+        ("solidrun,clearfog marvell,armada388", Platform.METAL),
+        ("sophgo,pioneer", Platform.METAL),
+        ("nobody,knows-this", Platform.UNKNOWN),
+        ("crosvm,guest", Platform.UNKNOWN),
+        ("microsoft,hyperv", Platform.UNKNOWN),
+        ("arm,foundation-aarch64 arm,vexpress", Platform.UNKNOWN),
+        # Only the vendor counts, and only a whole one.
+        ("nobody,ti,board", Platform.UNKNOWN),
+        ("tiny,board", Platform.UNKNOWN),
+        ("board", Platform.UNKNOWN),
     ],
 )
 def test_a_device_tree_describes_a_board_unless_a_hypervisor_wrote_it(tree: str, platform: Platform) -> None:

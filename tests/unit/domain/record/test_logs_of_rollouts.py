@@ -126,7 +126,7 @@ async def test_what_an_agent_lost_or_cannot_read_is_recorded() -> None:
     evidence = host_evidence(parts.engine.world.rollouts[UID], parts.attempt())
     assert {one.severity for one in evidence.findings} == {Severity.UNREAD}
     assert sorted(one.line for one in evidence.findings) == [
-        "12 of its records were gone before they could be read; a larger log_buf_len keeps more",
+        "12 of its records were gone before they could be read or sent; a larger log_buf_len keeps more to read",
         "the agent cannot open /dev/kmsg",
     ]
     before = len(parts.disk.log)
@@ -224,3 +224,18 @@ def test_a_spoiled_count_is_bounded() -> None:
 )
 def test_a_machine_check_is_the_hardwares_and_not_the_kernels(line: str, kind: FailureKind) -> None:
     assert trial_failure(TrialEnded(at=1.0, command_id="c", end=BootEnd.PANIC, line=line)).kind is kind
+
+
+async def test_losses_without_a_line_are_kept_with_the_host_and_hold_the_wave() -> None:
+    parts = await walked(Step.PROBATION)
+    parts.engine.world.rollouts[UID] = dataclasses.replace(
+        parts.engine.world.rollouts[UID], policy=policy_of(parse_spec(TEXT, "rollout.yaml"), (60.0,))
+    )
+    told = received(KernelLog(records=(), lost_records=12))
+    await parts.sessions.reported("a", dataclasses.replace(told, boot_id="a-boot-2"))
+    assert list(parts.disk.hosts["a"].unread) == [one.signature for one in parts.attempt().findings]
+    await parts.measure(cost=567.0)
+    judged = judge_wave(parts.engine.world.rollouts[UID], {"a": parts.attempt()}, 0.0)
+    (cell,) = (one for one in judged.cells if one.metric == "survival")
+    assert judged.decision == "hold"
+    assert "the kernel log of a was not read whole: 12 of its records were gone" in cell.sentence
