@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from controller.gate.kernel_log.forms import Line, Origin, clean, entries, pieces
+from controller.gate.kernel_log.forms import Line, Origin, entries, pieces
 from controller.gate.kernel_log.signature import FRAMES_IN_SIGNATURE, frame_of, named_function, place_of, words_of
-from controller.gate.kernel_log.table import GOES_ON, TABLE, WARNING_IN_MM, Row, Severity
+from controller.gate.kernel_log.table import GOES_ON, HARDWARE_KIND, TABLE, WARNING_IN_MM, Row, Severity
 
 # A part of a log that nobody could read, as the kind of a finding.
 UNREAD_KIND: Final = "log_not_read"
@@ -40,21 +40,6 @@ class Finding:
     signature: str
     # The boot it was seen under, for telling a repetition from an echo; filled in by the caller, may be empty.
     boot_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownLine:
-    """A line that an operator knows and does not want to be held against any kernel."""
-
-    # The line or a part of it, or of its signature; numbers and addresses may differ.
-    line: str
-    # Why; told wherever the line is met.
-    reason: str
-
-    def covers(self, finding: Finding) -> bool:
-        """Whether this is the line that was found."""
-        told = words_of(clean(self.line)).strip()
-        return bool(told) and (told in words_of(finding.line) or self.line.strip() in finding.signature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +186,7 @@ def match(text: str) -> Tail | None:
 def _goes_on(current: Tail | None, found: Tail, reports: Sequence[Tail]) -> bool:
     """Whether a line that could open a report is a further line of one that is open, or repeats one."""
     if found.line.startswith("---[ end Kernel panic"):
-        return any(report.row.kind == "panic" for report in reports)
+        return any(report.row.kind in ("panic", HARDWARE_KIND) for report in reports)
     if current is None:
         return False
     if found.row.kind == "oops" or found.line.startswith("KASAN: "):
