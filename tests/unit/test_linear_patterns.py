@@ -25,6 +25,8 @@ _PIECES = (
 )
 # What stands before them, so that the pattern begins at all.
 _HEADS = ("", "WARNING: mm/x.c:1 ", "INFO: task ", "Kernel panic - not syncing", "[    1.0] ")
+# Of the texts of an expression, which has a thousand characters at most.
+_OF_SHORT_TEXTS = frozenset({"_MATCHES", "_TEXTS_COMPARED"})
 _METHODS = frozenset({"match", "search", "fullmatch", "sub", "finditer", "findall", "split"})
 
 _TRIAL = """
@@ -67,7 +69,7 @@ def _patterns(path: Path) -> Iterator[_Pattern]:
         if isinstance(node.args[0], ast.JoinedStr) and ast.unparse(node.func) == "re.compile" and node in names:
             # One that is made of parts is taken as it was made.
             whole = getattr(import_module(_module_name(path)), names[node], None)
-            if isinstance(whole, re.Pattern):
+            if isinstance(whole, re.Pattern) and names[node] not in _OF_SHORT_TEXTS:
                 methods = used.get(names[node], {"match"})
                 yield f"line {node.lineno}", whole.pattern, whole.flags & ~re.UNICODE, tuple(methods)
         if not isinstance(node.args[0], ast.Constant):

@@ -21,11 +21,11 @@ _BESIDE: Final = frozenset(
         *("list_add", "list_add_valid", "list_del", "list_del_valid"),
     )
 )
-_SYNTAX: Final = re.compile(r"\(\?(?:P<\w+>|[:!=]|<[!=])|\\[a-zA-Z]|\{[\d,]*\}|\[\^?[^\]]{3,}\]")
+_SYNTAX: Final = re.compile(r"\(\?(?:P<\w{1,40}>|[:!=]|<[!=])|\\[a-zA-Z]|\{[\d,]{1,9}\}|\[\^?[^\]]{3,80}\]")
 _EITHER_CASE: Final = re.compile(r"\[([A-Za-z])[A-Za-z]\]")
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN: Final = re.compile(r"\w+")
-_SOURCE_FILE: Final = re.compile(r"\w+/[\w./-]{1,200}\.(?:c|h|S|rs)\b")
+_SOURCE_FILE: Final = re.compile(r"(?<!\w)\w{1,64}/[\w./-]{1,200}\.(?:c|h|S|rs)\b")
 # A word of the table may end otherwise in a line, or be half of it: "fail(?:ed|ure)".
 _ENDINGS: Final = ("", "s", "d", "e", "r", "ed", "es", "er", "ing", "ion", "ure")
 
