@@ -294,7 +294,7 @@ async def test_an_agent_may_not_make_operators_calls(controller: Controller) -> 
         calls = (
             stub.ListHosts(operator_pb2.ListHostsRequest()),
             stub.StartRollout(operator_pb2.StartRolloutRequest(spec_yaml="x")),
-                stub.ControlRollout(operator_pb2.ControlRolloutRequest(name="r")),
+            stub.ControlRollout(operator_pb2.ControlRolloutRequest(name="r")),
             stub.CreateJoinToken(operator_pb2.CreateJoinTokenRequest()),
             stub.WatchRollout(name).read(),
             fleet.LabelHost(fleet_pb2.LabelHostRequest(host="h1", labels={"zone": "a"})),

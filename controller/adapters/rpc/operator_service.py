@@ -9,7 +9,7 @@ from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import key_digest_of, operator_of
 from controller.adapters.rpc.messages import VERBS, to_message
 from controller.domain.deciding.verbs import Request
-from controller.domain.errors import Conflict, KernrollError, Permanent
+from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent
 from controller.services.agents.enrollment import Enrollment
 from controller.services.operating.rollouts import Operations
 from protos.kernroll.v1 import operator_pb2, operator_pb2_grpc
@@ -92,22 +92,20 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
     async def ControlRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
-        if request.verb not in VERBS:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"verb {request.verb} is not known here")
-        return await self._control(
-            request.name,
-            context,
-            verb=VERBS[request.verb],
-            remark=request.remark,
-            hosts=tuple(request.hosts),
-            full=request.full,
-            skip=request.skip,
-            emergency=request.emergency,
-        )
 
-    async def _control(self, name: str, context: Any, **wanted: Any) -> operator_pb2.Rollout:
         async def act(by: str) -> operator_pb2.Rollout:
-            return to_message(await self._operations.control(name, Request(by=by, **wanted)), operator_pb2.Rollout)
+            if request.verb not in VERBS:
+                raise InvalidInput(f"verb {request.verb} is not known here")
+            wanted = Request(
+                by=by,
+                verb=VERBS[request.verb],
+                remark=request.remark,
+                hosts=tuple(request.hosts),
+                full=request.full,
+                skip=request.skip,
+                emergency=request.emergency,
+            )
+            return to_message(await self._operations.control(request.name, wanted), operator_pb2.Rollout)
 
         return await self._answer(context, act)
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from controller.domain.hosts.expressions import MAX_CHARACTERS, checked
 from controller.domain.printable import is_plain
-from controller.gate.kernel_log import KnownLine
+from controller.gate.kernel_log import KnownLine, particular_letters
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
@@ -94,17 +94,12 @@ Where = Annotated[
 
 
 MAX_KNOWN_LINES: Final = 50
-# What every line of a kind has; an exception made of nothing else would except the whole kind.
-_OF_EVERY_LINE: Final = re.compile(
-    r"WARNING|INFO|BUG|Oops|CPU|PID|UID|Comm|Kernel panic|kernel BUG|not syncing|general protection fault"
-    r"|Unable to handle|kernel|unable to handle|page fault|for address|blocked|for more than|seconds"
-    r"|task|at|mm|in|\W|[\d_]"
-)
+# An exception made of nothing but what every line of a kind has would except the whole kind.
 _FEWEST_LETTERS: Final = 5
 
 
 def _particular(value: str) -> str:
-    if len(_OF_EVERY_LINE.sub("", value)) < _FEWEST_LETTERS:
+    if particular_letters(value) < _FEWEST_LETTERS:
         raise ValueError(
             'excepts more than one fault; write the line as the log has it, or its place: "mm/swapfile.c swap_free_nr"'
         )

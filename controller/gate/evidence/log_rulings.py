@@ -53,7 +53,7 @@ def read_logs(rules: LogRules, hosts: Sequence[HostEvidence]) -> LogsRead:
     fatal, of_both = _fatal(hosts)
     return LogsRead(
         rulings=(*fatal, *_serious(hosts), *unread),
-        told=(*of_both, *excepted, *accepted),
+        told=(*of_both, *excepted, *accepted, *_unread_of_old(hosts)),
     )
 
 
@@ -116,6 +116,18 @@ def _unread(rules: LogRules, hosts: Sequence[HostEvidence]) -> tuple[list[Ruling
     verdict = Verdict.INCONCLUSIVE if rules.final else Verdict.NEED_MORE_DATA
     text += "; so it does not count as clean, unless accept_missing_logs says why it may."
     return [Ruling(verdict=verdict, sentence=text)], []
+
+
+def _unread_of_old(hosts: Sequence[HostEvidence]) -> list[str]:
+    """What the old kernel wrote where nobody read it can only excuse lines of the new one, so that it holds nothing."""
+    found = [(host.host, one) for host in hosts for one in host.old_findings if one.severity is Severity.UNREAD]
+    if not found:
+        return []
+    name, first = found[0]
+    others = len({host for host, _ in found}) - 1
+    more = f" (and those of {_hosts(others)} more)" if others else ""
+    text = f"the kernel log of {name} under the old kernel was not read whole{more}: {first.line}"
+    return [f"{text}; what stood there excuses nothing of the new kernel"]
 
 
 def _without_known_lines(

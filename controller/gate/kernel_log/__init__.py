@@ -4,11 +4,11 @@ Pure, and told in the terms of kernels alone: whose log it is, and what follows 
 """
 
 from controller.gate.kernel_log.forms import clean, journal_line
+from controller.gate.kernel_log.known_lines import KnownLine, particular_letters
 from controller.gate.kernel_log.reading import (
     UNREAD_KIND,
     Continued,
     Finding,
-    KnownLine,
     Tail,
     classify,
     console_lines,
@@ -35,6 +35,7 @@ __all__ = [
     "console_lines",
     "journal_line",
     "panic_line",
+    "particular_letters",
     "read_log",
     "read_on",
     "unread_finding",

@@ -36,13 +36,21 @@ _TERMINAL_CODES: Final = re.compile(
 )
 # With printk.time the kernel puts this before each of its lines, and callers with CONFIG_PRINTK_CALLER; phones put
 # processor and task. dmesg -d puts the time since the line before beside it, or in its place.
-_CALLER: Final = r"(?:\s?\[\s*[TC]\d+\s*\])?(?:\s{0,2}-?(?:\[\d+:[^\[\]]{0,40}:\s*\d+\]|\(\d+\)\[\d+:[^\[\]]{0,40}\]))?"
-_STAMP: Final = re.compile(rf"\s*(?:\[\s*\d+\.\d+(?:\s*<\s*\+?[\d.]+\s*>)?\s*\]|\[<\s*[\d.]+\s*>\]){_CALLER}\s?")
+_TASK: Final = (
+    r"(?:[VDIWEF]?\[\d+:[^\[\]]{0,40}:\s*\d+\]|\(\d+\)\[\d+:[^\[\]]{0,40}\]"
+    r"|\[pid:\d+,cpu\d+,[^\[\]]{0,40}\]"
+    r"|[^\s\[\]:]{1,16}: (?=\[name:))(?:\[name:[^\[\]]{0,40}\])?"
+)
+_CALLER: Final = rf"(?:\s?\[\s*[TC]\d+\s*\])?(?:\s{{0,2}}-?{_TASK})?"
+_STAMP: Final = re.compile(
+    rf"\s*(?:\[\s*\d+\.\d+(?:,\d{{1,3}}|s)?(?:\s*<\s*\+?[\d.]+\s*>)?\s*\]|\[<\s*[\d.]+\s*>\]){_CALLER}\s?"
+)
 # Six digits after the point, as the kernel writes it and nobody else: also in the middle of a line, on a console.
 _GLUED: Final = re.compile(rf"\[ {{0,4}}\d{{1,7}}\.\d{{6}}\]{_CALLER} ")
 _DMESG_TIME: Final = re.compile(
-    r"\[(?:\w{2,4}\.? \w{3,5}\.? {1,2}\d{1,2} \d\d:\d\d:\d\d \d{4}|[A-Z]\w{2} {1,2}\d{1,2} \d\d:\d\d|\s*\+\d+\.\d+)\] ?"
-    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3,6}[+-]\d\d:?\d\d "
+    r"\[(?:\w{1,5}\.? {1,2}\w{2,7}\.? {1,3}\d{1,2} \d\d:\d\d:\d\d (?:[A-Z]{3,5} )?\d{4}"
+    r"|[A-Z]\w{2} {1,2}\d{1,2} \d\d:\d\d"
+    rf"|\s*\+\d+\.\d+)\]{_CALLER} ?|\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{{3,6}}[+-]\d\d:?\d\d{_CALLER} "
 )
 _FACILITIES: Final = "user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|res[0-9]{1,2}|local[0-7]"
 _LEVELS: Final = "emerg|panic|alert|crit|err|error|warn|warning|notice|info|debug"
@@ -50,16 +58,30 @@ _DECODED: Final = re.compile(rf"(?P<facility>kern|{_FACILITIES})\s{{0,8}}:(?:{_L
 _PRIORITY: Final = re.compile(r"<(?P<priority>\d{1,3})>")
 _KMSG: Final = re.compile(r"(?:\d+\.\d+[\w.+~-]*,)?(?P<priority>\d{1,5}),\d+,\d+,[-cC+](?:,[\w=/:.+-]+)*;(?P<text>.*)")
 _CLOCK: Final = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+# Abbreviated in the language of the machine.
+_MONTH: Final = r"(?:[^\W\d_]{2,6}\.?|\d{1,2}[月월])"
 _TIME: Final = re.compile(
     rf"\[?(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(?:"
-    rf"(?:\d{{4}} )?[A-Z][a-z]{{2}} {{1,2}}\d{{1,2}} (?:\d{{4}} )?{_CLOCK}(?: \d{{4}})?"
+    rf"(?:\d{{4}} )? {{0,2}}{_MONTH} {{1,2}}\d{{1,2}} (?:\d{{4}} )?{_CLOCK}(?: \d{{4}})?"
     rf"|\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?: ?Z| ?[+-]\d\d:?\d\d)?"
-    rf"|\d{{9,10}}\.\d{{3,9}}|{_CLOCK})(?: [A-Z]{{3,5}}(?= ))?\]?(?:\s+|$)"
+    rf"|\d{{9,10}}\.\d{{3,9}}|{_CLOCK})(?: (?:[A-Z]{{3,5}}|[+-]\d\d(?:\d\d)?)(?= ))?\]?(?:\s+|$)"
 )
 _RFC5424: Final = re.compile(r"1 \S+ \S+ (?P<tag>\S+) \S+ \S+ (?:-|(?:\[[^\]]{0,400}\]){1,4}) ?(?:\ufeff)?")
-_PHONE: Final = re.compile(r"\d\d-\d\d \d\d:\d\d:\d\d\.\d{3,6}\s+(?P<task>\d+)\s+\d+ [VDIWEF] (?:\s*: )?")
+_PHONE: Final = re.compile(
+    r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d{3,6}\s+(?:[a-z]\w{0,15}\s+)?(?P<task>\d+)\s+\d+ [VDIWEF] "
+    r"(?:(?:KERNEL)?\s*: )?"
+)
 _WORDS: Final = r"(?:[\w.:@/-]{1,255}\s{1,2}){0,3}?"
-_KERNELS_TAG: Final = re.compile(rf"{_WORDS}(?:(?:kernel|vmunix)(?:\[\d+\])?:(?:\s|$)|\[kernel\] )")
+_KERNELS_TAG: Final = re.compile(rf"{_WORDS}(?:(?:kernel|vmunix)(?:\[\d+\])?:(?:\s|$)|\[kernel\] |kernel - - - )")
+# Where no time stands before it: host and level at most, and no word that ends like the name of a program.
+_UNTIMED_TAG: Final = re.compile(
+    r"(?:[\w.@/-]{1,255}(?::[\w.@/-]{1,255}){0,8}\s{1,2}){0,2}?(?:kernel|vmunix)(?:\[\d+\])?:(?:\s|$)"
+)
+# What a console shows when the kernel begins to speak; it does not wait for others to end their line.
+_LOGIN: Final = re.compile(r"(?:\S{1,64} login|Password): ")
+# Without printk.time: where the console's own line was broken off; a program that quotes the kernel puts a space or
+# a quotation mark before it.
+_PANIC_GLUED: Final = re.compile(r"(?<![\s\"'`(:])Kernel panic - not syncing")
 _OTHERS_TAG: Final = re.compile(rf"{_WORDS}(?:[\w./@()-]{{1,255}}\[\d+\]:(?:\s|$)|(?<=\s)[\w./@()-]{{1,255}}:(?:\s|$))")
 _KERNEL_SOMEWHERE: Final = re.compile(r".{0,120}?\skernel(?:\[\d+\])?: ")
 _QUOTED: Final = re.compile(r"(?:> ?){1,8}")
@@ -100,7 +122,9 @@ def journal_line(entry: Mapping[str, Any] | list[Any] | None) -> str:
 
 def unwrapped(raw: str) -> Line:
     """Return what one line says and of whom it is."""
-    if raw.lstrip()[:1] == "{" and (entry := _json_entry(raw)) is not None:
+    # journalctl -o json-sse and json-seq put something before each entry.
+    bare = raw.lstrip(" \t\x1e").removeprefix("data: ")
+    if bare[:1] == "{" and (entry := _json_entry(bare)) is not None:
         return entry
     text = _signs(raw).rstrip()
     text = text[quoted.end() :] if (quoted := _QUOTED.match(text)) else text
@@ -148,15 +172,27 @@ def entries(lines: Iterable[str]) -> Iterator[Line]:
 def pieces(raw: str) -> Iterator[Line]:
     """Yield the lines that stand in one: the kernel does not wait for others to end theirs on a console."""
     line = unwrapped(raw)
-    if line.origin is Origin.OTHER or "[" not in line.text:
+    if line.origin is Origin.OTHER:
         yield line
         return
+    if line.origin is Origin.PLAIN and (login := _LOGIN.match(line.text)):
+        yield Line(text=login[0], origin=Origin.PLAIN)
+        line = unwrapped(line.text[login.end() :])
     begin, by_kernel = 0, line.origin
     for stamp in _GLUED.finditer(line.text):
         if before := line.text[begin : stamp.start()].strip():
-            yield Line(text=before, origin=by_kernel)
+            yield from _broken_off(Line(text=before, origin=by_kernel))
         begin, by_kernel = stamp.end(), Origin.KERNEL
-    yield Line(text=line.text[begin:], origin=by_kernel)
+    yield from _broken_off(Line(text=line.text[begin:], origin=by_kernel))
+
+
+def _broken_off(line: Line) -> Iterator[Line]:
+    """Yield a line without the kernel's time as two when a panic broke it off."""
+    glued = _PANIC_GLUED.search(line.text) if line.origin is Origin.PLAIN else None
+    begin = glued.start() if glued else 0
+    if begin:
+        yield Line(text=line.text[:begin], origin=line.origin)
+    yield Line(text=line.text[begin:], origin=line.origin)
 
 
 def _timed(text: str, *, known: bool) -> Line:
@@ -180,7 +216,7 @@ def _timed(text: str, *, known: bool) -> Line:
         if by_kernel or known:
             return Line(text=rest, origin=Origin.KERNEL)
         return Line(text=rest, origin=Origin.OTHER if _OTHERS_TAG.match(rest) else Origin.PLAIN)
-    if tag := _KERNELS_TAG.match(text) if text.startswith(("kernel:", "kernel[")) else None:
+    if tag := _UNTIMED_TAG.match(text):
         return Line(text=_unstamped(text[tag.end() :])[0], origin=Origin.KERNEL)
     if _LIKE_A_RECORD.match(text) and not _GLUED.search(text):
         somewhere = _KERNEL_SOMEWHERE.match(text)

@@ -6,23 +6,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from controller.gate.kernel_log.forms import Line, Origin, clean, entries, pieces
+from controller.gate.kernel_log.forms import Line, Origin, entries, pieces
 from controller.gate.kernel_log.signature import FRAMES_IN_SIGNATURE, frame_of, named_function, place_of, words_of
-from controller.gate.kernel_log.table import GOES_ON, TABLE, WARNING_IN_MM, Row, Severity
+from controller.gate.kernel_log.table import GOES_ON, HARDWARE_KIND, TABLE, WARNING_IN_MM, Row, Severity
 
 # A part of a log that nobody could read, as the kind of a finding.
 UNREAD_KIND: Final = "log_not_read"
 # A report that has not ended after this many lines was cut off.
 _REPORT_LINES: Final = 120
 _PANIC: Final = re.compile(r"(?:[\w./-]+: )?Kernel panic - not syncing")
-# Without printk.time: at the beginning, or where the console's own line was broken off; a program that quotes the
-# kernel puts a space or a quotation mark before it.
-_PANIC_GLUED: Final = re.compile(r"(?:(?<![\s\"'`(:])|(?<=login: )|(?<=assword: ))Kernel panic - not syncing")
 _VAGUE_PANIC: Final = re.compile(r"not syncing: (?:Oops: )?Fatal exception")
 _END: Final = re.compile(r"---\[ end ")
 _LIKE_A_KERNELS: Final = re.compile(
     r"(?:[\w./#()-]{1,64}(?: [\w./#()-]{1,64}){0,5}(?:\[\d+\])?: ?\S|Linux version "
     r"|Command line|\s*[\w.]+\+0x|\s*<TASK>)"
+)
+# What a program says that was to bring the log, and brought none.
+_OF_A_TOOL: Final = re.compile(
+    r"(?:-?(?:ba|da|z|k|a)?sh|dmesg|journalctl|sudo|su|doas|ssh|scp|rsync|cat|tail|head|grep|zcat|kubectl|adb|virsh"
+    r"|timeout|client_loop|kex_exchange_identification|ssh_exchange_identification|Error from server|error|fatal|Hint"
+    r"|Failed to .{1,80})(?: \([^()]{1,40}\))?: "
+)
+# The words of faults, wherever they stand: behind something that this reader does not know they may be the kernel's.
+_WORDS_OF_A_FAULT: Final = re.compile(
+    r"(?:BUG: (?:[Uu]nable to handle|kernel NULL|K(?:ASAN|FENCE|MSAN): |Bad page|soft lockup)"
+    r"|Kernel panic - not syncing: |kernel BUG at |Unable to handle kernel |Internal error: Oops|WARNING: CPU: \d)"
+)
+_OF_A_PROGRAM: Final = re.compile(r"(?<!\S)[\w.@()/-]{1,64}\[\d+\]:(?:\s|$)|[\"'`]")
+_LOST: Final = re.compile(
+    r"\*\* \d+ printk messages dropped|: Missed \d+ kernel messages|/dev/kmsg buffer overrun, some messages lost"
 )
 _TOLD_CHARACTERS: Final = 120
 
@@ -40,21 +52,6 @@ class Finding:
     signature: str
     # The boot it was seen under, for telling a repetition from an echo; filled in by the caller, may be empty.
     boot_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownLine:
-    """A line that an operator knows and does not want to be held against any kernel."""
-
-    # The line or a part of it, or of its signature; numbers and addresses may differ.
-    line: str
-    # Why; told wherever the line is met.
-    reason: str
-
-    def covers(self, finding: Finding) -> bool:
-        """Whether this is the line that was found."""
-        told = words_of(clean(self.line)).strip()
-        return bool(told) and (told in words_of(finding.line) or self.line.strip() in finding.signature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +107,13 @@ def read_log(lines: Sequence[str]) -> tuple[Finding, ...]:
             f"{counts[Origin.LOST]} of {len(read)} entries have no text, their MESSAGE is null;"
             " journalctl --all tells it"
         )
+    if hidden := [line.text for line in read if _hides_a_fault(line)]:
+        unread.append(
+            f"{len(hidden)} of {len(read)} lines have the words of a fault behind something that is not known,"
+            f' the first: "{hidden[0][:_TOLD_CHARACTERS]}"; bring the log as dmesg or journalctl -k print it'
+        )
+    if lost := [line.text for line in read if _LOST.search(line.text)]:
+        unread.append(f'it says itself that messages were lost: "{lost[0][:_TOLD_CHARACTERS]}"')
     if lines and not unread and not found and not any(map(_is_the_kernels, read)):
         unread.append(
             f"none of its {len(lines)} lines looks like a kernel's; bring it as dmesg or journalctl -k print it"
@@ -178,10 +182,7 @@ def panic_line(text: str) -> str | None:
 
 def console_lines(line: str) -> tuple[str, ...]:
     """Return the lines that stand in one line of a console: a panic does not wait for a login or a status to end."""
-    found = [piece.text for piece in pieces(line) if piece.origin is not Origin.OTHER]
-    if len(found) == 1 and (glued := _PANIC_GLUED.search(found[0])) and glued.start():
-        return (found[0][: glued.start()], found[0][glued.start() :])
-    return tuple(found)
+    return tuple(piece.text for piece in pieces(line) if piece.origin is not Origin.OTHER)
 
 
 def match(text: str) -> Tail | None:
@@ -201,7 +202,7 @@ def match(text: str) -> Tail | None:
 def _goes_on(current: Tail | None, found: Tail, reports: Sequence[Tail]) -> bool:
     """Whether a line that could open a report is a further line of one that is open, or repeats one."""
     if found.line.startswith("---[ end Kernel panic"):
-        return any(report.row.kind == "panic" for report in reports)
+        return any(report.row.kind in ("panic", HARDWARE_KIND) for report in reports)
     if current is None:
         return False
     if found.row.kind == "oops" or found.line.startswith("KASAN: "):
@@ -223,4 +224,13 @@ def _continue(report: Tail, text: str) -> Tail | None:
 
 
 def _is_the_kernels(line: Line) -> bool:
-    return line.origin is Origin.KERNEL or (line.origin is Origin.PLAIN and bool(_LIKE_A_KERNELS.match(line.text)))
+    if line.origin is not Origin.PLAIN:
+        return line.origin is Origin.KERNEL
+    return bool(_LIKE_A_KERNELS.match(line.text)) and not _OF_A_TOOL.match(line.text)
+
+
+def _hides_a_fault(line: Line) -> bool:
+    """Whether a line has the words of a fault, and something before them that hides whose they are."""
+    if line.origin not in (Origin.KERNEL, Origin.PLAIN) or not (words := _WORDS_OF_A_FAULT.search(line.text)):
+        return False
+    return match(line.text) is None and not _OF_A_PROGRAM.search(line.text, 0, words.start())

@@ -11,11 +11,56 @@ FRAME: Final = re.compile(
 )
 # It begins where a word does, so that a long word is read once and not once from each of its letters.
 _FUNCTION: Final = re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
-_CHANGING: Final = re.compile(
-    r"\+0x[0-9a-f]+/0x[0-9a-f]+|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\b\d+s?\b|(?<=\bCPU)\d+"
-    # The same fault on another host is on another disk.
-    r"|\b(?:nvme\d+n\d+(?:p\d+)?|(?:s|v|xv|h)d[a-z]{1,3}\d*|mmcblk\d+(?:p\d+)?|(?:dm-|md|loop|zram|nbd)\d+)\b"
+# What stands behind these words is a bystander of the fault, or where in its data it was: a process by name, pages,
+# entries of tables, disks and network cards. Each begins with the words themselves, so that they are found fast.
+_BEHIND: Final = (
+    re.compile(r"(in process )\S.{0,15}?(?=\s{1,4}p(?:fn|te):|,|$)"),
+    re.compile(r"( comm )\S.{0,15}?(?=: |, |$)"),
+    re.compile(r"(Comm:)\S.{0,15}?(?= Pid:|$)"),
+    re.compile(r"(while atomic: )\S.{0,40}?(?=/\d+/0x)"),
+    re.compile(r"(\] code: )\S.{0,40}?(?=/\d+$)"),
+    re.compile(r"(CPU#)\d+, \S.{0,40}?/\d+(?![/\d])"),
+    re.compile(r"(: )\S{1,16}(?: \S{1,16})?/\d+(?= still )"),
+    re.compile(r"(lock or RCU: ).*"),
+    re.compile(r"(owned by task ).*"),
+    re.compile(r"(s! \[)[^\[\]]{1,40}(?=\])"),
+    re.compile(r"(LOCKUP on cpu )\d+.*"),
+    re.compile(r"(nodemask=).*"),
+    re.compile(r"(jiffies!).*"),
+    re.compile(r"(stalls on (?:CPUs/)?tasks:).*"),
+    re.compile(r"(detected stall on CPU).*"),
+    re.compile(r"(kworker/)u?\d+:\d+[HI]?(?::\d+)?"),
+    re.compile(r"(kswapd)\d+"),
+    re.compile(r"(p(?:fn|te|md):)[0-9a-f]+"),
+    re.compile(r"(ad p(?:[gmu4]d|te) )\S+"),
+    re.compile(r"(swap (?:file|offset) entry )[0-9a-f]+"),
+    re.compile(r"(ra == )[0-9a-f]+"),
+    re.compile(r"(cache entry \[)[0-9a-f]+(?=\])"),
+    re.compile(r"(Oops: )[0-9a-f]+\b"),
+    re.compile(r"(\{i=)[^{}]{1,200}(?=\})"),
+    re.compile(r"(\(device )[^()]{1,64}(?=\))"),
+    re.compile(r"((?:-fs|XFS|BD2|hfs|efs) \()[^()]{1,64}(?=\))"),
+    re.compile(r"(waiting for )\S{1,20}(?= to become free)"),
+    re.compile(r"(NETDEV WATCHDOG: )\S{1,20}(?= \()"),
 )
+# Who asked, at the beginning of a line that says so.
+_WHO_ASKED: Final = re.compile(
+    r".{1,80}?(?=: (?:page allocation|vmalloc))|\S{1,40}\(\d+\)(?=: Kernel )|XFS: \S{1,40}(?= possible memory)"
+)
+# The same fault on another host is on another disk, and on another card.
+_DEVICES: Final = (
+    r"(?:nvme\d+n\d+(?:p\d+)?|nvme\d+|(?:s|v|xv|h|das)d[a-z]{1,3}\d*|mmcblk\d+(?:p\d+)?"
+    r"|(?:dm-|md|loop|zram|nbd|pmem|sr|drbd|rbd|bcache|nullb|ubiblock|ubi|mtdblock|mtd|ram)\d+(?:p\d+)?"
+    r"|(?:eth|en[ops]|wlan|wlp|tap|tun|vnet|bond|team|virbr|docker)\d\w*|(?:veth|enx|cali|lxc)[0-9a-f]\w*)"
+)
+_CHANGING: Final = re.compile(
+    r"\+0x[0-9a-f]+/0x[0-9a-f]+|0x[0-9a-f]+|\(_{1,8}ptrval_{1,8}\)|\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]\b"
+    r"|\b(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{8,}|(?=[a-f]*\d)[0-9a-f]{7})\b"
+    r"|(?:(?<=[:= ])-)?\b\d+(?:[-,]\d+)*(?:s|ms|us|kB|KiB|MB)?\b|(?<=\bCPU)\d+"
+    rf"|\b{_DEVICES}\b"
+)
+# How die() ends its line: with what the kernel was built with.
+_BUILT_WITH: Final = re.compile(r"(?<=\[#)(\d{1,5}\]).*")
 _TAINT: Final = re.compile(r" \((?:Not tainted|Tainted: [^)]*)\)")
 _SOURCE_PATH: Final = re.compile(r"(?<![^\s(])[^\s:()]+\.(?:c|h|S|rs)(?=:\d)")
 _KILLED: Final = re.compile(r".{0,120}?Kill(?:ed)? process \d+,? ?\((?P<program>.{1,64}?)\)(?=[ ,.]|$)")
@@ -113,12 +158,23 @@ def words_of(line: str) -> str:
 
     An out-of-memory kill is known by the program that was killed, whatever its size.
     """
-    if killed := _KILLED.match(line):
-        return _CHANGING.sub("#", killed["program"])
+    if program := killed_program(line):
+        return program
     text = _SOURCE_PATH.sub(lambda found: source_path(found[0]), _TAINT.sub("", line))
+    text = _BUILT_WITH.sub(r"\1", text)
+    for behind in _BEHIND:
+        text = behind.sub(r"\1#", text)
+    if who := _WHO_ASKED.match(text):
+        text = f"#{text[who.end() :]}"
     while text.startswith("Oops: "):
         text = text.removeprefix("Oops: ")
     return _CHANGING.sub("#", text)
+
+
+def killed_program(line: str) -> str:
+    """Return the program that an out-of-memory kill names; empty for any other line."""
+    killed = _KILLED.match(line)
+    return _CHANGING.sub("#", killed["program"]) if killed else ""
 
 
 def named_function(text: str) -> str:

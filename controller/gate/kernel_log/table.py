@@ -40,14 +40,35 @@ HARDWARE_KIND: Final = "hardware"
 # Architecture, processor or task name before the words of some ports.
 _CPU: Final = r"(?:CPU[ #]?\d+:? )?"
 
+# The words of the block layer for what a device answered, beside "I/O error".
+_BLOCK_ERRORS: Final = (
+    r"(?:critical (?:target|medium|nexus|space allocation)|timeout|device offline|recoverable transport"
+    r"|reservation conflict|protection|kernel resource|device resource)"
+)
+
 # What KASAN adds to a fault in memory that it watches.
 _KASAN_RANGE: Final = r"KASAN: (?:null-ptr-deref|probably user-memory-access|maybe wild-memory-access) in range"
+
+# What a panic over a machine that failed says: machine checks, error reports of firmware, and interrupts for parity.
+_BROKEN_MACHINE: Final = (
+    r"(?:(?:Fatal |Unrecoverable |Uncorrected )?(?:local )?[Mm]achine check|Fatal hardware error|Uncorrected "
+    r"|Timeout: (?:Not all CPUs entered broad|Subject CPUs unable|Monarch CPU did not)"
+    r"|Timeout synchronizing machine check|Unrecoverable HMI|Memory failure: "
+    r"|UE .{1,80}error|EDAC |NMI: PCI system error|NMI IOCK error)"
+)
+# A program may be called like anything, and a device may call itself like anything.
+_NO_PROGRAM: Final = r"(?![\w.@()-]{1,64}\[\d+\]: |usb \d|audit: |audit\()"
+# What a file system says of itself in passing, with words that its errors have too.
+_IN_PASSING: Final = (
+    r"(?!.{1,80}(?:: mounted filesystem|: error count since last fsck|: (?:initial|last) error at time|: Mounting V\d"
+    r"|: Volume was not properly unmounted))"
+)
 
 # The first row that matches decides.
 TABLE: Final[Sequence[Row]] = (
     # Hardware that failed is not the kernel's doing, whatever the kernel does about it.
-    _row(COUNT, HARDWARE_KIND, r"(?:Kernel panic - not syncing: )?(?:Fatal |Uncorrected )(?:local )?[Mm]achine check"),
-    _row(COUNT, HARDWARE_KIND, r"Kernel panic - not syncing: (?:Timeout: Not all CPUs entered broad|Uncorrected )"),
+    _row(COUNT, HARDWARE_KIND, r"(?:Fatal |Uncorrected )(?:local )?[Mm]achine check"),
+    _row(COUNT, HARDWARE_KIND, rf"(?:---\[ end )?Kernel panic - not syncing: {_BROKEN_MACHINE}"),
     _row(COUNT, HARDWARE_KIND, r"(?:\{\d+\})?\[Hardware Error\]|Oops: Machine check", alone=True),
     _row(COUNT, HARDWARE_KIND, r"(?:Uncorrected hardware memory error|Memory failure: 0x)", alone=True),
     _row(FATAL, "panic", r"(?:---\[ end )?Kernel panic - not syncing"),
@@ -117,7 +138,7 @@ TABLE: Final[Sequence[Row]] = (
     ),
     _row(FATAL, "oops", r"Unrecoverable .{1,40} [Ee]xception "),
     # What die() of every architecture prints: a name, an error code, and how many there were.
-    _row(FATAL, "oops", r"[A-Za-z][^\[\]]{0,100}\[#\d{1,5}\]"),
+    _row(FATAL, "oops", rf"{_NO_PROGRAM}[A-Za-z#][^\[\]]{{0,100}}\[#\d{{1,5}}\](?:$|:| (?:[A-Z]|$))"),
     _row(
         SERIOUS,
         "lockdep",
@@ -155,14 +176,15 @@ TABLE: Final[Sequence[Row]] = (
     _row(
         SERIOUS,
         "hung_task",
-        r"INFO: task .{1,80}:\d+ (?:is )?blocked .*(?:for more than \d+ seconds|likely owned|on a )",
+        r"INFO: task .{1,80}:\d+ (?:<\w{1,16}> )?(?:is )?blocked .*(?:for more than \d+ seconds|likely owned|on a )",
     ),
     _row(SERIOUS, "atomic_sleep", r"(?:\[ )?BUG: (?:sleeping function called|scheduling while atomic)"),
     _row(SERIOUS, "atomic_sleep", r"bad: scheduling from the idle thread"),
     _row(SERIOUS, "undefined_behaviour", r"UBSAN: "),
     _row(SERIOUS, "data_race", r"BUG: KCSAN: "),
-    _row(SERIOUS, "allocation_failure", r"\S.*: (?:page allocation failure|page allocation stalls for)"),
-    _row(SERIOUS, "allocation_failure", r"\S.*: (?:vmalloc error: size|vmalloc: allocation failure)"),
+    _row(SERIOUS, "allocation_failure", rf"{_NO_PROGRAM}\S.*: page allocation (?:failure[:.] order|stalls for)"),
+    _row(SERIOUS, "allocation_failure", rf"{_NO_PROGRAM}\S.*: (?:vmalloc error: size|vmalloc: allocation failure)"),
+    _row(SERIOUS, "allocation_failure", r"XFS: \S{1,40} possible memory allocation deadlock"),
     _row(
         SERIOUS,
         "allocation_failure",
@@ -180,7 +202,7 @@ TABLE: Final[Sequence[Row]] = (
     _row(
         SERIOUS, "io_error", r"(?:Buffer |critical \w{1,12} |blk_update_request: )?I/O error(?: on)?,? dev", alone=True
     ),
-    _row(SERIOUS, "io_error", r"critical (?:target|medium|nexus|space allocation) error, dev", alone=True),
+    _row(SERIOUS, "io_error", rf"{_BLOCK_ERRORS} error, dev ", alone=True),
     # A disk that fails under one host says nothing of the kernel; the same on a second host does.
     _row(
         SERIOUS,
@@ -192,6 +214,7 @@ TABLE: Final[Sequence[Row]] = (
     _row(
         SERIOUS,
         "file_system",
+        rf"{_IN_PASSING}"
         r"(?:[A-Z0-9a-z]{2,10}-fs|XFS|bcachefs|JBD2|EROFS|BTRFS|ZFS|NILFS|OCFS2|gfs2) ?\([^)]{1,64}\): .*"
         r"(?:[Cc]orrupt|[Ee]rror(?!s=)|failed|[Aa]bort|shut ?down|[Rr]emounting filesystem read-only|inconsistent)",
         alone=True,
@@ -209,14 +232,14 @@ TABLE: Final[Sequence[Row]] = (
         alone=True,
     ),
     _row(SERIOUS, "reference_leak", r"Busy inodes after unmount of ", alone=True),
-    _row(SERIOUS, "driver", r"(?:irq \d+: nobody cared|NETDEV WATCHDOG: .*timed out)"),
+    _row(SERIOUS, "driver", r"(?:irq \d+: nobody cared|(?:\S{1,20} \S{1,20} \S{1,20}: )?NETDEV WATCHDOG: .*timed out)"),
     _row(SERIOUS, "reference_leak", r"waiting for \S{1,20} to become free\. Usage count", alone=True),
     _row(SERIOUS, "memory_leak", r"\d+ new suspected memory leaks", alone=True),
     _row(SERIOUS, "bug", r"(?:\[ )?BUG: "),
     _row(COUNT, "memcg_oom", r"Memory cgroup out of memory: Kill", alone=True),
     _row(SERIOUS, "out_of_memory", r"Out of memory(?: \([^)]*\))?(?:: Kill| and no killable)", alone=True),
     _row(COUNT, "fault_oom", r"(?:Huh )?VM_FAULT_OOM leaked"),
-    _row(COUNT, "throttling", r".*(?:temperature above threshold|clock throttled)"),
+    _row(COUNT, "throttling", r".*(?:temperature (?:is )?above threshold|clock (?:is )?throttled)"),
 )
 WARNING_IN_MM: Final = Row(severity=FATAL, kind="warning_in_mm", pattern=re.compile(r"WARNING: "))
 # Kinds whose report goes on with an "Oops" line of its own.

@@ -8,7 +8,7 @@ from typing import Final
 from controller.gate.evidence.log_rulings import LogRules
 from controller.gate.evidence.seen import HostEvidence, Outcome
 from controller.gate.hosts.survival import log_ruling
-from controller.gate.kernel_log import Finding, Severity, read_log
+from controller.gate.kernel_log import Finding, read_log
 from controller.gate.trial.blocks import is_new
 from controller.gate.trial.model import Measurement, MetricRole, TrialCell, TrialPlan
 
@@ -28,8 +28,8 @@ def survival_cells(plan: TrialPlan, measurements: Iterable[Measurement]) -> Surv
 
     FATAL on the first lost host, and on a fatal line that the old kernel does not write on as many hosts; a serious
     line that the old kernel does not write FAILs when a second host or boot confirms it, and holds until then; so does
-    a log that could not be read. Everything brought is asked: quarantined hosts, runs that are missing, and runs of
-    metrics that the plan does not name.
+    a log of the new kernel that could not be read. Everything brought is asked: quarantined hosts, runs that are
+    missing, and runs of metrics that the plan does not name.
     """
     strata: dict[str, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     for one in measurements:
@@ -57,14 +57,11 @@ def survival_cells(plan: TrialPlan, measurements: Iterable[Measurement]) -> Surv
 
 def _evidence(plan: TrialPlan, stratum: str, host: str, runs: Sequence[Measurement]) -> HostEvidence:
     lost = any(one.outcome is Outcome.LOST and is_new(plan.design, one) for one in runs)
-    old = _findings([one for one in runs if not is_new(plan.design, one)])
-    # What was brought of the old kernel and cannot be read is nothing to compare with.
-    unread = [replace(one, line=f"under the old kernel, {one.line}") for one in old if one.severity is Severity.UNREAD]
     return HostEvidence(
         host=host,
         stratum=stratum,
-        findings=(*_findings([one for one in runs if is_new(plan.design, one)]), *unread),
-        old_findings=old,
+        findings=_findings([one for one in runs if is_new(plan.design, one)]),
+        old_findings=_findings([one for one in runs if not is_new(plan.design, one)]),
         lost="did not come back on the new kernel" if lost else "",
     )
 

@@ -8,6 +8,7 @@ from controller.gate.kernel_log import Severity, classify, clean, console_lines,
 
 OOPS = "BUG: unable to handle page fault for address: ffffea0004c2d008"
 CRASH = (OOPS, "Oops: 0000 [#1] PREEMPT SMP NOPTI", "RIP: 0010:swap_free_nr+0x5c/0x1b0", " zap_pte_range+0x3aa/0xd20")
+PANIC = "Kernel panic - not syncing: softlockup: hung tasks"
 SIGNATURE = "null_or_paging: swap_free_nr < zap_pte_range"
 
 PREFIXES = {
@@ -36,6 +37,33 @@ PREFIXES = {
     "short-unix": "1772446272.100100 canary-1 kernel: ",
     "short-monotonic": "[  412.100100] canary-1 kernel: ",
     "short-delta": "[  412.100100 <    0.000300 >] canary-1 kernel: ",
+    "dmesg -T with caller": "[Mon Mar  2 10:11:12 2026] [  T201] ",
+    "dmesg iso with caller": "2026-03-02T10:11:12,100100+01:00 [   T201] ",
+    "dmesg -H with caller": "[  +0.000300] [   T201] ",
+    "dmesg -T, French": "[lun. mars   2 10:11:12 2026] ",
+    "dmesg -T, Chinese": "[一 3月  2 10:11:12 2026] ",
+    "dmesg -T, Korean": "[월  3월  2 10:11:12 2026] ",
+    "crash": "[Mon Mar  2 10:11:12 CET 2026] ",
+    "journalctl, German": "Mär 02 10:11:12 canary-1 kernel: ",
+    "journalctl, French": "févr. 02 10:11:12 canary-1 kernel: ",
+    "journalctl, Russian": "мая 02 10:11:12 canary-1 kernel: ",
+    "journalctl, Japanese": " 3月 02 10:11:12 canary-1 kernel: ",
+    "short-precise, French": "mars 02 10:11:12.100100 canary-1 kernel: ",
+    "short-full of a zone without a name": "Mon 2026-03-02 10:11:12 +03 canary-1 kernel: ",
+    "RFC 5424 in a file": "2026-03-02T10:11:12.1+01:00 canary-1 kernel - - - ",
+    "host and name": "canary-1 kernel: ",
+    "host, level and name": "canary-1 kern.alert kernel: ",
+    "host and name, with the kernel's time": "canary-1 kernel: [  412.100100] ",
+    "a login": "canary-1 login: ",
+    "a login, with the kernel's time": "canary-1 login: [  412.1] ",
+    "a password": "Password: ",
+    "a phone with processor": "<1>[  412.100100,2] ",
+    "a phone with process": "[  412.100100s][pid:41,cpu2,kswapd0]",
+    "a phone with level": "<1>[  412.100100] E[2:    kswapd0:   41] ",
+    "a phone with module": "<1>[  412.100100]-(2)[41:kswapd0][name:fault&]",
+    "a phone with caller and module": "[  412.100100] [T700041] kswapd0: [name:fault&]",
+    "logcat with user": "03-02 10:11:12.100  root     0     0 E ",
+    "logcat with year and tag": "2026-03-02 10:11:12.100     0     0 E KERNEL  : ",
     "syslog": "Mar  2 10:11:12 canary-1 kernel: [  412.100100] ",
     "syslog without the kernel's time": "Mar  2 10:11:12 canary-1 kernel: ",
     "syslog with a year": "Mar  2 2026 10:11:12 canary-1 kernel: [  412.100100] ",
@@ -90,6 +118,9 @@ def test_a_crash_is_found_behind_every_prefix(prefix: str) -> None:
         json.dumps({"MESSAGE": OOPS, "_TRANSPORT": "syslog", "SYSLOG_IDENTIFIER": "reporter"}),
         json.dumps({"MESSAGE": OOPS, "_TRANSPORT": "kernel", "SYSLOG_IDENTIFIER": "systemd"}),
         f"03-02 10:11:12.100   811   811 E reporter: {OOPS}",
+        f"canary-1 reporter[811]: {OOPS}",
+        f"canary-1 reporter: kernel: {OOPS}",
+        f"мая 02 10:11:12 canary-1 reporter[811]: {OOPS}",
     ],
 )
 def test_what_user_space_writes_is_never_the_kernels(line: str) -> None:
@@ -126,7 +157,9 @@ def test_the_formats_of_a_journal_that_are_not_lines() -> None:
             f'         "msg": "{line}"',
             "      },{",
         ]
-    for log in (as_json, as_bytes, pretty, export, verbose, dmesg):
+    sse = [row for line in as_json for row in (f"data: {line}", "")]
+    seq = [f"\x1e{line}" for line in as_json]
+    for log in (sse, seq, as_json, as_bytes, pretty, export, verbose, dmesg):
         (found,) = read_log(log)
         assert (found.line, found.signature) == (OOPS, SIGNATURE), log
     assert classify(of_others) == ()
@@ -155,6 +188,38 @@ def test_an_entry_without_text_is_said_and_is_no_clean_log() -> None:
             "1 of 1 lines are in a form that is not",
         ),
         (["", ""], "none of its 2 lines looks like a kernel's"),
+        *(
+            ([line], "none of its 1 lines looks like a kernel's")
+            for line in (
+                "dmesg: read kernel buffer failed: Operation not permitted",
+                "-bash: /bin/dmesg: Input/output error",
+                "bash: line 1: journalctl: command not found",
+                "ssh: connect to host canary-1 port 22: Connection refused",
+                'Error from server (NotFound): pods "x" not found',
+                "Failed to get journal access: Permission denied",
+            )
+        ),
+        *(
+            (
+                ["[    0.0] Linux version 7.1", line],
+                "lines have the words of a fault behind something that is not known",
+            )
+            for line in (
+                f"[  412.100100] (XEN) {OOPS}",
+                f"guest-1  | {OOPS}",
+                f"   123\t{OOPS}",
+                f"[    4.123456 0.000100] {OOPS}",
+                f"a form that nobody knows ~ {PANIC}",
+            )
+        ),
+        *(
+            (["[    0.0] Linux version 7.1", line], "it says itself that messages were lost")
+            for line in (
+                "** 312 printk messages dropped **",
+                "** 312 printk messages dropped ** [  412.100100] zram: Added device: zram0",
+                "Mar 02 10:11:12 c systemd-journald[211]: Missed 412 kernel messages",
+            )
+        ),
     ],
 )
 def test_a_log_in_an_unknown_form_is_not_clean(lines: list[str], says: str) -> None:
@@ -167,6 +232,9 @@ def test_a_log_in_an_unknown_form_is_not_clean(lines: list[str], says: str) -> N
     "lines",
     [
         [],
+        ["canary-1 kernel: Linux version 7.1.13"],
+        ["[    5.0] reporter[811]: the last boot said: Kernel panic - not syncing: x"],
+        ["[    5.0] x: the line 'Kernel panic - not syncing: x' is quoted"],
         ["Linux version 7.1.13", "ACPI: bus type PCI registered"],
         ["[    0.0] Linux version 7.1.13", "", "free text that was wrapped"],
         ["6,339,5140900,-;NET: Registered protocol family 10", " SUBSYSTEM=net", " DEVICE=+net:lo"],
@@ -174,9 +242,6 @@ def test_a_log_in_an_unknown_form_is_not_clean(lines: list[str], says: str) -> N
 )
 def test_a_quiet_log_in_a_known_form_shows_nothing(lines: list[str]) -> None:
     assert read_log(lines) == ()
-
-
-PANIC = "Kernel panic - not syncing: softlockup: hung tasks"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +267,7 @@ def test_a_panic_is_found_wherever_it_stands_in_a_console_line(before: str, stam
 @pytest.mark.parametrize("before", ["vm-1 login: ", "[  OK  ] Started x."])
 def test_a_panic_without_the_kernels_time_is_found_where_a_line_was_broken_off(before: str) -> None:
     assert panic_line(f"{before}{PANIC}\r\n") == PANIC
+    assert [one.kind for one in read_log([f"{before}{PANIC}"])] == ["panic"]
 
 
 @pytest.mark.parametrize("before", ["agent: seen: ", '"', "reporter[811]: [  941.900112] "])

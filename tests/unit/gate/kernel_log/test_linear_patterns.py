@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ _PIECES = (
 )
 # What stands before them, so that the pattern begins at all.
 _HEADS = ("", "WARNING: mm/x.c:1 ", "INFO: task ", "Kernel panic - not syncing", "[    1.0] ")
+# Of the texts of an expression, which has a thousand characters at most.
+_OF_SHORT_TEXTS = frozenset({"_MATCHES", "_TEXTS_COMPARED"})
 _METHODS = frozenset({"match", "search", "fullmatch", "sub", "finditer", "findall", "split"})
 
 _TRIAL = """
@@ -55,14 +58,31 @@ def _patterns(path: Path) -> Iterator[_Pattern]:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             names[node.value] = ast.unparse(target)
+    # A pattern in a tuple is used by the variable that goes through it.
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+        if isinstance(node, ast.For) and isinstance(node.iter, ast.Name) and isinstance(node.target, ast.Name):
+            for holder in [value for value, name in names.items() if name == node.iter.id]:
+                names.update((one, node.target.id) for one in getattr(holder, "elts", ()))
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and node.args):
+            continue
+        if isinstance(node.args[0], ast.JoinedStr) and ast.unparse(node.func) == "re.compile" and node in names:
+            # One that is made of parts is taken as it was made.
+            whole = getattr(import_module(_module_name(path)), names[node], None)
+            if isinstance(whole, re.Pattern) and names[node] not in _OF_SHORT_TEXTS:
+                methods = used.get(names[node], {"match"})
+                yield f"line {node.lineno}", whole.pattern, whole.flags & ~re.UNICODE, tuple(methods)
+        if not isinstance(node.args[0], ast.Constant):
             continue
         module, _, method = ast.unparse(node.func).rpartition(".")
         if module == "re" and method in {"compile", *_METHODS}:
             flags = [ast.unparse(one) for one in node.args[1:] if ast.unparse(one).startswith("re.")]
             methods = used.get(names.get(node, ""), {"match"}) if method == "compile" else {method}
             yield f"line {node.lineno}", node.args[0].value, sum(getattr(re, one[3:]) for one in flags), tuple(methods)
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 @cache

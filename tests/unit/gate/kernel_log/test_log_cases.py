@@ -135,24 +135,33 @@ def test_a_known_line_counts_nowhere_and_is_told_with_its_reason() -> None:
     assert judged((HOSTS[0], NEW, other), known_lines=known).action is Action.REVERT
 
 
-@pytest.mark.parametrize("position", [OLD, NEW])
-@pytest.mark.parametrize(
-    "log",
-    [
-        ("2026/03/02 10:11:12 agent E something",),
-        ("hello", "world"),
-        ('{"_TRANSPORT": "kernel", "MESSAGE": null}',),
-        ("[    0.0] Linux version 7.1", "2026/03/02 10:11:12 agent E something"),
-    ],
-)
-def test_a_log_that_cannot_be_read_is_never_clean(log: tuple[str, ...], position: int) -> None:
-    decision = judged((HOSTS[3], position, log))
+NOT_READ = [
+    ("2026/03/02 10:11:12 agent E something",),
+    ("hello", "world"),
+    ('{"_TRANSPORT": "kernel", "MESSAGE": null}',),
+    ("[    0.0] Linux version 7.1", "2026/03/02 10:11:12 agent E something"),
+]
+
+
+@pytest.mark.parametrize("log", NOT_READ)
+def test_a_log_that_cannot_be_read_is_never_clean(log: tuple[str, ...]) -> None:
+    decision = judged((HOSTS[3], NEW, log))
     assert (decision.verdict, decision.action) == (Verdict.INCONCLUSIVE, Action.HOLD)
     assert f"the kernel log of {HOSTS[3]} was not read whole: " in decision.sentence
-    assert judged((HOSTS[3], position, log), looks=(50,), final=False).verdict is Verdict.NEED_MORE_DATA
-    accepted = judged((HOSTS[3], position, log), accept_missing_logs="no console here")
+    assert judged((HOSTS[3], NEW, log), looks=(50,), final=False).verdict is Verdict.NEED_MORE_DATA
+    accepted = judged((HOSTS[3], NEW, log), accept_missing_logs="no console here")
     assert accepted.action is Action.PROMOTE
     assert any(one.endswith("that is accepted (accept_missing_logs): no console here.") for one in accepted.remarks)
+
+
+@pytest.mark.parametrize("log", NOT_READ)
+def test_what_was_not_read_of_the_old_kernel_is_told_and_holds_nothing(log: tuple[str, ...]) -> None:
+    decision = judged((HOSTS[3], OLD, log))
+    assert decision.action is Action.PROMOTE
+    (remark,) = (one for one in decision.remarks if "old kernel was not read" in one)
+    assert f"The kernel log of {HOSTS[3]} under the old kernel was not read whole: " in remark
+    assert remark.endswith("; what stood there excuses nothing of the new kernel.")
+    assert judged((HOSTS[3], OLD, log), (HOSTS[3], NEW, MM_WARNING)).verdict is Verdict.FATAL
 
 
 def test_a_fatal_line_beside_lines_that_cannot_be_read_is_fatal() -> None:
