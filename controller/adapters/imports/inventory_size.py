@@ -27,6 +27,8 @@ MOST_FILES: Final = 10_000
 _MOST_ALIASED: Final = 1 << 20
 # Values that a file stands for once its aliases are written out.
 MOST_VALUES: Final = 1_000_000
+# What a program begins with: Ansible runs it, and reads what it prints.
+PROGRAMS: Final = (b"#!", b"\x7fELF")
 _YAML: Final = (".yaml", ".yml", ".json", "")
 _SECTION: Final = re.compile(r"\[([^\[\]\s]{1,256})\]\s*(?:[#;].*)?$")
 _RANGE: Final = re.compile(r"\[([0-9]{1,20}|[A-Za-z]):([0-9]{1,20}|[A-Za-z])(?::([0-9]{1,20}))?\]")
@@ -43,8 +45,7 @@ def check_size(path: Path) -> None:
             content = read_file(file, MOST_FILE_BYTES)
         except OSError as error:
             raise InvalidInput(f"{shown(file)}: {(error.strerror or str(error)).lower()}") from error
-        if content.startswith((b"#!", b"\x7fELF")):
-            # Ansible runs it, and reads what it prints.
+        if content.startswith(PROGRAMS):
             continue
         text = content.decode("utf-8", "replace")
         _check_ranges(text, shown(file), yaml=file.suffix in _YAML[:-1])
