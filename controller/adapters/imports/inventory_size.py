@@ -30,6 +30,8 @@ MOST_VALUES: Final = 1_000_000
 # What a program begins with: Ansible runs it, and reads what it prints.
 PROGRAMS: Final = (b"#!", b"\x7fELF")
 _YAML: Final = (".yaml", ".yml", ".json", "")
+# Which takes such a mark for what it is.
+_MARKED_YAML: Final = re.compile(r"\ufeff(?:[ \t]*(?:#[^\n]*)?\r?\n)*(?:---|\{|[^\s:\[=]+[ \t]*:)")
 _SECTION: Final = re.compile(r"\[([^\[\]\s]{1,256})\]\s*(?:[#;].*)?$")
 _RANGE: Final = re.compile(r"\[([0-9]{1,20}|[A-Za-z]):([0-9]{1,20}|[A-Za-z])(?::([0-9]{1,20}))?\]")
 # A host of an INI file is a line's first word; one of a YAML file is the key of a mapping.
@@ -48,6 +50,11 @@ def check_size(path: Path) -> None:
         if content.startswith(PROGRAMS):
             continue
         text = content.decode("utf-8", "replace")
+        if text.startswith("\ufeff") and not _MARKED_YAML.match(text):
+            raise InvalidInput(
+                f"{shown(file)}: begins with a byte order mark, which Ansible takes for a part of the first name: save "
+                "it without one"
+            )
         _check_ranges(text, shown(file), yaml=file.suffix in _YAML[:-1])
         if file.suffix in _YAML and len(text) <= _MOST_ALIASED and _ALIAS.search(text):
             _check_aliases(text, shown(file))
