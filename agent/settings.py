@@ -76,8 +76,8 @@ class Settings:
 def load(path: Path) -> Settings:
     """Read and check the file. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
+        # Editors on Windows put a mark before it.
+        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
     # Beside its own error: bytes that are no text, a number of thousands of digits, lists a thousand deep.

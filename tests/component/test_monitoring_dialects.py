@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -20,7 +21,10 @@ QUESTION = Question(
 class Server(BaseHTTPRequestHandler):
     """Answers everything with the same document."""
 
-    document: ClassVar[dict[str, Any]] = {}
+    document: ClassVar[Any] = {}
+    # What comes after it, by the token that asks for it.
+    pages: ClassVar[dict[str, dict[str, Any]]] = {}
+    headers_beside: ClassVar[dict[str, str]] = {}
     asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
@@ -30,10 +34,13 @@ class Server(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         self.asked.append(self.path)
-        content = json.dumps(self.document).encode()
+        token = parse_qs(urlsplit(self.path).query).get("group_next_token", [""])[0]
+        content = json.dumps(self.pages.get(token, self.document)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        for name, value in self.headers_beside.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
@@ -52,7 +59,7 @@ def url() -> Iterator[str]:
     server.server_close()
 
 
-async def ask(url: str, document: dict[str, Any], kind: CheckKind, **fields: Any) -> Answer:
+async def ask(url: str, document: Any, kind: CheckKind, **fields: Any) -> Answer:
     Server.document = document
     checker = NetworkChecker()
     try:
@@ -158,6 +165,11 @@ async def test_a_rule_that_fires_in_other_words_fails(url: str, fires: dict[str,
     [
         (rule(alerts=[alert("NoData")]), "whether the state 'NoData' fires is not known"),
         (rule(alerts=[alert("Error")]), "whether the state 'Error' fires is not known"),
+        (rule(alerts=[alert("Normal (Error)")]), r"whether the state 'Normal \(Error\)' fires is not known"),
+        (rule(alerts=[alert("Normal (NoData, KeepLast)")]), "fires is not known"),
+        (rule(alerts=[alert("Normal(NoData)")]), "fires is not known"),
+        (rule(alerts=[alert("Pending (Error)")]), "fires is not known"),
+        (rule(alerts=[alert("Normal (Paused)")]), "fires is not known"),
         (rule(alerts=[alert(None)]), "whether the state None fires is not known"),
         (rule(state="unknown"), "whether the state 'unknown' fires is not known"),
         (rule(state=""), "whether the state '' fires is not known"),
@@ -165,6 +177,9 @@ async def test_a_rule_that_fires_in_other_words_fails(url: str, fires: dict[str,
         (rule(health="nodata"), "its health is nodata"),
         (rule(health="error", lastError="away"), "away"),
         (rule(health="unknown"), "not yet, since the server began"),
+        (rule(lastEvaluation="0001-01-01T00:00:00Z"), "not yet, since the server began"),
+        (rule(isPaused=True), "it is paused"),
+        (rule(is_paused=True), "it is paused"),
         # It fires, and which of its alerts nobody says.
         (rule(state="firing", labels={"severity": "{{ $labels.severity }}"}), "does not list its alerts"),
     ],
@@ -181,7 +196,8 @@ async def test_a_state_that_nobody_knows_never_means_that_nothing_fires(
     [
         rule(),
         rule(alerts=[alert("pending")], state="pending"),
-        rule(alerts=[alert("Normal"), alert("Normal (Updated)"), alert("Pending")]),
+        rule(alerts=[alert("Normal"), alert("Normal (Updated)"), alert("Normal (MissingSeries)"), alert("Pending")]),
+        rule(isPaused=False, lastEvaluation="2026-03-02T10:11:12Z"),
         rule(state="left out"),
         rule(alerts="left out"),
         # What fires does not match.
@@ -196,3 +212,54 @@ async def test_what_does_not_fire_passes(url: str, quiet: dict[str, Any]) -> Non
 async def test_what_lists_no_rules_does_not_speak_the_protocol(url: str) -> None:
     with pytest.raises(Permanent, match="does not speak Prometheus' protocol"):
         await ask(url, {"status": "success", "data": {}}, CheckKind.ALERTS)
+
+
+async def test_an_answer_of_which_the_server_itself_says_that_it_is_cut_off_is_an_error(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "headers_beside", {"M3-Results-Limited": "max_fetch_series_limit_applied"})
+    with pytest.raises(Temporary, match="incomplete answer: M3-Results-Limited is max_fetch_series_limit_applied"):
+        await query(url)
+
+
+@pytest.mark.parametrize("kind", [CheckKind.PROMETHEUS, CheckKind.ALERTS])
+@pytest.mark.parametrize(
+    ("status", "error", "why"),
+    [
+        ({"status": "error", "error": ""}, Temporary, "answers with the status 'error', and does not say why"),
+        ({"status": "pending"}, Temporary, "answers with the status 'pending'"),
+        ({}, Permanent, "does not speak Prometheus' protocol: it tells no status"),
+    ],
+)
+async def test_only_an_answer_that_says_that_it_is_one_counts(
+    url: str, kind: CheckKind, status: dict[str, str], error: type[Exception], why: str
+) -> None:
+    result = {"resultType": "vector", "result": [{"metric": {}, "value": [1, "0.5"]}]}
+    document = {"data": {"groups": [{"name": "g", "rules": [rule()]}], **result}, **status}
+    with pytest.raises(error, match=why):
+        await ask(url, document, kind, query="up" if kind is CheckKind.PROMETHEUS else "", at_most=1.0)
+
+
+@pytest.mark.parametrize("kind", ["string", "matrix", None])
+async def test_an_answer_that_is_no_number_per_series_is_no_answer(url: str, kind: str | None) -> None:
+    with pytest.raises(Permanent, match="one number per series"):
+        await query(url, data={"resultType": kind, "result": [1, "1"]})
+
+
+def page(*rules: dict[str, Any], **more: str) -> dict[str, Any]:
+    return {"status": "success", "data": {"groups": [{"name": "g", "rules": list(rules)}], **more}}
+
+
+@pytest.mark.parametrize("word", ["groupNextToken", "group_next_token"])
+async def test_rules_in_pages_are_read_to_their_end(url: str, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fires = page(rule(state="firing", alerts=[alert("firing")]))
+    monkeypatch.setattr(Server, "pages", {"two": page(rule(name="Up"), **{word: "three"}), "three": fires})
+    answer = await ask(url, page(rule(name="Other"), **{word: "two"}), CheckKind.ALERTS)
+    assert (answer.outcome, answer.detail) == (Outcome.FAIL, "firing: Down")
+    # A token is taken only together with a size.
+    assert "group_limit=1" in Server.asked[-1]
+
+
+async def test_pages_without_end_are_an_error(url: str) -> None:
+    with pytest.raises(Temporary, match="the same page of its rules again and again"):
+        await ask(url, page(rule(), groupNextToken="two"), CheckKind.ALERTS)

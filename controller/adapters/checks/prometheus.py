@@ -30,10 +30,25 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?
 # An alert that recovers still fires. Of any other word nobody knows.
 _FIRES = frozenset({"firing", "alerting", "recovering"})
 _DOES_NOT_FIRE = frozenset({"inactive", "pending", "normal", "ok"})
+# Why an alert is in its state, in brackets. With others ("Normal (Error)") it was told not to fire although nothing
+# was learnt.
+_HARMLESS_REASONS = frozenset({"missingseries", "updated", "ruledeleted"})
+# What Grafana says of a rule that nobody evaluates for now.
+_PAUSED = ("isPaused", "is_paused", "paused")
+# How a time that never was is written.
+_NEVER = ("0001-01-01", "1970-01-01T00:00:00")
+# What says that more groups of rules follow, and how many answers are asked for at most.
+_NEXT_PAGE = ("groupNextToken", "group_next_token")
+_MOST_PAGES = 100
 # VictoriaMetrics says so of an answer that lacks what some of its storage nodes have.
 _PARTIAL = ("isPartial", "partial", "partialResponse")
+# M3 says so beside the answer, with the limit that cut it off.
+_LIMITED = "M3-Results-Limited"
+# With one number per series.
+_RESULT_TYPES = ("vector", "scalar")
 # A remark about the query that is no doubt about its answer; later servers tell it as one of "infos".
 _REMARK = "PromQL info:"
+_WORDS = re.compile(r"[^\s(),]+")
 _OTHER_NUMBERS = {"NaN": math.nan, "Inf": math.inf, "+Inf": math.inf, "-Inf": -math.inf}
 
 
@@ -60,9 +75,24 @@ def alert_rules(check: Check, limits: Limits) -> list[AlertRule]:
     """Return the alerting rules of the server with what fires now. Raises Temporary or Permanent."""
     # The library knows no rules; its session, with its deadlines, asks for them.
     with _connected(check, limits) as (_, session):
-        response = session.get(f"{check.url}/api/v1/rules", params={"type": "alert"})
-        groups = response.json()["data"]["groups"]
+        groups = _groups(check, session)
         return [_rule(rule) for group in groups for rule in group["rules"] if rule["type"] != "recording"]
+
+
+def _groups(check: Check, session: requests.Session) -> Iterator[dict[str, Any]]:
+    """Yield the groups of rules, of every page where the server gives them in pages."""
+    params: dict[str, str] = {"type": "alert"}
+    for _ in range(_MOST_PAGES):
+        data = session.get(f"{check.url}/api/v1/rules", params=params).json()["data"]
+        yield from data["groups"]
+        token = next((data[word] for word in _NEXT_PAGE if data.get(word)), None)
+        if token is None:
+            return
+        if _text(token) == params.get("group_next_token"):
+            raise Temporary(f"{check.url} gives the same page of its rules again and again")
+        # A token alone is refused; a page is as large as the server's own first one.
+        params = {"group_limit": str(max(1, len(data["groups"])))} | params | {"group_next_token": token}
+    raise Temporary(f"{check.url} gives its rules in more than {_MOST_PAGES} pages")
 
 
 @contextmanager
@@ -98,12 +128,29 @@ def _refuse(check: Check, response: requests.Response, **_named: Any) -> None:
         # A query that it cannot read stays one.
         raise Permanent(text) if said.get("errorType") == "bad_data" else Temporary(text)
     refuse_status(check, response)
-    if isinstance(said, dict) and (why := _incomplete(said)):
+    if not isinstance(said, dict):
+        return
+    _refuse_other_answers(check, said)
+    if why := _incomplete(said, response.headers.get(_LIMITED)):
         raise Temporary(f"{check.url} gives an incomplete answer: {one_line(why)}")
 
 
-def _incomplete(said: dict[str, Any]) -> Any:
+def _refuse_other_answers(check: Check, said: dict[str, Any]) -> None:
+    """Raise for an answer that does not say that it is one, or is of a kind that no bound can judge."""
+    if "status" not in said:
+        raise Permanent(f"what answers at {check.url} does not speak Prometheus' protocol: it tells no status")
+    if said["status"] != "success":
+        raise Temporary(f"{check.url} answers with the status {one_line(repr(said['status']))}, and does not say why")
+    data = said.get("data")
+    if check.query and isinstance(data, dict) and data.get("resultType") not in _RESULT_TYPES:
+        kind = one_line(repr(data.get("resultType")))
+        raise Permanent(f"the query does not answer with one number per series now, but with a {kind}: {check.query}")
+
+
+def _incomplete(said: dict[str, Any], limited: str | None) -> Any:
     """Return why an answer is none of the whole; None when nothing says so."""
+    if limited:
+        return f"{_LIMITED} is {limited}"
     data = said.get("data")
     for part in (said, data if isinstance(data, dict) else {}):
         if word := next((word for word in _PARTIAL if part.get(word)), None):
@@ -138,6 +185,10 @@ def _rule(rule: dict[str, Any]) -> AlertRule:
         # A rule is "unknown" until the server has evaluated it for the first time.
         what = "not yet, since the server began" if rule["health"] == "unknown" else f"its health is {rule['health']}"
         error = one_line(rule.get("lastError") or what)
+    elif any(rule.get(word) is True for word in _PAUSED):
+        error = "it is paused"
+    elif str(rule.get("lastEvaluation")).startswith(_NEVER):
+        error = "not yet, since the server began"
     name, labels = _text(rule["name"]), _labels(rule.get("labels") or {})
     alerts = [(_fires(alert["state"]), alert) for alert in rule.get("alerts") or ()]
     firing = [{"alertname": name, **_labels(alert["labels"])} for fires, alert in alerts if fires]
@@ -155,9 +206,10 @@ def _rule(rule: dict[str, Any]) -> AlertRule:
 
 def _fires(state: Any) -> bool | None:
     """Return whether a state is one in which an alert fires; None for a word that nobody knows."""
-    words = str(state).lower().split()
-    word = words[0] if words else ""
-    return True if word in _FIRES else False if word in _DOES_NOT_FIRE else None
+    word, *reasons = _WORDS.findall(str(state).lower()) or [""]
+    if word in _FIRES:
+        return True
+    return False if word in _DOES_NOT_FIRE and _HARMLESS_REASONS.issuperset(reasons) else None
 
 
 def _labels(said: Any) -> dict[str, str]:

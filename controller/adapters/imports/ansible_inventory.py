@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.adapters.imports.inventory_size import check_size
-from controller.adapters.local.named_files import read_file, shown
+from controller.adapters.imports.inventory_size import PROGRAMS, check_size
+from controller.adapters.local.named_files import open_file, read_file, shown
 from controller.adapters.local.tools import OutOfTime, Tool
 from controller.domain.errors import InvalidInput, Permanent, Temporary
 from controller.domain.fleet.inventory import LABEL_VARIABLES, is_template
@@ -31,6 +31,12 @@ _MEMORY_BYTES = 1536 << 20
 _FAILED = re.compile(r"Failed to parse inventory with '(\w+)' plugin: (.+)")
 _ORIGIN = re.compile(r"^Origin: (.+)$", re.MULTILINE)
 _WARNING = re.compile(r"^\[WARNING\]: (.+)$", re.MULTILINE)
+_SCRIPT = re.compile(r"Failed to parse inventory with 'script' plugin: (.+)")
+_SOURCE = re.compile(r"^Origin: <inventory plugin 'script' with source '(.+)'>$", re.MULTILINE)
+_SCRIPT_SAID = "Standard error from inventory script:"
+_LISTING_READ_AS_YAML = re.compile(r"in\s+group\s+\(_meta\)")
+# What a program prints is what counts. Ansible would read its source as a list of hosts where it prints nothing.
+_OF_PROGRAMS = {"ANSIBLE_INVENTORY_ENABLED": "script,auto"}
 # What Ansible calls a variable that it has filled in for us.
 _FILLED_IN = "kernroll_filled_in_{}"
 # A warning says what is wrong with a file; an error of Ansible's own settings stands beside it.
@@ -111,7 +117,16 @@ def _fill_in(content: Mapping[str, Any], names: Sequence[str], program: str, pat
         for variable in names:
             filled_in = own.get(_FILLED_IN.format(variable))
             if filled_in is not None and is_template(before.get(name, {}).get(variable)):
-                before[name][variable] = filled_in
+                before[name][variable] = _as_text(filled_in)
+
+
+def _as_text(value: Any) -> Any:
+    """Return numbers and booleans that a template gives as text: nobody could write them in another way."""
+    if isinstance(value, dict):
+        return {name: _as_text(each) for name, each in value.items()}
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _listed(program: str, path: Path, timeout_s: float, *more: Path) -> tuple[bytes, str]:
@@ -120,7 +135,7 @@ def _listed(program: str, path: Path, timeout_s: float, *more: Path) -> tuple[by
         with Tool(
             [program, *(word for source in (path, *more) for word in ("-i", str(source))), "--list"],
             timeout_s=timeout_s,
-            environment={**os.environ, **_SETTINGS},
+            environment={**os.environ, **_SETTINGS, **(_OF_PROGRAMS if _is_program(path) else {})},
             memory_bytes=_MEMORY_BYTES,
         ) as tool:
             printed, code = tool.printed(_MOST_BYTES), None
@@ -136,9 +151,39 @@ def _listed(program: str, path: Path, timeout_s: float, *more: Path) -> tuple[by
             f"{shown(path)}: is too large: {_PROGRAM} takes more than {_MEMORY_BYTES >> 20} MiB for it, or prints more "
             f"than {_MOST_BYTES >> 20} MiB. Does a pattern or an alias in it stand for very many hosts or values?"
         )
+    if why := _failed_program(said):
+        raise InvalidInput(why)
+    if _LISTING_READ_AS_YAML.search(said):
+        raise InvalidInput(
+            f"{shown(path)}: holds _meta, as what `{_PROGRAM} --list` prints, which Ansible does not read from a file "
+            "of this name: give it a name that ends in .json"
+        )
     if code:
         raise InvalidInput(f"{shown(path)}: {printable(_failure(said, path))}")
     return printed, said
+
+
+def _is_program(path: Path) -> bool:
+    """Return whether Ansible is to run a file rather than read it."""
+    if not path.is_file() or not os.access(path, os.X_OK):
+        return False
+    try:
+        with open_file(path) as file:
+            return file.read(max(map(len, PROGRAMS))).startswith(PROGRAMS)
+    except OSError:
+        return False
+
+
+def _failed_program(said: str) -> str:
+    """Return what became of a program that gave no inventory, with its own words; empty when none failed."""
+    for part in said.split("[WARNING]: "):
+        why, source = _SCRIPT.match(part), _SOURCE.search(part)
+        if why is None or source is None or not _is_program(Path(source[1])):
+            continue
+        words = " ".join(part.partition(_SCRIPT_SAID)[2].split())
+        told = f"its program gives no inventory: {why[1].rstrip('.')}{f'; it said: {words}' if words else ''}"
+        return f"{shown(source[1])}: {printable(told)}"
+    return ""
 
 
 def _parsed(content: bytes, name: str) -> Mapping[str, Any]:

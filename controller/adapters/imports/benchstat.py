@@ -9,7 +9,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from controller.domain.errors import InvalidInput
@@ -20,6 +20,9 @@ from controller.domain.words import names_text
 # What a reader of the samples calls the one machine that a benchmark's output is from.
 HOST: Final = "benchmark"
 _RESULT: Final = re.compile(r"(Benchmark\S*)[ \t]+([1-9]\d*)[ \t]+(\S.*)")
+# `go test` writes the name first and the numbers when it has them; what is printed in between tears the line in two.
+_BEGINNING: Final = re.compile(r"Benchmark[^\sa-z]\S*[ \t]+\S.*")
+_ENDING: Final = re.compile(r"[1-9]\d*[ \t]+[-+.\deE]+[ \t]+[^\s\d]\S*/\S+.*")
 # Only at the beginning of a line: what a benchmark logs is indented, and may begin with "file.go:12: ".
 _CONFIGURATION: Final = re.compile(r"([^\W\d_A-Z][^\s:A-Z]*):(?:[ \t]+(.*))?")
 _UNIT: Final = re.compile(r"Unit[ \t]+(\S+)[ \t]+(\S.*)")
@@ -34,6 +37,8 @@ _KNOWN: Final[Mapping[str, str]] = {
     "B/s": "high",
 }
 _SAME: Final[Mapping[str, str]] = {"ns": "sec", "MB": "B"}
+# By what a value is divided and multiplied on the way there.
+_SCALES: Final[Mapping[str, tuple[float, float]]] = {"ns": (1e9, 1.0), "MB": (1.0, 1e6)}
 # Units of which it is guessed that more is better; of all others that less is.
 _RATES: Final = ("/s", "/sec", "op/s")
 _BETTER: Final[Mapping[str, str]] = {"higher": "high", "lower": "low"}
@@ -50,8 +55,9 @@ class Imported:
     better: Mapping[str, str]
     # Units of which nobody says which direction is better.
     guessed: tuple[str, ...]
-    # Metrics with a value of zero, which have no ratio.
+    # Metrics with a value of zero, and those with one below, which have no ratio.
     left_out: tuple[str, ...]
+    negative: tuple[str, ...]
     # Sentences about what the two files do not share.
     remarks: tuple[str, ...]
 
@@ -75,6 +81,9 @@ class _File:
     results: list[_Result] = field(default_factory=list)
     # unit -> its direction, and the line that says so.
     better: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # Where lines stand that begin or end like a result and are none.
+    beginnings: list[str] = field(default_factory=list)
+    endings: list[str] = field(default_factory=list)
 
     def values(self, key: str) -> set[str]:
         """Return what a configuration key is set to; an empty text where it is not."""
@@ -85,25 +94,28 @@ def read_benchmarks(old: Iterable[str], new: Iterable[str], names: tuple[str, st
     """Return the samples of two files: `old` becomes position first, `new` second.
 
     Configuration that varies within a file, as the package does, tells benchmarks of one name apart. Metrics that are
-    zero somewhere are left out by name: they have no ratio. Raises InvalidInput with file and line for what cannot be
-    read or contradicts itself, and for a file without results.
+    zero or less somewhere are left out by name: they have no ratio. Raises InvalidInput with file and line for what
+    cannot be read or contradicts itself, and for a file without results.
     """
     files = (_read(old, names[0], "first"), _read(new, names[1], "second"))
+    _unify_units(files)
     keys = sorted({key for file in files for result in file.results for key in result.configuration})
     keys = [key for key in keys if key not in _STRATUM_KEYS]
     apart = [key for key in keys if any(len(file.values(key)) > 1 for file in files)]
     samples = [sample for file in files for sample in _samples(file, apart)]
     metrics = {sample["metric"]: sample["unit"] for sample in samples}
-    zero = {sample["metric"] for sample in samples if sample["value"] <= 0}
-    kept = {name: unit for name, unit in sorted(metrics.items()) if name not in zero}
+    negative = {sample["metric"] for sample in samples if sample["value"] < 0}
+    zero = {sample["metric"] for sample in samples if sample["value"] == 0} - negative
+    kept = {name: unit for name, unit in sorted(metrics.items()) if name not in zero | negative}
     said = _said(files)
     better = {unit: said.get(_tidied(unit)) or _KNOWN.get(_tidied(unit)) for unit in sorted(set(kept.values()))}
     return Imported(
-        samples=tuple(sample for sample in samples if sample["metric"] not in zero),
+        samples=tuple(sample for sample in samples if sample["metric"] in kept),
         metrics=kept,
         better={unit: word or ("high" if unit.endswith(_RATES) else "low") for unit, word in better.items()},
         guessed=tuple(unit for unit, word in better.items() if word is None),
         left_out=tuple(sorted(zero)),
+        negative=tuple(sorted(negative)),
         remarks=tuple(_remarks(files, keys, apart, samples)),
     )
 
@@ -123,7 +135,8 @@ def _read(lines: Iterable[str], name: str, position: str) -> _File:
     file = _File(name=name, position=position)
     configuration: Mapping[str, str] = {}
     for number, line in enumerate(lines, start=1):
-        text, place = line.rstrip(), f"{name}:{number}"
+        # Files from Windows begin with a mark of their own, also where several were joined.
+        text, place = line.removeprefix("\ufeff").rstrip(), f"{name}:{number}"
         if match := _CONFIGURATION.fullmatch(text):
             # Without a value the key is not set any more.
             configuration = {**configuration, match[1]: printable((match[2] or "").strip(), MAX_NAME)}
@@ -138,6 +151,10 @@ def _read(lines: Iterable[str], name: str, position: str) -> _File:
                     pairs=tuple(_pairs(result[3], place)),
                 )
             )
+        elif _BEGINNING.fullmatch(text.strip()):
+            file.beginnings.append(place)
+        elif _ENDING.fullmatch(text.strip()):
+            file.endings.append(place)
     if not file.results:
         raise InvalidInput(f"{name}:1: holds no benchmark result (BenchmarkName iterations value unit)")
     return file
@@ -180,6 +197,35 @@ def _tidied(unit: str) -> str:
     return "-".join(_SAME.get(part, part) for part in amount.split("-")) + slash + per
 
 
+def _unify_units(files: Sequence[_File]) -> None:
+    """Put what benchstat takes for one unit into that one, where the files write it in several ways."""
+    written: dict[str, set[str]] = defaultdict(set)
+    apart: set[str] = set()
+    for result in (result for file in files for result in file.results):
+        units = [unit for _, unit in result.pairs]
+        for unit in units:
+            written[_tidied(unit)].add(unit)
+        # Told twice in one line; neither stands for the other.
+        tidied = [_tidied(unit) for unit in dict.fromkeys(units)]
+        apart |= {unit for unit in tidied if tidied.count(unit) > 1}
+    several = {unit for unit, ways in written.items() if len(ways) > 1} - apart
+    for file in files if several else ():
+        file.results = [
+            replace(
+                result,
+                pairs=tuple(_in_one_unit(*pair) if _tidied(pair[1]) in several else pair for pair in result.pairs),
+            )
+            for result in file.results
+        ]
+
+
+def _in_one_unit(value: float, unit: str) -> tuple[float, str]:
+    for part in unit.partition("/")[0].split("-"):
+        divisor, factor = _SCALES.get(part, (1.0, 1.0))
+        value = value / divisor * factor
+    return value, _tidied(unit)
+
+
 def _samples(file: _File, apart: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     count: dict[tuple[str, str], int] = defaultdict(int)
     for result in file.results:
@@ -210,6 +256,18 @@ def _label(result: _Result, apart: Sequence[str]) -> str:
 def _remarks(
     files: Sequence[_File], keys: Sequence[str], apart: Sequence[str], samples: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
+    for file in files:
+        torn = max(file.beginnings, file.endings, key=len)
+        if torn:
+            lines = (
+                "1 line begins like a result and is"
+                if len(torn) == 1
+                else f"{len(torn)} lines begin like results and are"
+            )
+            yield (
+                f"{lines} none, the first at {torn[0]}: output of the benchmark's own tears a result in two. Let it "
+                "print nothing, or to a file."
+            )
     if apart:
         yield f"What differs in {names_text(apart)} is told apart, by a metric of its own."
     old, new = files

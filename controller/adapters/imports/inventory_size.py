@@ -27,7 +27,11 @@ MOST_FILES: Final = 10_000
 _MOST_ALIASED: Final = 1 << 20
 # Values that a file stands for once its aliases are written out.
 MOST_VALUES: Final = 1_000_000
+# What a program begins with: Ansible runs it, and reads what it prints.
+PROGRAMS: Final = (b"#!", b"\x7fELF")
 _YAML: Final = (".yaml", ".yml", ".json", "")
+# Which takes such a mark for what it is.
+_MARKED_YAML: Final = re.compile(r"\ufeff(?:[ \t]*(?:#[^\n]*)?\r?\n)*(?:---|\{|[^\s:\[=]+[ \t]*:)")
 _SECTION: Final = re.compile(r"\[([^\[\]\s]{1,256})\]\s*(?:[#;].*)?$")
 _RANGE: Final = re.compile(r"\[([0-9]{1,20}|[A-Za-z]):([0-9]{1,20}|[A-Za-z])(?::([0-9]{1,20}))?\]")
 # A host of an INI file is a line's first word; one of a YAML file is the key of a mapping.
@@ -43,10 +47,14 @@ def check_size(path: Path) -> None:
             content = read_file(file, MOST_FILE_BYTES)
         except OSError as error:
             raise InvalidInput(f"{shown(file)}: {(error.strerror or str(error)).lower()}") from error
-        if content.startswith((b"#!", b"\x7fELF")):
-            # Ansible runs it, and reads what it prints.
+        if content.startswith(PROGRAMS):
             continue
         text = content.decode("utf-8", "replace")
+        if text.startswith("\ufeff") and not _MARKED_YAML.match(text):
+            raise InvalidInput(
+                f"{shown(file)}: begins with a byte order mark, which Ansible takes for a part of the first name: save "
+                "it without one"
+            )
         _check_ranges(text, shown(file), yaml=file.suffix in _YAML[:-1])
         if file.suffix in _YAML and len(text) <= _MOST_ALIASED and _ALIAS.search(text):
             _check_aliases(text, shown(file))

@@ -110,7 +110,9 @@ def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | 
     with _lines(old) as (old_lines, old_name), _lines(new) as (new_lines, new_name):
         imported = read_benchmarks(old_lines, new_lines, (old_name, new_name))
     if not imported.metrics:
-        raise InvalidInput(f"{old} and {new}: every metric is zero somewhere, so there is no ratio to judge")
+        raise InvalidInput(
+            f"{old} and {new}: every metric is zero or negative somewhere, so there is no ratio to judge"
+        )
     made = plan_of(imported, margin)
     # What is written must be readable again, and a wrong --margin be told now.
     parse_plan(json.dumps(made), "--margin")
@@ -118,6 +120,8 @@ def import_benchmarks(old: str, new: str, *, samples: Path | None, plan: Path | 
     told = [f"{len(imported.samples)} samples of {len(imported.metrics)} metrics, design before_after."]
     if imported.left_out:
         told.append(f"Left out, because they are zero somewhere: {', '.join(imported.left_out)}.")
+    if imported.negative:
+        told.append(f"Left out, because they are negative somewhere: {', '.join(imported.negative)}.")
     told += imported.remarks
     for word, more in (("low", "less"), ("high", "more")):
         if units := [unit for unit in imported.guessed if imported.better[unit] == word]:

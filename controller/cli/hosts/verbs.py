@@ -168,7 +168,7 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
     from controller.adapters.imports.ansible_inventory import read_inventory
     from controller.cli import output
     from controller.cli.hosts.fleet_tables import diff_lines
-    from controller.domain.fleet.inventory import inventory_labels
+    from controller.domain.fleet.inventory import NO_HOSTS, inventory_labels
     from controller.domain.printable import printable
     from controller.domain.words import names_text
 
@@ -179,7 +179,7 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
     for told in (*read.refused.values(), *read.remarks):
         click.echo(told, err=True)
     if not read.hosts:
-        raise InvalidInput(f"{file}: names no host")
+        raise InvalidInput(f"{file}: {NO_HOSTS}")
     with session.client() as client:
         found = client.import_inventory(name or file.name, read.hosts, read.kept, dry_run=dry_run)
     if session.output == "json":

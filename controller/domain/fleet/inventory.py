@@ -35,6 +35,14 @@ LABEL_VARIABLES: Final = (
 # What Ansible writes in the place of a value that is no template whatever it looks like, and of an encrypted one.
 _LITERAL: Final = "__ansible_unsafe"
 _ENCRYPTED: Final = "__ansible_vault"
+# A comment is one as well: Ansible takes it out.
+_TEMPLATE_SIGNS: Final = ("{{", "{%", "{#")
+
+# An inventory that broke looks like one that is empty, and an import takes back what it does not name.
+NO_HOSTS: Final = (
+    "names no hosts, so that every label of it would be taken back: look at what `ansible-inventory --list` prints of "
+    "it. To be rid of its labels, import a file in which its hosts have none"
+)
 
 Labels = Mapping[str, str]
 
@@ -77,7 +85,7 @@ def check_label(key: str, value: str) -> None:
 def is_template(value: Any) -> bool:
     """Return whether a variable's value, or one within it, is still to be filled in by Ansible."""
     if isinstance(value, str):
-        return "{{" in value or "{%" in value
+        return any(sign in value for sign in _TEMPLATE_SIGNS)
     if isinstance(value, Mapping):
         return _LITERAL not in value and any(map(is_template, value.values()))
     return isinstance(value, list) and any(map(is_template, value))
@@ -100,6 +108,7 @@ def inventory_labels(listing: Mapping[str, Any], source: str) -> InventoryLabels
     named: dict[str, str] = {}
     refused: dict[str, str] = {}
     kept: set[str] = set()
+    numbers: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     count = 0
     for name in names:
         host = name
@@ -121,9 +130,12 @@ def inventory_labels(listing: Mapping[str, Any], source: str) -> InventoryLabels
             kept.add(host)
             continue
         found[host] = labels
+        for variable, value in _numbers(own):
+            numbers[variable].append((name, value))
     if refused and not found:
         raise InvalidInput(next(iter(refused.values())))
-    remarks = tuple(_unlabelled([name for name in names if name not in refused], groups, source))
+    unlabelled = _unlabelled([name for name in names if name not in refused], groups, source)
+    remarks = (*unlabelled, *_told_numbers(numbers, source))
     return InventoryLabels(hosts=found, refused=refused, kept=tuple(sorted(kept)), remarks=remarks)
 
 
@@ -175,9 +187,34 @@ def _unlabelled(names: list[str], groups: Groups, source: str) -> Iterator[str]:
         )
 
 
+def _numbers(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the variables of a host, among those that become labels, whose values are no text."""
+    more = variables.get("kernroll_labels")
+    labels = {f"kernroll_labels.{key}": value for key, value in more.items()} if isinstance(more, Mapping) else {}
+    used = {name for place in PLACES for name in (_variable_of(place, variables), "kernroll_host")}
+    for name, value in ({name: variables[name] for name in sorted(used & set(variables))} | labels).items():
+        if isinstance(value, bool | int | float):
+            yield name, value
+
+
+def _told_numbers(numbers: Mapping[str, list[tuple[str, Any]]], source: str) -> Iterator[str]:
+    """Yield a sentence for each variable that is no text: `1.10` has become 1.1, and `no` false."""
+    for variable, found in sorted(numbers.items()):
+        kind = "boolean" if all(isinstance(value, bool) for _, value in found) else "number"
+        yield (
+            f"{source}: {printable(variable, 253)} of {printable(names_text([name for name, _ in found]))} is a {kind} "
+            f"to Ansible, taken as {_text(variable, found[0][1])}: quote it to keep it as written"
+        )
+
+
 def changes(fleet: Fleet, inventory: str, hosts: Mapping[str, Labels]) -> tuple[HostChange, ...]:
-    """Return what an import would change, by host. Raises InvalidInput for a host of another inventory."""
+    """Return what an import would change, by host.
+
+    Raises InvalidInput for a host of another inventory, and for nothing at all in the place of what is known.
+    """
     before = {host: one.labels for host, one in fleet.expected.items() if one.inventory == inventory}
+    if before and not hosts:
+        raise InvalidInput(f"{inventory}: {NO_HOSTS}")
     others = {host: one.inventory for host, one in fleet.expected.items() if one.inventory != inventory}
     if shared := sorted(set(others) & set(hosts)):
         raise InvalidInput(
@@ -199,7 +236,7 @@ def changes(fleet: Fleet, inventory: str, hosts: Mapping[str, Labels]) -> tuple[
 
 def _labels(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for place in PLACES:
-        name = f"kernroll_{place}" if f"kernroll_{place}" in variables else place
+        name = _variable_of(place, variables)
         if variables.get(name) is not None:
             yield place, _text(name, variables[name])
     more = variables.get("kernroll_labels", {})
@@ -210,6 +247,10 @@ def _labels(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in more.items():
         if value is not None:
             yield str(key), _text(f"kernroll_labels.{printable(str(key), 253)}", value)
+
+
+def _variable_of(place: str, variables: Mapping[str, Any]) -> str:
+    return f"kernroll_{place}" if f"kernroll_{place}" in variables else place
 
 
 def _text(name: str, value: Any) -> str:

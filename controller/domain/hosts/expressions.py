@@ -16,7 +16,7 @@ from typing import Any, Final
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from controller.domain.bounds import digits
-from controller.domain.hosts.releases import compared
+from controller.domain.hosts.releases import compared, upstream_version
 from controller.domain.printable import printable, printable_lines
 
 MAX_CHARACTERS: Final = 1000
@@ -216,9 +216,20 @@ def _times(size: int) -> Any:
 def _compared(one: str, other: str) -> int:
     known = _UPSTREAM.get()
     found = compared(one, other, known.get(one, ""), known.get(other, ""))
+    if found is None and _are_one_version(one, other, known):
+        return 0
     if found is None:
         raise ValueError(f"whether {one} is older than {other} cannot be told from their names")
     return found
+
+
+def _are_one_version(one: str, other: str, known: Mapping[str, str]) -> bool:
+    """Return whether one of two texts is a version alone, which stands for every kernel of it, and the other has it."""
+    versions = upstream_version(one, known.get(one, "")), upstream_version(other, known.get(other, ""))
+    alone = any(
+        text in (version, version.removesuffix(".0")) for text, version in zip((one, other), versions, strict=True)
+    )
+    return alone and versions[0] == versions[1]
 
 
 def _explained(said: str, text: str) -> ExpressionError:

@@ -200,3 +200,55 @@ def test_what_a_benchmark_logs_is_no_configuration() -> None:
 def test_a_name_that_no_plan_takes_is_located() -> None:
     with pytest.raises(InvalidInput, match=r"old\.txt:1: the name of a metric has at most 253 characters"):
         read_benchmarks([f"Benchmark{'x' * 250} 1 5 ns/op"], NEW.splitlines(), NAMES)
+
+
+def test_a_mark_at_the_beginning_hides_nothing() -> None:
+    lines = [f"\ufeff{line}" for line in OLD.splitlines()]
+    found = read_benchmarks(lines, NEW.splitlines(), NAMES)
+    assert found.samples == read_benchmarks(OLD.splitlines(), NEW.splitlines(), NAMES).samples
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        ["BenchmarkX-8   \t2026/03/02 10:11:12 started", "1000\t 12 ns/op"],
+        ["BenchmarkX-8", "1000\t 12 ns/op"],
+        ["BenchmarkX-8   \tstarted1000\t 12 ns/op"],
+    ],
+)
+def test_a_result_that_is_torn_by_output_is_told(torn: list[str]) -> None:
+    found = read_benchmarks(["BenchmarkX-8 1000 11 ns/op", *torn], ["BenchmarkX-8 1000 11 ns/op"], NAMES)
+    assert found.remarks[0].startswith("1 line begins like a result and is none, the first at old.txt:")
+    many = read_benchmarks(["BenchmarkX-8 1000 11 ns/op"], ["BenchmarkX-8 1000 11 ns/op", *torn, *torn], NAMES)
+    assert many.remarks[0].startswith("2 lines begin like results and are none, the first at new.txt:")
+
+
+def test_names_alone_and_prose_are_no_torn_results() -> None:
+    lines = ["BenchmarkX", "BenchmarkX-8 1000 11 ns/op", "Benchmarks are fun", "Benchmarking 10 12 things"]
+    assert read_benchmarks(lines, lines, NAMES).remarks == ()
+
+
+def test_one_unit_in_two_spellings_is_compared() -> None:
+    old = ["BenchmarkX 1 12 ns/op 3 MB/s 7 p99-ns/op", "BenchmarkY 1 5 ns/op"]
+    new = ["BenchmarkX 1 1.1e-08 sec/op 4e6 B/s 8 p99-ns/op", "BenchmarkY 1 6e-09 sec/op"]
+    found = read_benchmarks(old, new, NAMES)
+    assert [(one["position"], one["metric"], one["value"]) for one in found.samples if one["metric"][0] == "X"] == [
+        ("first", "X sec/op", pytest.approx(1.2e-08)),
+        ("first", "X B/s", 3e6),
+        ("first", "X p99-ns/op", 7.0),
+        ("second", "X sec/op", 1.1e-08),
+        ("second", "X B/s", 4e6),
+        ("second", "X p99-ns/op", 8.0),
+    ]
+    assert (found.remarks, found.better) == ((), {"B/s": "high", "p99-ns/op": "low", "sec/op": "low"})
+
+
+def test_what_is_told_in_both_spellings_at_once_stays_as_it_is() -> None:
+    line = ["BenchmarkX 1 12 ns/op 1.2e-08 sec/op"]
+    assert list(read_benchmarks(line, line, NAMES).metrics) == ["X ns/op", "X sec/op"]
+
+
+def test_what_is_negative_is_not_called_zero() -> None:
+    lines = ["BenchmarkX 1 12 ns/op -3 drift 0 B/op"]
+    found = read_benchmarks(lines, lines, NAMES)
+    assert (found.left_out, found.negative, list(found.metrics)) == (("X B/op",), ("X drift",), ["X ns/op"])

@@ -255,3 +255,12 @@ def test_a_record_after_a_torn_one_is_whole(tmp_path: Path) -> None:
         file.write(b'{"b": ')
     journal.append([{"c": 3}])
     assert Journal.parse(path.read_bytes()) == ([{"a": 1}, {"c": 3}], "")
+
+
+def test_settings_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    text = f'host = "a"\ncontroller = "127.0.0.1:1"\ninsecure = true\nstate_dir = "{tmp_path}"\n'
+    path.write_text(text)
+    plain = load_settings(path)
+    path.write_text(f"\ufeff{text}")
+    assert load_settings(path) == plain

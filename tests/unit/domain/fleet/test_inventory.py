@@ -148,3 +148,88 @@ def test_a_file_that_is_no_inventory_is_refused(tmp_path: Path, name: str, text:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(InvalidInput, match="no such file or directory"):
         read_inventory(Path("/nonexistent/hosts.ini"), timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "echo boom >&2; exit 3",
+            "gives no inventory: Inventory script returned non-zero exit code 3; it said: boom",
+        ),
+        ("true", "gives no inventory: "),
+        ("echo hello", "gives no inventory: "),
+    ],
+)
+def test_a_program_that_gives_no_inventory_is_refused_in_its_own_words(tmp_path: Path, script: str, said: str) -> None:
+    program = tmp_path / "cloud"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    with pytest.raises(InvalidInput, match=rf"^{program}: its program {said}") as caught:
+        read_inventory(program, timeout_s=TIMEOUT_S)
+    assert "key=value" not in str(caught.value)
+
+
+def test_a_program_that_prints_an_inventory_is_run_and_its_templates_are_filled_in(tmp_path: Path) -> None:
+    program = tmp_path / "cloud"
+    listed = json.dumps({"_meta": {"hostvars": {"m-1": {"row": "b", "zone": "{{ row }}"}}}, "web": {"hosts": ["m-1"]}})
+    program.write_text(f"#!/bin/sh\necho '{listed}'\n")
+    program.chmod(0o755)
+    read = read_inventory(program, timeout_s=TIMEOUT_S)
+    assert inventory_labels(read.content, "cloud").hosts == {"m-1": {"group/web": "true", "zone": "b"}}
+
+
+@pytest.mark.parametrize("name", ["hosts.yaml", "hosts"])
+@pytest.mark.parametrize("groups", [{}, {"all": {"children": ["web"]}, "web": {"hosts": ["m-1"]}}])
+def test_a_listing_under_another_name_is_refused_with_what_to_do(
+    tmp_path: Path, name: str, groups: dict[str, Any]
+) -> None:
+    (tmp_path / name).write_text(json.dumps({"_meta": {"hostvars": {"m-1": {"zone": "a"}}}, **groups}))
+    with pytest.raises(InvalidInput, match=r"holds _meta, .* give it a name that ends in \.json"):
+        read_inventory(tmp_path / name, timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "hosts.yaml",
+            "all:\n hosts:\n  m-1: {zone: no, rack: 1.10, hypervisor: 010, cluster: a}\n"
+            " vars: {kernroll_labels: {x: 12:30, y: 't'}}\n",
+            [
+                "hypervisor of m-1 is a number to Ansible, taken as 8: quote",
+                "kernroll_labels.x of m-1 is a number to Ansible, taken as 750: quote",
+                "rack of m-1 is a number to Ansible, taken as 1.1: quote it to keep it as written",
+                "zone of m-1 is a boolean to Ansible, taken as false: quote it to keep it as written",
+            ],
+        ),
+        (
+            "hosts.ini",
+            "m-1 zone=1e3\nm-2 zone=a rack=b\n",
+            ["zone of m-1 is a number to Ansible, taken as 1000.0: quote"],
+        ),
+        ("hosts.yaml", "all: {vars: {slot: 7}, hosts: {m-1: {zone: 'no', rack: '1.10', cluster: '{{ slot }}'}}}", []),
+        # What no label is made of is nobody's business, also where another variable goes first.
+        ("hosts.yaml", "all: {hosts: {m-1: {zone: 1.10, kernroll_zone: '1.10', ansible_port: 22}}}", []),
+    ],
+)
+def test_what_is_no_text_to_ansible_is_told_for_each_variable(
+    tmp_path: Path, name: str, text: str, told: list[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    remarks = inventory_labels(read_inventory(tmp_path / name, timeout_s=TIMEOUT_S).content, name).remarks
+    assert [remark.startswith(f"{name}: {words}") for remark, words in zip(remarks, told, strict=True)] == [True] * len(
+        told
+    )
+
+
+def test_nothing_at_all_does_not_take_the_place_of_what_is_known() -> None:
+    assert changes(Fleet(), "site", {}) == ()
+    known = InventoryImported(at=1.0, by="olga", inventory="site", hosts={"a": {"zone": "x"}})
+    with pytest.raises(InvalidInput, match=r"site: names no hosts, .* import a file in which its hosts have none"):
+        changes(evolve_fleet(Fleet(), known), "site", {})
+
+
+def test_a_comment_of_a_template_is_one() -> None:
+    found = inventory_labels(listing({"a": {"zone": "x{# upper floor #}"}, "b": {}}), "a.json")
+    assert "zone: must be one value, not a template" in found.refused["a"]

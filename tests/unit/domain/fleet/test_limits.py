@@ -165,3 +165,12 @@ def test_a_directory_is_read_as_ansible_reads_it(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").chmod(0o755)
     with pytest.raises(InvalidInput, match=r"hosts\.ini:2: stands for more"):
         check_size(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[web]\nm-1 zone=a\n", "m-1 zone=a\n"])
+def test_a_mark_that_ansible_does_not_know_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hosts.ini").write_text(f"\ufeff{text}")
+    with pytest.raises(InvalidInput, match=r"hosts\.ini: begins with a byte order mark"):
+        check_size(tmp_path / "hosts.ini")
+    (tmp_path / "hosts.ini").write_text("\ufeff# all of them\nall: {hosts: {m-1: {}}}\n")
+    check_size(tmp_path / "hosts.ini")

@@ -34,6 +34,9 @@ FACTS_OF_A = {
         ('host in ["a", "b"]', True),
         ('zone in ["b"] || !connected || rack != ""', False),
         ('compare_releases(kernel_release, "6.12.5") > 0', True),
+        # A version alone stands for every kernel of it.
+        ('compare_releases(kernel_release, "6.12.48") == 0', True),
+        ('compare_releases("6.12.48", kernel_release) >= 0', True),
         ('compare_releases(kernel_release, "6.12.48-rc1") < 0', False),
         # What decides alone is enough.
         ('firmware == "uefi" || arch == "arm64"', True),
