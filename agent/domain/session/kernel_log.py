@@ -7,7 +7,17 @@ from agent.domain.results import KernelRecord
 
 _WARNING = 4
 # Announced at lower severities by some kernels, or needed to understand a swap failure.
-_HINTS = ("BUG:", "Oops", "swap", "WARNING:", "hung_task", "blocked for more than", "Out of memory", "zram")
+_HINTS = (
+    "BUG:",
+    "Oops",
+    "swap",
+    "WARNING:",
+    "hung_task",
+    "blocked for more than",
+    "Out of memory",
+    "zram",
+    "suspected memory leaks",
+)
 # A line of a call trace: reports of hung tasks and stalls print theirs as information, and are told apart by them.
 _FRAME = ("+0x", "/0x")
 _LONGEST_TEXT = 1000

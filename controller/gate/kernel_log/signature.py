@@ -56,7 +56,7 @@ _DEVICES: Final = (
 _CHANGING: Final = re.compile(
     r"\+0x[0-9a-f]+/0x[0-9a-f]+|0x[0-9a-f]+|\(_{1,8}ptrval_{1,8}\)|\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]\b"
     r"|\b(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{8,}|(?=[a-f]*\d)[0-9a-f]{7})\b"
-    r"|(?:(?<=[:= ])-)?\b\d+(?:[-,]\d+)*(?:s|ms|us|kB|KiB|MB)?\b|(?<=\bCPU)\d+"
+    r"|(?:(?<=[:= ])-)?\b\d+(?:[-,]\d+)*(?:s|ms|us|kB|KiB|MB)?\b|(?<=\bCPU)\d+|(?<=\b(?:ata|ubi))\d+"
     rf"|\b{_DEVICES}\b"
 )
 # How die() ends its line: with what the kernel was built with.

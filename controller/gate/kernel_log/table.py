@@ -73,6 +73,8 @@ TABLE: Final[Sequence[Row]] = (
     _row(COUNT, HARDWARE_KIND, r"(?:Uncorrected hardware memory error|Memory failure: 0x)", alone=True),
     _row(FATAL, "panic", r"(?:---\[ end )?Kernel panic - not syncing"),
     _row(FATAL, "panic", r"PANIC: (?:double fault|early exception)"),
+    # Modules beside the tree that stop for ever instead of a panic: OpenZFS and Lustre.
+    _row(FATAL, "kernel_bug", r"(?:PANIC at \S{1,80}:\d{1,6}:\w|LustreError: .{0,120}\)\) (?:LBUG|ASSERTION\())"),
     _row(FATAL, "kernel_bug", r"[kK]ernel BUG (?:at|in) "),
     _row(FATAL, "null_or_paging", r"BUG: (?:[Uu]nable to handle|[kK]ernel NULL pointer dereference)"),
     _row(FATAL, "null_or_paging", rf"{_CPU}Unable to handle kernel "),
@@ -203,6 +205,20 @@ TABLE: Final[Sequence[Row]] = (
         SERIOUS, "io_error", r"(?:Buffer |critical \w{1,12} |blk_update_request: )?I/O error(?: on)?,? dev", alone=True
     ),
     _row(SERIOUS, "io_error", rf"{_BLOCK_ERRORS} error, dev ", alone=True),
+    _row(
+        SERIOUS,
+        "io_error",
+        r"nvme nvme\d+: (?:controller is down; will reset|I/O (?:tag )?\d+ .{0,80}timeout, (?:aborting|reset))",
+        alone=True,
+    ),
+    _row(
+        SERIOUS,
+        "io_error",
+        r"(?:ata\d+(?:\.\d+)?: (?:exception Emask|failed command: )|mmcblk\d+: error -\d+ "
+        r"|md/raid\d+:\w{1,20}: Disk fail)",
+        alone=True,
+    ),
+    _row(SERIOUS, "io_error", r"device-mapper: (?:verity|integrity|crypt): .{0,80}(?:is corrupted|[Cc]hecksum failed)"),
     # A disk that fails under one host says nothing of the kernel; the same on a second host does.
     _row(
         SERIOUS,
@@ -229,6 +245,19 @@ TABLE: Final[Sequence[Row]] = (
         SERIOUS,
         "file_system",
         r"(?:Aborting journal on device|Detected IO errors while flushing|Transaction aborted|I/O error when upd)",
+        alone=True,
+    ),
+    _row(
+        SERIOUS,
+        "file_system",
+        r"(?:UBIFS error \(|ubi\d+ error: |OCFS2: ERROR \(|GFS2: fsid=\S{1,60}: fatal: )",
+        alone=True,
+    ),
+    _row(
+        SERIOUS,
+        "driver",
+        r"(?:sysfs: cannot create duplicate filename|kobject.{1,60}: tried to init an initialized object"
+        r"|page_pool_release_retry\(\) stalled pool shutdown)",
         alone=True,
     ),
     _row(SERIOUS, "reference_leak", r"Busy inodes after unmount of ", alone=True),

@@ -27,6 +27,7 @@ BOOTS = (
         "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
     ),
     ("traps: PANIC: double fault, error_code: 0x0", "traps: PANIC: double fault, error_code: 0x1"),
+    ("PANIC at zio.c:341:zio_data_buf_alloc()", "PANIC at zio.c:352:zio_data_buf_alloc()"),
     ("kernel BUG at mm/swapfile.c:1233!", "kernel BUG at ../mm/swapfile.c:1480!"),
     (
         "BUG: unable to handle page fault for address: ffffea0004c2d008",
@@ -207,6 +208,18 @@ BOOTS = (
     ),
     ("critical medium error, dev sda, sector 12", "critical medium error, dev nvme3n1, sector 4711"),
     (
+        "nvme nvme0: controller is down; will reset: CSTS=0xffffffff, PCI_STATUS=0x10",
+        "nvme nvme4: controller is down; will reset: CSTS=0x3, PCI_STATUS=0xffff",
+    ),
+    (
+        "ata1.00: exception Emask 0x0 SAct 0x0 SErr 0x0 action 0x6 frozen",
+        "ata12.00: exception Emask 0x0 SAct 0x7fffffff SErr 0x0 action 0x6 frozen",
+    ),
+    (
+        "device-mapper: verity: 253:0: data block 1 is corrupted",
+        "device-mapper: verity: 254:3: data block 4711 is corrupted",
+    ),
+    (
         "EXT4-fs error (device vda1): ext4_lookup:1855: inode #12: comm ls: iget: checksum invalid",
         "EXT4-fs error (device dm-crypt-a): ext4_lookup:1859: inode #99: comm valkey-server: iget: checksum invalid",
     ),
@@ -227,6 +240,14 @@ BOOTS = (
         "SQUASHFS error: Unable to read fragment cache entry [9f0e1]",
     ),
     ("Aborting journal on device nvme0n1p2-8.", "Aborting journal on device dm-11-8."),
+    (
+        "UBIFS error (ubi0:0 pid 1): ubifs_read_node: bad node type",
+        "UBIFS error (ubi3:1 pid 811): ubifs_read_node: bad node type",
+    ),
+    (
+        "sysfs: cannot create duplicate filename '/class/bdi/8:0'",
+        "sysfs: cannot create duplicate filename '/class/bdi/253:7'",
+    ),
     (
         "VFS: Busy inodes after unmount of sda1. Self-destruct in 5 seconds.  Have a nice day...",
         "VFS: Busy inodes after unmount of dm-3. Self-destruct in 5 seconds.  Have a nice day...",

@@ -12,6 +12,7 @@ from controller.domain.record.events import LogFinding
 from controller.domain.record.journey import Side, Step
 from controller.domain.record.names import Key
 from controller.domain.state.attempt import MOST_FINDINGS
+from controller.gate.kernel_log import classify
 from controller.services.agents.sessions import LogReported
 
 WARNING = "WARNING: CPU: 0 PID: 7 at kernel/sched/core.c:1234 finish_task_switch+0x12/0x34"
@@ -110,3 +111,29 @@ async def test_a_boot_that_floods_its_log_is_remembered_up_to_a_limit_of_its_own
 def test_before_any_reboot_every_line_is_the_old_kernels(boots: tuple[str, ...]) -> None:
     attempt = replace(Story([["a"]]).attempts["a"], boot_ids=boots)
     assert attempt.ran_on("b1") is Side.OLD
+
+
+@pytest.mark.parametrize(
+    ("line", "severity"),
+    [
+        (
+            "nvme nvme0: I/O tag 12 (100c) opcode 0x1 (I/O Cmd) QID 3 timeout, aborting req_op:WRITE(1)",
+            "serious",
+        ),
+        ("ata1.00: failed command: WRITE FPDMA QUEUED", "serious"),
+        ("mmcblk0: error -110 transferring data, sector 2048, nr 8", "serious"),
+        ("md/raid1:md0: Disk failure on sda1, disabling device.", "serious"),
+        ("ubi0 error: ubi_io_read: error -74", "serious"),
+        ("OCFS2: ERROR (device dm-0): ocfs2_validate_inode_block", "serious"),
+        ("GFS2: fsid=c:f.0: fatal: filesystem consistency error", "serious"),
+        ("kobject (00000000b6b2c7c1): tried to init an initialized object, something is seriously wrong.", "serious"),
+        ("page_pool_release_retry() stalled pool shutdown: id 7, 2 inflight 60 sec", "serious"),
+        ("LustreError: 4711:0:(osc_cache.c:1000:osc_extent_finish()) LBUG", "fatal"),
+        ("LustreError: 4711:0:(osc_cache.c:1000:osc_extent_finish()) ASSERTION( ext->oe_users > 0 ) failed:", "fatal"),
+        ("nvme nvme0: 8/0/0 default/read/poll queues", ""),
+        ("ata1.00: configured for UDMA/133", ""),
+        ('device-mapper: verity: sha256 using implementation "sha256-ni"', ""),
+    ],
+)
+def test_disks_and_file_systems_that_fail_are_told_and_that_work_are_not(line: str, severity: str) -> None:
+    assert [one.severity.value for one in classify([line])] == ([severity] if severity else [])
