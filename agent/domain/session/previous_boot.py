@@ -13,12 +13,19 @@ _WARNING = 4
 # The kernel keeps the end of its log, which may be long; the end of that says why it died.
 _MOST_RECORDS = 200
 _LONGEST_TEXT = 1000
+# Before 5.8 a shutdown was told by its kind.
 _HEADER = re.compile(
-    r"^(?P<boot>(?:Panic|Oops|Emergency|Shutdown|Unknown)#(?P<count>[0-9]{1,9})) Part(?P<part>[0-9]{1,9})$"
+    r"^(?P<boot>(?:Panic|Oops|Emergency|Shutdown|Restart|Halt|Poweroff|Unknown)#(?P<count>[0-9]{1,9}))"
+    r" Part(?P<part>[0-9]{1,9})$"
 )
-# kdump writes no levels.
+# kdump writes no levels, and puts a space before who wrote a line.
 _LINE = re.compile(
-    r"^(?:<(?P<level>[0-9]{1,3})>)?\[ *(?P<second>[0-9]{1,12})\.(?P<micro>[0-9]{6})\](?:\[[^\]]*\])? (?P<text>.*)$"
+    r"(?:<(?P<level>[0-9]{1,3})>)?\[ *(?P<second>[0-9]{1,12})\.(?P<micro>[0-9]{6})\]"
+    r"(?:\[[^\]]*\]| \[ *[TC][0-9]{1,10}\])? (?P<text>.*)$"
+)
+# Directories of crashes are called after an address and the time, or the time alone.
+_MOMENT = re.compile(
+    r"(?<![0-9])(20[0-9]{2})-?([0-9]{2})-?([0-9]{2})[-T_]?([0-9]{2}):?([0-9]{2})(?::?([0-9]{2}))?(?![0-9])"
 )
 # Where a kernel names its release: at the top of its log, and with every call trace.
 # The console's own log, which the store keeps of every boot.
@@ -70,15 +77,16 @@ def last_words(files: Mapping[str, str], known: Iterable[str], seen: Iterable[st
     parts: list[tuple[int, int, list[str]]] = []
     dumped: list[str] = []
     console: list[str] = []
-    for path in sorted(_new(files, known, frozenset(seen))):
+    for path in sorted(_new(files, known, frozenset(seen)), key=_age):
         lines = files[path].splitlines()
         found = _HEADER.match(lines[0]) if lines else None
         if found:
             parts.append((int(found["count"]), -int(found["part"]), lines[1:]))
         elif _CONSOLE.search(path):
-            console = lines
+            # What the kernel says may follow on a program's unfinished line, such as "login: ".
+            console = [found[0] if (found := _LINE.search(line)) else line for line in lines]
         elif any(map(_LINE.match, lines)):
-            # Of several the last one by name: directories of crashes are called after their time.
+            # Of several the newest one.
             dumped = lines
     kept = [line for _, _, lines in sorted(parts, key=lambda part: part[:2]) for line in lines] or dumped or console
     records: list[KernelRecord] = []
@@ -99,6 +107,12 @@ def last_words(files: Mapping[str, str], known: Iterable[str], seen: Iterable[st
         if named:
             release = named[1] or named[2]
     return LastWords(records=tuple(records[-_MOST_RECORDS:]), kernel_release=release)
+
+
+def _age(path: str) -> tuple[tuple[str, ...], str]:
+    """Return what orders kept logs, oldest first: the time in their names, then the names."""
+    moments = _MOMENT.findall(path)
+    return (moments[-1] if moments else (), path)
 
 
 def _new(files: Mapping[str, str], known: Iterable[str], seen: frozenset[str]) -> Iterator[str]:

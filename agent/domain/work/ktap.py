@@ -1,7 +1,7 @@
 """The Kernel Test Anything Protocol as test programs print it: cases by name, nested ones too, and how the output ends.
 
 https://docs.kernel.org/dev-tools/ktap.html; kselftest's own headers print a little more than that says: directives in
-the place of names ("ok 3 # SKIP no huge page"), XFAIL beside SKIP, and "Bail out!" from TAP.
+the place of names ("ok 3 # SKIP no huge page"), XFAIL and XPASS beside SKIP, and "Bail out!" from TAP.
 """
 
 import re
@@ -42,13 +42,18 @@ class Ktap:
     bailed: str = ""
 
 
-_RESULT = re.compile(r"(?P<indent> *)(?P<bad>not )?ok (?P<number>[0-9]{1,9})(?:\s+(?P<rest>.*))?")
+# A number may be missing where what follows shows that the line is a result all the same.
+_RESULT = re.compile(
+    r"(?P<indent> *)(?P<bad>not +)?ok(?: +(?P<number>[0-9]{1,9})(?:\s+(?P<rest>.*))?| +(?P<unnumbered>(?:-|#)\s.*))"
+)
+# What terminals take for colours.
+_COLOUR = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
 _PLAN = re.compile(r"1\.\.(?P<count>[0-9]{1,9})(?:\s*#\s*(?:SKIP\S*)?\s*(?P<reason>.*))?", re.IGNORECASE)
 # TAP takes any word that begins with "skip" ("# skipped", "# SKIP: no huge pages") and wants a space before the sign:
 # what stands within a word, "test#1", is the name's own.
 # A test that is still to be done is told by the word that this house has no other use for, hence the brackets.
 _DIRECTIVE = re.compile(
-    r"(?:^|\s)#\s*(?P<word>(?P<skip>SKIP\S*)|(?:(?P<expected>XFAIL|T[O]DO)|ERROR|TIMEOUT)\b:?)\s*(?P<remark>.*)",
+    r"(?:^|\s)#\s*(?P<word>(?P<skip>SKIP\S*)|(?:(?P<expected>XFAIL|T[O]DO)|(?P<passed>XPASS)|ERROR|TIMEOUT)\b:?)\s*(?P<remark>.*)",
     re.IGNORECASE,
 )
 _BAIL_OUT = "Bail out!"
@@ -63,7 +68,7 @@ def parse_ktap(text: str) -> Ktap:
     """Return what the output tells; text that is no KTAP tells of no cases. Raises nothing."""
     open_cases: dict[int, list[Case]] = {}
     planned, skipped, bailed, told = None, "", "", 0
-    for line in text.splitlines():
+    for line in _COLOUR.sub("", text.removeprefix("\ufeff")).splitlines():
         if line.startswith(_BAIL_OUT):
             bailed = bailed or line.removeprefix(_BAIL_OUT).strip() or _NOTHING_SAID
         elif plan := _PLAN.fullmatch(line.rstrip()):
@@ -86,13 +91,13 @@ def parse_ktap(text: str) -> Ktap:
 
 
 def _case(result: re.Match[str]) -> Case:
-    rest = (result["rest"] or "").strip()
+    rest = (result["rest"] or result["unnumbered"] or "").strip()
     state, remark, name = CaseState.FAILED if result["bad"] else CaseState.PASSED, "", rest
     directive = _DIRECTIVE.search(rest)
     if (
         directive
         and not result["bad"]
-        and not (directive["skip"] or directive["expected"] or directive["word"][0] in "ET")
+        and not (directive["skip"] or directive["expected"] or directive["passed"] or directive["word"][0] in "ET")
     ):
         # "ok 1 parsing # error handling works": a remark about something that passed.
         directive = None
@@ -102,11 +107,13 @@ def _case(result: re.Match[str]) -> Case:
             state = CaseState.SKIPPED
         elif directive["expected"]:
             state, remark = CaseState.SKIPPED, f"expected to fail: {remark}"
+        elif directive["passed"]:
+            remark = f"was expected to fail: {remark}" if remark else "was expected to fail"
         else:
             state, remark = CaseState.FAILED, f"{directive['word'].rstrip(':').lower()}: {remark}"
         # Where only the directive is there, its text is what names the case.
         name = name or directive["remark"]
-    name = _lasting(name.strip().removeprefix("- ")) or f"test {result['number']}"
+    name = _lasting(name.strip().removeprefix("- ")) or f"test {result['number'] or ''}".strip()
     return Case(name=name, state=state, remark=remark[:_LONGEST])
 
 

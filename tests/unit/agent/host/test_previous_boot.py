@@ -161,6 +161,44 @@ def test_another_log_under_a_known_name_is_new_and_a_known_one_under_another_nam
     assert last_words({**moved, known[0]: before}, known, seen).records == ()
 
 
+@pytest.mark.parametrize("kind", ["Restart", "Halt", "Poweroff", "Shutdown"])
+def test_a_log_that_was_kept_at_a_shutdown_is_read_in_its_order(kind: str) -> None:
+    parts = {name: text.replace("Panic#1", f"{kind}#1") for name, text in (("dmesg-a", PANIC_1), ("dmesg-b", PANIC_2))}
+    assert [word.monotonic_us for word in last_words(parts, ()).records] == [
+        11_000_001,
+        12_345_678,
+        12_400_000,
+        12_500_000,
+    ]
+
+
+def test_what_the_kernel_says_after_a_question_on_the_console_is_read() -> None:
+    files = {"console-ramoops-0": f"host-1 login: {CRASHED}Password: \n"}
+    assert [word.text.split()[0] for word in last_words(files, ()).records] == ["Linux", "BUG:", "Kernel"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("192.168.20.26-2025-12-31-23:59:59/vmcore-dmesg.txt", "127.0.0.1-2026-03-02-10:11:12/vmcore-dmesg.txt"),
+        ("z-2026-03-02-10:11:12/vmcore-dmesg.txt", "a-2026-03-02-10:11:13/vmcore-dmesg.txt"),
+        ("host-2026-03-02-10:11:12/vmcore-dmesg.txt", "202603021012/dmesg.202603021012"),
+        ("2026-03-02-10:11/dmesg.txt", "10.0.0.1-2026-03-02-10:12:00/vmcore-dmesg.txt"),
+        ("lost+found/dmesg.1", "202603021012/dmesg.202603021012"),
+    ],
+)
+def test_of_several_crashes_the_newest_is_told(older: str, newer: str) -> None:
+    files = {f"/var/crash/{older}": CRASHED.replace("0008", "0010"), f"/var/crash/{newer}": CRASHED}
+    assert last_words(files, ()).records[1].text.endswith("0008")
+
+
+@pytest.mark.parametrize("caller", ["[      T201]", "[    C0]", "[  T1234567]"])
+@pytest.mark.parametrize("space", ["", " "])
+def test_who_wrote_a_line_is_no_part_of_it(caller: str, space: str) -> None:
+    log = CRASHED.replace("] ", f"]{space}{caller} ")
+    assert last_words({"/var/crash/1/dmesg.1": log}, ()).records[1].text.startswith("BUG: kernel NULL")
+
+
 def outbox(state: Path, boot_id: str) -> Outbox:
     return Outbox(host="host-1", boot_id=boot_id, spool=ReportSpool(state / "spool"), now=lambda: 1.0)
 

@@ -167,3 +167,26 @@ def test_what_differs_from_run_to_run_is_no_part_of_a_name() -> None:
 
 def test_other_text_is_no_case() -> None:
     assert parse_ktap("ok, let us begin\nnot ok at all\nRun test: collapse_full (khugepaged:anon)\n").cases == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "state", "remark"),
+    [
+        ("\x1b[32mok 1 a\x1b[0m", "a", PASSED, ""),
+        ("\x1b[1;31mnot ok\x1b[m 1 a", "a", FAILED, ""),
+        ("ok - a", "a", PASSED, ""),
+        ("not ok - a # SKIP no swap", "a", SKIPPED, "no swap"),
+        ("ok # SKIP no swap", "no swap", SKIPPED, "no swap"),
+        ("ok  1 a", "a", PASSED, ""),
+        ("not  ok 1 a", "a", FAILED, ""),
+        ("ok 1 a # XPASS", "a", PASSED, "was expected to fail"),
+        ("ok 1 a # XPASS known bug", "a", PASSED, "was expected to fail: known bug"),
+        ("not ok 1 a # XPASS", "a", FAILED, "was expected to fail"),
+    ],
+)
+def test_results_in_colours_without_numbers_and_with_surprises(
+    line: str, name: str, state: CaseState, remark: str
+) -> None:
+    assert cases(line) == [(name, state, remark)]
+    told = parse_ktap(f"\ufeff1..1\n{line}\n")
+    assert (told.planned, told.told) == (1, 1)
