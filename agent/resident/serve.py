@@ -137,7 +137,7 @@ async def serve(settings: Settings, config: Path) -> None:
                 await Resident(parts).serve(stop)
             finally:
                 renewing.cancel()
-            _mark_stopped(BootMarkFile(settings.state_dir / "boot.json"), mark)
+            _save(BootMarkFile(settings.state_dir / "boot.json"), replace(mark, stopped=True), parts.outbox)
 
 
 def _marked(outbox: Outbox, file: BootMarkFile) -> BootMark:
@@ -156,15 +156,15 @@ def _marked(outbox: Outbox, file: BootMarkFile) -> BootMark:
         seen=tuple(map(digest_of, logs.values())),
         kernel_release=platform.uname().release,
     )
-    _save(file, mark)
+    _save(file, mark, outbox)
     return mark
 
 
-def _mark_stopped(file: BootMarkFile, mark: BootMark) -> None:
-    _save(file, replace(mark, stopped=True))
-
-
-def _save(file: BootMarkFile, mark: BootMark) -> None:
+def _save(file: BootMarkFile, mark: BootMark, outbox: Outbox) -> None:
+    if not outbox.spool.durable:
+        # What is told of the former boot is in memory alone: the next start tells it again, under the same name.
+        log.error("boot_not_marked", error="a report is not on disk yet")
+        return
     try:
         file.save(mark)
     except OSError as error:

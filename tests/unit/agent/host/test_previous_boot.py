@@ -9,7 +9,7 @@ from agent.adapters.host.boots import BootMarkFile, crash_dumps, kept_logs, witn
 from agent.adapters.state.spool import ReportSpool
 from agent.domain.session.previous_boot import FIRST_SEQUENCE, BootMark, digest_of, ended_badly, last_words, obituary
 from agent.resident.outbox import Outbox
-from agent.resident.serve import _mark_stopped, _marked
+from agent.resident.serve import _marked, _save
 from controller.gate.kernel_log import Severity, classify
 from protos.kernroll.v1 import agent_pb2
 
@@ -236,10 +236,29 @@ def test_it_is_told_once_and_not_after_an_orderly_end(tmp_path: Path, monkeypatc
     ]
     assert texts[2].startswith("Kernel panic - not syncing")
     second.spool.acknowledge(frozenset({entry.report_id}))
-    _mark_stopped(file, mark)
+    _save(file, replace(mark, stopped=True), second)
     third = outbox(tmp_path, "boot-3")
     _marked(third, file)
     assert len(third.spool) == 0
+
+
+def test_it_is_told_again_when_a_full_disk_kept_it_in_memory_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.resident.serve.kept_logs", lambda: {})
+    monkeypatch.setattr("agent.resident.serve.crash_dumps", lambda: ())
+    monkeypatch.setattr("agent.resident.serve.witnesses", lambda _mark, _dumps: ())
+    file = BootMarkFile(tmp_path / "boot.json")
+    _marked(outbox(tmp_path, "boot-1"), file)
+    second = outbox(tmp_path, "boot-2")
+    with monkeypatch.context() as full:
+        full.setattr(ReportSpool, "_write", lambda *_: "no space left on device")
+        _marked(second, file)
+    (told,) = second.spool.queue.entries
+    # Killed before there was room for it.
+    third = outbox(tmp_path, "boot-2")
+    _marked(third, file)
+    assert [entry.report_id for entry in third.spool.queue.entries] == [told.report_id]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"boot_id": 1}'])
