@@ -33,15 +33,12 @@ from controller.adapters.rpc.agent_service import AgentService, EnrollmentServic
 from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
+from controller.assembly import assemble, assemble_core
 from controller.domain.errors import Permanent
 from controller.domain.printable import printable
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
 from controller.services.agents.sessions import Sessions
-from controller.services.engine.checking import CheckRunner
-from controller.services.engine.engine import Engine
-from controller.services.engine.performing import Performer
-from controller.services.engine.watching import Watcher
 from controller.services.operating.rollouts import Operations
 from controller.services.ports import Clock, Store
 from controller.settings import Settings
@@ -93,29 +90,25 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     authority = open_authority(kept, clock.now(), may_create=made_anew)
     cache = Cache(root=settings.cache_dir) if settings.cache_dir else Cache.from_environment()
     kernels = StoredKernels(KernelStore(cache))
-    engine = Engine(store, clock)
-    sessions = Sessions(engine, store, clock)
     delivery = HypervisorDelivery(
         settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels"
     )
     checker = NetworkChecker()
-    checks = CheckRunner(engine, checker, clock)
-    performer = Performer(engine, sessions, delivery, kernels, clock, checks=checks)
-    engine.on_effects = performer.submit
-    sessions.on_connected = performer.host_connected
+    services = assemble(assemble_core(store, clock, kernels), clock, kernels, delivery, checker=checker)
+    engine = services.engine
     enrollment = Enrollment(store, authority, clock)
     await enrollment.load()
-    operations = Operations(engine, store, sessions, kernels, clock)
     renew_operator(settings, authority, clock)
     async with contextlib.AsyncExitStack() as ending:
         # From below: nobody calls any more, nothing is decided, nothing performed, and what was begun is written.
         ending.push_async_callback(engine.close)
         ending.callback(checker.close)
-        ending.push_async_callback(performer.close)
+        ending.push_async_callback(services.performer.close)
         # A start performs what is outstanding: whatever fails from here on leaves nothing at work on a closed store.
         await engine.start()
-        servers = await listen(settings, authority, clock, epochs, (sessions, operations, enrollment))
-        work = (engine.run(), Watcher(engine, delivery, clock).run(), _keep_operator(settings, authority, clock))
+        front = (services.sessions, services.operations, enrollment)
+        servers = await listen(settings, authority, clock, epochs, front)
+        work = (engine.run(), services.watcher.run(), _keep_operator(settings, authority, clock))
         tasks = [asyncio.create_task(one) for one in work]
         ending.push_async_callback(_cancelled, tasks)
         for server in servers:

@@ -8,16 +8,13 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from controller.adapters.store.memory import Disk, MemoryStore
+from controller.assembly import assemble, assemble_core
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Conflict, KernrollError, Temporary
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect
 from controller.domain.record.events import CommandReported
-from controller.services.agents.sessions import AgentStream, Sessions
-from controller.services.engine.engine import Engine
-from controller.services.engine.performing import Performer
-from controller.services.engine.watching import Watcher
-from controller.services.operating.rollouts import Operations
+from controller.services.agents.sessions import AgentStream
 from controller.services.ports import Kernels
 from controller.services.records import Commit
 from controller.sim.hosts.delivery import SimulatedDelivery
@@ -128,15 +125,12 @@ class ControllerProcess:
         self._delivery = delivery
         delivery.gate = self
         self.store = GatedStore(disk, self, observer)
-        self.engine = Engine(self.store, clock, longest_sleep_s=_LONGEST_SLEEP_S)
-        self.sessions = Sessions(self.engine, self.store, clock)
-        self.performer = Performer(self.engine, self.sessions, delivery, kernels, clock)
-        self.engine.on_effects = self.performer.submit
-        self.sessions.on_connected = self.performer.host_connected
-        self._watcher = Watcher(self.engine, delivery, clock)
         self.clock = clock
         self._uids = 0
-        self.operations = Operations(self.engine, self.store, self.sessions, kernels, clock, new_uid=self._new_uid)
+        core = assemble_core(self.store, clock, kernels, longest_sleep_s=_LONGEST_SLEEP_S, new_uid=self._new_uid)
+        services = assemble(core, clock, kernels, delivery, checker=None)
+        self.engine, self.sessions, self.operations = core.engine, core.sessions, core.operations
+        self.performer, self._watcher = services.performer, services.watcher
         self._streams: dict[Session, None] = {}
 
     def _new_uid(self) -> str:

@@ -34,13 +34,11 @@ from simulated_fleet import SPEC
 from controller.adapters.local.clock import SystemClock
 from controller.adapters.pki.certificates import open_authority
 from controller.adapters.store.sql import sqlite_store
+from controller.assembly import assemble_core
 from controller.domain.record.names import Key
 from controller.main import listen
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
-from controller.services.agents.sessions import Sessions
-from controller.services.engine.engine import Engine
-from controller.services.operating.rollouts import Operations
 from controller.settings import Settings
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, common_pb2
 
@@ -167,9 +165,8 @@ async def serve(directory: Path, port: int) -> None:
     store = sqlite_store(directory / "kernroll.db")
     authority = open_authority(directory / "authority", clock.now())
     epochs = Epochs(store, await store.open())
-    engine = Engine(store, clock)
-    sessions = Sessions(engine, store, clock)
-    operations = Operations(engine, store, sessions, OneKernel(), clock)
+    core = assemble_core(store, clock, OneKernel())
+    engine, sessions, operations = core.engine, core.sessions, core.operations
     settings = Settings(
         state_dir=directory, listen=f"127.0.0.1:{port}", enroll_listen="127.0.0.1:0", insecure_plaintext=True
     )

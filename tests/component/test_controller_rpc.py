@@ -24,6 +24,7 @@ from patience import PATIENCE_S
 from controller.adapters.local.clock import SystemClock
 from controller.adapters.pki.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, Credentials, open_authority
 from controller.adapters.store.memory import MemoryStore
+from controller.assembly import assemble_core
 from controller.domain.errors import NotFound, Temporary
 from controller.domain.kernels import Kernel, KernelSource
 from controller.main import listen
@@ -31,7 +32,6 @@ from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
 from controller.services.agents.sessions import Sessions
 from controller.services.engine.engine import Engine
-from controller.services.operating.rollouts import Operations
 from controller.services.records import Enrolled
 from controller.settings import Settings
 from protos.kernroll.v1 import (
@@ -118,10 +118,9 @@ async def controller(tmp_path: Path) -> AsyncIterator[Controller]:
     clock, store = SystemClock(), MemoryStore()
     authority = open_authority(tmp_path / "authority", clock.now())
     epoch = await store.open()
-    engine = Engine(store, clock)
-    sessions = Sessions(engine, store, clock)
+    core = assemble_core(store, clock, NoKernels())
+    engine, sessions, operations = core.engine, core.sessions, core.operations
     enrollment = Enrollment(store, authority, clock)
-    operations = Operations(engine, store, sessions, NoKernels(), clock)
     port, enroll_port = free_port(), free_port()
     settings = Settings(
         state_dir=tmp_path,

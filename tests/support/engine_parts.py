@@ -8,6 +8,7 @@ from simulated_fleet import SPEC
 from simulated_host import NEW, NEW_RELEASE, OLD, OLD_RELEASE
 
 from controller.adapters.store.memory import Disk, MemoryStore
+from controller.assembly import assemble_core
 from controller.domain.delivery import BootRecord, DeliveryStatus
 from controller.domain.errors import NotFound
 from controller.domain.hosts.host import Host
@@ -28,9 +29,7 @@ from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
 from controller.domain.spec.parse import parse_spec
 from controller.domain.state.attempt import Attempt
-from controller.services.agents.sessions import AgentStream, Sessions
-from controller.services.engine.engine import Engine
-from controller.services.operating.rollouts import Operations
+from controller.services.agents.sessions import AgentStream
 
 UID = "u1"
 # Long enough for whatever is ready to happen, never waited for when all goes well.
@@ -109,10 +108,9 @@ class Parts:
         self.disk = disk or Disk()
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.disk)
-        self.engine = Engine(self.store, self.clock)
-        self.sessions = Sessions(self.engine, self.store, self.clock)
         self.kernels = OneKernel()
-        self.operations = Operations(self.engine, self.store, self.sessions, self.kernels, self.clock)
+        core = assemble_core(self.store, self.clock, self.kernels)
+        self.engine, self.sessions, self.operations = core.engine, core.sessions, core.operations
         self.sent: list[AgentEffect] = []
 
     async def start(self) -> "Parts":

@@ -22,6 +22,7 @@ from patience import PATIENCE_S
 from controller.adapters.local.clock import SystemClock
 from controller.adapters.pki.certificates import SERVER_NAME, TOKEN_PREFIX, Authority, open_authority
 from controller.adapters.store.sql import SqlStore, sqlite_store
+from controller.assembly import assemble_core
 from controller.main import listen
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
@@ -132,9 +133,8 @@ async def own_controller(
     store = sqlite_store(directory / "kernroll.db")
     epochs = Epochs(store, await store.open())
     authority = open_authority(directory / "authority", clock.now())
-    engine = Engine(store, clock)
-    sessions = Sessions(engine, store, clock)
-    operations = Operations(engine, store, sessions, OneKernel(), clock)
+    core = assemble_core(store, clock, OneKernel())
+    engine, sessions, operations = core.engine, core.sessions, core.operations
     enrollment = Enrollment(store, authority, clock)
     await enrollment.load()
     await engine.start()
