@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutSpec:
-    """A checked rollout, as the rest of kernroll reads it; spec_model.Body explains the fields."""
+    """A checked rollout, as the rest of kernroll reads it; document.Body explains the fields."""
 
     name: str
     kernels: Mapping[Architecture, KernelSource]
