@@ -31,16 +31,19 @@ from scenarios import SCENARIOS, Scenario  # noqa: E402  the environment comes f
 from tally import Others, Tally  # noqa: E402  the environment comes first
 
 # What the array calls of the gate rest on; the words and the kernel log's signatures change no figure.
-GATE_MODULES = (
-    *("bounds", "cells", "completion", "contrasts", "looks", "outliers", "power", "ranks", "selection"),
+STATISTICS_MODULES = (
+    *("bounds", "cells", "completion", "contrasts", "looks", "outliers", "ranks", "selection"),
     *("sequential", "tsequence"),
 )
-GATE_SOURCES = tuple(ROOT / "controller" / "gate" / f"{name}.py" for name in GATE_MODULES)
+GATE = ROOT / "controller" / "gate"
+POWER = GATE / "planning" / "power.py"
+STATISTICS = {name: GATE / "statistics" / f"{name}.py" for name in STATISTICS_MODULES}
+GATE_SOURCES = (*STATISTICS.values(), POWER)
 SOURCES = {
     "gate": (*GATE_SOURCES, HERE / "engine.py", HERE / "noise.py"),
     # The other judges get as many runs as the gate's plan asks for.
     "others": (
-        *(ROOT / "controller" / "gate" / f"{name}.py" for name in ("power", "ranks", "sequential")),
+        *(POWER, STATISTICS["ranks"], STATISTICS["sequential"]),
         *(HERE / f"{name}.py" for name in ("baselines", "others", "engine", "noise")),
     ),
     "fuzz": (*GATE_SOURCES, HERE / "fuzz.py"),
