@@ -136,11 +136,12 @@ class Witness:
 
     def _is_kept(self, host: str, report: Report | None) -> bool:
         """Whether lines of the present boot's kernel log are kept with the host itself, as between two rollouts."""
-        if not isinstance(report, LogReported):
+        held = any(host in self.seen.attempts[uid] for uid, one in self.seen.rollouts.items() if not one.ended)
+        if held or not isinstance(report, LogReported):
             return False
         kept = self.disk.hosts[host]
-        of_others = kept.boot_id != report.boot_id
-        return of_others or {*report.lines} <= {*kept.serious.values(), *kept.fatal.values(), *kept.unread.values()}
+        found = {*kept.serious.values(), *kept.fatal.values(), *kept.unread.values()}
+        return kept.boot_id == report.boot_id and found.issuperset(report.lines)
 
     # --- what the machines do ---
 
