@@ -116,7 +116,7 @@ _MESSAGE_S: Final = 0.002
 _BYTES_A_SECOND: Final = 20e6
 # How much of a controller's time one host may take: so much at once, and this share of it for as long as it likes.
 # Beyond it the host's stream is read more slowly; nothing is lost, and nobody else waits for it.
-_AT_ONCE_S: Final = 0.25
+_AT_ONCE_S: Final = 0.5
 _SHARE: Final = 0.08
 # A session costs as much as so many messages.
 HELLO_MESSAGES: Final = 25
