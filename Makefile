@@ -7,6 +7,8 @@ BIN := .venv/bin
 PROTOS := protos/kernroll/v1
 # Passed on to the command behind a target: make test ARGS="-k waves".
 ARGS ?=
+# A worker a processor, each with its own tests; ARGS="-n 0" runs them one by one, as a debugger needs it.
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help
 help: ## List the targets
@@ -23,11 +25,11 @@ demo: setup ## Two rollouts over a fleet of real virtual machines; KERNELS=6.18.
 
 .PHONY: test
 test: setup ## The test suite, one rollout over real virtual machines included
-	@$(BIN)/python -m pytest -m 'not e2e' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not e2e' $(WORKERS) $(ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## The tests that need no virtual machine
-	@$(BIN)/python -m pytest -m 'not vm and not e2e' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not vm and not e2e' $(WORKERS) $(ARGS)
 
 .PHONY: e2e
 e2e: setup ## Only the tests on real virtual machines, with everything that can break a rollout; takes about half an hour
