@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType
 
+from controller.domain.hosts.host import HostFacts
+
 # Seconds since the Unix epoch. Fields of this type are written as RFC 3339 in JSON.
 Epoch = NewType("Epoch", float)
 
@@ -165,39 +167,10 @@ class RolloutView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SwapDeviceView:
-    """One line of /proc/swaps."""
-
-    path: str
-    size_bytes: int
-    used_bytes: int
-    # "zram", "nvme", "disk", "file", …; empty when the agent did not say.
-    backend: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFactsView:
+class HostFactsView(HostFacts):
     """What a host is, as its agent described it last."""
 
     hostname: str
-    # "x86_64" or "arm64".
-    architecture: str
-    page_size_bytes: int
-    memory_bytes: int
-    kernel_release: str
-    kernel_version: str
-    boot_id: str
-    # "metal", "vm", "emulated" or "unknown".
-    platform: str
-    swap_devices: tuple[SwapDeviceView, ...]
-    labels: Mapping[str, str]
-    agent_version: str
-    kernel_command_line: str
-    cpu_count: int
-    # Empty when the agent did not say.
-    firmware: str
-    boot_loader: str
-    virtualization: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

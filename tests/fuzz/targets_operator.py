@@ -18,21 +18,22 @@ from controller.cli.gate.files import claims_of, margins_of
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.inventory import inventory_labels
 from controller.domain.hosts.expressions import ExpressionError, Undecided, expression, pointed
-from controller.domain.hosts.facts import Subject, decide
+from controller.domain.hosts.facts import Subject
 from controller.domain.hosts.host import Host, SwapDevice
+from controller.domain.hosts.matching import decide
 from controller.domain.hosts.releases import checked_release, compared
 from controller.domain.printable import printable, printable_lines
 from controller.domain.samples.parse import parse_plan, parse_samples, sample_line
 from controller.domain.spec.parse import parse_spec
 from controller.domain.spec.units import count_or_share, duration_s, percent_share, percent_share_or_zero, size_bytes
 from controller.gate.trial.judge import judge_trial
-from controller.services.operating.hosts import condition
+from controller.services.operating.hosts import condition, find_hosts
+from controller.services.state.world import World
 from controller.sim.faults.parse import parse_faults
 from controller.sim.operators import VERBS
 from controller.views.gate.forest import forest_of_trial
 from controller.views.gate.replayed import ReplayView
 from controller.views.hosts.fleet import FleetView
-from controller.views.hosts.listing import host_view, select_hosts
 from controller.views.json import view_data
 from controller.views.models import ExplanationView, HostView, LedgerView, ReportView, RolloutView
 from controller.views.plan_models import PlanView
@@ -159,7 +160,7 @@ def _expression(data: bytes) -> None:
 
 
 def _selector(data: bytes) -> None:
-    select_hosts([host_view(_HOST)], as_text(data))
+    find_hosts(World(hosts={_HOST.name: _HOST}), as_text(data), "")
 
 
 def _units(data: bytes) -> None:

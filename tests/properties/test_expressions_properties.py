@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.domain.hosts.expressions import FACTS, FUNCTIONS, ExpressionError, Undecided, expression, pointed
+from controller.domain.hosts.expressions import FUNCTIONS, ExpressionError, Undecided, expression, pointed
+from controller.domain.hosts.facts import FACTS
 
 _WORDS = [
     *FACTS,

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from candidates import candidate
 from simulated_fleet import UID, Simulation
 from simulated_host import NEW_RELEASE, Faults
 
@@ -56,12 +57,10 @@ def hosts(count: int, stratum: str = VM) -> list[HostCandidate]:
     """Return connected hosts of one stratum; two of a kind each."""
     word = stratum.partition("/")[2]
     return [
-        HostCandidate(
-            name=f"{word}{index:02}",
-            stratum=stratum,
-            architecture="x86_64",
-            connected=True,
-            kernel_release="7.0.13-old",
+        candidate(
+            f"{word}{index:02}",
+            stratum,
+            release="7.0.13-old",
             page_size_bytes=4096,
             memory_bytes=(1 + index // 2) * 2**30,
             cpu_count=2,
@@ -94,7 +93,7 @@ class Designed(Simulation):
         bake_s = tuple(wave.bake_s for wave in self.plan.waves)
         self.policy = replace(policy_of(self.spec, bake_s, strata=strata), suspended=suspended)
         self._shift, self._noise = shift, noise
-        self._stratum = {host.name: host.stratum for host in fleet}
+        self._stratum = {one.name: one.subject.host.stratum for one in fleet}
         names = [[planned.host for planned in wave.hosts] for wave in self.plan.waves]
         super().__init__(names, dict(faults or {}), spec=text, max_in_flight=50)
 

@@ -1,5 +1,8 @@
 """Between the contract's messages and the agent's own values."""
 
+from dataclasses import fields
+from typing import Any
+
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -43,6 +46,9 @@ _MOST_TIMEOUT_S = 90 * 86_400.0
 # In a Hello.
 _MOST_LABELS, _MOST_AREAS, _LONGEST_LABEL, _LONGEST_PATH, _LONGEST_LINE = 64, 64, 253, 256, 4096
 _LONGEST_REASON_BYTES = 2048
+# Facts that are one text or one number, by the names of their fields, and texts that may be longer than names.
+_PLAIN_FACTS = tuple(one.name for one in fields(facts.HostFacts) if one.type in (str, int))
+_LONGER = {"kernel_version": (_LONGEST_LINE,), "kernel_command_line": (_LONGEST_LINE,)}
 
 
 def incoming(message: agent_pb2.ControllerMessage) -> session.Incoming:
@@ -96,13 +102,7 @@ def _run_workload(message: agent_pb2.RunWorkload) -> commands.RunWorkload | comm
 def facts_to_message(host: facts.HostFacts) -> common_pb2.HostFacts:
     """Convert facts, cut to what a controller takes."""
     return common_pb2.HostFacts(
-        hostname=short(host.hostname),
-        architecture=short(host.architecture),
-        page_size_bytes=host.page_size_bytes,
-        memory_bytes=host.memory_bytes,
-        kernel_release=short(host.kernel_release),
-        kernel_version=short(host.kernel_version, _LONGEST_LINE),
-        boot_id=short(host.boot_id),
+        **{name: _plain(name, getattr(host, name)) for name in _PLAIN_FACTS},
         platform=_PLATFORMS[host.platform],
         swap_devices=[
             common_pb2.SwapDevice(
@@ -117,13 +117,11 @@ def facts_to_message(host: facts.HostFacts) -> common_pb2.HostFacts:
             short(key, _LONGEST_LABEL): short(value, _LONGEST_LABEL)
             for key, value in sorted(host.labels.items())[:_MOST_LABELS]
         },
-        agent_version=host.agent_version,
-        kernel_command_line=short(host.kernel_command_line, _LONGEST_LINE),
-        cpu_count=host.cpu_count,
-        firmware=short(host.firmware),
-        boot_loader=short(host.boot_loader),
-        virtualization=short(host.virtualization),
     )
+
+
+def _plain(name: str, value: Any) -> Any:
+    return short(value, *_LONGER.get(name, ())) if isinstance(value, str) else value
 
 
 def hello(

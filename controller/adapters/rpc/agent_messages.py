@@ -1,11 +1,14 @@
 """Between the agents' messages and domain values. What hosts say is cut to its bounds here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Any, Final
 
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain import bounds
 from controller.domain.errors import InvalidInput
-from controller.domain.hosts.host import Host, SwapDevice, check_host_name
+from controller.domain.hosts.host import Host, HostFacts, SwapDevice, check_host_name
 from controller.domain.printable import printable
 from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
@@ -35,6 +38,18 @@ _COMMAND_STATES: Mapping[int, CommandState] = {
     agent_pb2.CommandOutcome.STATUS_UNSUPPORTED: CommandState.UNSUPPORTED,
     agent_pb2.CommandOutcome.STATUS_REFUSED: CommandState.REFUSED,
 }
+# Facts that are one text or one number: name -> type. The others are put together below.
+_PLAIN_FACTS: Final[Mapping[str, type]] = {
+    one.name: one.type for one in fields(HostFacts) if one.type in (str, int) and one.name != "platform"
+}
+# How a fact is cut: by its name, else as any text or number is.
+_CUTS: Final[Mapping[str | type, Callable[[Any], Any]]] = {
+    str: bounds.name,
+    int: bounds.whole,
+    "architecture": bounds.word,
+    "kernel_version": bounds.sentence,
+    "kernel_command_line": partial(printable, most=bounds.COMMAND_LINE_CHARACTERS),
+}
 # Without them no stratum and no journey can be told.
 _NEEDED_FACTS = ("architecture", "boot_id", "kernel_release")
 
@@ -45,18 +60,11 @@ def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
     for field in _NEEDED_FACTS:
         if not bounds.name(getattr(facts, field)):
             raise InvalidInput(f"{name}: the Hello says nothing in facts.{field}")
+    told = {name: getattr(facts, name) for name in _PLAIN_FACTS}
     return Host(
+        **{name: _CUTS.get(name, _CUTS[kind])(told[name]) for name, kind in _PLAIN_FACTS.items()},
         name=name,
-        architecture=bounds.word(facts.architecture),
         platform=PLATFORMS.get(facts.platform, "unknown"),
-        page_size_bytes=bounds.whole(facts.page_size_bytes),
-        memory_bytes=bounds.whole(facts.memory_bytes),
-        cpu_count=facts.cpu_count,
-        kernel_release=bounds.name(facts.kernel_release),
-        kernel_version=bounds.sentence(facts.kernel_version),
-        boot_id=bounds.name(facts.boot_id),
-        agent_version=bounds.name(facts.agent_version),
-        kernel_command_line=printable(facts.kernel_command_line, bounds.COMMAND_LINE_CHARACTERS),
         swap_devices=tuple(
             SwapDevice(
                 path=printable(device.path, bounds.PATH_CHARACTERS),
@@ -67,9 +75,6 @@ def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
             for device in facts.swap_devices[: bounds.SWAP_DEVICES]
         ),
         labels=bounds.labels(facts.labels),
-        firmware=bounds.name(facts.firmware),
-        boot_loader=bounds.name(facts.boot_loader),
-        virtualization=bounds.name(facts.virtualization),
     )
 
 

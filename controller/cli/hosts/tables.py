@@ -1,11 +1,14 @@
 """How hosts look on a terminal."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
 from controller.cli.output import cells, filled_table
-from controller.views.models import HostView, SwapDeviceView
+from controller.domain.hosts.facts import FACTS, Fact
+from controller.domain.hosts.host import HostFacts, SwapDevice
+from controller.views.models import HostView
 from controller.views.text import bytes_text, count_text, duration_text, time_text
 
 
@@ -62,28 +65,24 @@ def host_details(host: HostView, now: float) -> Table:
         "Connected": heard(host, now),
         "Last heard": None if host.last_seen is None else time_text(host.last_seen),
         "Rollout": f"{host.rollout}, {host.step}" if host.rollout else "none",
-        "Kernel": facts.kernel_release,
-        "Version": facts.kernel_version,
-        "Command line": facts.kernel_command_line,
+        **{fact.heading: _fact(facts, fact) for fact in FACTS.values() if fact.heading},
         "Boot": facts.boot_id,
-        "Processors": facts.cpu_count,
-        "Memory": bytes_text(facts.memory_bytes),
-        "Page size": bytes_text(facts.page_size_bytes),
         "Swap": "; ".join(swap) or "none",
-        "Firmware": facts.firmware,
-        "Boot loader": facts.boot_loader,
-        "Virtualization": facts.virtualization,
         "Labels": ", ".join(f"{key}={value}" for key, value in host.labels.items()) or "none",
         "Quarantine": host.quarantine or "none",
         "Attention": host.attention or "none",
         "Unacknowledged": count_text(host.spooled_reports, "report"),
-        "Agent": facts.agent_version,
     }
     for title, value in rows.items():
         table.add_row(title, *cells(value))
     return table
 
 
-def _swap_text(device: SwapDeviceView) -> str:
+def _fact(facts: HostFacts, fact: Fact) -> Any:
+    value = getattr(facts, fact.field)
+    return bytes_text(value) if fact.is_size else value
+
+
+def _swap_text(device: SwapDevice) -> str:
     backend = f", {device.backend}" if device.backend else ""
     return f"{device.path}{backend} {bytes_text(device.size_bytes)}, {bytes_text(device.used_bytes)} used"

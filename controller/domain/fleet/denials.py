@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.decided import Denial, Fleet
 from controller.domain.hosts.expressions import recorded
-from controller.domain.hosts.facts import Subject, decide
+from controller.domain.hosts.facts import Subject
 from controller.domain.hosts.host import Host
+from controller.domain.hosts.matching import decide
 from controller.domain.hosts.release_patterns import pattern_problem
 from controller.domain.kernels import Kernel
 from controller.domain.printable import printable

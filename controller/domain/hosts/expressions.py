@@ -16,42 +16,18 @@ from typing import Any, Final
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from controller.domain.bounds import digits
+from controller.domain.hosts.facts import FACTS, OTHER_NAMES, Kind
 from controller.domain.hosts.releases import compared, upstream_version
 from controller.domain.printable import printable, printable_lines
 
 MAX_CHARACTERS: Final = 1000
 _TEXT, _NUMBER, _TRUTH = cel.Type.STRING, cel.Type.INT, cel.Type.BOOL
-# What an expression may ask of a host: name, type, and a sentence for people.
-FACTS: Final[Mapping[str, tuple[Any, str]]] = {
-    "host": (_TEXT, "the host's name"),
-    "arch": (_TEXT, '"x86_64" or "arm64"'),
-    "platform": (_TEXT, '"metal", "vm", "emulated" or "unknown"'),
-    "stratum": (_TEXT, 'architecture and platform, "arm64/vm"'),
-    "kernel_release": (_TEXT, "`uname -r`"),
-    "kernel_version": (_TEXT, "`uname -v`"),
-    "upstream_version": (
-        _TEXT,
-        'of the kernel: "6.1.164" for 6.1.0-44-amd64; not told where its distribution hides it',
-    ),
-    "command_line": (_TEXT, "the kernel's, as booted"),
-    "agent_version": (_TEXT, "of kernroll-agent"),
-    "page_size": (_NUMBER, "bytes"),
-    "memory": (_NUMBER, "bytes"),
-    "cpu_count": (_NUMBER, "processors that are online"),
-    "swap_total": (_NUMBER, "bytes over all swap devices"),
-    "swap_backends": (cel.Type.List(_TEXT), 'what they are, each once: "zram", "nvme", "disk", "file", …'),
-    "firmware": (_TEXT, '"uefi", "bios" or "devicetree"'),
-    "boot_loader": (_TEXT, '"grub", "systemd-boot", "u-boot", "qemu", …'),
-    "virtualization": (_TEXT, '"none", "kvm", "qemu", "xen", "vmware", "microsoft", …'),
-    "zone": (_TEXT, 'the label of that name; "" without one'),
-    "rack": (_TEXT, 'the label of that name; "" without one'),
-    "cluster": (_TEXT, 'the label of that name; "" without one'),
-    "hypervisor": (_TEXT, 'the label of that name, the host that runs this one; "" without one'),
-    "labels": (cel.Type.Map(_TEXT, _TEXT), 'all of them: labels.tier == "db", has(labels.tier), labels["a/b"]'),
-    "connected": (_TRUTH, "whether its agent is connected now"),
-    "quarantined": (_TRUTH, "whether an operator quarantined it"),
-    "rollout": (_TEXT, 'the active rollout that holds it, "" when none does'),
-    "step": (_TEXT, "the host's step in it"),
+_TYPES: Final[Mapping[Kind, Any]] = {
+    Kind.TEXT: _TEXT,
+    Kind.NUMBER: _NUMBER,
+    Kind.TRUTH: _TRUTH,
+    Kind.TEXTS: cel.Type.List(_TEXT),
+    Kind.LABELS: cel.Type.Map(_TEXT, _TEXT),
 }
 FUNCTIONS: Final[Mapping[str, str]] = {
     "KiB(n), MiB(n), GiB(n), TiB(n)": "a size in bytes: swap_total >= TiB(1)",
@@ -204,7 +180,7 @@ def _environment(*, ordered_texts: bool = False) -> Any:
     compare = cel.Overload("compare_releases", _NUMBER, [_TEXT, _TEXT], impl=_compared)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(_STANDARD if ordered_texts else _STANDARD + _NO_ORDER),
-        variables={name: kind for name, (kind, _) in FACTS.items()},
+        variables={name: _TYPES[fact.kind] for name, fact in FACTS.items()},
         functions=[*sizes, cel.FunctionDecl("compare_releases", [compare])],
     )
 
@@ -272,7 +248,7 @@ def _unordered(sign: str, text: str) -> str:
 
 def _unknown(name: str) -> str:
     known = [*FACTS, *_SIZES, "has", "size", "compare_releases"]
-    other = {"architecture": "arch", "page_size_bytes": "page_size", "memory_bytes": "memory", "cpus": "cpu_count"}
+    other = {**OTHER_NAMES, "cpus": "cpu_count"}
     close = difflib.get_close_matches(name, known, n=1)
     meant = other.get(name, close[0] if close else "")
     others = f"a label is written labels.{name}; `kernroll hosts facts` lists facts"

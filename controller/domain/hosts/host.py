@@ -23,10 +23,12 @@ class SwapDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """One enrolled host, as its newest Hello described it."""
+class HostFacts:
+    """What a host says of itself in every Hello; 0 and the empty text are what it does not say.
 
-    name: str
+    A new one is a field here, of the same name in common.proto, and a line in the table of facts.
+    """
+
     # "x86_64" or "arm64".
     architecture: str
     # "metal", "vm", "emulated", or "unknown" when the agent could not tell.
@@ -41,6 +43,17 @@ class Host:
     kernel_command_line: str = ""
     swap_devices: tuple[SwapDevice, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    # "uefi", "bios" or "devicetree"; "grub", "u-boot", …; "none", "kvm", …
+    firmware: str = ""
+    boot_loader: str = ""
+    virtualization: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host(HostFacts):
+    """One enrolled host, as its newest Hello described it."""
+
+    name: str
     connected: bool = False
     # Seconds since the Unix epoch of the newest message; 0 when it was never heard.
     last_seen: float = 0.0
@@ -49,10 +62,6 @@ class Host:
     serious: Mapping[str, str] = field(default_factory=dict)
     fatal: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
-    # "uefi", "bios" or "devicetree"; "grub", "u-boot", …; "none", "kvm", …: empty when the agent did not say.
-    firmware: str = ""
-    boot_loader: str = ""
-    virtualization: str = ""
 
     @property
     def stratum(self) -> str:

@@ -196,8 +196,9 @@ def _neighbours(alike: Sequence[HostCandidate]) -> Iterator[tuple[HostCandidate,
 
 
 def _kind(host: HostCandidate) -> tuple[int, int, int]:
-    memory = round(_MEMORY_STEPS * math.log2(host.memory_bytes)) if host.memory_bytes > 0 else 0
-    return host.page_size_bytes, memory, host.cpu_count
+    facts = host.subject.host
+    memory = round(_MEMORY_STEPS * math.log2(facts.memory_bytes)) if facts.memory_bytes > 0 else 0
+    return facts.page_size_bytes, memory, facts.cpu_count
 
 
 def _by_lot(first: HostCandidate, second: HostCandidate, seed: str) -> tuple[HostCandidate, HostCandidate]:

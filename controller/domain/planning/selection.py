@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from controller.domain.hosts.strata import read_stratum, stratum_among
+from controller.domain.hosts.facts import fact_text
+from controller.domain.hosts.strata import stratum_among
 from controller.domain.planning.allocation import Allocation, allocate
 from controller.domain.planning.candidates import HostCandidate
 from controller.domain.record.events import PlannedHost
@@ -91,23 +92,11 @@ def selected(spec: RolloutSpec, hosts: Iterable[HostCandidate]) -> list[HostCand
 
 def stratum_of(spec: RolloutSpec, host: HostCandidate) -> str:
     """Return the host's stratum: architecture/platform, then the spec's labels, for example "arm64/vm/zone=a"."""
-    return stratum_among(host.stratum, host.labels, spec.strata.labels).text
+    return stratum_among(host.subject.host.stratum, host.subject.labels, spec.strata.labels).text
 
 
 def _matches(selector: Selector, host: HostCandidate) -> bool:
-    return all(_value(host, key) in allowed for key, allowed in selector.match.items())
-
-
-def _value(host: HostCandidate, key: str) -> str | None:
-    """Return a fact of the host, or its label of that name. A label cannot hide a fact."""
-    facts = {
-        "architecture": host.architecture,
-        "platform": read_stratum(host.stratum).platform,
-        "stratum": host.stratum,
-        "kernel_release": host.kernel_release,
-        "host": host.name,
-    }
-    return facts.get(key, host.labels.get(key))
+    return all(fact_text(host.subject, key) in allowed for key, allowed in selector.match.items())
 
 
 def _shuffled(hosts: Iterable[HostCandidate], seed: str) -> list[HostCandidate]:
@@ -161,12 +150,12 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
             f"{_list(without)} {_are(len(without))} {architecture}, for which the spec has no kernel: "
             f"add kernels.{architecture} or select other hosts."
         )
-    if away := sorted(host.name for host in chosen if not host.connected):
+    if away := sorted(host.name for host in chosen if not host.subject.host.connected):
         yield f"{_list(away)} {_are(len(away))} not connected."
     busy: dict[str, list[str]] = defaultdict(list)
     for host in chosen:
-        if host.rollout and host.rollout != spec.name:
-            busy[host.rollout].append(host.name)
+        if host.subject.rollout and host.subject.rollout != spec.name:
+            busy[host.subject.rollout].append(host.name)
     for rollout, names in sorted(busy.items()):
         yield f"{_list(sorted(names))} {_are(len(names))} held by the active rollout {rollout}."
     yield from _unexpected(spec.expected, chosen)
@@ -175,7 +164,7 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
 def _unexpected(expected: Mapping[Architecture, Expected], chosen: Sequence[HostCandidate]) -> Iterable[str]:
     running: dict[tuple[str, str], list[str]] = defaultdict(list)
     for host in chosen:
-        running[host.architecture, host.kernel_release].append(host.name)
+        running[host.architecture, host.subject.host.kernel_release].append(host.name)
     for architecture, wanted in sorted(expected.items()):
         for (of, release), names in sorted(running.items()):
             if of == architecture and not _runs(wanted, release):
@@ -197,7 +186,7 @@ def _runs(wanted: Expected, release: str) -> bool:
 def _selector_hint(selector: Selector, hosts: Sequence[HostCandidate]) -> str:
     """Name the first condition that no host meets, and what the hosts have instead."""
     for key, allowed in selector.match.items():
-        values = Counter(_value(host, key) for host in hosts)
+        values = Counter(fact_text(host.subject, key) for host in hosts)
         if not set(allowed) & set(values):
             have = sorted(value for value in values if value is not None)
             return f" {key} is {_list(have)} there." if have else f" None of them has the label {key}."
@@ -212,7 +201,7 @@ def _kernel_notes(spec: RolloutSpec, chosen: Sequence[HostCandidate]) -> Iterabl
 
 def _label_notes(spec: RolloutSpec, chosen: Sequence[HostCandidate]) -> Iterable[str]:
     for key in spec.strata.labels:
-        if without := sorted(host.name for host in chosen if key not in host.labels):
+        if without := sorted(host.name for host in chosen if key not in host.subject.labels):
             verb = "has" if len(without) == 1 else "have"
             yield f"{_list(without)} {verb} no label {key}; the stratum says {key}=?."
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from controller.domain.fleet.decided import Denial, Fleet
 from controller.domain.fleet.denials import denial_of, denied
 from controller.domain.hosts.expressions import expression
-from controller.domain.hosts.facts import Subject, matching
+from controller.domain.hosts.matching import matching
 from controller.domain.hosts.releases import compared
 from controller.domain.kernels import Kernel
 from controller.domain.planning.selection import HostCandidate, WavePlan, selected
@@ -32,10 +32,10 @@ class Targets:
     notes: tuple[str, ...]
 
 
-def targets(spec: RolloutSpec, hosts: Sequence[HostCandidate], subjects: Mapping[str, Subject]) -> Targets:
-    """Apply the spec's expressions, and leave hosts in quarantine out. `subjects` has every host by name."""
+def targets(spec: RolloutSpec, hosts: Sequence[HostCandidate]) -> Targets:
+    """Apply the spec's expressions."""
     found: Sequence[HostCandidate] = hosts
-    meant = [subjects[host.name] for host in selected(spec, hosts)]
+    meant = [host.subject for host in selected(spec, hosts)]
     notes: list[str] = []
     if spec.selector.where is not None:
         matched = matching(expression(spec.selector.where), meant)
@@ -65,7 +65,6 @@ def with_quarantine(hosts: Iterable[HostCandidate], fleet: Fleet) -> tuple[HostC
 
 def with_denials(
     hosts: Iterable[HostCandidate],
-    subjects: Mapping[str, Subject],
     denials: Sequence[Denial],
     kernels: Mapping[str, Kernel],
 ) -> tuple[HostCandidate, ...]:
@@ -76,7 +75,7 @@ def with_denials(
     found = []
     for host in hosts:
         kernel = kernels.get(host.architecture)
-        rule = None if kernel is None or host.barred else denial_of(limited, kernel, subjects[host.name])
+        rule = None if kernel is None or host.barred else denial_of(limited, kernel, host.subject)
         found.append(host if rule is None or kernel is None else replace(host, barred=denied(rule, kernel)))
     return tuple(found)
 
@@ -89,7 +88,7 @@ def left_out(hosts: Iterable[HostCandidate]) -> Iterator[str]:
 
 def of_unknown_platform(hosts: Iterable[HostCandidate]) -> Iterator[str]:
     """Yield a sentence about hosts of which nobody knows whether they are machines or guests."""
-    if names := sorted(host.name for host in hosts if host.stratum.endswith("/unknown")):
+    if names := sorted(host.name for host in hosts if host.subject.host.platform == "unknown"):
         verb = "it is a stratum" if len(names) == 1 else "they are strata"
         yield (
             f"Whether {names_text(names)} {are(len(names))} metal, a virtual machine or emulated the agent cannot "
@@ -105,7 +104,8 @@ def in_plan(plan: WavePlan, hosts: Iterable[HostCandidate]) -> list[HostCandidat
 
 def downgrades(hosts: Iterable[HostCandidate], kernels: Mapping[str, Kernel]) -> Iterator[str]:
     """Yield a sentence for every step back to an older kernel, or to one of which nobody can tell."""
-    running = _grouped(((host.architecture, host.kernel_release, host.kernel_version), host.name) for host in hosts)
+    facts = (host.subject.host for host in hosts)
+    running = _grouped(((one.architecture, one.kernel_release, one.kernel_version), one.name) for one in facts)
     for (architecture, release, version), names in sorted(running.items()):
         kernel = kernels.get(architecture)
         order = 0 if kernel is None else compared(kernel.release, release, kernel.source, version)

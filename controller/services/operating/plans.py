@@ -8,7 +8,6 @@ from itertools import count
 from controller.domain import kernels as sources
 from controller.domain.errors import KernrollError
 from controller.domain.fleet.denials import everywhere
-from controller.domain.hosts.facts import Subject
 from controller.domain.kernels import Kernel
 from controller.domain.planning.design import design_notes, needed_comparisons, refusals
 from controller.domain.planning.policy import policy_of
@@ -96,8 +95,8 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     if aa:
         # Nothing is compared with another kernel, so nobody is taken for it.
         spec = replace(spec, name=_aa_name(spec.name, world), design="before_after")
-    seen = {name: subject_of(world, host) for name, host in world.hosts.items()}
-    aim = targets(spec, with_quarantine(candidates(world, seen), world.fleet), seen)
+    enrolled = [HostCandidate(subject=subject_of(world, host)) for host in world.hosts.values()]
+    aim = targets(spec, with_quarantine(enrolled, world.fleet))
     hosts = aim.hosts
     ledger = await known.store.ledger(sorted(hosts_by_stratum(spec, hosts)))
     plan = _planned(spec, hosts, seed, ledger)
@@ -115,7 +114,7 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
             blockers.append(f"spec.kernels.{architecture}: {error}")
     if not aa:
         # Which kernels are denied is known once they are found; hosts that they are denied on leave the plan again.
-        hosts = with_denials(hosts, seen, world.fleet.denials, found)
+        hosts = with_denials(hosts, world.fleet.denials, found)
         plan = plan if hosts == aim.hosts else _planned(spec, hosts, seed, ledger)
         blockers += everywhere(world.fleet.denials, found.values())
         blockers += () if spec.allow_downgrade else downgrades(in_plan(plan, hosts), found)
@@ -184,26 +183,6 @@ def _keeping_kernels(plan: WavePlan) -> WavePlan:
         replace(wave, hosts=tuple(replace(host, role=Role.CONTROL) for host in wave.hosts)) for wave in plan.waves
     )
     return replace(plan, waves=waves)
-
-
-def candidates(world: World, seen: Mapping[str, Subject]) -> list[HostCandidate]:
-    """Return every known host as a plan sees it, in the order of the world."""
-    return [
-        HostCandidate(
-            name=host.name,
-            stratum=host.stratum,
-            architecture=host.architecture,
-            labels=seen[host.name].labels,
-            connected=host.connected,
-            kernel_release=host.kernel_release,
-            kernel_version=host.kernel_version,
-            rollout=seen[host.name].rollout,
-            page_size_bytes=host.page_size_bytes,
-            memory_bytes=host.memory_bytes,
-            cpu_count=host.cpu_count,
-        )
-        for host in world.hosts.values()
-    ]
 
 
 def kernel_source(source: KernelSource) -> sources.KernelSource:

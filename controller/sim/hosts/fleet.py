@@ -6,13 +6,13 @@ from typing import Final, assert_never
 
 from controller.domain import kernels as sources
 from controller.domain.errors import NotFound
+from controller.domain.hosts.facts import is_fact
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
 from controller.domain.spec.parse import Expected, RolloutSpec
 from controller.sim.faults.document import Group
 
 # Facts are not labels: a selector names them without a host having to carry them.
-_FACTS: Final = frozenset({"architecture", "platform", "stratum", "kernel_release", "host"})
 _USUAL_OLD: Final = "7.0.13"
 _USUAL_NEW: Final = "7.1.13"
 _GIB: Final = 2**30
@@ -36,7 +36,7 @@ def hosts_of(spec: RolloutSpec, groups: Sequence[Group], count: int) -> tuple[Ho
     hosts = []
     names = _names(spec, count)
     for number, group in enumerate(_spread(groups, count)):
-        labels = {key: values[0] for key, values in spec.selector.match.items() if key not in _FACTS}
+        labels = {key: values[0] for key, values in spec.selector.match.items() if not is_fact(key)}
         labels |= {key: f"{key}-{number % 3}" for key in spec.strata.labels if key not in labels}
         labels |= {key: f"{key}-{number % values + 1}" for key, values in group.spread.items()}
         labels |= group.labels

@@ -1,6 +1,6 @@
 """View models and protobuf messages carry the same fields, and nothing is lost between them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from google.protobuf.message import Message
@@ -10,13 +10,16 @@ from simulated_fleet import Faults
 from controller.adapters.rpc.messages import epoch, from_message, timestamp, to_message
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput
+from controller.domain.hosts.facts import Subject
 from controller.domain.hosts.host import Host, SwapDevice
 from controller.domain.kernels import Kernel
 from controller.domain.planning.selection import HostCandidate, plan_waves
 from controller.domain.record.journey import Step
 from controller.domain.spec.parse import parse_spec
+from controller.services.operating.hosts import find_hosts
+from controller.services.state.world import World
 from controller.views import models, plan_models
-from controller.views.hosts.listing import host_view, select_hosts
+from controller.views.hosts.listing import host_view
 from controller.views.json import view_data
 from controller.views.plans.plan import plan_view
 from controller.views.report import report
@@ -62,7 +65,7 @@ PAIRS: list[tuple[type, type[Message]]] = [
     (plan_models.PlannedClaimView, operator_pb2.PlannedClaim),
     (models.HostView, operator_pb2.Host),
     (models.HostFactsView, common_pb2.HostFacts),
-    (models.SwapDeviceView, common_pb2.SwapDevice),
+    (SwapDevice, common_pb2.SwapDevice),
     (models.ExplanationView, operator_pb2.Explanation),
     (models.ReportView, operator_pb2.RolloutReport),
     (models.JoinTokenView, operator_pb2.JoinToken),
@@ -82,15 +85,9 @@ def views() -> list[tuple[object, type[Message]]]:
     good = Story([["a"]])
     good.run()
     spec = parse_spec(SPEC, "rollout.yaml")
-    candidate = HostCandidate(
-        name="x86-a",
-        stratum=HOST.stratum,
-        architecture="x86_64",
-        connected=False,
-        kernel_release=HOST.kernel_release,
-    )
+    away = HostCandidate(subject=Subject(host=replace(HOST, connected=False)))
     kernel = Kernel(digest="d", release="7.1.13", architecture="x86_64", source="test")
-    plan = plan_view(spec, plan_waves(spec, [candidate], "s"), {"x86_64": kernel}, blockers=("one more.",))
+    plan = plan_view(spec, plan_waves(spec, [away], "s"), {"x86_64": kernel}, blockers=("one more.",))
     return [
         *(
             (rollout_view(story.rollout, story.attempts, {}, story.now), operator_pb2.Rollout)
@@ -153,19 +150,21 @@ def test_json_writes_times_for_programs() -> None:
 
 
 def test_hosts_are_selected_by_facts_and_labels() -> None:
-    view = host_view(HOST)
+    world = World(hosts={HOST.name: HOST})
     for selector in (
         "",
         "architecture=x86_64",
         "zone=a, platform=emulated",
         "connected=yes",
         "stratum=x86_64/emulated",
+        "arch=x86_64, memory=1610612736, swap_backends=disk",
+        "quarantined=no, page_size_bytes=4096",
     ):
-        assert select_hosts([view], selector) == (view,)
-    assert select_hosts([view], "zone=b") == ()
-    assert select_hosts([view], "rack=1") == ()
+        assert find_hosts(world, selector, "").hosts == (host_view(HOST),)
+    for selector in ("zone=b", "rack=1", "memory_bytes=1", "firmware=bios"):
+        assert find_hosts(world, selector, "").hosts == ()
     with pytest.raises(InvalidInput, match="'zone' must be name=value"):
-        select_hosts([view], "zone")
+        find_hosts(world, "zone", "")
 
 
 def test_a_plan_tells_claims_and_blockers() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from candidates import candidate
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated_fleet import SPEC, Simulation
@@ -24,18 +25,8 @@ PACED = SPEC.replace("  claim:", '  windows: [{days: [thu], from: "01:00", to: "
 )
 
 
-def candidates(count: int) -> list[HostCandidate]:
-    return [
-        HostCandidate(
-            name=f"h{number}",
-            stratum="x86_64/vm",
-            architecture="x86_64",
-            labels={"zone": "ab"[number % 2]},
-            connected=True,
-            kernel_release="7.0.13",
-        )
-        for number in range(count)
-    ]
+def candidates(count: int, platform: str = "vm") -> list[HostCandidate]:
+    return [candidate(f"h{number}", f"x86_64/{platform}", labels={"zone": "ab"[number % 2]}) for number in range(count)]
 
 
 def told(
@@ -46,10 +37,10 @@ def told(
     boots: dict[str, BootTimes] | None = None,
 ) -> tuple[str, ...]:
     spec: RolloutSpec = parse_spec(text, "paced.yaml")
-    hosts = [replace(host, stratum=f"x86_64/{platform}") for host in candidates(count)]
+    hosts = candidates(count, platform)
     plan = plan_waves(spec, hosts, "salt")
     policy = policy_of(spec, tuple(wave.bake_s for wave in plan.waves), waves=waves)
-    return pace_sentences(policy, plan, {host.name: host.labels for host in hosts}, 1000.0, boots or {})
+    return pace_sentences(policy, plan, {host.name: host.subject.labels for host in hosts}, 1000.0, boots or {})
 
 
 def test_budget_windows_approvals_and_length_are_told() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from controller.domain.hosts.expressions import FACTS, ExpressionError, Undecided, expression, pointed, recorded
+from controller.domain.hosts.expressions import ExpressionError, Undecided, expression, pointed, recorded
+from controller.domain.hosts.facts import FACTS
 
 FACTS_OF_A = {
     "host": "a",

@@ -1,13 +1,15 @@
 """What expressions see of a host: facts by name, nothing where the host does not tell."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from engine_parts import host
 
-from controller.domain.hosts.expressions import FACTS, Undecided, expression
-from controller.domain.hosts.facts import Subject, decide, matching
-from controller.domain.hosts.host import SwapDevice
+from controller.domain.hosts.expressions import Undecided, expression
+from controller.domain.hosts.facts import FACTS, Subject, fact_text
+from controller.domain.hosts.host import HostFacts, SwapDevice
+from controller.domain.hosts.matching import decide, matching
+from protos.kernroll.v1 import common_pb2
 
 DEVICES = (
     SwapDevice(path="/dev/zram0", size_bytes=2**30, used_bytes=0, backend="zram"),
@@ -95,3 +97,40 @@ def test_matching_tells_hosts_apart() -> None:
     matched = matching(expression('labels.tier == "db"'), [A, *others, Subject(host=host("d"))])
     assert matched.names == {"b"}
     assert matched.undecided == {"has no label tier": ("a", "d")}
+
+
+def test_everything_an_agent_tells_is_in_the_table_or_asked_for_otherwise() -> None:
+    told = set(common_pb2.HostFacts.DESCRIPTOR.fields_by_name)
+    assert told == {one.name for one in fields(HostFacts)} | {"hostname"}
+    # An agent's host name is the one that it enrolled with; a boot is nobody's choice.
+    assert told == {fact.field for fact in FACTS.values() if fact.field} | {
+        "hostname",
+        "boot_id",
+        "labels",
+        "swap_devices",
+    }
+
+
+TEXTS = {
+    "host": "a",
+    "arch": "x86_64",
+    "architecture": "x86_64",
+    "memory": str(2**31),
+    "memory_bytes": str(2**31),
+    "swap_backends": "nvme,zram",
+    "quarantined": "yes",
+    "zone": "z1",
+    "tier": "db",
+    # A label cannot hide a fact that is told, and stands in for one that is not.
+    "platform": "vm",
+    "boot_loader": "label",
+    "labels": None,
+    "rank": None,
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_selector_names_every_fact_and_any_label(name: str) -> None:
+    labels = {"zone": "z1", "tier": "db", "platform": "label", "boot_loader": "label"}
+    asked = replace(A, host=replace(FULL, boot_loader=""), labels=labels)
+    assert fact_text(asked, name) == TEXTS[name]

@@ -6,6 +6,7 @@ import pytest
 
 from controller.domain.fleet.decided import Denial, Fleet, evolve_fleet
 from controller.domain.fleet.denials import denial_of, subject
+from controller.domain.hosts.facts import Subject
 from controller.domain.hosts.host import Host
 from controller.domain.judging.condemned import condemned
 from controller.domain.kernels import Kernel
@@ -48,17 +49,7 @@ def host(labels: dict[str, str], platform: str = "vm") -> Host:
 
 
 def stratum(spec: RolloutSpec, of: Host) -> str:
-    return stratum_of(
-        spec,
-        HostCandidate(
-            name=of.name,
-            stratum=of.stratum,
-            architecture=of.architecture,
-            labels=of.labels,
-            connected=True,
-            kernel_release=of.kernel_release,
-        ),
-    )
+    return stratum_of(spec, HostCandidate(subject=Subject(host=of, labels=of.labels)))
 
 
 def rule(spec_labels: list[str], of: Host, *, labels_kept: bool = True) -> Denial:

@@ -1,8 +1,7 @@
 """Who is compared with whom: alike, in the same wave, by lot, and no more than the waves have room for."""
 
-import dataclasses
-
 import pytest
+from candidates import candidate, changed
 from rich.console import Console
 
 from controller.adapters.rpc.messages import from_message, to_message
@@ -38,12 +37,9 @@ def spec(extra: str) -> RolloutSpec:
 def hosts(count: int, architecture: str = "x86_64", *, kinds: int = 3) -> list[HostCandidate]:
     """Hosts of several kinds, whose memory differs a little within each."""
     return [
-        HostCandidate(
-            name=f"{architecture.replace('_', '-')}-{index:03}",
-            stratum=f"{architecture}/vm",
-            architecture=architecture,
-            connected=True,
-            kernel_release="7.0.13",
+        candidate(
+            f"{architecture.replace('_', '-')}-{index:03}",
+            f"{architecture}/vm",
             page_size_bytes=4096 if index % kinds else 65536,
             memory_bytes=2 ** (30 + index % kinds) + index * 2**16,
             cpu_count=2 + index % kinds,
@@ -63,7 +59,7 @@ def members(plan: WavePlan) -> list[PlannedHost]:
 
 def test_pairs_are_alike_stand_beside_one_another_and_are_dealt_by_lot() -> None:
     fleet = hosts(60)
-    by_name = {host.name: host for host in fleet}
+    by_name = {host.name: host.subject.host for host in fleet}
     plan = planned(spec("design: matched_pairs\n  pairs: {per_stratum: 20}"), fleet)
     compared = [[host for host in wave.hosts if host.compared] for wave in plan.waves]
     assert [len(own) for own in compared] == [2, 18, 20]
@@ -173,8 +169,8 @@ def test_a_stratum_that_is_decided_by_its_last_wave_is_told() -> None:
 
 
 def test_unlike_hosts_are_paired_last() -> None:
-    fleet = [dataclasses.replace(host, cpu_count=index) for index, host in enumerate(hosts(5, kinds=1))]
-    alike = [dataclasses.replace(host, name=f"z{host.name}", cpu_count=64) for host in hosts(4, kinds=1)]
+    fleet = [changed(host, cpu_count=index) for index, host in enumerate(hosts(5, kinds=1))]
+    alike = [changed(host, name=f"z{host.name}", cpu_count=64) for host in hosts(4, kinds=1)]
     plan = planned(spec("design: matched_pairs\n  pairs: {per_stratum: 3}"), fleet + alike)
     pairs = [host.host for host in members(plan) if host.compared]
     assert {name[0] for name in pairs[:4]} == {"z"}

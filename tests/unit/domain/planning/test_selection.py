@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from candidates import candidate, changed
 
 from controller.domain.planning.selection import HostCandidate, WavePlan, plan_waves
 from controller.domain.record.journey import Role
@@ -28,20 +29,14 @@ def spec(*lines: str) -> RolloutSpec:
 
 def hosts(count: int, architecture: str = "x86_64", platform: str = "vm", **labels: str) -> list[HostCandidate]:
     return [
-        HostCandidate(
-            name=f"{architecture.replace('_', '-')}-{platform}-{index:03}",
-            stratum=f"{architecture}/{platform}",
-            architecture=architecture,
+        candidate(
+            f"{architecture.replace('_', '-')}-{platform}-{index:03}",
+            f"{architecture}/{platform}",
             labels=labels,
-            connected=True,
-            kernel_release="7.0.13+deb13-cloud-amd64",
+            release="7.0.13+deb13-cloud-amd64",
         )
         for index in range(count)
     ]
-
-
-def changed(host: HostCandidate, **changes: object) -> HostCandidate:
-    return HostCandidate(**{name: getattr(host, name) for name in host.__slots__} | changes)
 
 
 def names(plan: WavePlan, role: Role = Role.TREATED) -> list[list[str]]:
@@ -107,6 +102,15 @@ def test_selection_by_fact_label_and_name() -> None:
 def test_a_label_cannot_hide_a_fact() -> None:
     liar = changed(hosts(1, "arm64")[0], labels={"architecture": "x86_64"})
     assert plan_waves(spec("selector: {match: {architecture: x86_64}}"), [liar], "s").strata == {}
+
+
+def test_a_selector_knows_every_fact_by_name() -> None:
+    fleet = [changed(host, firmware=firmware) for host, firmware in zip(hosts(3), ("uefi", "bios", ""), strict=True)]
+    assert names(plan_waves(spec("selector: {match: {firmware: [uefi], arch: x86_64}}"), fleet, "s")) == [
+        [fleet[0].name]
+    ]
+    (blocker,) = plan_waves(spec("selector: {match: {firmware: [devicetree]}}"), fleet, "s").blockers
+    assert blocker.endswith("firmware is bios and uefi there.")
 
 
 def test_labels_split_strata() -> None:
@@ -178,7 +182,7 @@ def test_a_host_of_the_same_rollout_does_not_block() -> None:
 
 def test_a_hundred_thousand_hosts_are_planned_quickly() -> None:
     fleet = [
-        changed(host, name=f"host-{index:06}", stratum=f"x86_64/p{index % 7}")
+        changed(host, name=f"host-{index:06}", platform=f"p{index % 7}")
         for index, host in enumerate(hosts(1) * 100_000)
     ]
     rollout = spec("waves: [{per_stratum: 1}, {percent: 1}, {percent: 5}, {percent: 25}, {rest: true}]")
