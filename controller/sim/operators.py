@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.services.operating.rollouts import Operations
 from controller.sim.universe import chance
 
-BY: Final = "simulated operator"
+BY: Final = Caller("simulated operator")
 _PERSONS: Final = ("ada", "grace", "linus")
 _REMARK: Final = "simulated"
 # A freeze is over by itself after at most this long.
@@ -26,7 +27,7 @@ class FleetRequest:
     """A wish about the fleet as a whole."""
 
     verb: str
-    by: str
+    by: Caller
     # For quarantine and release.
     host: str
     # For freeze.
@@ -48,7 +49,7 @@ class Draw:
 
 def drawn_request(draw: Draw, hosts: Sequence[str]) -> Request | FleetRequest:
     """Return who asks, with which options, about which hosts."""
-    by = _PERSONS[int(len(_PERSONS) * draw.share("by"))]
+    by = Caller(_PERSONS[int(len(_PERSONS) * draw.share("by"))])
     if draw.verb in _FLEET_VERBS:
         # Few hosts, so that some are released again.
         host = hosts[int(min(3, len(hosts)) * draw.share("host"))]

@@ -15,6 +15,7 @@ from patience import PATIENCE_S
 
 from controller.adapters.checks.checker import NetworkChecker
 from controller.adapters.store.memory import Disk
+from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, NotFound, Temporary
 from controller.domain.record.checks import Answer, Outcome
@@ -92,7 +93,7 @@ async def test_a_program_that_fails_pauses_and_a_resume_asks_it_again(program: A
     checking.run()
     await checking.until(State.PAUSED)
     assert checking.rollout.reason == "check orders of wave 1 failed: orders are lost"
-    await checking.parts.operations.control("trial", Request(verb=Verb.RESUME, by="ada"))
+    await checking.parts.operations.control("trial", Request(verb=Verb.RESUME, by=Caller("ada")))
     await checking.until(State.PROMOTED)
     await checking.end()
 
@@ -173,7 +174,7 @@ async def test_nobody_asks_for_a_rollout_that_goes_back() -> None:
     checker = FakeChecker(FakeServers(replies={HOOK: [Answer(outcome=Outcome.WAIT)]}))
     checking = await baked(checker, with_hook())
     await checking.parts.engine.settle()
-    await checking.parts.operations.control("trial", Request(verb=Verb.REVERT, by="ada"))
+    await checking.parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("ada")))
     checker.asked.clear()
     checking.performer.submit(tuple(checking.parts.engine.outstanding.values()))
     async with asyncio.timeout(DEADLINE_S):
@@ -200,12 +201,12 @@ async def test_without_anybody_who_asks_a_check_ends_by_its_deadline() -> None:
 async def test_a_person_reports_and_who_said_so_is_on_record() -> None:
     parts = await walked(Step.BAKE, f"{TEXT}  checks: [{{name: dba, manual: true}}]\n")
     with pytest.raises(Conflict, match="not awaited"):
-        await parts.operations.report_check("trial", "dba", passed=True, by="ada", remark="")
+        await parts.operations.report_check("trial", "dba", passed=True, by=Caller("ada"), remark="")
     parts.clock.at += 60.0
     await parts.engine.settle()
     with pytest.raises(NotFound, match="no check dbb"):
-        await parts.operations.report_check("trial", "dbb", passed=True, by="ada", remark="")
-    view = await parts.operations.report_check("trial", "dba", passed=True, by="ada", remark="replicas in step")
+        await parts.operations.report_check("trial", "dbb", passed=True, by=Caller("ada"), remark="")
+    view = await parts.operations.report_check("trial", "dba", passed=True, by=Caller("ada"), remark="replicas in step")
     assert [(one.name, one.state, one.by) for one in view.checks] == [("dba", "passed", "ada")]
     await parts.engine.settle()
     assert parts.engine.world.rollouts[UID].state is State.PROMOTED

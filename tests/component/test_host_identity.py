@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from own_controller import Held, OwnController, free_port, hello, own_controller, refusal, request
 
 from controller.adapters.local.clock import SystemClock
+from controller.domain.caller import Caller
 from controller.domain.errors import InvalidInput, NotFound
 from controller.services.agents.identity import MANY_TAKEOVERS, MOST_EPOCHS_AHEAD
 from controller.services.records import TokenGrant
@@ -62,7 +63,7 @@ async def test_a_forgotten_host_is_let_go_and_its_name_is_free(controller: OwnCo
     async with controller.channel(held) as channel:
         call = await opened(channel, hello("h1"))
         await controller.until(lambda: "h1" in controller.engine.world.hosts)
-        await controller.operations.fleet.forget("h1", "reinstalled", "olga")
+        await controller.operations.fleet.forget("h1", "reinstalled", Caller("olga"))
         assert (await call.read()).goodbye.reason == "h1 was forgotten by olga: reinstalled"
         code, words = await refusal(channel, hello("h1"))
     assert (code, "is not enrolled with this key" in words) == (grpc.StatusCode.PERMISSION_DENIED, True)
@@ -78,12 +79,12 @@ async def test_a_forgotten_host_is_let_go_and_its_name_is_free(controller: OwnCo
 
 async def test_a_host_that_never_connected_may_be_forgotten_and_an_unknown_one_not(controller: OwnController) -> None:
     await controller.enroll("h1")
-    await controller.operations.fleet.forget("h1", "scrapped", "olga")
+    await controller.operations.fleet.forget("h1", "scrapped", Caller("olga"))
     await controller.enroll("h1")
     with pytest.raises(NotFound, match="no host h2 has enrolled"):
-        await controller.operations.fleet.forget("h2", "scrapped", "olga")
+        await controller.operations.fleet.forget("h2", "scrapped", Caller("olga"))
     with pytest.raises(InvalidInput, match="remark"):
-        await controller.operations.fleet.forget("h1", "", "olga")
+        await controller.operations.fleet.forget("h1", "", Caller("olga"))
 
 
 async def test_a_host_comes_back_with_its_key_and_a_new_token(controller: OwnController) -> None:
@@ -147,7 +148,7 @@ async def test_renewals_that_are_refused(controller: OwnController) -> None:
             await renewed(controller, held, pem)
         assert refused.value.code() is code
         assert words in (refused.value.details() or "")
-    await controller.operations.fleet.forget("h1", "scrapped", "olga")
+    await controller.operations.fleet.forget("h1", "scrapped", Caller("olga"))
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await renewed(controller, held, request("h1", held.key))
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -16,6 +16,7 @@ from controller.adapters.rpc.agent_messages import host_of, progress_of, report_
 from controller.adapters.rpc.incoming import decoded
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.domain import bounds
+from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import InvalidInput, KernrollError, NotFound
 from controller.domain.hosts.host import Host
@@ -155,7 +156,7 @@ async def _happens(parts: Parts, draw: Draw, streams: list[AgentStream]) -> None
             await parts.sessions.progressed("a", progress_of(draw.message(agent_pb2.Progress)))
         case _:
             verb, hosts = draw.of(tuple(Verb)), draw.of(((), ("a",)))
-            await parts.operations.control("trial", Request(verb=verb, by="op", hosts=hosts))
+            await parts.operations.control("trial", Request(verb=verb, by=Caller("op"), hosts=hosts))
 
 
 def _sent(message: agent_pb2.AgentMessage) -> agent_pb2.AgentMessage:

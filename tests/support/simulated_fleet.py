@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, SPEC, Faults, SimulatedHost
 
+from controller.domain.caller import Caller
 from controller.domain.deciding.advance import advance
 from controller.domain.deciding.verbs import Request, Verb, decide_verb
 from controller.domain.delivery import BootEnd
@@ -174,7 +175,7 @@ class Simulation:
 
     def ask(self, verb: Verb, by: str = "test", remark: str = "", **options: Any) -> None:
         """An operator asks; raises what the verb raises."""
-        request = Request(verb=verb, by=by, remark=remark, **options)
+        request = Request(verb=verb, by=Caller(by), remark=remark, **options)
         for event in decide_verb(self.rollout, self.world.attempts[UID], request, self.now):
             self.record(Key(UID), event)
 

@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 
 from controller.adapters.rpc.identity import operator_of
+from controller.domain.caller import Caller
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ _CODES: tuple[tuple[type[KernrollError], grpc.StatusCode], ...] = (
 )
 
 
-async def answer(context: Any, act: Callable[[str], Awaitable[T]], *, plaintext: bool) -> T:
+async def answer(context: Any, act: Callable[[Caller], Awaitable[T]], *, plaintext: bool) -> T:
     """Act in the operator's name, or abort the call with a sentence when it cannot be done."""
     try:
         by = operator_of(context, plaintext=plaintext)

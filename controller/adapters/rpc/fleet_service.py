@@ -4,6 +4,7 @@ from typing import Any
 
 from controller.adapters.rpc.answering import answer
 from controller.adapters.rpc.messages import epoch, to_message
+from controller.domain.caller import Caller
 from controller.services.operating.fleet import FleetOperations
 from controller.views.hosts.fleet import FleetView
 from protos.kernroll.v1 import fleet_pb2, fleet_pb2_grpc
@@ -19,7 +20,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def LabelHost(self, request: Any, context: Any) -> fleet_pb2.HostLabels:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.HostLabels:
+        async def act(by: Caller) -> fleet_pb2.HostLabels:
             labels = await self._operations.label(request.host, dict(request.labels), tuple(request.removed), by)
             return to_message(labels, fleet_pb2.HostLabels)
 
@@ -28,7 +29,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def QuarantineHost(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             return _message(await self._operations.quarantine(request.name, request.remark, by))
 
         return await answer(context, act, plaintext=self._plaintext)
@@ -36,7 +37,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def ReleaseHost(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             return _message(await self._operations.release(request.name, request.remark, by))
 
         return await answer(context, act, plaintext=self._plaintext)
@@ -44,7 +45,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def ForgetHost(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             return _message(await self._operations.forget(request.name, request.remark, by))
 
         return await answer(context, act, plaintext=self._plaintext)
@@ -52,7 +53,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def DenyKernel(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             return _message(await self._operations.deny(request.kernel, request.where, request.reason, by))
 
         return await answer(context, act, plaintext=self._plaintext)
@@ -60,7 +61,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def AllowKernel(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             where = request.where if request.HasField("where") else None
             return _message(await self._operations.allow(request.kernel, where, request.remark, by))
 
@@ -69,7 +70,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def ImportInventory(self, request: Any, context: Any) -> fleet_pb2.InventoryDiff:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.InventoryDiff:
+        async def act(by: Caller) -> fleet_pb2.InventoryDiff:
             hosts = {host: dict(one.labels) for host, one in request.hosts.items()}
             found = await self._operations.import_inventory(
                 request.inventory, hosts, by, kept=request.kept, dry_run=request.dry_run
@@ -81,7 +82,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def FreezeFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             until = epoch(request.until) if request.HasField("until") else None
             return _message(await self._operations.freeze(request.remark, until, by))
 
@@ -90,7 +91,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def ThawFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(by: str) -> fleet_pb2.Fleet:
+        async def act(by: Caller) -> fleet_pb2.Fleet:
             return _message(await self._operations.thaw(request.remark, by))
 
         return await answer(context, act, plaintext=self._plaintext)
@@ -98,7 +99,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def GetFleet(self, request: Any, context: Any) -> fleet_pb2.Fleet:
         """See fleet.proto."""
 
-        async def act(_by: str) -> fleet_pb2.Fleet:
+        async def act(_by: Caller) -> fleet_pb2.Fleet:
             return _message(self._operations.fleet())
 
         return await answer(context, act, plaintext=self._plaintext)
@@ -106,7 +107,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def GetFleetLog(self, request: Any, context: Any) -> fleet_pb2.FleetLog:
         """See fleet.proto."""
 
-        async def act(_by: str) -> fleet_pb2.FleetLog:
+        async def act(_by: Caller) -> fleet_pb2.FleetLog:
             decisions = await self._operations.log(request.most)
             return fleet_pb2.FleetLog(decisions=[to_message(one, fleet_pb2.Decision) for one in decisions])
 

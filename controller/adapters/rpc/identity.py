@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from controller.domain.caller import Caller
 from controller.domain.errors import Permanent
 
 _ROLES = ("agent", "operator")
@@ -30,11 +31,11 @@ def key_digest_of(context: Any) -> str:
     return ""
 
 
-def operator_of(context: Any, *, plaintext: bool) -> str:
-    """Return the operator's name; raises Permanent when the caller is none."""
+def operator_of(context: Any, *, plaintext: bool) -> Caller:
+    """Return the operator who calls; raises Permanent when the caller is none."""
     if plaintext:
-        return "operator"
+        return Caller("operator")
     names = names_of(context, "operator")
     if not names:
         raise Permanent("this call needs an operator's certificate; agents may not make it")
-    return names[0]
+    return Caller(names[0])

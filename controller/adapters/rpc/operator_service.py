@@ -8,6 +8,7 @@ import grpc
 from controller.adapters.rpc.answering import abort, answer
 from controller.adapters.rpc.identity import key_digest_of, operator_of
 from controller.adapters.rpc.messages import VERBS, to_message
+from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent
 from controller.services.agents.enrollment import Enrollment
@@ -28,7 +29,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ListHosts(self, request: Any, context: Any) -> operator_pb2.ListHostsResponse:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.ListHostsResponse:
+        async def act(_by: Caller) -> operator_pb2.ListHostsResponse:
             found = self._operations.hosts(request.selector, request.where)
             hosts = [to_message(host, operator_pb2.Host) for host in found.hosts]
             return operator_pb2.ListHostsResponse(hosts=hosts, notes=found.notes)
@@ -38,7 +39,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def GetHost(self, request: Any, context: Any) -> operator_pb2.Host:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.Host:
+        async def act(_by: Caller) -> operator_pb2.Host:
             return to_message(self._operations.host(request.name), operator_pb2.Host)
 
         return await self._answer(context, act)
@@ -46,7 +47,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def PlanRollout(self, request: Any, context: Any) -> operator_pb2.Plan:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.Plan:
+        async def act(_by: Caller) -> operator_pb2.Plan:
             plan = await self._operations.plan(request.spec_yaml, request.file_name, aa=request.aa)
             return to_message(plan, operator_pb2.Plan)
 
@@ -55,7 +56,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def StartRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
 
-        async def act(by: str) -> operator_pb2.Rollout:
+        async def act(by: Caller) -> operator_pb2.Rollout:
             started = await self._operations.start(request.spec_yaml, request.file_name, by, aa=request.aa)
             return to_message(started, operator_pb2.Rollout)
 
@@ -64,7 +65,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ListRollouts(self, request: Any, context: Any) -> operator_pb2.ListRolloutsResponse:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.ListRolloutsResponse:
+        async def act(_by: Caller) -> operator_pb2.ListRolloutsResponse:
             rollouts = [to_message(rollout, operator_pb2.Rollout) for rollout in self._operations.rollouts()]
             return operator_pb2.ListRolloutsResponse(rollouts=rollouts)
 
@@ -73,7 +74,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def GetRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.Rollout:
+        async def act(_by: Caller) -> operator_pb2.Rollout:
             return to_message(self._operations.rollout(request.name), operator_pb2.Rollout)
 
         return await self._answer(context, act)
@@ -93,7 +94,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ControlRollout(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
 
-        async def act(by: str) -> operator_pb2.Rollout:
+        async def act(by: Caller) -> operator_pb2.Rollout:
             if request.verb not in VERBS:
                 raise InvalidInput(f"verb {request.verb} is not known here")
             wanted = Request(
@@ -112,7 +113,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ReportCheck(self, request: Any, context: Any) -> operator_pb2.Rollout:
         """See operator.proto."""
 
-        async def act(by: str) -> operator_pb2.Rollout:
+        async def act(by: Caller) -> operator_pb2.Rollout:
             after = await self._operations.report_check(
                 request.name, request.check, passed=request.passed, by=by, remark=request.remark
             )
@@ -123,7 +124,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ExplainRollout(self, request: Any, context: Any) -> operator_pb2.Explanation:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.Explanation:
+        async def act(_by: Caller) -> operator_pb2.Explanation:
             return to_message(self._operations.explain(request.name), operator_pb2.Explanation)
 
         return await self._answer(context, act)
@@ -131,7 +132,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ReportRollout(self, request: Any, context: Any) -> operator_pb2.RolloutReport:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.RolloutReport:
+        async def act(_by: Caller) -> operator_pb2.RolloutReport:
             made = await self._operations.report(request.name, tuple(request.beside))
             return to_message(made, operator_pb2.RolloutReport)
 
@@ -140,7 +141,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def ReplayGate(self, request: Any, context: Any) -> operator_pb2.Replay:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.Replay:
+        async def act(_by: Caller) -> operator_pb2.Replay:
             replayed = await self._operations.replay(request.name, dict(request.claims), dict(request.margins))
             return to_message(replayed, operator_pb2.Replay)
 
@@ -149,7 +150,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def GetLedger(self, request: Any, context: Any) -> operator_pb2.Ledger:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.Ledger:
+        async def act(_by: Caller) -> operator_pb2.Ledger:
             return to_message(await self._operations.ledger(), operator_pb2.Ledger)
 
         return await self._answer(context, act)
@@ -157,7 +158,7 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def CreateJoinToken(self, request: Any, context: Any) -> operator_pb2.JoinToken:
         """See operator.proto."""
 
-        async def act(_by: str) -> operator_pb2.JoinToken:
+        async def act(_by: Caller) -> operator_pb2.JoinToken:
             token = await self._enrollment.create_token(request.uses or 1, request.valid_s or 3600.0)
             return operator_pb2.JoinToken(token=token)
 
@@ -166,11 +167,11 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
     async def RenewOperator(self, request: Any, context: Any) -> operator_pb2.OperatorCertificate:
         """See operator.proto."""
 
-        async def act(by: str) -> operator_pb2.OperatorCertificate:
+        async def act(by: Caller) -> operator_pb2.OperatorCertificate:
             if self._plaintext:
                 raise Conflict("there are no certificates in plain text")
             pem = request.certificate_signing_request_pem
-            signed = self._enrollment.renew_operator(by, key_digest_of(context), pem)
+            signed = self._enrollment.renew_operator(by.name, key_digest_of(context), pem)
             answer = operator_pb2.OperatorCertificate(
                 certificate_pem=signed.certificate_pem, authority_pem=self._enrollment.authority_pem
             )
@@ -179,6 +180,6 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
         return await self._answer(context, act)
 
-    async def _answer(self, context: Any, act: Callable[[str], Awaitable[T]]) -> T:
+    async def _answer(self, context: Any, act: Callable[[Caller], Awaitable[T]]) -> T:
         """Check who asks, act, and abort the call with a sentence when it cannot be done."""
         return await answer(context, act, plaintext=self._plaintext)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from controller.domain.caller import Caller
+
 
 class Verb(StrEnum):
     """What an operator can ask."""
@@ -22,7 +24,7 @@ class Request:
     """One operator's wish, with who asks and why."""
 
     verb: Verb
-    by: str
+    by: Caller
     remark: str = ""
     # For retry and skip; empty for retry means every host whose rig failed.
     hosts: tuple[str, ...] = ()

@@ -83,7 +83,7 @@ def _check_options(request: Request) -> None:
 
 
 def _pause(case: Case) -> tuple[Event, ...]:
-    return (RolloutPaused(at=case.now, reason=_told("paused", case.request), by=case.request.by),)
+    return (RolloutPaused(at=case.now, reason=_told("paused", case.request), by=case.request.by.name),)
 
 
 def _resume(case: Case) -> tuple[Event, ...]:
@@ -94,7 +94,7 @@ def _resume(case: Case) -> tuple[Event, ...]:
             f"`kernroll rollout promote {rollout.name} --skip --remark WHY` goes on in spite of it, "
             f"`kernroll rollout revert {rollout.name}` returns its hosts"
         )
-    return (RolloutResumed(at=case.now, by=request.by, remark=request.remark),)
+    return (RolloutResumed(at=case.now, by=request.by.name, remark=request.remark),)
 
 
 def _promote_running(case: Case) -> tuple[Event, ...]:
@@ -118,7 +118,7 @@ def _promote_paused(case: Case) -> tuple[Event, ...]:
     if request.skip and not rollout.held_wave:
         raise Conflict(f"the gate has not held wave {rollout.wave + 1} of {rollout.name}: there is nothing to skip")
     if request.skip:
-        return (GateOverridden(at=case.now, wave=rollout.wave, by=request.by, remark=request.remark),)
+        return (GateOverridden(at=case.now, wave=rollout.wave, by=request.by.name, remark=request.remark),)
     return _resume(case)
 
 
@@ -129,7 +129,7 @@ def _past_checks(case: Case, pending: tuple[str, ...]) -> tuple[Event, ...]:
             f"wave {rollout.wave + 1} of {rollout.name} awaits {', '.join(pending)}: "
             f"`kernroll rollout promote {rollout.name} --skip --remark WHY` goes on without"
         )
-    return (override_checks(rollout, request.by, request.remark, case.now),)
+    return (override_checks(rollout, request.by.name, request.remark, case.now),)
 
 
 def _promote_awaiting(case: Case) -> tuple[Event, ...]:
@@ -144,23 +144,23 @@ def _open_rest(case: Case) -> tuple[Event, ...]:
         raise Conflict(
             f"no wave of {rollout.name} has a verdict yet: all waves at once would be a rollout without a canary"
         )
-    overridden = GateOverridden(at=case.now, wave=rollout.wave, by=request.by, remark=request.remark)
+    overridden = GateOverridden(at=case.now, wave=rollout.wave, by=request.by.name, remark=request.remark)
     past_gate: tuple[Event, ...] = (overridden,) if rollout.held_wave else ()
     if pending_checks(rollout):
-        past_gate = (override_checks(rollout, request.by, request.remark, case.now),)
-    opened = RestOpened(at=case.now, by=request.by, remark=request.remark)
+        past_gate = (override_checks(rollout, request.by.name, request.remark, case.now),)
+    opened = RestOpened(at=case.now, by=request.by.name, remark=request.remark)
     return (*past_gate, opened) if rollout.wave + 1 < len(rollout.waves) else past_gate
 
 
 def _approve(case: Case) -> tuple[Event, ...]:
     rollout, request = case.rollout, case.request
-    if any(given.by == request.by for given in rollout.approvals):
+    if any(given.by == request.by.name for given in rollout.approvals):
         needed = rollout.approvals_needed
         raise Conflict(
-            f"{request.by} has approved wave {rollout.wave + 1} of {rollout.name} already; "
+            f"{request.by.name} has approved wave {rollout.wave + 1} of {rollout.name} already; "
             f"it needs {needed} different persons"
         )
-    return (ApprovalGiven(at=case.now, wave=rollout.wave, by=request.by, remark=request.remark),)
+    return (ApprovalGiven(at=case.now, wave=rollout.wave, by=request.by.name, remark=request.remark),)
 
 
 def _retry(case: Case) -> tuple[Event, ...]:
@@ -171,10 +171,10 @@ def _retry(case: Case) -> tuple[Event, ...]:
         raise Conflict(f"nothing is tried again: {_listed(refused)}")
     if not hosts:
         raise Conflict(f"no host of {rollout.name} has a rig that failed: there is nothing to try again")
-    retried = HostsRetried(at=case.now, hosts=hosts, by=request.by, remark=request.remark)
+    retried = HostsRetried(at=case.now, hosts=hosts, by=request.by.name, remark=request.remark)
     if rollout.state is not State.PAUSED:
         return (retried,)
-    return (retried, RolloutResumed(at=case.now, by=request.by, remark=request.remark))
+    return (retried, RolloutResumed(at=case.now, by=request.by.name, remark=request.remark))
 
 
 def _may_begin_again(attempt: Attempt) -> bool:
@@ -209,17 +209,17 @@ def _skip(case: Case) -> tuple[Event, ...]:
     ]
     if begun:
         raise Conflict(f"only hosts whose turn has not come can be left out: {_listed(begun)}")
-    return (HostsLeftOut(at=case.now, hosts=request.hosts, by=request.by, remark=request.remark),)
+    return (HostsLeftOut(at=case.now, hosts=request.hosts, by=request.by.name, remark=request.remark),)
 
 
 def _abort(case: Case) -> tuple[Event, ...]:
-    return (AbortStarted(at=case.now, reason=_told("aborted", case.request), by=case.request.by),)
+    return (AbortStarted(at=case.now, reason=_told("aborted", case.request), by=case.request.by.name),)
 
 
 def _revert(case: Case) -> tuple[Event, ...]:
     request = case.request
     reason = _told("reverted", request)
-    return (RevertStarted(at=case.now, reason=reason, by=request.by, emergency=request.emergency),)
+    return (RevertStarted(at=case.now, reason=reason, by=request.by.name, emergency=request.emergency),)
 
 
 def _hasten(case: Case) -> tuple[Event, ...]:
@@ -228,7 +228,7 @@ def _hasten(case: Case) -> tuple[Event, ...]:
         raise Conflict(f"{rollout.name} is being reverted already; `--emergency` returns all its hosts at once")
     if rollout.emergency:
         raise Conflict(f"{rollout.name} is being reverted without regard to the budget already")
-    return (RevertHastened(at=case.now, by=request.by, remark=request.remark),)
+    return (RevertHastened(at=case.now, by=request.by.name, remark=request.remark),)
 
 
 def _attempt(case: Case, host: str) -> Attempt:
@@ -239,7 +239,7 @@ def _attempt(case: Case, host: str) -> Attempt:
 
 
 def _told(done: str, request: Request) -> str:
-    return f"{done} by {request.by}" + (f": {request.remark}" if request.remark else "")
+    return f"{done} by {request.by.name}" + (f": {request.remark}" if request.remark else "")
 
 
 def _listed(sentences: list[str]) -> str:

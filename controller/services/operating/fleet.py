@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+from controller.domain.caller import Caller
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.fleet.decided import Fleet
 from controller.domain.fleet.denials import check_kernel
@@ -57,7 +58,7 @@ class FleetOperations:
         events = [one.event for one in await self._store.fleet_events(most)]
         return decision_views(cast(list[FleetEvent], events))
 
-    async def label(self, host: str, labels: Mapping[str, str], removed: Sequence[str], by: str) -> HostLabelsView:
+    async def label(self, host: str, labels: Mapping[str, str], removed: Sequence[str], by: Caller) -> HostLabelsView:
         """Set labels of a host by hand, and take labels set by hand back; raises NotFound or InvalidInput."""
         for key, value in labels.items():
             check_label(key, value)
@@ -71,7 +72,9 @@ class FleetOperations:
                 raise NotFound(
                     f"{host} has no label {printable(strange[0], 253)} that was set by hand; {_those(by_hand)}"
                 )
-            return HostLabelled(at=self._clock.now(), by=by, host=host, labels=dict(labels), removed=tuple(removed))
+            return HostLabelled(
+                at=self._clock.now(), by=by.name, host=host, labels=dict(labels), removed=tuple(removed)
+            )
 
         await self._record(decide)
         return self._labels(host)
@@ -80,7 +83,7 @@ class FleetOperations:
         self,
         inventory: str,
         hosts: Mapping[str, Mapping[str, str]],
-        by: str,
+        by: Caller,
         *,
         kept: Sequence[str] = (),
         dry_run: bool,
@@ -105,12 +108,12 @@ class FleetOperations:
 
             def decide() -> FleetEvent:
                 changes(self._fleet, inventory, hosts)
-                return InventoryImported(at=self._clock.now(), by=by, inventory=inventory, hosts=hosts)
+                return InventoryImported(at=self._clock.now(), by=by.name, inventory=inventory, hosts=hosts)
 
             await self._record(decide)
         return view
 
-    async def quarantine(self, host: str, remark: str, by: str) -> FleetView:
+    async def quarantine(self, host: str, remark: str, by: Caller) -> FleetView:
         """Leave a host out of rollouts; raises NotFound, or Conflict when it is quarantined already."""
         _check_remark(remark, needed=True)
 
@@ -118,22 +121,22 @@ class FleetOperations:
             self._check_known(host)
             if known := self._fleet.quarantined.get(host):
                 raise Conflict(f"{host} is quarantined already, by {known.by}: {known.remark}")
-            return HostQuarantined(at=self._clock.now(), by=by, host=host, remark=remark)
+            return HostQuarantined(at=self._clock.now(), by=by.name, host=host, remark=remark)
 
         return await self._recorded(decide)
 
-    async def release(self, host: str, remark: str, by: str) -> FleetView:
+    async def release(self, host: str, remark: str, by: Caller) -> FleetView:
         """End a quarantine; raises Conflict when there is none."""
         _check_remark(remark)
 
         def decide() -> FleetEvent:
             if host not in self._fleet.quarantined:
                 raise Conflict(f"{host} is not quarantined; `kernroll fleet status` lists the hosts that are")
-            return HostReleased(at=self._clock.now(), by=by, host=host, remark=remark)
+            return HostReleased(at=self._clock.now(), by=by.name, host=host, remark=remark)
 
         return await self._recorded(decide)
 
-    async def forget(self, host: str, remark: str, by: str) -> FleetView:
+    async def forget(self, host: str, remark: str, by: Caller) -> FleetView:
         """End what a host is known by, so that its name may be enrolled with another key.
 
         Labels by hand and a quarantine stay: they are about the name. Raises NotFound, or Conflict while a rollout has
@@ -151,24 +154,24 @@ class FleetOperations:
                     f"{host} is in flight in rollout {attempt.rollout} ({attempt.step.value}): wait until it has "
                     f"finished, or `kernroll rollout abort {attempt.rollout}` brings it back first"
                 )
-            return HostForgotten(at=self._clock.now(), by=by, host=host, remark=remark)
+            return HostForgotten(at=self._clock.now(), by=by.name, host=host, remark=remark)
 
         await self._record(decide)
         self._engine.world.forget(host)
-        self.on_forgotten(host, f"{host} was forgotten by {by}: {remark}")
+        self.on_forgotten(host, f"{host} was forgotten by {by.name}: {remark}")
         return self.fleet()
 
-    async def deny(self, kernel: str, where: str, reason: str, by: str) -> FleetView:
+    async def deny(self, kernel: str, where: str, reason: str, by: Caller) -> FleetView:
         """Keep a kernel from hosts; raises InvalidInput."""
         _check_remark(reason, needed=True)
         check_kernel(kernel)
         if where:
             condition(where, "where")
         return await self._recorded(
-            lambda: KernelDenied(at=self._clock.now(), by=by, kernel=kernel, where=where, reason=reason)
+            lambda: KernelDenied(at=self._clock.now(), by=by.name, kernel=kernel, where=where, reason=reason)
         )
 
-    async def allow(self, kernel: str, where: str | None, remark: str, by: str) -> FleetView:
+    async def allow(self, kernel: str, where: str | None, remark: str, by: Caller) -> FleetView:
         """Take back the rules about a kernel, or the one with this expression; raises NotFound."""
         _check_remark(remark)
         told = printable(kernel, 128)
@@ -182,11 +185,11 @@ class FleetOperations:
             mine = [one for one in self._fleet.denials if one.kernel == named[0]]
             if where is not None and where not in [one.where for one in mine]:
                 raise NotFound(f"no rule denies {told} with that expression; `kernroll hosts denied` lists them")
-            return KernelCleared(at=self._clock.now(), by=by, kernel=named[0], where=where, remark=remark)
+            return KernelCleared(at=self._clock.now(), by=by.name, kernel=named[0], where=where, remark=remark)
 
         return await self._recorded(decide)
 
-    async def freeze(self, remark: str, until: float | None, by: str) -> FleetView:
+    async def freeze(self, remark: str, until: float | None, by: Caller) -> FleetView:
         """Let no rollout admit hosts; raises InvalidInput for a time that has passed."""
         _check_remark(remark, needed=True)
 
@@ -197,11 +200,11 @@ class FleetOperations:
                 raise InvalidInput(
                     "the freeze would end before it begins, or never: its end must be ahead, and before 10000"
                 )
-            return FleetFrozen(at=now, by=by, remark=remark, until=until)
+            return FleetFrozen(at=now, by=by.name, remark=remark, until=until)
 
         return await self._recorded(decide)
 
-    async def thaw(self, remark: str, by: str) -> FleetView:
+    async def thaw(self, remark: str, by: Caller) -> FleetView:
         """End a freeze; raises Conflict when there is none."""
         _check_remark(remark)
 
@@ -209,7 +212,7 @@ class FleetOperations:
             now = self._clock.now()
             if self._fleet.frozen(now) is None:
                 raise Conflict("the fleet is not frozen")
-            return FleetThawed(at=now, by=by, remark=remark)
+            return FleetThawed(at=now, by=by.name, remark=remark)
 
         return await self._recorded(decide)
 

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
+from controller.domain.caller import Caller
 from controller.domain.deciding.checks import decide_report
 from controller.domain.deciding.verbs import Request, Verb, decide_verb
 from controller.domain.deciding.waves import why_waiting
@@ -91,7 +92,7 @@ class Operations:
         now = self._clock.now()
         return _plan_view(prepared, pace_sentences(prepared.policy, prepared.plan, labels, now, world.boots))
 
-    async def start(self, spec_yaml: str, file_name: str, by: str, *, aa: bool = False) -> RolloutView:
+    async def start(self, spec_yaml: str, file_name: str, by: Caller, *, aa: bool = False) -> RolloutView:
         """Start a rollout, or an old-vs-old one; raises Conflict with every blocker."""
         prepared = await prepare(spec_yaml, file_name, self._known(), aa=aa)
         if prepared.all_blockers:
@@ -108,13 +109,13 @@ class Operations:
             kernels=prepared.kernels,
             waves=tuple(wave.hosts for wave in prepared.plan.waves),
             bake_s=tuple(wave.bake_s for wave in prepared.plan.waves),
-            by=by,
+            by=by.name,
             policy=prepared.policy,
         )
 
         def decide() -> tuple[Event, ...]:
             self._check_unclaimed(planned)
-            return (planned, RolloutStarted(at=now, by=by))
+            return (planned, RolloutStarted(at=now, by=by.name))
 
         await self._engine.record(Key(uid), decide)
         return self.rollout(prepared.spec.name)
@@ -157,13 +158,13 @@ class Operations:
         await self._engine.record(Key(uid), decide)
         return self.rollout(name)
 
-    async def report_check(self, name: str, check: str, *, passed: bool, by: str, remark: str) -> RolloutView:
+    async def report_check(self, name: str, check: str, *, passed: bool, by: Caller, remark: str) -> RolloutView:
         """Record what a person says of a manual check; raises NotFound, or Conflict when nobody waits for it."""
         uid = self._find(name).uid
 
         def decide() -> tuple[Event, ...]:
             rollout, now = self._engine.world.rollouts[uid], self._clock.now()
-            return (decide_report(rollout, check, passed=passed, by=by, remark=remark, now=now),)
+            return (decide_report(rollout, check, passed=passed, by=by.name, remark=remark, now=now),)
 
         await self._engine.record(Key(uid), decide)
         return self.rollout(name)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from engine_parts import DEADLINE_S, STARTED, TEXT, UID, Parts, host, key, planned, reached, walked
 
+from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.errors import Conflict, Temporary
 from controller.domain.record.events import AbortStarted, HostHeard, HostSilent, RevertStarted
@@ -62,7 +63,7 @@ async def test_a_caller_that_is_cancelled_half_way_does_not_part_memory_from_sto
 
 async def test_what_is_impossible_is_refused_before_it_is_in_the_log_for_ever() -> None:
     parts = await started()
-    await parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me")))
     await parts.engine.settle()
     assert parts.engine.world.rollouts[UID].state is State.ABORTED
     before = list(parts.disk.log)
@@ -74,8 +75,8 @@ async def test_what_is_impossible_is_refused_before_it_is_in_the_log_for_ever() 
 
 async def test_an_operator_who_comes_too_late_is_told() -> None:
     parts = await started()
-    first = asyncio.create_task(parts.operations.control("trial", Request(verb=Verb.ABORT, by="me")))
-    second = asyncio.create_task(parts.operations.control("trial", Request(verb=Verb.ABORT, by="you")))
+    first = asyncio.create_task(parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me"))))
+    second = asyncio.create_task(parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("you"))))
     one, other = await asyncio.gather(first, second, return_exceptions=True)
     assert not isinstance(one, BaseException)
     assert isinstance(other, Conflict)
@@ -88,7 +89,7 @@ async def test_of_two_starts_at_once_one_wins(name: str) -> None:
     await parts.connect("a")
     parts.kernels.may.clear()
     texts = (TEXT, TEXT.replace("name: trial", f"name: {name}"))
-    starts = [asyncio.create_task(parts.operations.start(text, "f", "me")) for text in texts]
+    starts = [asyncio.create_task(parts.operations.start(text, "f", Caller("me"))) for text in texts]
     await asyncio.sleep(0)
     parts.kernels.may.set()
     first, second = await asyncio.gather(*starts, return_exceptions=True)
@@ -158,24 +159,24 @@ async def test_time_that_goes_back_does_not_lose_a_deadline() -> None:
 async def test_a_revert_waits_for_the_rollout_that_holds_a_host() -> None:
     parts = await started()
     await parts.engine.settle()
-    await parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me")))
     await parts.engine.settle()
     await parts.engine.record(Key("u2"), lambda: (planned(uid="u2", name="other"), STARTED))
     with pytest.raises(Conflict, match="a is held by rollout other"):
-        await parts.operations.control("trial", Request(verb=Verb.REVERT, by="me"))
+        await parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("me")))
 
 
 async def test_a_revert_does_not_jump_over_a_later_rollout() -> None:
     parts = await walked(Step.DONE)
     world = parts.engine.world
     await parts.engine.record(Key("u2"), lambda: (planned(uid="u2", name="later"), STARTED))
-    await parts.operations.control("later", Request(verb=Verb.ABORT, by="me"))
+    await parts.operations.control("later", Request(verb=Verb.ABORT, by=Caller("me")))
     await parts.engine.settle()
     world.attempts["u2"]["a"] = replace(parts.attempt(uid="u2"), step=Step.DONE)
     with pytest.raises(Conflict, match="a was moved on to another kernel by rollout later: revert that one first"):
-        await parts.operations.control("trial", Request(verb=Verb.REVERT, by="me"))
+        await parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("me")))
     world.attempts["u2"]["a"] = replace(parts.attempt(uid="u2"), step=Step.REVERTED)
-    assert (await parts.operations.control("trial", Request(verb=Verb.REVERT, by="me"))).state == "reverting"
+    assert (await parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("me")))).state == "reverting"
 
 
 async def test_a_reopened_rollout_learns_its_hosts_present_boots_first() -> None:
@@ -183,7 +184,7 @@ async def test_a_reopened_rollout_learns_its_hosts_present_boots_first() -> None
     assert parts.engine.world.rollouts[UID].state is State.PROMOTED
     await parts.connect("a", boot="7", release="7.1.13-new")
     assert parts.attempt().boot_id == "a-boot-2"
-    await parts.operations.control("trial", Request(verb=Verb.REVERT, by="me"))
+    await parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("me")))
     await parts.engine.settle()
     assert (parts.attempt().step, parts.attempt().boot_id_before) == (Step.REVERTING, "a-boot-7")
     kinds = [type(one.event) for one in parts.disk.log]

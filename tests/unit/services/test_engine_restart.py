@@ -6,6 +6,7 @@ import pytest
 from engine_parts import TEXT, UID, Parts, outcome, run, walked
 
 from controller.adapters.store.codec import decode_event, encode
+from controller.domain.caller import Caller
 from controller.domain.record.effects import ArmKernel, RunWorkload
 from controller.domain.record.events import RolloutPlanned
 from controller.domain.record.journey import Step
@@ -58,7 +59,7 @@ async def test_a_soak_time_that_ended_unwatched_is_not_over_before_the_host_is_h
 async def test_a_log_means_the_same_to_a_version_that_reads_specs_differently() -> None:
     before = await Parts().start()
     await before.connect()
-    await before.operations.start(TEXT, "f", "me")
+    await before.operations.start(TEXT, "f", Caller("me"))
     log = before.disk.log
     planned = log[0].event
     assert isinstance(planned, RolloutPlanned)

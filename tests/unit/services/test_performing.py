@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from engine_parts import UID, Parts, ScriptedDelivery, key, reached, status, walked
 
+from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
 from controller.domain.errors import Permanent, Temporary
@@ -132,7 +133,7 @@ async def test_what_is_superseded_is_dropped(at: Performing) -> None:
     at.delivery.failures["arm"] = [AGAIN] * 1000
     at.go()
     await reached(lambda: len(at.delivery.calls) >= 2)
-    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me")))
     await at.parts.engine.settle()
     await at.idle()
     verbs = [verb for verb, _ in at.delivery.calls]
@@ -151,7 +152,7 @@ async def test_a_revert_does_not_wait_for_a_stage_that_nobody_wants_any_more(at:
     at.delivery.stage = endless  # type: ignore[method-assign]  # a copy that hangs
     at.go()
     await begun.wait()
-    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me")))
     await at.parts.engine.settle()
     revert = RevertKernel(command_id="u1/a/9.reverting.0", host="a", kernel="old-digest")
     at.parts.engine.outstanding[revert.command_id] = revert
@@ -165,7 +166,7 @@ async def test_a_revert_does_not_wait_out_the_pause_before_a_try_that_nobody_wan
     at.delivery.failures["arm"] = [Temporary("not reachable", retry_after_s=3600.0)]
     at.go()
     await reached(lambda: bool(at.delivery.calls))
-    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me")))
     await at.parts.engine.settle()
     await at.idle()
     assert [verb for verb, _ in at.delivery.calls] == ["arm", "revert", "status"]
@@ -185,7 +186,7 @@ async def test_what_changes_the_next_boot_is_waited_for_before_it_is_taken_back(
     at.delivery.arm = slow  # type: ignore[method-assign]  # takes its time
     at.go()
     await begun.wait()
-    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by="me"))
+    await at.parts.operations.control("trial", Request(verb=Verb.ABORT, by=Caller("me")))
     await at.parts.engine.settle()
     for _ in range(20):
         await asyncio.sleep(0)
@@ -297,7 +298,7 @@ async def test_a_host_that_is_rebooting_is_not_taken_for_returned() -> None:
     delivery.present = status(running="new-digest")
     performer = Performer(parts.engine, parts.sessions, delivery, parts.kernels, parts.clock, pause_s=0.0)
     parts.engine.on_effects = performer.submit
-    await parts.operations.control("trial", Request(verb=Verb.REVERT, by="me"))
+    await parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("me")))
     await parts.engine.settle()
     await reached(lambda: parts.attempt().delivery is not None)
     await parts.engine.settle()

@@ -13,6 +13,7 @@ from agent.cli.flags import parse_count, parse_seconds, parse_size
 from agent.domain.host.counters import parse_pairs
 from agent.domain.session.kernel_log import parse_record, sequence_of
 from agent.domain.session.previous_boot import last_words
+from controller.domain.caller import Caller
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.denials import check_kernel
 from controller.domain.hosts.expressions import ExpressionError, expression, pointed
@@ -112,7 +113,7 @@ def test_a_kept_log_is_read_in_time_that_grows_with_its_length() -> None:
 async def test_a_pattern_that_can_meet_no_kernel_is_refused_by_name(kernel: str) -> None:
     parts = await Parts().start()
     with pytest.raises(InvalidInput, match=r"^kernel ") as raised:
-        await parts.operations.fleet.deny(kernel, "", "hangs", "olga")
+        await parts.operations.fleet.deny(kernel, "", "hangs", Caller("olga"))
     assert str(raised.value).isprintable()
     assert parts.operations.fleet.fleet().denials == ()
 
@@ -168,7 +169,7 @@ def test_other_texts_are_taken(text: str) -> None:
 async def test_denying_where_a_pattern_is_none_blames_the_pattern() -> None:
     parts = await Parts().start()
     with pytest.raises(InvalidInput, match=r"^where: column 14: is no regular expression"):
-        await parts.operations.fleet.deny("7.1.13", 'host.matches("[")', "hangs", "olga")
+        await parts.operations.fleet.deny("7.1.13", 'host.matches("[")', "hangs", Caller("olga"))
 
 
 @pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x85", "\r", "\0", "\x1b[2J", "\u202e"])
@@ -183,7 +184,7 @@ def test_strange_signs_in_an_expression_have_a_place(sign: str) -> None:
 async def test_a_freeze_ends_at_a_time_that_there_is(until: float) -> None:
     parts = await Parts().start()
     with pytest.raises(InvalidInput, match="must be ahead"):
-        await parts.operations.fleet.freeze("maintenance", until, "olga")
+        await parts.operations.fleet.freeze("maintenance", until, Caller("olga"))
 
 
 def test_every_pattern_for_numbers_of_ours_is_ascii() -> None:

@@ -8,6 +8,7 @@ from rollout_story import Story
 from simulated_fleet import UID, Simulation
 from simulated_host import OLD, OLD_RELEASE
 
+from controller.domain.caller import Caller
 from controller.domain.errors import Conflict, InvalidInput
 from controller.domain.judging.learning import learnt
 from controller.domain.judging.old_against_old import judgements, sham_arms
@@ -242,11 +243,11 @@ async def test_an_operator_runs_aa_and_the_next_plan_knows_more() -> None:
     assert "staged and never booted" in planned.notes[-1]
     assert {cell.metric for cell in planned.cells} == {TIME, "swap_mount.swapon_time"}
     assert all(cell.noise_hosts == 0 and cell.hosts == 1 for cell in planned.cells)
-    view = await parts.operations.start(TEXT, "trial.yaml", "test", aa=True)
+    view = await parts.operations.start(TEXT, "trial.yaml", Caller("test"), aa=True)
     assert view.name == "trial-aa"
     assert [host.role for wave in view.waves for host in wave.hosts] == ["control"]
     with pytest.raises(Conflict, match="held by"):
-        await parts.operations.start(TEXT, "trial.yaml", "test", aa=True)
+        await parts.operations.start(TEXT, "trial.yaml", Caller("test"), aa=True)
     await parts.engine.settle()
     uid = next(iter(parts.engine.world.rollouts))
     attempt = parts.attempt(uid=uid)

@@ -8,6 +8,7 @@ from engine_parts import STARTED, UID, Parts, host, planned
 
 from controller.adapters.store.codec import decode_event, encode
 from controller.adapters.store.sql import sqlite_store
+from controller.domain.caller import Caller
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound
 from controller.domain.fleet.decided import Denial, Fleet, concerned, evolve_fleet
 from controller.domain.kernels import Kernel
@@ -26,6 +27,7 @@ from controller.domain.record.names import FLEET, FLEET_STREAM, Key, key_of_stre
 from controller.services.records import Commit
 from controller.services.state.world import folded
 
+OLGA, IVAN = Caller("olga"), Caller("ivan")
 EVENTS: tuple[FleetEvent, ...] = (
     HostLabelled(at=1.0, by="olga", host="a", labels={"zone": "b", "rack": "r1"}),
     HostLabelled(at=2.0, by="olga", host="a", labels={"tier": "db"}, removed=("rack",)),
@@ -139,14 +141,14 @@ async def parts() -> Parts:
 async def test_every_decision_is_one_event_with_the_operators_name() -> None:
     found = await parts()
     fleet = found.operations.fleet
-    labels = await fleet.label("a", {"zone": "b"}, (), "olga")
+    labels = await fleet.label("a", {"zone": "b"}, (), OLGA)
     assert labels.labels == {"zone": "b"}
-    await fleet.quarantine("a", "memory errors", "olga")
-    await fleet.release("a", "", "ivan")
-    await fleet.deny("7.1.12", "", "corrupts", "olga")
-    await fleet.allow("7.1.12", None, "fixed", "ivan")
-    await fleet.freeze("incident", None, "olga")
-    view = await fleet.thaw("over", "ivan")
+    await fleet.quarantine("a", "memory errors", OLGA)
+    await fleet.release("a", "", IVAN)
+    await fleet.deny("7.1.12", "", "corrupts", OLGA)
+    await fleet.allow("7.1.12", None, "fixed", IVAN)
+    await fleet.freeze("incident", None, OLGA)
+    view = await fleet.thaw("over", IVAN)
     assert [(type(one.event).__name__, getattr(one.event, "by", "")) for one in found.disk.log] == [
         ("HostLabelled", "olga"),
         ("HostQuarantined", "olga"),
@@ -166,30 +168,34 @@ async def test_every_decision_is_one_event_with_the_operators_name() -> None:
 async def test_what_contradicts_the_present_state_is_refused_and_not_recorded() -> None:
     found = await parts()
     fleet = found.operations.fleet
-    await fleet.quarantine("a", "memory errors", "olga")
-    await fleet.label("a", {"zone": "b"}, (), "olga")
-    await fleet.deny("7.1.12", 'arch == "arm64"', "hangs", "olga")
+    await fleet.quarantine("a", "memory errors", OLGA)
+    await fleet.label("a", {"zone": "b"}, (), OLGA)
+    await fleet.deny("7.1.12", 'arch == "arm64"', "hangs", OLGA)
     recorded = len(found.disk.log)
     refusals: list[tuple[object, type[KernrollError], str]] = [
-        (fleet.label("z", {"zone": "b"}, (), "olga"), NotFound, "no host z has enrolled and no inventory names it"),
         (
-            fleet.label("a", {}, ("rack",), "olga"),
+            fleet.label("z", {"zone": "b"}, (), OLGA),
+            NotFound,
+            "no host z has enrolled and no inventory names it",
+        ),
+        (
+            fleet.label("a", {}, ("rack",), OLGA),
             NotFound,
             "no label rack that was set by hand; those that",
         ),
-        (fleet.label("a", {}, (), "olga"), InvalidInput, "no label is given"),
-        (fleet.label("a", {"-zone": "b"}, (), "olga"), InvalidInput, "label '-zone': a name has letters"),
-        (fleet.label("a", {"zone": "b\n"}, (), "olga"), InvalidInput, "a value is one line"),
-        (fleet.quarantine("a", "again", "ivan"), Conflict, "quarantined already, by olga: memory errors"),
-        (fleet.quarantine("z", "why", "ivan"), NotFound, "no host z has enrolled"),
-        (fleet.quarantine("a", " ", "ivan"), InvalidInput, "the remark is empty"),
-        (fleet.release("b", "", "ivan"), Conflict, "b is not quarantined"),
-        (fleet.deny("*", "", "all", "ivan"), InvalidInput, "would deny every kernel"),
-        (fleet.deny("7.1 12", "", "odd", "ivan"), InvalidInput, "must be a digest"),
-        (fleet.allow("7.1.1", None, "", "ivan"), NotFound, "no rule denies 7.1.1;"),
-        (fleet.allow("7.1.12", "", "", "ivan"), NotFound, "no rule denies 7.1.12 with that expression"),
-        (fleet.freeze("late", 1000.0, "ivan"), InvalidInput, "its end must be ahead"),
-        (fleet.thaw("", "ivan"), Conflict, "the fleet is not frozen"),
+        (fleet.label("a", {}, (), OLGA), InvalidInput, "no label is given"),
+        (fleet.label("a", {"-zone": "b"}, (), OLGA), InvalidInput, "label '-zone': a name has letters"),
+        (fleet.label("a", {"zone": "b\n"}, (), OLGA), InvalidInput, "a value is one line"),
+        (fleet.quarantine("a", "again", IVAN), Conflict, "quarantined already, by olga: memory errors"),
+        (fleet.quarantine("z", "why", IVAN), NotFound, "no host z has enrolled"),
+        (fleet.quarantine("a", " ", IVAN), InvalidInput, "the remark is empty"),
+        (fleet.release("b", "", IVAN), Conflict, "b is not quarantined"),
+        (fleet.deny("*", "", "all", IVAN), InvalidInput, "would deny every kernel"),
+        (fleet.deny("7.1 12", "", "odd", IVAN), InvalidInput, "must be a digest"),
+        (fleet.allow("7.1.1", None, "", IVAN), NotFound, "no rule denies 7.1.1;"),
+        (fleet.allow("7.1.12", "", "", IVAN), NotFound, "no rule denies 7.1.12 with that expression"),
+        (fleet.freeze("late", 1000.0, IVAN), InvalidInput, "its end must be ahead"),
+        (fleet.thaw("", IVAN), Conflict, "the fleet is not frozen"),
     ]
     for call, kind, words in refusals:
         with pytest.raises(kind, match=words.replace("(", r"\(")):
@@ -201,20 +207,20 @@ async def test_the_beginning_of_a_digest_must_name_one_kernel() -> None:
     found = await parts()
     one, other = "a" * 12 + "1" * 52, "a" * 12 + "2" * 52
     for digest in (one, other):
-        await found.operations.fleet.deny(digest, "", "bad", "olga")
+        await found.operations.fleet.deny(digest, "", "bad", OLGA)
     with pytest.raises(Conflict, match="begins the digests of 2 denied kernels"):
-        await found.operations.fleet.allow("a" * 12, None, "fine", "olga")
-    view = await found.operations.fleet.allow("a" * 12 + "1", None, "fine", "olga")
+        await found.operations.fleet.allow("a" * 12, None, "fine", OLGA)
+    view = await found.operations.fleet.allow("a" * 12 + "1", None, "fine", OLGA)
     assert [denial.kernel for denial in view.denials] == [other]
 
 
 async def test_a_decision_makes_every_unfinished_rollout_look_again() -> None:
     found = await parts()
-    await found.operations.fleet.freeze("incident", found.clock.at + 60.0, "olga")
+    await found.operations.fleet.freeze("incident", found.clock.at + 60.0, OLGA)
     await found.engine.record(Key(UID), lambda: (planned(), STARTED))
     await found.engine.settle()
     assert not found.engine.world.dirty
-    await found.operations.fleet.quarantine(next(iter(found.engine.world.hosts)), "bad memory", "olga")
+    await found.operations.fleet.quarantine(next(iter(found.engine.world.hosts)), "bad memory", OLGA)
     assert Key(UID) in found.engine.world.dirty
     await found.engine.settle()
     # And again when the freeze is over by itself.
@@ -227,7 +233,7 @@ async def test_a_decision_about_one_host_leaves_the_others_alone() -> None:
     await found.connect("b")
     await found.engine.record(Key(UID), lambda: (planned(("a", "b")), STARTED))
     await found.engine.settle()
-    await found.operations.fleet.label("a", {"zone": "z"}, (), "olga")
+    await found.operations.fleet.label("a", {"zone": "z"}, (), OLGA)
     assert set(found.engine.world.dirty) == {Key(UID), Key(UID, "a")}
 
 
@@ -235,11 +241,11 @@ async def test_labels_of_an_import_count_in_the_budget_and_stop_counting_with_it
     found = await parts()
     fleet, occupancy = found.operations.fleet, found.engine.world.occupancy
     await found.sessions.disconnected(await found.connect("a"))
-    await fleet.import_inventory("site", {"a": {"zone": "z"}}, "olga", dry_run=False)
+    await fleet.import_inventory("site", {"a": {"zone": "z"}}, OLGA, dry_run=False)
     assert occupancy.unavailable(("zone", "z")) == 1
-    await fleet.import_inventory("site", {"b": {"zone": "z"}}, "olga", dry_run=False)
+    await fleet.import_inventory("site", {"b": {"zone": "z"}}, OLGA, dry_run=False)
     assert occupancy.unavailable(("zone", "z")) == 0
-    await fleet.label("a", {"zone": "y"}, (), "olga")
+    await fleet.label("a", {"zone": "y"}, (), OLGA)
     assert occupancy.unavailable(("zone", "y")) == 1
 
 
@@ -247,10 +253,10 @@ async def test_an_import_leaves_hosts_that_could_not_be_read_as_they_were() -> N
     found = await parts()
     fleet = found.operations.fleet
     before = {"a": {"zone": "z"}, "b": {"zone": "z"}, "c": {}}
-    await fleet.import_inventory("site", before, "olga", dry_run=False)
-    await fleet.import_inventory("other", {"d": {"zone": "d"}}, "olga", dry_run=False)
+    await fleet.import_inventory("site", before, OLGA, dry_run=False)
+    await fleet.import_inventory("other", {"d": {"zone": "d"}}, OLGA, dry_run=False)
     kept = ("a", "d", "unknown")
-    view = await fleet.import_inventory("site", {"b": {"zone": "y"}}, "olga", kept=kept, dry_run=False)
+    view = await fleet.import_inventory("site", {"b": {"zone": "y"}}, OLGA, kept=kept, dry_run=False)
     assert [(one.host, one.what) for one in view.changes] == [("b", "changed"), ("c", "removed")]
     expected = {host: one.labels for host, one in found.engine.world.fleet.expected.items()}
     assert expected == {"a": {"zone": "z"}, "b": {"zone": "y"}, "d": {"zone": "d"}}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from engine_parts import KERNEL, ManualClock, Parts, host
 
+from controller.domain.caller import Caller
 from controller.domain.errors import InvalidInput
 from controller.domain.hosts.host import Host, SwapDevice
 from controller.views.plan_models import PlanView
@@ -54,7 +55,7 @@ async def test_an_expression_selects() -> None:
 
 async def test_labels_set_by_hand_select_too() -> None:
     parts = await three()
-    await parts.operations.fleet.label("a", {"zone": "b"}, (), "olga")
+    await parts.operations.fleet.label("a", {"zone": "b"}, (), Caller("olga"))
     assert chosen(await plan(parts, "selector: {where: 'zone == \"b\"'}")) == {"a", "b"}
     assert chosen(await plan(parts, "selector: {match: {zone: b}}")) == {"a", "b"}
     assert set((await plan(parts, "strata: {labels: [zone]}")).waves[0].hosts) > {"c"}
@@ -76,7 +77,7 @@ async def test_a_wrong_expression_is_refused_with_line_and_column() -> None:
 
 async def test_a_host_in_quarantine_is_left_out_and_named() -> None:
     parts = await three()
-    await parts.operations.fleet.quarantine("b", "memory errors", "olga")
+    await parts.operations.fleet.quarantine("b", "memory errors", Caller("olga"))
     view = await plan(parts)
     assert (chosen(view), view.blockers) == ({"a", "c"}, ())
     assert "b is left out: in quarantine by olga: memory errors." in view.notes
@@ -89,36 +90,36 @@ async def test_a_host_in_quarantine_is_left_out_and_named() -> None:
 @pytest.mark.parametrize("rule", [KERNEL.release, KERNEL.digest, "7.1.*"])
 async def test_a_kernel_that_is_denied_blocks_until_it_is_allowed(rule: str) -> None:
     parts = await three()
-    await parts.operations.fleet.deny(rule, "", "corrupts", "olga")
+    await parts.operations.fleet.deny(rule, "", "corrupts", Caller("olga"))
     told = f"{KERNEL.release} is denied by olga: corrupts; `kernroll hosts allow {rule}` takes that back."
     assert (await plan(parts)).blockers == (told,)
-    await parts.operations.fleet.allow(rule, None, "fixed", "olga")
+    await parts.operations.fleet.allow(rule, None, "fixed", Caller("olga"))
     assert (await plan(parts)).blockers == ()
 
 
 async def test_a_kernel_that_is_denied_somewhere_does_not_reach_those_hosts() -> None:
     parts = await three()
-    await parts.operations.fleet.deny(KERNEL.release, "swap_total >= TiB(1)", "hangs", "olga")
+    await parts.operations.fleet.deny(KERNEL.release, "swap_total >= TiB(1)", "hangs", Caller("olga"))
     view = await plan(parts)
     assert (chosen(view), view.blockers) == ({"a", "b"}, ())
     assert f"c is left out: {KERNEL.release} is denied where swap_total >= TiB(1) by olga: hangs." in view.notes, (
         view.notes
     )
     # What the host does not tell may be so: the rule holds.
-    await parts.operations.fleet.deny(KERNEL.release, 'firmware == "uefi"', "bricks", "olga")
+    await parts.operations.fleet.deny(KERNEL.release, 'firmware == "uefi"', "bricks", Caller("olga"))
     assert chosen(await plan(parts)) == set()
     assert (await plan(parts)).blockers == ("Every host that the selector matches is left out.",)
 
 
 async def test_another_kernel_is_not_denied() -> None:
     parts = await three()
-    await parts.operations.fleet.deny("7.1.12", "", "corrupts", "olga")
+    await parts.operations.fleet.deny("7.1.12", "", "corrupts", Caller("olga"))
     assert (await plan(parts)).blockers == ()
 
 
 async def test_old_against_old_changes_no_kernel_and_so_is_not_refused() -> None:
     parts = await three()
-    await parts.operations.fleet.deny(KERNEL.release, "", "corrupts", "olga")
+    await parts.operations.fleet.deny(KERNEL.release, "", "corrupts", Caller("olga"))
     view = await parts.operations.plan(SPEC, "trial.yaml", aa=True)
     assert (chosen(view), view.blockers) == ({"a", "b", "c"}, ())
 
@@ -159,7 +160,7 @@ async def test_an_older_kernel_takes_consent() -> None:
 
 async def test_a_host_of_another_rollout_is_named_also_when_an_expression_selects_it() -> None:
     parts = await three()
-    await parts.operations.start(SPEC + "  selector: {hosts: [b]}\n", "first.yaml", "olga")
+    await parts.operations.start(SPEC + "  selector: {hosts: [b]}\n", "first.yaml", Caller("olga"))
     text = SPEC.replace("trial", "second") + "  selector: {where: 'zone == \"b\"'}\n"
     view = await parts.operations.plan(text, "second.yaml")
     assert view.blockers == ("b is held by the active rollout trial.",)
