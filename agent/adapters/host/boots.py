@@ -13,10 +13,11 @@ from typing import Any
 
 from agent.adapters.host.processes import find_tool
 from agent.adapters.state.durable import replace_file
-from agent.adapters.state.state_files import Unreadable, load_json, text_of
+from agent.adapters.state.state_files import load_json
 from agent.domain.host.boot_witnesses import journal_entries, told_by_dumps, told_by_journal, told_by_wtmp
 from agent.domain.host.facts import architecture_name
 from agent.domain.session.previous_boot import BootMark
+from agent.domain.tagged import Unreadable, text_of
 
 # Where the kernel shows its store, and where systemd moves what is in it at the beginning of a boot.
 STORES = (Path("/sys/fs/pstore"), Path("/var/lib/systemd/pstore"))

@@ -11,9 +11,10 @@ from pathlib import Path
 import structlog
 
 from agent.adapters.state.durable import replace_file
-from agent.adapters.state.state_files import load_json, number_of, text_of
+from agent.adapters.state.state_files import load_json
 from agent.domain.results import KernelLog, KernelRecord
 from agent.domain.session.kernel_log import gap, parse_record, sequence_of, worth_reporting
+from agent.domain.tagged import number_of, text_of
 
 log = structlog.get_logger(__name__)
 

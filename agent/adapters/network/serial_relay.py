@@ -17,8 +17,9 @@ import structlog
 
 from agent.adapters.host.host import read_text
 from agent.adapters.state.durable import replace_file
-from agent.adapters.state.state_files import Unreadable, read_regular, set_aside
+from agent.adapters.state.state_files import read_regular, set_aside
 from agent.domain.errors import RigError
+from agent.domain.tagged import Unreadable
 
 log = structlog.get_logger(__name__)
 

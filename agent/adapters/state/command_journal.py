@@ -1,14 +1,12 @@
 """The command book on disk."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from agent.adapters.state.durable import Journal
-from agent.adapters.state.state_files import Unreadable, check_layout, kept_aside, read_regular, record_of, set_aside
+from agent.adapters.state.state_files import check_layout, kept_aside, read_regular, record_of, set_aside
 from agent.domain.session.commands import (
     Accepted,
     CleaningUp,
@@ -21,16 +19,18 @@ from agent.domain.session.commands import (
     apply,
     condense,
 )
+from agent.domain.tagged import Tagged, Unreadable
 
-_KINDS: dict[str, type[Record]] = {
-    "epoch": EpochSeen,
-    "accepted": Accepted,
-    "run_begun": RunBegun,
-    "run_ended": RunEnded,
-    "cleaning_up": CleaningUp,
-    "finished": Finished,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+_KINDS: Tagged[Record] = Tagged(
+    {
+        "epoch": EpochSeen,
+        "accepted": Accepted,
+        "run_begun": RunBegun,
+        "run_ended": RunEnded,
+        "cleaning_up": CleaningUp,
+        "finished": Finished,
+    }
+)
 # Records appended before the file is condensed.
 _CONDENSE_AFTER = 5000
 _MOST_BYTES = 64 << 20
@@ -103,7 +103,7 @@ class CommandJournal:
         return wrong
 
     def _append(self, records: tuple[Record, ...]) -> None:
-        self._journal.append(_encode(record) for record in (*self._owed, *records))
+        self._journal.append(_KINDS.plain(record) for record in (*self._owed, *records))
         self._owed = ()
 
     def _fold(self, records: Iterable[Record]) -> None:
@@ -117,11 +117,7 @@ class CommandJournal:
     def _condense(self) -> None:
         self._appended = 0
         try:
-            self._journal.rewrite(_encode(record) for record in condense(self.book))
+            self._journal.rewrite(_KINDS.plain(record) for record in condense(self.book))
         except OSError as error:
             # The longer journal says the same.
             log.error("journal_not_condensed", error=str(error))
-
-
-def _encode(record: Record) -> dict[str, Any]:
-    return {"kind": _NAMES[type(record)], **asdict(record)}

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.adapters.state.durable import replace_file
-from agent.adapters.state.state_files import Unreadable, read_regular
+from agent.adapters.state.state_files import read_regular
 from agent.domain.errors import ConfigError, EnrollmentError
+from agent.domain.tagged import Unreadable
 
 _PREFIX = "kr1."
 _KEY, _CERTIFICATE, _AUTHORITY, _RECORD = "client.key", "client.crt", "ca.crt", "enrollment.json"

@@ -1,23 +1,14 @@
 """The leftovers on disk: one small file, replaced whole."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from agent.adapters.state.durable import replace_file
-from agent.adapters.state.state_files import (
-    Unreadable,
-    check_layout,
-    kept_aside,
-    parse_json,
-    read_regular,
-    record_of,
-    set_aside,
-    text_of,
-)
+from agent.adapters.state.state_files import check_layout, kept_aside, parse_json, read_regular, record_of, set_aside
+from agent.domain.tagged import Tagged, Unreadable, text_of
 from agent.domain.work.leftovers import (
     BrdModule,
     KernelSettings,
@@ -41,24 +32,25 @@ from agent.domain.work.leftovers import (
 log = structlog.get_logger(__name__)
 
 # Names on disk stay as they are: the next version's sweep reads what this one noted.
-_KINDS: dict[str, type[Leftover]] = {
-    "swap_on": SwapOn,
-    "swap_header": SwapHeader,
-    "brd": BrdModule,
-    "zram_module": ZramModule,
-    "zram_adding": ZramAdding,
-    "zram_device": ZramDevice,
-    "loop_device": LoopDevice,
-    "loop_module": LoopModule,
-    "made_file": MadeFile,
-    "made_directory": MadeDirectory,
-    "swap_files_below": SwapFilesBelow,
-    "zswap_settings": ZswapSettings,
-    "kernel_settings": KernelSettings,
-    "selftest_cgroups": SelftestCgroups,
-    "workers": Workers,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+_KINDS: Tagged[Leftover] = Tagged(
+    {
+        "swap_on": SwapOn,
+        "swap_header": SwapHeader,
+        "brd": BrdModule,
+        "zram_module": ZramModule,
+        "zram_adding": ZramAdding,
+        "zram_device": ZramDevice,
+        "loop_device": LoopDevice,
+        "loop_module": LoopModule,
+        "made_file": MadeFile,
+        "made_directory": MadeDirectory,
+        "swap_files_below": SwapFilesBelow,
+        "zswap_settings": ZswapSettings,
+        "kernel_settings": KernelSettings,
+        "selftest_cgroups": SelftestCgroups,
+        "workers": Workers,
+    }
+)
 
 
 class LeftoversFile:
@@ -128,9 +120,7 @@ class LeftoversFile:
         return noted
 
     def _write(self, noted: list[Noted]) -> None:
-        lines = [
-            {"boot_id": each.boot_id, "kind": _NAMES[type(each.leftover)], **asdict(each.leftover)} for each in noted
-        ]
+        lines = [{"boot_id": each.boot_id, **_KINDS.plain(each.leftover)} for each in noted]
         replace_file(self._path, json.dumps(lines, indent=1).encode(), mode=0o600)
         self._forgotten.clear()
 

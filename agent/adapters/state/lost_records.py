@@ -8,8 +8,9 @@ from typing import Any
 import structlog
 
 from agent.adapters.state.durable import replace_file
-from agent.adapters.state.state_files import LAYOUT, Unreadable, kept_aside, load_json, number_of, text_of
+from agent.adapters.state.state_files import LAYOUT, kept_aside, load_json
 from agent.domain.session.losses import BootLosses, Losses
+from agent.domain.tagged import Unreadable, number_of, text_of
 
 log = structlog.get_logger(__name__)
 

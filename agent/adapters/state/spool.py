@@ -11,11 +11,12 @@ import structlog
 
 from agent.adapters.state.durable import remove_file, replace_file
 from agent.adapters.state.lost_records import LostRecords
-from agent.adapters.state.state_files import Unreadable, read_regular, set_aside
+from agent.adapters.state.state_files import read_regular, set_aside
 from agent.adapters.wire import messages
 from agent.domain.errors import RigError
 from agent.domain.results import KernelLog, Report
 from agent.domain.session import spool
+from agent.domain.tagged import Unreadable
 from protos.kernroll.v1 import agent_pb2
 
 DEFAULT_LIMIT_BYTES = 16 << 20

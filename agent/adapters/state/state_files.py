@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,20 +20,15 @@ import structlog
 from agent import __version__
 from agent.adapters.state.durable import sync_directory
 from agent.domain.errors import ConfigError, RigError
+from agent.domain.tagged import Tagged, Unknown, Unreadable
 
 LAYOUT = 1
 # Of a small file that is replaced whole.
 MOST_BYTES = 4 << 20
-_LONGEST_TEXT = 64 << 10
-_HIGHEST = 2**63 - 1
 
 _T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
-
-
-class Unreadable(Exception):
-    """The text says what is wrong with the content, not with which file."""
 
 
 class NewerState(ConfigError):
@@ -103,51 +97,12 @@ def check_layout(path: Path, document: Mapping[str, Any]) -> None:
         raise NewerState(path, f"layout {version}")
 
 
-def text_of(value: Any) -> str:
-    """Return a text that the rest of the agent can do with. Raises Unreadable."""
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or "\0" in value:
-        raise Unreadable("a text of it is none")
+def record_of(path: Path, kinds: Tagged[_T], told: Mapping[str, Any]) -> _T:
+    """Return one record of a file. Raises Unreadable, NewerState."""
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise Unreadable("a text of it has half a character") from error
-    return value
-
-
-def number_of(value: Any) -> int:
-    """Return a number that the rest of the agent can do with. Raises Unreadable."""
-    if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value <= _HIGHEST:
-        raise Unreadable("a number of it is none")
-    return value
-
-
-def _flag_of(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise Unreadable("what is true or false in it is neither")
-    return value
-
-
-_CHECKS: dict[Any, Callable[[Any], Any]] = {str: text_of, int: number_of, bool: _flag_of}
-
-
-def record_of(path: Path, kinds: Mapping[str, type[_T]], values: Mapping[str, Any]) -> _T:
-    """Return one record by the name of its kind, every field checked. Raises Unreadable, NewerState."""
-    name = text_of(values.get("kind"))
-    kind: Any = kinds.get(name)
-    if kind is None:
-        raise NewerState(path, f"the record {name[:64]!r}")
-    known = {field.name: field for field in fields(kind)}
-    for key in values:
-        if key != "kind" and key not in known:
-            raise NewerState(path, f"{key[:64]!r} in the record {name}")
-    found = {}
-    for key, field in known.items():
-        if key in values:
-            found[key] = _CHECKS[field.type](values[key])
-        elif field.default is MISSING:
-            raise Unreadable(f"a record {name} of it has no {key}")
-    record: _T = kind(**found)
-    return record
+        return kinds.record(told)
+    except Unknown as error:
+        raise NewerState(path, str(error)) from error
 
 
 def set_aside(path: Path, why: str) -> Path:

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from agent.domain.tagged import Tagged, Unknown, Unreadable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepOptions:
@@ -245,52 +247,54 @@ class SwitchOff:
 
 Order = GoOn | FillUp | Shrink | SwitchOn | SwitchOff | End
 
-_EVENTS: dict[str, type[Event]] = {
-    "ready": Ready,
-    "advanced": Advanced,
-    "swept": Swept,
-    "usage": Usage,
-    "wrong_page": WrongPage,
-    "child_died": ChildDied,
-    "scenario_done": ScenarioDone,
-    "swaps_seen": SwapsSeen,
-    "calling": Calling,
-    "called": Called,
-    "watched": Watched,
-    "failed": Failed,
-}
-_ORDERS: dict[str, type[Order]] = {
-    "go_on": GoOn,
-    "fill_up": FillUp,
-    "shrink": Shrink,
-    "switch_on": SwitchOn,
-    "switch_off": SwitchOff,
-    "end": End,
-}
-_NAMES: dict[type, str] = {kind: name for name, kind in (*_EVENTS.items(), *_ORDERS.items())}
+_EVENTS: Tagged[Event] = Tagged(
+    {
+        "ready": Ready,
+        "advanced": Advanced,
+        "swept": Swept,
+        "usage": Usage,
+        "wrong_page": WrongPage,
+        "child_died": ChildDied,
+        "scenario_done": ScenarioDone,
+        "swaps_seen": SwapsSeen,
+        "calling": Calling,
+        "called": Called,
+        "watched": Watched,
+        "failed": Failed,
+    }
+)
+_ORDERS: Tagged[Order] = Tagged(
+    {
+        "go_on": GoOn,
+        "fill_up": FillUp,
+        "shrink": Shrink,
+        "switch_on": SwitchOn,
+        "switch_off": SwitchOff,
+        "end": End,
+    }
+)
 _Options = TypeVar("_Options", bound=Options)
 
 
 def as_line(message: Event | Order) -> bytes:
     """Return an event or order as one line."""
-    return json.dumps({"kind": _NAMES[type(message)], **asdict(message)}).encode() + b"\n"
+    kinds: Tagged[Any] = _ORDERS if isinstance(message, Order) else _EVENTS
+    return json.dumps(kinds.plain(message)).encode() + b"\n"
 
 
 def parse_event(line: bytes) -> Event:
     """Parse one line of an exerciser. Raises ValueError with the line when it is not an event."""
-    fields = _fields(line)
     try:
-        return _EVENTS[str(fields.pop("kind", ""))](**fields)
-    except (KeyError, TypeError) as error:
+        return _EVENTS.record(_fields(line))
+    except (Unknown, Unreadable) as error:
         raise ValueError(f"an exerciser told what is no event: {line[:200]!r}") from error
 
 
 def parse_order(line: bytes) -> Order:
     """Parse one line from the agent. Raises ValueError with the line when it is not an order."""
-    fields = _fields(line)
     try:
-        return _ORDERS[str(fields.pop("kind", ""))](**fields)
-    except (KeyError, TypeError) as error:
+        return _ORDERS.record(_fields(line))
+    except (Unknown, Unreadable) as error:
         raise ValueError(f"not an order: {line[:200]!r}") from error
 
 

@@ -51,7 +51,20 @@ def test_an_order_comes_back(order) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"7", b"{", b'{"kind": "dance"}', b'{"kind": "ready"}', b'{"kind": "ready", "pid": 1, "x": 2}']
+    "line",
+    [
+        b"",
+        b"7",
+        b"{",
+        b'{"kind": "dance"}',
+        b'{"kind": "ready"}',
+        b'{"kind": "ready", "pid": 1, "x": 2}',
+        # Of another type than it says: nothing may be computed from it.
+        b'{"kind": "ready", "pid": "1"}',
+        b'{"kind": ["ready"], "pid": 1}',
+        b'{"kind": "swept", "pattern": "random", "touched_bytes": 1, "elapsed_s": NaN}',
+        b'{"kind": "fill_up", "swapped_bytes": true}',
+    ],
 )
 def test_what_is_no_event_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"event|JSON"):
