@@ -11,7 +11,8 @@ from numpy.random import Generator
 
 from controller.gate.evidence.seen import Outcome
 from controller.gate.statistics.cells import Design as GateDesign
-from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialMetric, TrialPlan
+from controller.gate.trial.model import Arm, Measurement, TrialMetric, TrialPlan
+from controller.gate.verdict import MetricRole
 
 METRIC = "system time"
 STRATUM = "x86_64/vm"

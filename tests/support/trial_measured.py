@@ -6,7 +6,8 @@ import random
 
 from controller.gate.evidence.seen import Outcome
 from controller.gate.statistics.cells import Design
-from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialCell, TrialDecision, TrialMetric, TrialPlan
+from controller.gate.trial.model import Arm, Measurement, TrialDecision, TrialMetric, TrialPlan
+from controller.gate.verdict import Cell, MetricRole
 
 BUILD = TrialMetric(name="build", unit="s", role=MetricRole.CRITICAL, margin=0.03)
 POSITIONS = {Design.ABBA: (1, 2, 3, 4)}
@@ -63,7 +64,7 @@ def measured(
     return made
 
 
-def cell(decision: TrialDecision, metric: str = "build") -> TrialCell:
+def cell(decision: TrialDecision, metric: str = "build") -> Cell:
     """Return the first cell of a metric."""
     return next(one for one in decision.cells if one.metric == metric)
 

@@ -15,8 +15,8 @@ from controller.domain.state.rollout import Rollout
 from controller.gate.precautions import SickList, sick_list
 from controller.gate.statistics.cells import Design
 from controller.gate.trial.judge import judge_trial
-from controller.gate.trial.model import StratumVerdict, TrialCell, TrialPlan
-from controller.gate.verdict import Action, Verdict
+from controller.gate.trial.model import StratumVerdict, TrialPlan
+from controller.gate.verdict import Action, Cell, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def _asked(one: StratumVerdict, warning: str, *, final: bool) -> tuple[Action, s
     return Action.HOLD if undecided else Action.PROMOTE, one.sentence
 
 
-def _recorded(cell: TrialCell, metrics: Mapping[str, Mapping[str, str]], compared: Sequence[Attempt]) -> JudgedCell:
+def _recorded(cell: Cell, metrics: Mapping[str, Mapping[str, str]], compared: Sequence[Attempt]) -> JudgedCell:
     own = [one for one in compared if one.stratum == cell.stratum]
     unfit = metrics.get(cell.metric)
     if unfit is None:

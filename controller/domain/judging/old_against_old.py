@@ -7,7 +7,7 @@ decides over the rollout; the ledger counts how often a cell failed, and what th
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from controller.domain.judging.cells import TOLD, judged_cell, told_cell
+from controller.domain.judging.cells import TOLD, judged_cell, trial_cell
 from controller.domain.judging.host_evidence import host_evidence
 from controller.domain.judging.runs import measurements, trial_metrics, unfit_hosts
 from controller.domain.record.verdicts import JudgedCell, WaveJudged
@@ -19,7 +19,7 @@ from controller.gate.metrics import METRICS
 from controller.gate.statistics.cells import ALPHA_REVERT, Design
 from controller.gate.trial.judge import judge_trial
 from controller.gate.trial.model import Arm, TrialPlan
-from controller.gate.verdict import CellVerdict, Verdict
+from controller.gate.verdict import Cell, Verdict
 
 _DECIDED = (Verdict.PASS.name, Verdict.MARGINAL.name, Verdict.FAIL.name)
 
@@ -69,15 +69,15 @@ def _was_judged(cell: JudgedCell) -> bool:
     return cell.low is not None and cell.high is not None and cell.low < cell.high
 
 
-def _survival(stratum: str, members: Sequence[Attempt]) -> CellVerdict:
+def _survival(stratum: str, members: Sequence[Attempt]) -> Cell:
     lived = "1 host came back on the same kernel and was"
     if len(members) > 1:
         lived = f"{len(members)} hosts came back on the same kernel and were"
-    return CellVerdict(
+    return Cell(
         stratum=stratum,
         metric="survival",
         verdict=Verdict.PASS,
-        hosts=len(members),
+        blocks=len(members),
         sentence=f"{stratum} survival: {lived} measured on both boots. PASS.",
     )
 
@@ -101,7 +101,7 @@ def _performance(rollout: Rollout, stratum: str, members: Sequence[Attempt]) -> 
         unfit = unfit_hosts(members, metric.name)
         plan = TrialPlan(design=Design.TWO_ARMS, metrics=(metric,), strata=(stratum,), quarantined=tuple(sorted(unfit)))
         decision = judge_trial(plan, measurements(members, metric.name, arms))
-        yield from (told_cell(cell, unfit) for cell in decision.cells if cell.metric == metric.name)
+        yield from (trial_cell(cell, unfit, TOLD) for cell in decision.cells if cell.metric == metric.name)
 
 
 def sham_arms(hosts: Sequence[str], seed: str) -> Mapping[str, Arm]:

@@ -14,7 +14,8 @@ from controller.gate.precautions import is_far_worse
 from controller.gate.priors import PRIORS
 from controller.gate.qualification import causes, unqualified
 from controller.gate.statistics.contrasts import log_margin
-from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialMetric
+from controller.gate.trial.model import Arm, Measurement, TrialMetric
+from controller.gate.verdict import MetricRole
 
 
 def trial_metrics(margins: Mapping[str, float]) -> tuple[TrialMetric, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from controller.domain.judging.cells import CRITICAL, judged_cell, told_cell
+from controller.domain.judging.cells import CRITICAL, TOLD, judged_cell, trial_cell
 from controller.domain.judging.comparison import Comparison, compare
 from controller.domain.judging.confounders import voided
 from controller.domain.judging.host_evidence import gate_plan, host_evidence
@@ -143,6 +143,5 @@ def _told(rollout: Rollout, treated: Sequence[Attempt]) -> Iterable[JudgedCell]:
         decision = judge_trial(plan, measurements(treated, metric.name))
         for cell in decision.cells:
             if cell.metric == metric.name:
-                yield told_cell(
-                    cell, {a.host: unfit[a.host] for a in treated if a.host in unfit and a.stratum == cell.stratum}
-                )
+                own = {a.host: unfit[a.host] for a in treated if a.host in unfit and a.stratum == cell.stratum}
+                yield trial_cell(cell, own, TOLD)

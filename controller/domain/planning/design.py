@@ -14,10 +14,10 @@ from controller.domain.spec.parse import RolloutSpec
 from controller.gate.ledger import Ledger
 from controller.gate.planning.power import detectable, first_fail, plan_cell
 from controller.gate.priors import Prior
-from controller.gate.priors import Role as MetricRole
 from controller.gate.statistics.cells import CellPlan, Method
 from controller.gate.statistics.contrasts import log_margin
 from controller.gate.trial.model import Calendar
+from controller.gate.verdict import MetricRole
 
 # What one comparison is called, and several.
 _COMPARISONS = {

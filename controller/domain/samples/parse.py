@@ -15,7 +15,8 @@ from controller.domain.samples.document import LEARN, MetricModel, PlanModel, Sa
 from controller.domain.spec.errors import problems_of
 from controller.domain.spec.yaml import Document, Problem, field_name, read_document, refuse
 from controller.gate.statistics.cells import Design
-from controller.gate.trial.model import Measurement, MetricRole, TrialClaim, TrialMetric, TrialPlan
+from controller.gate.trial.model import Measurement, TrialClaim, TrialMetric, TrialPlan
+from controller.gate.verdict import MetricRole
 
 MAX_LINES: Final = 2_000_000
 MAX_LINE_CHARACTERS: Final = 524_288

@@ -28,7 +28,8 @@ from controller.domain.spec.units import CountOrShare, Duration, Percent, Positi
 from controller.domain.spec.windows import MaintenanceWindow
 from controller.domain.spec.workloads import Workloads
 from controller.gate.metrics import METRICS
-from controller.gate.priors import PRIORS, Role
+from controller.gate.priors import PRIORS
+from controller.gate.verdict import MetricRole
 
 _DEBIAN_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?([-+~][-+~.A-Za-z0-9]+)?")
 _FLAVOUR: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -268,7 +269,7 @@ def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
         seen.add(claim.metric)
     for name in body.margins:
         prior = PRIORS.get(name)
-        if prior is None or prior.role is Role.EXPLAIN or not prior.workload:
+        if prior is None or prior.role is MetricRole.EXPLAIN or not prior.workload:
             known = ", ".join(sorted(name for name, one in PRIORS.items() if one.workload and one.margin))
             yield ("margins", name), f"is no performance metric with a margin; there are {known}"
         elif getattr(body.workloads, prior.workload, None) is None:

@@ -8,8 +8,9 @@ from controller.domain.spec.workloads import KernelBuild, ValkeyGet, Workload, W
 from controller.gate.ledger import Ledger
 from controller.gate.planning.fleet_power import cell_noise
 from controller.gate.planning.power import design_sigma
-from controller.gate.priors import PRIORS, Prior, Role
+from controller.gate.priors import PRIORS, Prior
 from controller.gate.statistics.cells import Design
+from controller.gate.verdict import MetricRole
 
 # What the designs of a rollout file are called in the gate.
 GATE_DESIGNS: Mapping[str, Design] = {
@@ -44,7 +45,7 @@ def workload_metrics(ordered: Workloads) -> tuple[Prior, ...]:
         prior
         for name, prior in sorted(PRIORS.items())
         if prior.workload in workloads
-        and prior.role is not Role.EXPLAIN
+        and prior.role is not MetricRole.EXPLAIN
         and _is_measured(name, workloads[prior.workload])
     )
 

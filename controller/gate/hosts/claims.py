@@ -12,7 +12,7 @@ from controller.gate.evidence.swap_formula import compare
 from controller.gate.hosts.benefit import Benefit, HostValues, Saving, fleet_total, implausible, judge_benefit
 from controller.gate.hosts.survival import unresolved
 from controller.gate.metrics import METRICS, Metric
-from controller.gate.verdict import CellVerdict, ClaimState, Verdict
+from controller.gate.verdict import Cell, ClaimState, Verdict
 
 # The claimed metric that the structure sizes explain.
 _EXPLAINED: Final = "swap_mount.cost"
@@ -41,9 +41,7 @@ class _Measured:
     problem: str
 
 
-def claim_cell(
-    plan: GatePlan, claim: ClaimPlan, stratum: str, hosts: Sequence[HostEvidence]
-) -> tuple[CellVerdict, list[str]]:
+def claim_cell(plan: GatePlan, claim: ClaimPlan, stratum: str, hosts: Sequence[HostEvidence]) -> tuple[Cell, list[str]]:
     """Judge one claim in one stratum; `hosts` sorted by name. Also returns remarks that decide nothing."""
     metric = METRICS[claim.metric]
     measured = [_measure(metric, claim, host) for host in hosts]
@@ -61,7 +59,7 @@ def claim_cell(
     else:
         verdict = Verdict.NEED_MORE_DATA if problem and not plan.final else Verdict.INCONCLUSIVE
     saving = benefit.saving
-    cell = CellVerdict(
+    cell = Cell(
         stratum=stratum,
         metric=metric.name,
         verdict=verdict,
@@ -70,7 +68,7 @@ def claim_cell(
         low=saving.low if saving else None,
         high=saving.high if saving else None,
         bound=claim.at_least,
-        hosts=len(benefit.hosts),
+        blocks=len(benefit.hosts),
         unit=metric.unit,
         sentence=f"{stratum} {metric.name}: {_told(metric, claim, benefit, problem or benefit.doubt, state)}",
     )
@@ -89,7 +87,7 @@ def host_savings(claim: ClaimPlan, hosts: Iterable[HostEvidence]) -> Mapping[str
 
 def steady_cell(
     metric: Metric, stratum: str, hosts: Sequence[HostEvidence], *, repetitions: int, sigma_host: float
-) -> CellVerdict:
+) -> Cell:
     """Judge old against old: by the errors that claims are judged by, no saving may be seen, on either side.
 
     `hosts` sorted by name; `sigma_host` in the metric's unit.
@@ -113,7 +111,7 @@ def steady_cell(
             f"{-saving.high:+.1f} … {-saving.low:+.1f}), {_host_count(len(benefit.hosts))}"
         )
     because = f" because {problem}" if problem else ""
-    return CellVerdict(
+    return Cell(
         stratum=stratum,
         metric=metric.name,
         verdict=verdict,
@@ -122,7 +120,7 @@ def steady_cell(
         low=-saving.high if saving else None,
         high=-saving.low if saving else None,
         bound=0.0,
-        hosts=len(benefit.hosts),
+        blocks=len(benefit.hosts),
         unit=metric.unit,
         sentence=f"{stratum} {metric.name}: {told}. {verdict.name}{because}.",
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence
 from controller.gate.hosts.claims import FleetTotal, claim_cell, fleet_totals
 from controller.gate.hosts.survival import rerun_hosts, survival_cell
-from controller.gate.verdict import Action, CellVerdict, ClaimState, Verdict
+from controller.gate.verdict import Action, Cell, ClaimState, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class GateDecision:
     # The one reason, naming host and signal where there is one.
     sentence: str
     # By stratum, survival before claims.
-    cells: tuple[CellVerdict, ...]
+    cells: tuple[Cell, ...]
     # Hosts whose runs died once: measure them again before anything is held against the kernel.
     rerun: tuple[str, ...]
     fleet: tuple[FleetTotal, ...]
@@ -38,7 +38,7 @@ def judge(plan: GatePlan, evidence: Sequence[HostEvidence]) -> GateDecision:
     by_stratum: dict[str, list[HostEvidence]] = defaultdict(list)
     for one in sorted(evidence, key=lambda one: (one.stratum, one.host)):
         by_stratum[one.stratum].append(one)
-    cells: list[CellVerdict] = []
+    cells: list[Cell] = []
     remarks: list[str] = []
     for stratum in sorted({*plan.required_hosts, *by_stratum}):
         members = by_stratum.get(stratum, [])
@@ -59,7 +59,7 @@ def judge(plan: GatePlan, evidence: Sequence[HostEvidence]) -> GateDecision:
     )
 
 
-def decide(plan: GatePlan, cells: Sequence[CellVerdict]) -> tuple[Action, Verdict, str]:
+def decide(plan: GatePlan, cells: Sequence[Cell]) -> tuple[Action, Verdict, str]:
     """Return what these cells ask for, the worst of their verdicts, and the one reason."""
     if not cells:
         return Action.HOLD, Verdict.INCONCLUSIVE, "HOLD: there is no host to judge."
@@ -87,7 +87,7 @@ def gravest(actions: Iterable[Action]) -> Action:
     return max(actions, key=_WEIGHT.__getitem__)
 
 
-def _action(claims: Sequence[ClaimPlan], cell: CellVerdict) -> Action:
+def _action(claims: Sequence[ClaimPlan], cell: Cell) -> Action:
     if cell.verdict is Verdict.FATAL:
         return Action.REVERT
     if cell.verdict is Verdict.FAIL:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from controller.gate.evidence.log_rulings import LogRules, LogsRead, Ruling, read_logs
 from controller.gate.evidence.seen import GatePlan, HostEvidence, Outcome, Run, Side
 from controller.gate.evidence.selftests import cases_that_pass, selftest_ruling
-from controller.gate.verdict import CellVerdict, Verdict
+from controller.gate.verdict import Cell, Verdict
 
 # Ends of a run that are held against the kernel it ran on.
 BAD_OUTCOMES = frozenset({Outcome.FAILED, Outcome.DIED, Outcome.TIMED_OUT, Outcome.LOST})
@@ -18,7 +18,7 @@ _BAD_WORDS = {
 }
 
 
-def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -> CellVerdict:
+def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -> Cell:
     """Judge one stratum; `hosts` sorted by name. The gravest ruling speaks for it, the first host breaking ties."""
     logs = read_logs(
         LogRules(known_lines=plan.known_lines, accept_missing_logs=plan.accept_missing_logs, final=plan.final),
@@ -42,11 +42,11 @@ def survival_cell(plan: GatePlan, stratum: str, hosts: Sequence[HostEvidence]) -
         sentence = (
             f"{len(hosts)} of {len(hosts)} hosts live on the new kernel, no new fatal or serious log line{selftests}."
         )
-    return CellVerdict(
+    return Cell(
         stratum=stratum,
         metric="survival",
         verdict=verdict,
-        hosts=ran,
+        blocks=ran,
         sentence=f"{stratum} survival: {sentence}{logs.remark} {verdict.name}.",
     )
 

@@ -9,13 +9,13 @@ from controller.gate.evidence.seen import Outcome
 from controller.gate.hosts.benefit import HostValues, implausible, judge_benefit
 from controller.gate.statistics.completion import completion_p
 from controller.gate.trial.blocks import RunCounts, is_new
-from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
-from controller.gate.verdict import ClaimState, Verdict
+from controller.gate.trial.model import Arm, Measurement, TrialMetric, TrialPlan
+from controller.gate.verdict import Cell, ClaimState, MetricRole, Verdict
 
 COMPLETION: Final = "completion"
 
 
-def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCounts, alpha: float) -> TrialCell:
+def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCounts, alpha: float) -> Cell:
     """Judge whether runs end: by Fisher's exact test at `alpha` when some did not on the new kernel."""
     ended_old, ended_new = old.total - old.missing, new.total - new.missing
     told = f"{new.bad} of {ended_new} runs did not end well on the new kernel, {old.bad} of {ended_old} on the old"
@@ -36,7 +36,7 @@ def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCount
             verdict, told = waiting, told + "; too few to hold it against the kernel, too many to promote"
         else:
             verdict = Verdict.PASS
-    return TrialCell(
+    return Cell(
         stratum=stratum,
         metric=COMPLETION,
         role=MetricRole.CRITICAL,
@@ -47,7 +47,7 @@ def completion_cell(plan: TrialPlan, stratum: str, old: RunCounts, new: RunCount
     )
 
 
-def claim_cell(plan: TrialPlan, metric: TrialMetric, stratum: str, runs: Sequence[Measurement]) -> TrialCell:
+def claim_cell(plan: TrialPlan, metric: TrialMetric, stratum: str, runs: Sequence[Measurement]) -> Cell:
     """Judge a claimed saving on the treated hosts, by errors declared beforehand."""
     claim = metric.claim
     assert claim is not None, "only for metrics with a claim"
@@ -82,7 +82,7 @@ def claim_cell(plan: TrialPlan, metric: TrialMetric, stratum: str, runs: Sequenc
         )
         if state is ClaimState.OPEN:
             told += f" because {problem or 'the interval contains the claim'}"
-    return TrialCell(
+    return Cell(
         stratum=stratum,
         metric=metric.name,
         role=metric.role,

@@ -17,9 +17,9 @@ from controller.gate.statistics.contrasts import log_margin, median
 from controller.gate.statistics.family import FamilyCell
 from controller.gate.statistics.sequential import information
 from controller.gate.trial.blocks import Blocks, blocks_of
-from controller.gate.trial.model import Measurement, MetricRole, TrialCell, TrialMetric, TrialPlan
+from controller.gate.trial.model import Measurement, TrialMetric, TrialPlan
 from controller.gate.trial.plans import CellLooks, calendar_of, cell_looks
-from controller.gate.verdict import Verdict
+from controller.gate.verdict import Cell, MetricRole, Verdict
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ _MOST_NEEDED: Final = 1e6
 class Change:
     """A judged cell, and what the family of critical cells needs of it at the last look."""
 
-    cell: TrialCell
+    cell: Cell
     # None before the last look, without blocks, and for cells that are not critical.
     family: FamilyCell | None
     # The effect with its standard error, in log units; None when there is none to tell.
@@ -90,7 +90,7 @@ def change_cell(
     )
 
 
-def fail_by_holm(cell: TrialCell) -> TrialCell:
+def fail_by_holm(cell: Cell) -> Cell:
     """Return an undecided cell as failed, because other cells that failed left it their share of the error."""
     text = (
         f"{cell.sentence.partition(f' {cell.verdict.name}')[0]} FAIL by the error that other failing cells left (Holm)."
@@ -119,7 +119,7 @@ def _catastrophe(plan: TrialPlan, metric: TrialMetric, blocks: Blocks) -> tuple[
     return catastrophe(dict(zip(blocks.names, blocks.values.tolist(), strict=True)), log_margin(metric.margin))
 
 
-def _family(cell: TrialCell, cell_plan: CellPlan, blocks: Blocks) -> FamilyCell | None:
+def _family(cell: Cell, cell_plan: CellPlan, blocks: Blocks) -> FamilyCell | None:
     ranked = cell_plan.method is Method.RANKS and cell_plan.design is not Design.BEFORE_AFTER
     waiting = cell.verdict is Verdict.NEED_MORE_DATA
     if cell.role is not MetricRole.CRITICAL or waiting or not ranked or not cell.blocks:
@@ -178,13 +178,13 @@ def _cell(
     blocks: Blocks,
     result: CellResults,
     verdict: Verdict,
-) -> TrialCell:
+) -> Cell:
     assert metric.margin is not None
     cell_plan = looks.taken
     sick = [name for name, bad in zip(blocks.names, result.sick[0], strict=False) if bad]
     others = blocks.partners or blocks.control_names
     sick += [name for name, bad in zip(others, result.sick_control[0], strict=False) if bad]
-    return TrialCell(
+    return Cell(
         stratum=stratum,
         metric=metric.name,
         role=metric.role,
@@ -217,7 +217,7 @@ def _percent(change: float) -> float | None:
     return None if not math.isfinite(change) or change > _LARGEST_LOG else math.expm1(change) * 100
 
 
-def _sentence(plan: TrialPlan, cell: TrialCell, blocks: Blocks, unseen: int, why: str) -> str:
+def _sentence(plan: TrialPlan, cell: Cell, blocks: Blocks, unseen: int, why: str) -> str:
     parts = [_change_text(cell), _count_text(plan, cell, blocks)]
     if cell.looks > 1 and cell.look:
         parts.append(f"look {cell.look} of {cell.looks}")
@@ -230,7 +230,7 @@ def _sentence(plan: TrialPlan, cell: TrialCell, blocks: Blocks, unseen: int, why
     return f"{cell.stratum} {cell.metric}: {told}. {cell.verdict.name}{why}."
 
 
-def _change_text(cell: TrialCell) -> str:
+def _change_text(cell: Cell) -> str:
     if cell.estimate is None:
         return f"no estimate (margin {cell.bound:g} %)"
     low = "no lower bound" if cell.low is None else f"{cell.low:+.2f}"
@@ -243,7 +243,7 @@ def _change_text(cell: TrialCell) -> str:
     return f"{abs(cell.estimate):.2f} % {side} (bounds {low} … {high}, + is {up}, margin {cell.bound:g} %)"
 
 
-def _count_text(plan: TrialPlan, cell: TrialCell, blocks: Blocks) -> str:
+def _count_text(plan: TrialPlan, cell: Cell, blocks: Blocks) -> str:
     one, several = _BLOCK_WORDS[plan.design]
     text = f"{cell.blocks} {one if cell.blocks == 1 else several}"
     if plan.design is Design.TWO_ARMS:
@@ -256,7 +256,7 @@ def _count_text(plan: TrialPlan, cell: TrialCell, blocks: Blocks) -> str:
     return text
 
 
-def _majority_text(cell: TrialCell, blocks: Blocks) -> str:
+def _majority_text(cell: Cell, blocks: Blocks) -> str:
     present = blocks.values[~np.isnan(blocks.values)]
     if cell.role is MetricRole.NEGATIVE_CONTROL:
         return ""
@@ -276,7 +276,7 @@ def _incomplete_text(blocks: Blocks) -> str:
     return f"left out: {name} ({reason}){others}"
 
 
-def _sick_text(cell: TrialCell) -> str:
+def _sick_text(cell: Cell) -> str:
     if not cell.sick:
         return ""
     names = ", ".join(cell.sick[:_NAMED]) + (f" and {len(cell.sick) - _NAMED} more" if len(cell.sick) > _NAMED else "")
@@ -284,7 +284,7 @@ def _sick_text(cell: TrialCell) -> str:
 
 
 def _why_open(
-    plan: TrialPlan, metric: TrialMetric, cell: TrialCell, /, *, blocks: Blocks, constant: bool, following: int | None
+    plan: TrialPlan, metric: TrialMetric, cell: Cell, /, *, blocks: Blocks, constant: bool, following: int | None
 ) -> str:
     """Return why a cell is not decided, and what more data would do."""
     one, several = _BLOCK_WORDS[plan.design]

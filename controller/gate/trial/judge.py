@@ -17,10 +17,10 @@ from controller.gate.trial.blocks import run_counts
 from controller.gate.trial.cells import COMPLETION, claim_cell, completion_cell
 from controller.gate.trial.changes import change_cell, fail_by_holm, median_change
 from controller.gate.trial.cleaning import cleaned
-from controller.gate.trial.model import Measurement, MetricRole, StratumVerdict, TrialCell, TrialDecision, TrialPlan
+from controller.gate.trial.model import Measurement, StratumVerdict, TrialDecision, TrialPlan
 from controller.gate.trial.plans import critical_cells
 from controller.gate.trial.survival import SURVIVAL, survival_cells
-from controller.gate.verdict import Action, Verdict
+from controller.gate.verdict import Action, Cell, MetricRole, Verdict
 
 _PASSING: Final = (Verdict.PASS, Verdict.MARGINAL)
 _FAILING: Final = (Verdict.FAIL, Verdict.FATAL)
@@ -31,7 +31,7 @@ _Key = tuple[str, str]
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class _Found:
-    cells: list[TrialCell]
+    cells: list[Cell]
     # (stratum, metric) -> what Holm's procedure needs.
     family: dict[_Key, FamilyCell]
     # metric -> the strata's effects with their standard errors, in log units.
@@ -109,7 +109,7 @@ def _stratum_cells(plan: TrialPlan, stratum: str, runs: Sequence[Measurement], c
     return found
 
 
-def _suspended(plan: TrialPlan, cell: TrialCell, why: str) -> TrialCell:
+def _suspended(plan: TrialPlan, cell: Cell, why: str) -> Cell:
     """Take its decision from a cell that was wrong too often where it should have found nothing."""
     verdict = Verdict.INCONCLUSIVE if plan.final else Verdict.NEED_MORE_DATA
     told = cell.sentence.partition(f" {cell.verdict.name}")[0]
@@ -118,9 +118,7 @@ def _suspended(plan: TrialPlan, cell: TrialCell, why: str) -> TrialCell:
     )
 
 
-def _with_holm(
-    plan: TrialPlan, cells: Sequence[TrialCell], family: Mapping[_Key, FamilyCell], alpha: float
-) -> list[TrialCell]:
+def _with_holm(plan: TrialPlan, cells: Sequence[Cell], family: Mapping[_Key, FamilyCell], alpha: float) -> list[Cell]:
     """Fail the undecided critical cells that Holm's procedure rejects, once nothing more will come."""
     keys = sorted(family)
     if not plan.final or len(keys) < 2:
@@ -142,7 +140,7 @@ def _explained(plan: TrialPlan, stratum: str, runs: Sequence[Measurement]) -> It
             yield f"{stratum} {metric.name}: median change {changed:+.1f} % (explains, decides nothing)."
 
 
-def _unless_missing(plan: TrialPlan, cell: TrialCell, runs: Sequence[Measurement]) -> TrialCell:
+def _unless_missing(plan: TrialPlan, cell: Cell, runs: Sequence[Measurement]) -> Cell:
     """Take back a pass that may only be owed to runs that did not end, or are not there."""
     if cell.verdict not in _PASSING or cell.role is not MetricRole.CRITICAL:
         return cell
@@ -166,7 +164,7 @@ def _unless_missing(plan: TrialPlan, cell: TrialCell, runs: Sequence[Measurement
     return dataclasses.replace(cell, verdict=verdict, sentence=text)
 
 
-def _stratum_verdict(stratum: str, cells: Sequence[TrialCell]) -> StratumVerdict:
+def _stratum_verdict(stratum: str, cells: Sequence[Cell]) -> StratumVerdict:
     critical = [cell for cell in cells if cell.role is MetricRole.CRITICAL]
     worst = max(critical, key=lambda cell: cell.verdict)
     moved = [cell for cell in cells if cell.role is MetricRole.NEGATIVE_CONTROL and cell.verdict in _FAILING]

@@ -12,7 +12,7 @@ from typing import Final
 from controller.gate.evidence.seen import Outcome
 from controller.gate.kernel_log import KnownLine
 from controller.gate.statistics.cells import ALPHA_PROMOTE, ALPHA_REVERT, Design
-from controller.gate.verdict import Action, ClaimState, Verdict
+from controller.gate.verdict import Action, Cell, MetricRole, Verdict
 
 # A boot's value is the median of its runs; with fewer than this one odd run decides it.
 FEWEST_RUNS: Final = 4
@@ -23,15 +23,6 @@ class Arm(StrEnum):
 
     TREATED = "treated"  # it changes kernel
     CONTROL = "control"  # it only reboots
-
-
-class MetricRole(StrEnum):
-    """What a metric may do to the decision."""
-
-    CRITICAL = "critical"  # must pass; a failure reverts
-    GUARD = "guard"  # a failure holds
-    NEGATIVE_CONTROL = "negative_control"  # the kernel cannot move it; when it moves, the rig did
-    EXPLAIN = "explain"  # told, decides nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,39 +127,6 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialCell:
-    """One judged metric in one stratum."""
-
-    stratum: str
-    # "completion" for the cell that asks whether runs end, "survival" for what hosts and kernel logs showed.
-    metric: str
-    role: MetricRole
-    verdict: Verdict
-    # None for cells that judge no claim.
-    claim: ClaimState | None = None
-    # For a claim the saving in `unit`, more is better. Otherwise the change for the worse in percent, less is better.
-    # None when there is none; a bound that so few blocks cannot give is None too.
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    # What the interval is held against: the margin in percent, or what was claimed; None for completion.
-    bound: float | None = None
-    # Below this a change for the worse does not revert, in percent; None for claims and completion.
-    tolerated: float | None = None
-    unit: str
-    # Blocks with a value, and blocks planned; of two arms the treated hosts, with the control hosts beside them.
-    blocks: int = 0
-    controls: int = 0
-    planned_blocks: int = 0
-    # The look that decided, from 1, and how many were planned.
-    look: int = 0
-    looks: int = 0
-    # Hosts (pairs, cycles) far outside the others.
-    sick: tuple[str, ...] = ()
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StratumVerdict:
     """What the cells of one stratum amount to."""
 
@@ -186,7 +144,7 @@ class TrialDecision:
     sentence: str
     strata: tuple[StratumVerdict, ...]
     # By stratum; completion first, then by metric.
-    cells: tuple[TrialCell, ...]
+    cells: tuple[Cell, ...]
     # Observations that decide nothing.
     remarks: tuple[str, ...]
     # (stratum, why it should stop now whatever the verdict): hosts that got worse beyond any doubt.

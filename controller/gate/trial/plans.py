@@ -12,7 +12,8 @@ from controller.gate.statistics.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPl
 from controller.gate.statistics.contrasts import log_margin
 from controller.gate.statistics.sequential import Spending
 from controller.gate.trial.blocks import Blocks
-from controller.gate.trial.model import Calendar, MetricRole, TrialMetric, TrialPlan
+from controller.gate.trial.model import Calendar, TrialMetric, TrialPlan
+from controller.gate.verdict import MetricRole
 
 
 def critical_cells(plan: TrialPlan, strata: int) -> int:

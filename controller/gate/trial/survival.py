@@ -10,7 +10,8 @@ from controller.gate.evidence.seen import HostEvidence, Outcome
 from controller.gate.hosts.survival import log_ruling
 from controller.gate.kernel_log import Finding, read_log
 from controller.gate.trial.blocks import is_new
-from controller.gate.trial.model import Measurement, MetricRole, TrialCell, TrialPlan
+from controller.gate.trial.model import Measurement, TrialPlan
+from controller.gate.verdict import Cell, MetricRole
 
 SURVIVAL: Final = "survival"
 
@@ -19,7 +20,7 @@ SURVIVAL: Final = "survival"
 class Survival:
     """What hosts and logs show: stratum -> cell, where there is anything to rule, and what only is told."""
 
-    cells: dict[str, TrialCell]
+    cells: dict[str, Cell]
     remarks: tuple[str, ...]
 
 
@@ -43,7 +44,7 @@ def survival_cells(plan: TrialPlan, measurements: Iterable[Measurement]) -> Surv
             remarks.append(f"{stratum} {SURVIVAL}:{logs.remark}")
         if worst is None:
             continue
-        cells[stratum] = TrialCell(
+        cells[stratum] = Cell(
             stratum=stratum,
             metric=SURVIVAL,
             role=MetricRole.CRITICAL,

@@ -27,7 +27,7 @@ from controller.domain.spec.margins import margins_of, performance_metrics
 from controller.domain.spec.parse import KernelSource, RolloutSpec, parse_spec
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.planning.fleet_power import cell_noise
-from controller.gate.priors import Role as PriorRole
+from controller.gate.verdict import MetricRole
 from controller.services.operating.hosts import subject_of
 from controller.services.ports import Kernels, Store
 from controller.services.state.world import World
@@ -151,7 +151,7 @@ def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:
     )
     strata = prepared.plan.strata
     # Completion is a critical cell of every stratum too.
-    critical = len(strata) * (1 + sum(prior.role is PriorRole.CRITICAL for prior in metrics))
+    critical = len(strata) * (1 + sum(prior.role is MetricRole.CRITICAL for prior in metrics))
     why = suspensions(prepared.ledger.judgements)
     workloads = prepared.spec.workloads.given
     return tuple(

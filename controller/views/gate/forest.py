@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.gate.trial.model import MetricRole, TrialCell, TrialDecision
+from controller.gate.trial.model import TrialDecision
+from controller.gate.verdict import Cell, MetricRole
 from controller.views.gate.replayed import ReplayView
 from controller.views.models import RolloutView, VerdictView
 
@@ -141,13 +142,13 @@ def _rank(one: VerdictView) -> int:
     return _WORST.index(one.verdict) if one.verdict in _WORST else -1
 
 
-def _trial_scale(cell: TrialCell) -> str:
+def _trial_scale(cell: Cell) -> str:
     if cell.claim is not None:
         return f"saving, {cell.unit}"
     return _CHANGE if cell.bound is not None else ""
 
 
-def _trial_row(cell: TrialCell) -> ForestRow:
+def _trial_row(cell: Cell) -> ForestRow:
     lines = [ForestLine(kind="zero", value=0.0)]
     if cell.claim is not None and cell.bound is not None:
         lines.append(ForestLine(kind="claim", value=cell.bound))

@@ -8,7 +8,7 @@ from controller.domain.record.journey import Role, Side
 from controller.domain.state.attempt import Attempt
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
-from controller.gate.priors import Role as MetricRole
+from controller.gate.verdict import MetricRole
 from controller.views.report.model import PerformanceResult
 from controller.views.report.runs import HostRuns
 

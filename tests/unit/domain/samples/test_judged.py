@@ -8,8 +8,8 @@ from trial_measured import BUILD, HOSTS, cell, measured, plan, with_outcome
 from controller.gate.evidence.seen import Outcome
 from controller.gate.statistics.cells import Design
 from controller.gate.trial.judge import judge_trial
-from controller.gate.trial.model import Arm, Measurement, MetricRole, TrialClaim, TrialMetric
-from controller.gate.verdict import Action, ClaimState, Verdict
+from controller.gate.trial.model import Arm, Measurement, TrialClaim, TrialMetric
+from controller.gate.verdict import Action, ClaimState, MetricRole, Verdict
 
 DESIGNS = (Design.TWO_ARMS, Design.PAIRS, Design.ABBA)
 

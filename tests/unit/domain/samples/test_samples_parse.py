@@ -24,7 +24,8 @@ from controller.domain.samples.parse import (
 )
 from controller.gate.evidence.seen import Outcome
 from controller.gate.statistics.cells import Design
-from controller.gate.trial.model import Arm, MetricRole, TrialPlan
+from controller.gate.trial.model import Arm, TrialPlan
+from controller.gate.verdict import MetricRole
 
 EXAMPLE = ROOT / "deploy" / "examples" / "gate"
 BUILD = {"unit": "s", "better": "low", "margin": "3 %"}

@@ -15,12 +15,12 @@ from controller.gate.planning.power import (
     plan_cell,
     sample_size,
 )
-from controller.gate.priors import PRIORS, Role
+from controller.gate.priors import PRIORS
 from controller.gate.statistics.cells import CellPlan, Design, Method, judge_cells
 from controller.gate.statistics.family import FamilyCell, holm_fails, rejects
 from controller.gate.statistics.ranks import signed_rank_cut
 from controller.gate.statistics.sequential import Spending
-from controller.gate.verdict import Verdict
+from controller.gate.verdict import MetricRole, Verdict
 
 SEED = 20260218
 REPS = 3000
@@ -276,4 +276,4 @@ def test_priors_are_complete() -> None:
     for name, prior in PRIORS.items():
         assert prior.name == name
         assert 0 < prior.cv < 1
-        assert (prior.margin > 0) == (prior.role is not Role.EXPLAIN)
+        assert (prior.margin > 0) == (prior.role is not MetricRole.EXPLAIN)

@@ -11,9 +11,9 @@ from controller.gate.statistics.cells import GAMMA_PROMOTE, GAMMA_REVERT, KAPPA,
 from controller.gate.statistics.contrasts import log_margin
 from controller.gate.statistics.sequential import Spending
 from controller.gate.trial.judge import judge_trial
-from controller.gate.trial.model import Arm, Calendar, Measurement, MetricRole, TrialPlan
+from controller.gate.trial.model import Arm, Calendar, Measurement, TrialPlan
 from controller.gate.trial.plans import critical_cells
-from controller.gate.verdict import Verdict
+from controller.gate.verdict import MetricRole, Verdict
 
 VM = "x86_64/vm"
 

@@ -76,7 +76,7 @@ def test_a_confirmed_claim_promotes() -> None:
         "x86_64/emulated swap_mount.cost: saves 252.5 MiB/TiB (99 % interval 249.0 … 256.0, claim ≥ 230.4), "
         "2 hosts, 6 + 6 runs. CONFIRMED."
     )
-    assert (claim.claim, claim.hosts, claim.bound, claim.unit) == (ClaimState.CONFIRMED, 2, 230.4, "MiB/TiB")
+    assert (claim.claim, claim.blocks, claim.bound, claim.unit) == (ClaimState.CONFIRMED, 2, 230.4, "MiB/TiB")
     assert decision.remarks == (
         "x86_64/emulated 7.0.13+deb13-cloud-amd64: 819.5 MiB/TiB measured, 816.0 by structure sizes "
         "(swap table phases I and II): they agree to 3.5 MiB.",
