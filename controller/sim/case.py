@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controller.domain.spec.parse import RolloutSpec
+from controller.domain.spec.document import RolloutSpec
 from controller.sim.faults.parse import Faults
 
 

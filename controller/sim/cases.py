@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 from controller.sim.case import Case
 from controller.sim.drawn import drawn_case
 from controller.sim.faults.parse import Faults

@@ -47,7 +47,8 @@ from controller.domain.record.events import (
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.names import Key
 from controller.domain.record.policy import WavePolicy
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import Rollout, State
 from controller.services.state.world import World
 

@@ -14,7 +14,7 @@ from controller.domain.planning.candidates import HostCandidate
 from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
 from controller.domain.spec.design import POWER
-from controller.domain.spec.parse import RolloutSpec, Wave
+from controller.domain.spec.document import RolloutSpec, Wave
 
 # Machines of one kind differ by what firmware and kernel keep for themselves: memory within an eighth of a doubling
 # (9 %) is alike.

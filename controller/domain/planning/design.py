@@ -9,8 +9,8 @@ from itertools import accumulate, count
 from controller.domain.planning.selection import WavePlan
 from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
+from controller.domain.spec.document import RolloutSpec
 from controller.domain.spec.margins import GATE_DESIGNS, contrast_sigma, margins_of, performance_metrics
-from controller.domain.spec.parse import RolloutSpec
 from controller.gate.ledger import Ledger
 from controller.gate.planning.power import detectable, first_fail, plan_cell
 from controller.gate.priors import Prior

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from controller.domain.record.policy import LONGEST_WAVE_S, Claim, PlaceBound, Policy, SuspendedCell, Task, WavePolicy
+from controller.domain.spec.document import Limits, RolloutSpec
 from controller.domain.spec.margins import contrast_sigmas, margins_of
-from controller.domain.spec.parse import Limits, RolloutSpec
 from controller.gate.ledger import Ledger, differences, learn, old_against_old, suspensions
 from controller.gate.metrics import METRICS
 from controller.gate.planning.fleet_power import cell_boots
@@ -36,7 +36,7 @@ def policy_of(
         error_budget_hosts=limits.error_budget.hosts,
         error_budget_share=limits.error_budget.share,
         approval_timeout_s=limits.approval_timeout_s,
-        windows=spec.windows,
+        windows=tuple(one.window for one in spec.windows),
         revert_slo_s=None if spec.drill is None or aa else spec.drill.revert_slo_s,
         waves=tuple(WavePolicy(max_duration_s=LONGEST_WAVE_S) for _ in bake_s) if waves is None else waves,
         stage_timeout_s=limits.stage_timeout_s,
@@ -64,11 +64,11 @@ def policy_of(
         design="before_after" if aa else spec.design,
         contrast_sigmas=contrast_sigmas("before_after" if aa else spec.design, spec.workloads, set(strata), known),
         # Old against old changes nothing that others could notice.
-        checks=() if aa else spec.checks,
+        checks=() if aa else tuple(one.check for one in spec.checks),
         confounders=spec.confounders,
         strata_labels=spec.strata.labels,
-        known_lines=spec.known_lines,
-        accept_missing_logs=spec.accept_missing_logs,
+        known_lines=tuple(one.known_line for one in spec.known_lines),
+        accept_missing_logs=spec.accept_missing_logs or "",
         aa=aa,
         margins=margins_of(spec),
         suspended=tuple(

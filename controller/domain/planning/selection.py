@@ -14,7 +14,7 @@ from controller.domain.planning.candidates import HostCandidate
 from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
 from controller.domain.record.policy import WavePolicy
-from controller.domain.spec.parse import Architecture, Expected, RolloutSpec, Selector
+from controller.domain.spec.document import Architecture, Expected, RolloutSpec, Selector
 
 __all__ = ["HostCandidate", "WaveHosts", "WavePlan", "hosts_by_stratum", "plan_waves", "stratum_of"]
 

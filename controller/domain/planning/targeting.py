@@ -17,7 +17,7 @@ from controller.domain.hosts.releases import compared
 from controller.domain.kernels import Kernel
 from controller.domain.planning.selection import HostCandidate, WavePlan, selected
 from controller.domain.record.journey import Role
-from controller.domain.spec.parse import RolloutSpec
+from controller.domain.spec.document import RolloutSpec
 from controller.domain.words import are, names_text
 
 _T = TypeVar("_T")

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from controller.domain.hosts.release_patterns import checked_pattern
+from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel
 from controller.domain.spec.checks import CheckEntry, repeated_names
 from controller.domain.spec.design import Designed, design_problems
 from controller.domain.spec.fields import (
@@ -37,7 +38,7 @@ _FLAVOUR: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 Architecture = Literal["x86_64", "arm64"]
 
 
-class DebianKernel(Model):
+class DebianEntry(Model):
     """A kernel from Debian's archive, resolved when the rollout is planned."""
 
     version: Annotated[str, matching(_DEBIAN_VERSION, 'must be a kernel version, for example "7.1.13"')]
@@ -45,7 +46,7 @@ class DebianKernel(Model):
     flavour: Annotated[str, matching(_FLAVOUR, 'must be a flavour, for example "cloud" or "generic"')] = "cloud"
 
 
-class KernelImage(Model):
+class ImageEntry(Model):
     """A kernel image file, with its modules when it needs any."""
 
     path: AbsolutePath
@@ -53,13 +54,13 @@ class KernelImage(Model):
     modules: AbsolutePath | None = None
 
 
-class KernelSource(Model):
+class KernelEntry(Model):
     """Where the kernel of one architecture comes from: exactly one of `debian`, `directory` and `image`."""
 
-    debian: DebianKernel | None = None
+    debian: DebianEntry | None = None
     # A directory of .deb files, as `make bindeb-pkg` leaves them.
     directory: AbsolutePath | None = None
-    image: KernelImage | None = None
+    image: ImageEntry | None = None
     # Appended to the host's own kernel command line while this kernel runs.
     command_line: Annotated[str, Field(max_length=1024), AfterValidator(one_line)] = ""
 
@@ -67,6 +68,17 @@ class KernelSource(Model):
     def _one_source(self) -> Self:
         exactly_one(self, "debian", "directory", "image")
         return self
+
+    @property
+    def source(self) -> KernelSource:
+        """The kernel to be found, without the file around it."""
+        if self.debian is not None:
+            flavour = "" if self.debian.flavour == "generic" else self.debian.flavour
+            return DebianKernel(version=self.debian.version, flavour=flavour, command_line=self.command_line)
+        if self.directory is not None:
+            return PackageDirectoryKernel(path=self.directory, command_line=self.command_line)
+        assert self.image is not None, "a checked entry names one source"
+        return ImageKernel(path=self.image.path, modules=self.image.modules, command_line=self.command_line)
 
 
 class Expected(Model):
@@ -198,11 +210,14 @@ class Metadata(Model):
     name: Name
 
 
-class Body(Designed):
+class RolloutSpec(Designed):
     """Everything under `spec`."""
 
-    kernels: Annotated[Mapping[Architecture, KernelSource], Field(min_length=1)]
-    from_: Mapping[Architecture, Expected] = Field(default_factory=dict, alias="from")
+    # Stands above it in the file.
+    _name: str = PrivateAttr("")
+
+    kernels: Annotated[Mapping[Architecture, KernelEntry], Field(min_length=1)]
+    expected: Mapping[Architecture, Expected] = Field(default_factory=dict, alias="from")
     selector: Selector = Selector()
     strata: Strata = Strata()
     waves: Annotated[tuple[Wave, ...], Field(min_length=1, max_length=100)] = (Wave(per_stratum=1), Wave(rest=True))
@@ -232,6 +247,17 @@ class Body(Designed):
     # Decides which hosts go first. None: made when the rollout is planned, and printed.
     salt: Text | None = None
 
+    @property
+    def name(self) -> str:
+        """What the rollout is called."""
+        return self._name
+
+    def named(self, name: str, **changes: object) -> Self:
+        """Return the spec under another name, with other values in some fields."""
+        other = self.model_copy(update=changes)
+        other._name = name
+        return other
+
 
 class RolloutDocument(Model):
     """The whole file."""
@@ -239,10 +265,15 @@ class RolloutDocument(Model):
     api_version: Literal["kernroll/v1"] = Field(alias="apiVersion")
     kind: Literal["Rollout"]
     metadata: Metadata
-    spec: Body
+    spec: RolloutSpec
+
+    @property
+    def named(self) -> RolloutSpec:
+        """The rollout as the rest of kernroll reads it."""
+        return self.spec.named(self.metadata.name)
 
 
-def problems_across(body: Body) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def problems_across(body: RolloutSpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield what is wrong between fields that are each right: where, below `spec`, and a sentence."""
     # Expression -> the largest share so far: shares count among the hosts that match.
     percent: dict[str | None, float] = {}

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from controller.domain import kernels as sources
 from controller.domain.errors import KernrollError
 from controller.domain.fleet.denials import everywhere
 from controller.domain.kernels import Kernel
@@ -23,8 +22,9 @@ from controller.domain.planning.targeting import (
 )
 from controller.domain.record.journey import Role
 from controller.domain.record.policy import Policy
+from controller.domain.spec.document import RolloutSpec
 from controller.domain.spec.margins import margins_of, performance_metrics
-from controller.domain.spec.parse import KernelSource, RolloutSpec, parse_spec
+from controller.domain.spec.parse import parse_spec
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.planning.fleet_power import cell_noise
 from controller.gate.verdict import MetricRole
@@ -94,7 +94,7 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     seed = _seed(spec, spec_yaml)
     if aa:
         # Nothing is compared with another kernel, so nobody is taken for it.
-        spec = replace(spec, name=_aa_name(spec.name, world), design="before_after")
+        spec = spec.named(_aa_name(spec.name, world), design="before_after")
     enrolled = [HostCandidate(subject=subject_of(world, host)) for host in world.hosts.values()]
     aim = targets(spec, with_quarantine(enrolled, world.fleet))
     hosts = aim.hosts
@@ -105,11 +105,11 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     needed = sorted({planned.architecture for wave in plan.waves for planned in wave.hosts})
     found: dict[str, Kernel] = {}
     blockers: list[str] = []
-    for architecture, source in sorted(spec.kernels.items()):
+    for architecture, entry in sorted(spec.kernels.items()):
         if architecture not in needed:
             continue
         try:
-            found[architecture] = await known.kernels.resolve(kernel_source(source), architecture)
+            found[architecture] = await known.kernels.resolve(entry.source, architecture)
         except KernrollError as error:
             blockers.append(f"spec.kernels.{architecture}: {error}")
     if not aa:
@@ -183,17 +183,6 @@ def _keeping_kernels(plan: WavePlan) -> WavePlan:
         replace(wave, hosts=tuple(replace(host, role=Role.CONTROL) for host in wave.hosts)) for wave in plan.waves
     )
     return replace(plan, waves=waves)
-
-
-def kernel_source(source: KernelSource) -> sources.KernelSource:
-    """Return where a kernel comes from, without the document around it."""
-    if source.debian is not None:
-        flavour = "" if source.debian.flavour == "generic" else source.debian.flavour
-        return sources.DebianKernel(version=source.debian.version, flavour=flavour, command_line=source.command_line)
-    if source.directory is not None:
-        return sources.PackageDirectoryKernel(path=source.directory, command_line=source.command_line)
-    assert source.image is not None, "a checked spec names one source"
-    return sources.ImageKernel(path=source.image.path, modules=source.image.modules, command_line=source.command_line)
 
 
 def _seed(spec: RolloutSpec, spec_yaml: str) -> str:

@@ -9,7 +9,7 @@ from controller.domain.errors import NotFound
 from controller.domain.hosts.facts import is_fact
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
-from controller.domain.spec.parse import Expected, RolloutSpec
+from controller.domain.spec.document import Expected, RolloutSpec
 from controller.sim.faults.document import Group
 
 # Facts are not labels: a selector names them without a host having to carry them.

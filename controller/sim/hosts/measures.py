@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from controller.domain.record.policy import Task
+from controller.domain.spec.document import RolloutSpec
 from controller.domain.spec.margins import performance_metrics
-from controller.domain.spec.parse import RolloutSpec
 from controller.gate.metrics import METRICS
 from controller.gate.priors import HOST_KERNEL_SD, PRIORS
 from controller.sim.faults.fields import Effect

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from controller.domain.kernels import Kernel
 from controller.domain.planning.design import calendars
 from controller.domain.planning.selection import WavePlan
-from controller.domain.spec.parse import Claim, RolloutSpec
+from controller.domain.spec.document import Claim, RolloutSpec
 from controller.gate.trial.model import Calendar
 from controller.views.plan_models import (
     PlannedCellView,
@@ -44,7 +44,7 @@ def plan_view(
         name=spec.name,
         aa=aa,
         cells=tuple(cells),
-        checks=() if aa else planned_checks(spec.checks),
+        checks=() if aa else planned_checks([one.check for one in spec.checks]),
         pace=tuple(pace),
         waves=tuple(
             PlannedWaveView(

@@ -13,7 +13,8 @@ from simulated_host import Faults
 
 from controller.cli.lab import demonstration
 from controller.domain.delivery import BootEnd
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 from controller.lab.demo import BAD, GOOD, Specs, Versions, first_part
 from controller.views.models import RolloutView
 from controller.views.rollouts.explain import explain

@@ -141,10 +141,8 @@ def test_a_report_has_a_table_of_all_waves_and_the_same_log_gives_the_same_bytes
 
 
 def test_a_plan_says_what_is_asked_and_what_follows() -> None:
-    checks = parse_spec(
-        with_checks(QUERY + MANUAL).replace("IN_FLIGHT", "1").replace("ON_REFUTED", "pause"), "f"
-    ).checks
-    query, person = planned_checks(checks)
+    spec = parse_spec(with_checks(QUERY + MANUAL).replace("IN_FLIGHT", "1").replace("ON_REFUTED", "pause"), "f")
+    query, person = planned_checks([one.check for one in spec.checks])
     assert query.sentence == (
         "every value of errors at http://prom must be at most 0.01, within 5 min of each wave's verdict; "
         "a failure or no answer pauses the rollout."

@@ -15,7 +15,8 @@ from controller.domain.record.deadlines import longest_walk_s, step_limits
 from controller.domain.record.events import Moved
 from controller.domain.record.journey import Step
 from controller.domain.record.policy import PlaceBound, WavePolicy
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 from controller.domain.state.occupancy import Occupancy
 from controller.domain.state.turns import Turns, next_turns
 from controller.views.plans.pace import pace_sentences, walks_at_most

@@ -15,7 +15,8 @@ from controller.domain.planning.selection import HostCandidate, stratum_of
 from controller.domain.record.control import StratumHeld
 from controller.domain.record.events import PlannedHost, RolloutPlanned
 from controller.domain.record.fleet import KernelCleared
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import evolve_rollout, planned_rollout
 
 SPEC = """\

@@ -11,7 +11,8 @@ from controller.domain.planning.design import calendars, design_notes, needed_co
 from controller.domain.planning.selection import WavePlan, hosts_by_stratum, plan_waves
 from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 from controller.gate.ledger import Boot, Ledger
 from controller.views.plan_models import PlanView
 from controller.views.plans.plan import plan_view

@@ -7,7 +7,8 @@ from candidates import candidate, changed
 
 from controller.domain.planning.selection import HostCandidate, WavePlan, plan_waves
 from controller.domain.record.journey import Role
-from controller.domain.spec.parse import RolloutSpec, parse_spec
+from controller.domain.spec.document import RolloutSpec
+from controller.domain.spec.parse import parse_spec
 
 SPEC = """\
 apiVersion: kernroll/v1

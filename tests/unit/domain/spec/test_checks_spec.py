@@ -28,7 +28,7 @@ CHECKS = """\
 
 
 def checks(text: str) -> tuple[Check, ...]:
-    return parse_spec(f"{HEAD}{BODY}{text}", "rollout.yaml").checks
+    return tuple(one.check for one in parse_spec(f"{HEAD}{BODY}{text}", "rollout.yaml").checks)
 
 
 def wrong(entry: str) -> list[str]:
