@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from controller.adapters.checks.checker import NetworkChecker
 from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
+from controller.adapters.delivery.routed import RoutedDelivery
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels.asynchronous import StoredKernels
 from controller.adapters.local.cache import Cache
@@ -90,12 +91,13 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     authority = open_authority(kept, clock.now(), may_create=made_anew)
     cache = Cache(root=settings.cache_dir) if settings.cache_dir else Cache.from_environment()
     kernels = StoredKernels(KernelStore(cache))
-    delivery = HypervisorDelivery(
-        settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels"
-    )
+    core = assemble_core(store, clock, kernels)
+    engine = core.engine
+    virtual = HypervisorDelivery(settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels")
+    delivery = RoutedDelivery({"hypervisor": virtual}, engine.delivery_of)
+    core.operations.delivery_of = delivery.chosen
     checker = NetworkChecker()
-    services = assemble(assemble_core(store, clock, kernels), clock, kernels, delivery, checker=checker)
-    engine = services.engine
+    services = assemble(core, clock, kernels, delivery, checker=checker)
     enrollment = Enrollment(store, authority, clock)
     await enrollment.load()
     renew_operator(settings, authority, clock)

@@ -10,7 +10,7 @@ from controller.domain.delivery import DeliveryStatus
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
 from controller.domain.record.checks import Answer, Check, Question
-from controller.domain.record.effects import AgentEffect, Effect
+from controller.domain.record.effects import AgentEffect, DeliveryEffect, Effect
 from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
@@ -29,6 +29,12 @@ class Delivery(Protocol):
     nothing. Verbs return when the change is durable, not when the host is up. Raises Temporary (unreachable, worth
     retrying) or Permanent (refused; the text says why).
     """
+
+    def reaches(self, host: Host) -> bool:
+        """Return whether the host gets its kernels this way, from what is known of it. Asked when a plan is made."""
+
+    def longest_s(self, effect: DeliveryEffect) -> float:
+        """Return after how long a call for this effect is given up, to be tried again."""
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
         """Bring the kernel's files to the host. Never changes what boots next."""

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from engine_parts import host
 from fake_delivery import FakeDelivery
 from patience import PATIENCE_S
 
 from controller.adapters.delivery.hypervisor.client import call_async
 from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.delivery.hypervisor.supervising.supervisor import supervise
+from controller.adapters.delivery.routed import RoutedDelivery
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.errors import NotFound, Permanent
 from controller.domain.kernels import Kernel
+from controller.domain.record.effects import RebootHost, StageKernel
 from controller.services.ports import Delivery
 
 HOST = "vm1"
@@ -39,19 +42,29 @@ class World(Protocol):
 class FakeWorld:
     def __init__(self, old: Kernel) -> None:
         self.time = 1_000.0
-        self.delivery = FakeDelivery(lambda: self.time)
-        self.delivery.add_host(HOST, old)
-        self.delivery.panics_at_boot("bad")
+        self.machines = FakeDelivery(lambda: self.time)
+        self.machines.add_host(HOST, old)
+        self.machines.panics_at_boot("bad")
+        self.delivery: Delivery = self.machines
 
     def advance(self, seconds: float) -> None:
         self.time += seconds
-        self.delivery.settle()
+        self.machines.settle()
 
     async def panic(self, line: str) -> None:
-        self.delivery.panic(HOST, line)
+        self.machines.panic(HOST, line)
 
     async def reset(self) -> None:
-        self.delivery.reset(HOST)
+        self.machines.reset(HOST)
+
+
+class RoutedWorld(FakeWorld):
+    """The same machines behind the delivery that knows several."""
+
+    def __init__(self, old: Kernel) -> None:
+        super().__init__(old)
+        elsewhere = FakeDelivery(lambda: self.time)
+        self.delivery = RoutedDelivery({"elsewhere": elsewhere, "here": self.machines}, lambda _host, _command: "here")
 
 
 class RealWorld:
@@ -81,13 +94,16 @@ class RealWorld:
         os.kill(int((await self._last_boot_dir() / "pid").read_text()), 9)
 
 
-@pytest.fixture(params=["fake", "hypervisor"])
+@pytest.fixture(params=["fake", "routed", "hypervisor"])
 async def world(
     request: pytest.FixtureRequest, make_vm: Callable[..., Path], make_kernel: Callable[..., Kernel]
 ) -> AsyncIterator[World]:
     """One host, switched on, running `old`."""
     if request.param == "fake":
         yield FakeWorld(make_kernel("old"))
+        return
+    if request.param == "routed":
+        yield RoutedWorld(make_kernel("old"))
         return
     real = RealWorld(make_vm(HOST))
     ready = asyncio.Event()
@@ -125,6 +141,13 @@ async def trial(world: World, kernel: Kernel, prefix: str = "t") -> DeliveryStat
 async def arm(world: World, command_id: str, digest: str) -> None:
     """Arm with the suite's time limits."""
     await world.delivery.arm(HOST, command_id, digest, boot_timeout_s=BOOT_S, probation_timeout_s=PROBATION_S)
+
+
+async def test_it_knows_its_hosts_and_how_long_a_call_may_take(world: World) -> None:
+    assert world.delivery.reaches(host(HOST))
+    assert not world.delivery.reaches(host("another"))
+    for effect in (StageKernel(command_id="u/h/1", host=HOST, kernel="k"), RebootHost(command_id="u/h/2", host=HOST)):
+        assert 1.0 <= world.delivery.longest_s(effect) <= 3600.0
 
 
 async def test_a_host_starts_with_its_default(world: World) -> None:

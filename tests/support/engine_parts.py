@@ -14,7 +14,7 @@ from controller.domain.errors import NotFound
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
 from controller.domain.planning.policy import policy_of
-from controller.domain.record.effects import AgentEffect
+from controller.domain.record.effects import AgentEffect, DeliveryEffect
 from controller.domain.record.events import (
     CommandReported,
     CommandState,
@@ -180,11 +180,21 @@ class ScriptedDelivery:
         # Raised by the next calls of a verb, one by one.
         self.failures: dict[str, list[Exception]] = {}
         self.present = status()
+        # After which a call is given up.
+        self.seconds = 120.0
 
     def _call(self, verb: str, command_id: str) -> None:
         self.calls.append((verb, command_id))
         if self.failures.get(verb):
             raise self.failures[verb].pop(0)
+
+    def reaches(self, _host: Host) -> bool:
+        """See Delivery."""
+        return True
+
+    def longest_s(self, _effect: DeliveryEffect) -> float:
+        """See Delivery."""
+        return self.seconds
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
         """See Delivery."""

@@ -19,7 +19,9 @@ from controller.adapters.delivery.hypervisor.supervising.decision import (
 from controller.adapters.delivery.hypervisor.supervising.state import VmState, apply, fold, status
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import NotFound
+from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
+from controller.domain.record.effects import DeliveryEffect
 
 # Console line of a kernel that is told to panic at boot.
 PANIC_LINE = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
@@ -45,6 +47,14 @@ class FakeDelivery:
         now = self._now()
         self._hosts[host] = _Host(state=fold([Defined(at=now, kernel=kernel), SwitchedOn(at=now)]))
         self.settle()
+
+    def reaches(self, host: Host) -> bool:
+        """See Delivery."""
+        return host.name in self._hosts
+
+    def longest_s(self, _effect: DeliveryEffect) -> float:
+        """See Delivery."""
+        return 120.0
 
     def panics_at_boot(self, digest: str, line: str = PANIC_LINE) -> None:
         """Let every later boot of this kernel end with this console line."""

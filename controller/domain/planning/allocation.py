@@ -224,4 +224,5 @@ def _host(
         compared=compared or role is Role.CROSSOVER,
         pair=pair,
         cycles=cycles,
+        delivered_by=one.delivered_by,
     )

@@ -16,6 +16,8 @@ class HostCandidate:
     barred: str = ""
     # Waves, counted from 0, that are not meant for it: it does not match their expression.
     not_in_waves: frozenset[int] = frozenset()
+    # The delivery that reaches it, by name; empty where there is no choice.
+    delivered_by: str = ""
 
     @property
     def name(self) -> str:

@@ -103,6 +103,8 @@ class PlannedHost:
     cycles: int = 1
     # Whether it is panicked on purpose before it is measured, to prove that it falls back.
     drill: bool = False
+    # The delivery that gives it kernels and takes them back, by name; empty in plans from before there was a choice.
+    delivered_by: str = ""
 
 
 # --- of a rollout ---

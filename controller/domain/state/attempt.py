@@ -1,7 +1,7 @@
 """One host's attempt within a rollout: its state, and how each event changes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, assert_never
 
 from controller.domain.bounds import numbers
@@ -55,10 +55,8 @@ SELFTEST_CASES = "selftest_cases"
 # Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
 # What stays of an attempt that begins anew: what its plan fixed, and the way back that it has proved.
-_PLANNED = (
-    *("rollout", "uid", "host", "stratum", "architecture", "role", "wave", "position"),
-    *("compared", "pair", "cycles", "drill", "drill_s", "drilled_at", "commands"),
-)
+_OF_PLANNED_HOST = tuple(one.name for one in fields(PlannedHost))
+_PLANNED = (*_OF_PLANNED_HOST, "rollout", "uid", "wave", "position", "drill_s", "drilled_at", "commands")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +96,7 @@ class Attempt:
     compared: bool = False
     pair: str = ""
     cycles: int = 1
+    delivered_by: str = ""
     step: Step = Step.PENDING
     since: float = 0.0
     deadline: float | None = None
@@ -230,20 +229,8 @@ class Attempt:
 
 def planned_attempt(planned: PlannedHost, *, rollout: str, uid: str, wave: int, position: int) -> Attempt:
     """Return the attempt as the plan creates it."""
-    return Attempt(
-        rollout=rollout,
-        uid=uid,
-        host=planned.host,
-        stratum=planned.stratum,
-        architecture=planned.architecture,
-        role=planned.role,
-        drill=planned.drill,
-        wave=wave,
-        position=position,
-        compared=planned.compared,
-        pair=planned.pair,
-        cycles=planned.cycles,
-    )
+    own = {name: getattr(planned, name) for name in _OF_PLANNED_HOST}
+    return Attempt(**own, rollout=rollout, uid=uid, wave=wave, position=position)
 
 
 def command_id(attempt: Attempt, step: Step, leg: int, tries: int, task: int = 0) -> str:

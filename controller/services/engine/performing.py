@@ -31,9 +31,6 @@ from controller.services.ports import Agents, Clock, Delivery, Kernels
 
 _log = structlog.get_logger("perform")
 
-# One delivery call. Staging may copy files; whatever else is asked is a line in a journal, or a machine's reset.
-_STAGE_TIMEOUT_S = 600.0
-_CALL_TIMEOUT_S = 120.0
 # After an error that nobody foresaw.
 _PAUSE_S = 5.0
 
@@ -148,11 +145,12 @@ class Performer:
         status, refused = None, ""
         turn.may_stop = isinstance(effect, StageKernel)
         try:
-            async with asyncio.timeout(_STAGE_TIMEOUT_S if turn.may_stop else _CALL_TIMEOUT_S):
+            async with asyncio.timeout(self._delivery.longest_s(effect)):
                 await self._call(effect)
                 status = await self._status(effect)
         except TimeoutError as error:
-            raise Temporary(f"no answer from the delivery of {effect.host} in time") from error
+            told = f"no answer from the delivery of {effect.host} in time"
+            raise Temporary(told, retry_after_s=self._pause_s) from error
         except Permanent as error:
             refused = str(error)
         finally:

@@ -1,12 +1,13 @@
 """From an operator's spec to a plan: hosts chosen, kernels found, blockers named. Changes nothing."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
 from controller.domain.errors import KernrollError
 from controller.domain.fleet.denials import everywhere
+from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
 from controller.domain.planning.design import design_notes, needed_comparisons, refusals
 from controller.domain.planning.policy import policy_of
@@ -20,11 +21,13 @@ from controller.domain.planning.targeting import (
     with_denials,
     with_quarantine,
 )
+from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
 from controller.domain.record.policy import Policy
 from controller.domain.spec.document import RolloutSpec
 from controller.domain.spec.margins import margins_of, performance_metrics
 from controller.domain.spec.parse import parse_spec
+from controller.domain.words import names_text
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.planning.fleet_power import cell_noise
 from controller.gate.verdict import MetricRole
@@ -82,6 +85,8 @@ class Known:
     world: World
     kernels: Kernels
     store: Store
+    # The name of the delivery that reaches a host, empty when none does; None: there is one, for all hosts.
+    delivery_of: Callable[[Host], str] | None
 
 
 async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = False) -> Prepared:
@@ -95,7 +100,8 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     if aa:
         # Nothing is compared with another kernel, so nobody is taken for it.
         spec = spec.named(_aa_name(spec.name, world), design="before_after")
-    enrolled = [HostCandidate(subject=subject_of(world, host)) for host in world.hosts.values()]
+    way = known.delivery_of or (lambda _host: "")
+    enrolled = [HostCandidate(subject=subject_of(world, host), delivered_by=way(host)) for host in world.hosts.values()]
     aim = targets(spec, with_quarantine(enrolled, world.fleet))
     hosts = aim.hosts
     ledger = await known.store.ledger(sorted(hosts_by_stratum(spec, hosts)))
@@ -119,6 +125,8 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
         blockers += everywhere(world.fleet.denials, found.values())
         blockers += () if spec.allow_downgrade else downgrades(in_plan(plan, hosts), found)
         blockers += refusals(spec, plan, ledger)
+    if known.delivery_of is not None:
+        blockers += unreached(planned for wave in plan.waves for planned in wave.hosts)
     if world.by_name(spec.name) is not None:
         blockers.append(f"a rollout named {spec.name} exists already; give this one another metadata.name")
     return Prepared(
@@ -141,6 +149,15 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
 
 def _planned(spec: RolloutSpec, hosts: Sequence[HostCandidate], seed: str, ledger: Ledger) -> WavePlan:
     return plan_waves(spec, hosts, seed, needed_comparisons(spec, hosts_by_stratum(spec, hosts), ledger))
+
+
+def unreached(planned: Iterable[PlannedHost]) -> Iterator[str]:
+    """Yield a sentence about hosts that no delivery can bring a kernel to."""
+    if names := sorted(one.host for one in planned if not one.delivered_by):
+        yield (
+            f"No delivery of this controller reaches {names_text(names)}, so no kernel could be brought there or taken "
+            "back; `kernroll lab status` lists the virtual machines that it serves."
+        )
 
 
 def planned_cells(prepared: Prepared) -> tuple[PlannedCellView, ...]:

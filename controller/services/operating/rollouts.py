@@ -10,6 +10,7 @@ from controller.domain.deciding.checks import decide_report
 from controller.domain.deciding.verbs import Request, Verb, decide_verb
 from controller.domain.deciding.waves import why_waiting
 from controller.domain.errors import Conflict, NotFound
+from controller.domain.hosts.host import Host
 from controller.domain.record.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
@@ -66,6 +67,8 @@ class Operations:
         self._clock = clock
         self._new_uid = new_uid
         self.fleet = FleetOperations(engine, store, clock)
+        # The name of the delivery that a plan pins for a host; None where there is no choice.
+        self.delivery_of: Callable[[Host], str] | None = None
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
         """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
@@ -206,7 +209,7 @@ class Operations:
         return ledger_view(await self._store.ledger(sorted(hosts | planned)))
 
     def _known(self) -> Known:
-        return Known(world=self._engine.world, kernels=self._kernels, store=self._store)
+        return Known(world=self._engine.world, kernels=self._kernels, store=self._store, delivery_of=self.delivery_of)
 
     def _find(self, name: str) -> Rollout:
         rollout = self._engine.world.by_name(name)

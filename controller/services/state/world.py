@@ -40,7 +40,7 @@ from controller.domain.record.events import (
 )
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Step
-from controller.domain.record.names import FLEET, Key, key_of_stream
+from controller.domain.record.names import FLEET, Key, key_of_command, key_of_stream
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.attempt import Attempt, evolve, planned_attempt
 from controller.domain.state.occupancy import Occupancy
@@ -366,6 +366,14 @@ class World(Agenda):
         """Return the attempt of the rollout that holds the host, or None."""
         uid = self.active.get(host)
         return None if uid is None else self.attempts[uid][host]
+
+    def delivery_of(self, host: str, command_id: str = "") -> str:
+        """Return the delivery that is pinned in the plan of a command, or else of the host's newest rollout."""
+        if command_id:
+            return self.attempts[key_of_command(command_id).uid][host].delivered_by
+        planned = (self.attempts[uid][host] for uid in reversed(self.rollouts) if host in self.attempts[uid])
+        newest = self.active_attempt(host) or next(planned, None)
+        return "" if newest is None else newest.delivered_by
 
     def active_hosts(self) -> tuple[str, ...]:
         """Return the hosts that unfinished rollouts hold, sorted."""

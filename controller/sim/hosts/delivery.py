@@ -7,7 +7,9 @@ from typing import Final, Protocol
 from controller.adapters.delivery.hypervisor.supervising import commands
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import NotFound, Permanent, Temporary
+from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
+from controller.domain.record.effects import DeliveryEffect
 from controller.sim.hosts.fates import Fate, is_down
 from controller.sim.hosts.machine import Machine
 from controller.sim.universe import Universe
@@ -35,6 +37,14 @@ class SimulatedDelivery:
         self._stage_s = stage_s
         # Set by the process it belongs to.
         self.gate: Gate | None = None
+
+    def reaches(self, _host: Host) -> bool:
+        """See Delivery."""
+        return True
+
+    def longest_s(self, _effect: DeliveryEffect) -> float:
+        """See Delivery."""
+        return 120.0
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
         """See Delivery."""

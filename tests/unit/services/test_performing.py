@@ -11,6 +11,7 @@ from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
 from controller.domain.errors import Permanent, Temporary
+from controller.domain.kernels import Kernel
 from controller.domain.record.effects import (
     AgentEffect,
     ArmKernel,
@@ -139,6 +140,26 @@ async def test_what_is_superseded_is_dropped(at: Performing) -> None:
     verbs = [verb for verb, _ in at.delivery.calls]
     assert verbs[-2:] == ["revert", "status"]
     assert "arm" not in verbs[verbs.index("revert") :]
+
+
+@staging
+async def test_a_call_that_takes_longer_than_its_delivery_allows_is_given_up_and_tried_again(at: Performing) -> None:
+    stage, tries = at.delivery.stage, 0
+
+    async def hangs_once(host: str, command_id: str, kernel: Kernel) -> None:
+        nonlocal tries
+        tries += 1
+        # What the next try may take.
+        at.delivery.seconds = 120.0
+        if tries == 1:
+            await asyncio.Event().wait()
+        await stage(host, command_id, kernel)
+
+    at.delivery.stage = hangs_once  # type: ignore[method-assign]  # a copy that hangs
+    at.delivery.seconds = 0.0
+    at.go()
+    await at.idle()
+    assert (tries, [verb for verb, _ in at.delivery.calls]) == (2, ["stage", "status"])
 
 
 @staging

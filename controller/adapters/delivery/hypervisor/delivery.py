@@ -9,11 +9,13 @@ from typing import Any
 
 from controller.adapters.delivery.hypervisor.client import NoSupervisor, call_async
 from controller.adapters.delivery.hypervisor.definition import FILE_NAME
-from controller.adapters.delivery.hypervisor.processes import start_supervisor, status_on_disk
+from controller.adapters.delivery.hypervisor.processes import START_TIMEOUT_S, start_supervisor, status_on_disk
 from controller.adapters.delivery.hypervisor.protocol import WATCH_MAX_S
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import KernrollError, NotFound, Temporary
+from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
+from controller.domain.record.effects import DeliveryEffect, StageKernel
 
 CALL_TIMEOUT_S = 15.0
 # Copying a kernel across file systems takes longer than writing a line.
@@ -43,6 +45,15 @@ class HypervisorDelivery:
         self._kernels_dir = kernels_dir
         # One start at a time per host.
         self._starting: dict[str, asyncio.Lock] = {}
+
+    def reaches(self, host: Host) -> bool:
+        """Return whether there is such a VM."""
+        return (self._fleet_dir / host.name / FILE_NAME).exists()
+
+    def longest_s(self, effect: DeliveryEffect) -> float:
+        """Return a call's own limit with the start of a supervisor before it, and some."""
+        call_s = STAGE_TIMEOUT_S if isinstance(effect, StageKernel) else CALL_TIMEOUT_S
+        return call_s + CALL_TIMEOUT_S + START_TIMEOUT_S + _ANSWER_MARGIN_S
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
         """Link the kernel's files into the VM's directory."""

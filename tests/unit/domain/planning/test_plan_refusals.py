@@ -53,6 +53,22 @@ async def test_an_expression_selects() -> None:
     assert chosen(view) == {"b"}
 
 
+async def test_hosts_that_no_delivery_reaches_are_refused_and_the_others_are_pinned() -> None:
+    parts = await three()
+    parts.operations.delivery_of = lambda host: "" if host.name == "c" else "hypervisor"
+    view = await plan(parts, "strata: {labels: []}")
+    assert view.blockers == (
+        "No delivery of this controller reaches c, so no kernel could be brought there or taken back; "
+        "`kernroll lab status` lists the virtual machines that it serves.",
+    )
+    await parts.operations.start(SPEC + "  selector: {hosts: [a, b]}\n", "f", Caller("olga"))
+    (attempts,) = parts.engine.world.attempts.values()
+    assert {one.host: one.delivered_by for one in attempts.values()} == {"a": "hypervisor", "b": "hypervisor"}
+    # As pinned, whatever is chosen now.
+    parts.operations.delivery_of = lambda _host: "another"
+    assert parts.engine.delivery_of("a", "") == "hypervisor"
+
+
 async def test_labels_set_by_hand_select_too() -> None:
     parts = await three()
     await parts.operations.fleet.label("a", {"zone": "b"}, (), Caller("olga"))

@@ -36,9 +36,19 @@ def _text(fields: object) -> str:
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
+def _as_known_then(now: Any, then: Any) -> Any:
+    """Return what would be written now without what has come since and says nothing."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return {key: _as_known_then(now[key], then.get(key)) for key in now if key in then or now[key]}
+    if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        return [_as_known_then(*both) for both in zip(now, then, strict=True)]
+    return now
+
+
 def test_what_was_written_is_read_and_written_again(recorded: tuple[str, dict[str, Any]]) -> None:
     for one in recorded[1]["events"]:
-        assert json.loads(encode(decode_event(one["kind"], _text(one["payload"])))) == one["payload"]
+        now = json.loads(encode(decode_event(one["kind"], _text(one["payload"]))))
+        assert _as_known_then(now, one["payload"]) == one["payload"]
 
 
 def test_reports_are_the_same_to_the_last_byte(recorded: tuple[str, dict[str, Any]]) -> None:
