@@ -25,13 +25,13 @@ spec:
     swap_mount: {{device: {{brd_size: 1TiB}}, repetitions: {repetitions}, warmups: {warmups}, timeout: 5m}}
 {more}  claim: [{{metric: swap_mount.cost, saves_at_least: 230.4, unit: MiB/TiB, on_refuted: {on_refuted}}}]
   on_stratum_failure: {on_failure}
-{drill}{windows}  limits:
+{drill}{windows}{checks}{design}  limits:
     {budget}
     error_budget: {error_budget}
     approval_timeout: 2h
     boot_timeout: 4m
-    probation_timeout: 15m
-    baseline_timeout: 15m
+    probation_timeout: {measured}
+    baseline_timeout: {measured}
     stage_timeout: 4m
     heartbeat_timeout: 90s
     revert_timeout: 10m
@@ -43,6 +43,22 @@ _WINDOWS: Final = (
     '  windows: [{from: "09:30", to: "11:00", zone: Europe/Berlin}]\n',
     '  windows: [{from: "22:00", to: "02:00", zone: America/New_York, days: [fri, sat, mon]}]\n',
 )
+_WEBHOOK: Final = "{name: orders, webhook: {url: 'http://orders.invalid'}, every: 60s, deadline: 20m"
+_ALERTS: Final = "{name: told, alerts: {url: 'http://alerts.invalid'}, dry_run: true}"
+_CHECKS: Final = (
+    f"  checks: [{_WEBHOOK}, on_fail: revert}}]\n",
+    f"  checks: [{_WEBHOOK}}}, {{name: dba, manual: true, deadline: 30m}}]\n",
+    f"  checks: [{_WEBHOOK}, on_timeout: revert}}, {_ALERTS}]\n",
+)
+# What is compared, and how: hosts with themselves in any fleet, with others where there are enough of them.
+_DESIGNS: Final = (
+    "  design: abba\n  abba: {per_stratum: 2, cycles: 4}\n",
+    "  design: abba\n  abba: {per_stratum: 4, cycles: 3}\n",
+    "  design: matched_pairs\n  pairs: {per_stratum: 10}\n",
+    "  design: two_arms\n  controls: {per_stratum: 10}\n",
+)
+_WITH_ITSELF: Final = 2
+_ENOUGH_HOSTS: Final = 100
 # What may be wrong in a drawn world: (field, how likely it is there, what it says).
 _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.panics_at_boot", 0.12, "{share: 4 %}"),
@@ -71,6 +87,10 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("controller.crashes", 0.45, "{per_rollout: 2.5, down_for: 60s}"),
     ("controller.leader_changes", 0.35, "{per_rollout: 2, down_for: 60s}"),
     ("controller.store_fails", 0.30, "{per_rollout: 4, down_for: 20s}"),
+    ("monitoring.fails", 0.30, "{share: 15 %}"),
+    ("monitoring.silent", 0.30, "{share: 10 %}"),
+    ("monitoring.errors", 0.35, "{share: 30 %}"),
+    ("monitoring.waits", 0.35, "{share: 40 %}"),
     ("controller.clock_jumps", 0.08, "{per_rollout: 0.5, by: 10m}"),
 )
 _VERB_IS_USED: Final = 0.12
@@ -114,7 +134,7 @@ def drawn_case(number: int, hosts: int) -> Case:
     """Return the world of one seed."""
     seed = str(number)
     draw = _Draw(seed)
-    text = _spec_text(draw)
+    text = _spec_text(draw, hosts)
     return Case(
         seed=seed,
         hosts=hosts,
@@ -126,19 +146,27 @@ def drawn_case(number: int, hosts: int) -> Case:
     )
 
 
-def _spec_text(draw: _Draw) -> str:
+def _spec_text(draw: _Draw, hosts: int) -> str:
     bake = draw.one_of("bake", "0s", "60s", "20m")
-    more = "    kernel_build: {preset: small, repetitions: 2, warmups: 0, timeout: 5m}\n"
+    designs = _DESIGNS if hosts >= _ENOUGH_HOSTS else _DESIGNS[:_WITH_ITSELF]
+    design = draw.one_of("design", *designs) if draw.happens(0.12, "designed") else ""
+    # What is compared is measured four times at least.
+    runs = 4 if design else 2
+    more = f"    kernel_build: {{preset: small, repetitions: {runs}, warmups: 0, timeout: 5m}}\n"
     return _SPEC.format(
         waves=draw.one_of("waves", *_WAVES).replace("BAKE", bake),
-        repetitions=draw.one_of("repetitions", 1, 2),
+        repetitions=runs if design else draw.one_of("repetitions", 1, 2),
         warmups=draw.one_of("warmups", 0, 1),
-        more=more if draw.happens(0.15, "more") else "",
+        more=more if design or draw.happens(0.15, "more") else "",
         on_refuted=draw.one_of("on_refuted", "pause", "revert"),
         drill="  drill: {per_stratum: 1, revert_slo: 10m}\n" if draw.happens(0.2, "drill") else "",
-        windows=draw.one_of("windows", *_WINDOWS) if draw.happens(0.12, "windows") else "",
+        windows=draw.one_of("which windows", *_WINDOWS) if draw.happens(0.12, "windows") else "",
+        checks=draw.one_of("which checks", *_CHECKS) if draw.happens(0.3, "checks") else "",
+        design=design,
+        measured="40m" if design else "15m",
         on_failure=draw.one_of("on_failure", "revert", "revert", "revert", "hold"),
-        budget=draw.one_of("budget", *_BUDGETS),
+        # A control host reboots beside the host it is compared with.
+        budget=draw.one_of("budget", *(_BUDGETS[1:] if design else _BUDGETS)),
         error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),
         rig_retries=draw.one_of("rig_retries", 0, 1, 3),
         died_retries=draw.one_of("died_retries", 0, 1),
@@ -174,8 +202,17 @@ def _body(draw: _Draw, parts: dict[str, list[str]]) -> Iterator[str]:
     for part, lines in parts.items():
         yield f"  {part}:"
         yield from lines
+    effects = list(_effects(draw))
+    if effects:
+        yield "  effects:"
+        yield from effects
+
+
+def _effects(draw: _Draw) -> Iterator[str]:
     if draw.happens(0.2, "effect"):
         strata = draw.one_of("effect strata", "x86_64/vm", "arm64/metal")
         change = draw.one_of("effect change", "-20 %", "+1 %", "-28.5 %")
-        yield "  effects:"
         yield f"    - {{metric: swap_mount.cost, strata: {strata}, change: {change}}}"
+    if draw.happens(0.3, "slower"):
+        change = draw.one_of("slower by", "-10 %", "+2 %", "+40 %", "+90 %")
+        yield f"    - {{metric: kernel_build_subset.system_time, change: {change}}}"

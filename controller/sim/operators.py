@@ -35,6 +35,19 @@ class FleetRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest:
+    """What a person says of a manual check."""
+
+    verb: str
+    by: Caller
+    check: str
+    passed: bool
+
+
+AnyRequest = Request | FleetRequest | CheckRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
     """The `number`th use of a verb in the world of a seed."""
 
@@ -74,10 +87,13 @@ def plain_request(name: str) -> Request:
     return Request(verb=verb, by=BY, remark=_REMARK, skip=verb is Verb.PROMOTE)
 
 
-async def operate(operations: Operations, rollout: str, request: Request | FleetRequest, now: float) -> None:
+async def operate(operations: Operations, rollout: str, request: AnyRequest, now: float) -> None:
     """Ask for it; raises Permanent where it is refused."""
     if isinstance(request, Request):
         await operations.control(rollout, request)
+        return
+    if isinstance(request, CheckRequest):
+        await operations.report_check(rollout, request.check, passed=request.passed, by=request.by, remark=_REMARK)
         return
     fleet = operations.fleet
     match request.verb:

@@ -15,7 +15,7 @@ from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect
 from controller.domain.record.events import CommandReported
 from controller.services.agents.sessions import AgentStream
-from controller.services.ports import Kernels
+from controller.services.ports import Checker, Kernels
 from controller.services.records import Commit
 from controller.sim.hosts.delivery import SimulatedDelivery
 from controller.sim.hosts.link import Acknowledged, Ordered, Receipt, Server, Session, Upward
@@ -114,6 +114,7 @@ class ControllerProcess:
         kernels: Kernels,
         clock: SkewedClock,
         delivery: SimulatedDelivery,
+        checker: Checker,
     ) -> None:
         self.alive = True
         self.epoch = 0
@@ -128,7 +129,7 @@ class ControllerProcess:
         self.clock = clock
         self._uids = 0
         core = assemble_core(self.store, clock, kernels, longest_sleep_s=_LONGEST_SLEEP_S, new_uid=self._new_uid)
-        services = assemble(core, clock, kernels, delivery, checker=None)
+        services = assemble(core, clock, kernels, delivery, checker=checker)
         self.engine, self.sessions, self.operations = core.engine, core.sessions, core.operations
         self.performer, self._watcher = services.performer, services.watcher
         self._streams: dict[Session, None] = {}

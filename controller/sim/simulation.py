@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 from controller.adapters.store.memory import Disk
-from controller.domain.deciding.verbs import Request
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Conflict, KernrollError, Permanent, Temporary
+from controller.domain.record.checks import CheckKind, Outcome
+from controller.domain.record.control import CheckReported, ChecksAsked
 from controller.domain.record.events import Event, Moved, RolloutPaused
 from controller.domain.record.journey import LEGS, Role, Step
-from controller.domain.state.rollout import State
+from controller.domain.record.names import check_command
+from controller.domain.state.rollout import Rollout, State
 from controller.services.records import Commit
 from controller.sim.case import Case
 from controller.sim.faults.chaos import Kind, Moment, Strike, strikes_of
@@ -19,7 +21,8 @@ from controller.sim.hosts.delivery import SimulatedDelivery
 from controller.sim.hosts.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.hosts.inhabitants import Inhabitants
 from controller.sim.hosts.measures import Measures
-from controller.sim.operators import BY, Draw, FleetRequest, drawn_request, operate, plain_request
+from controller.sim.hosts.monitoring import SimulatedMonitoring
+from controller.sim.operators import BY, AnyRequest, CheckRequest, Draw, drawn_request, operate, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock
 from controller.sim.rules.invariants import Rule
 from controller.sim.rules.witness import Witness
@@ -53,6 +56,7 @@ class Simulation:
         self.witness = Witness(self.disk, places=places, on_breach=self._stop)
         self.witness.on_event = self._recorded
         self.kernels = SimulatedKernels()
+        self.monitoring = SimulatedMonitoring(self.universe, case.faults.monitoring)
         self.measures = Measures(case.spec, case.faults.effects, case.seed)
         self.fleet = Inhabitants(self, facts)
         self.leader: ControllerProcess | None = None
@@ -167,7 +171,7 @@ class Simulation:
         self._start_process()
         self.universe.later(overlap_s + _RESTART_S, old.kill)
 
-    def ask(self, request: Request | FleetRequest) -> None:
+    def ask(self, request: AnyRequest) -> None:
         """Let the operator use a verb as soon as a controller answers."""
         if self._over.is_set():
             return
@@ -176,7 +180,7 @@ class Simulation:
             return
         self.leader.spawn(self._operate(self.leader, request))
 
-    async def _operate(self, process: ControllerProcess, request: Request | FleetRequest) -> None:
+    async def _operate(self, process: ControllerProcess, request: AnyRequest) -> None:
         try:
             await operate(process.operations, self.case.spec.name, request, process.clock.now())
         except Permanent:
@@ -201,6 +205,7 @@ class Simulation:
             delivery=SimulatedDelivery(
                 self.universe, self.fleet.machines, self.fleet.fates, stage_s=self.fleet.stage_s
             ),
+            checker=self.monitoring,
         )
         process.spawn(self._bring_up(process))
 
@@ -286,6 +291,12 @@ class Simulation:
         if self.witness.events % _TELL_EVERY == 0:
             self._progress(self.witness.seen.watches[uid].ended)
         rollout = self.witness.seen.rollouts[uid]
+        if isinstance(event, ChecksAsked):
+            self._persons_asked(rollout, event)
+        if isinstance(event, CheckReported) and event.outcome is Outcome.PASS and not event.by:
+            asked = check_command(uid, event.wave, event.number, event.check)
+            if asked not in self.monitoring.passed:
+                self.witness.breach(Rule.EVIDENCE, f"a pass of {event.check} is on record that nobody gave")
         if isinstance(event, RolloutPaused) and event.reason.startswith("internal error"):
             self.witness.breach(Rule.SERVED, event.reason)
         if isinstance(event, Moved):
@@ -298,6 +309,17 @@ class Simulation:
             self._stop()
         elif rollout.state is State.PAUSED:
             self.universe.later(0.0, self._paused)
+
+    def _persons_asked(self, rollout: Rollout, event: ChecksAsked) -> None:
+        """Let persons report the manual checks of a wave, as far as they do."""
+        for check in rollout.policy.checks:
+            if check.kind is CheckKind.MANUAL:
+                asked = (rollout.uid, event.wave, event.number, check.name)
+                found = self.monitoring.drawn(*asked)
+                # A person who speaks at all says yes or no.
+                if found != "silent":
+                    said = CheckRequest(verb="report_check", by=BY, check=check.name, passed=found != "fails")
+                    self.universe.later(self.monitoring.person_s(*asked), self.ask, said)
 
     def _paused(self) -> None:
         """Look whether a paused rollout has come to rest, and do what the operator does then."""

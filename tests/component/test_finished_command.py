@@ -13,32 +13,38 @@ from patience import PATIENCE_S
 # Says that it is there, waits for a request to end, and takes its time for it.
 CHILD = """
 import pathlib, signal, sys, time
-def end(*_):
-    time.sleep(0.3)
-    pathlib.Path(sys.argv[1]).write_text("taken down")
-    sys.exit(130)
-signal.signal(signal.SIGTERM, end)
+# Blocked and waited for: a request that comes just before the wait is not missed.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("there", flush=True)
 pathlib.Path(sys.argv[1] + ".there").touch()
-signal.pause()
+signal.sigwait({signal.SIGTERM})
+time.sleep(0.3)
+pathlib.Path(sys.argv[1]).write_text("taken down")
+sys.exit(130)
 """
-PARENT = """
-import sys
+PARENT = f"""
+import signal, sys
+# Who runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from finished_command import finished
-finished([sys.executable, "-c", sys.argv[2], sys.argv[3]], timeout_s=60, clean_up_timeout_s=60)
+finished([sys.executable, "-c", sys.argv[2], sys.argv[3]], timeout_s={PATIENCE_S}, clean_up_timeout_s={PATIENCE_S})
 """
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
 def test_what_a_command_says_and_how_it_ends() -> None:
     script = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
-    assert finished([sys.executable, "-c", script], timeout_s=60, clean_up_timeout_s=60) == (3, "out\n", "err\n")
+    assert finished([sys.executable, "-c", script], timeout_s=PATIENCE_S, clean_up_timeout_s=PATIENCE_S) == (
+        3,
+        "out\n",
+        "err\n",
+    )
 
 
 def test_a_command_that_takes_too_long_takes_down_what_it_set_up(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        finished([sys.executable, "-c", CHILD, str(tmp_path / "x")], timeout_s=3, clean_up_timeout_s=60)
+        finished([sys.executable, "-c", CHILD, str(tmp_path / "x")], timeout_s=3, clean_up_timeout_s=PATIENCE_S)
     assert (tmp_path / "x").read_text() == "taken down"
 
 

@@ -16,9 +16,9 @@ from controller.sim.run import simulate
 from controller.views.simulation import SimulationView
 
 
-def unbroken(faults: str = "", *, hosts: int = 6, seed: str = "1", then: str = "") -> SimulationView:
+def unbroken(faults: str = "", *, hosts: int = 6, seed: str = "1", then: str = "", more: str = "") -> SimulationView:
     """Run one case in which no rule may break."""
-    view = simulate(case(faults, hosts=hosts, seed=seed, then=then))
+    view = simulate(case(faults, hosts=hosts, seed=seed, then=then, more=more))
     assert view.breaches == ()
     return view
 
@@ -83,6 +83,47 @@ def test_an_operator_may_act_at_any_moment() -> None:
     assert view.state == "reverted"
 
 
+CHECKS = """\
+  checks:
+    - {name: orders, webhook: {url: "http://orders.invalid"}, every: 60s, deadline: 10m, on_fail: revert}
+    - {name: dba, manual: true, deadline: 20m}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "told"),
+    [
+        ("", "promoted", "PROMOTE"),
+        ("fails: {share: 100 %}", "reverted", "check orders"),
+        ("silent: {share: 100 %}", "paused", "check orders of wave 1 is inconclusive: 4 errors"),
+        ("errors: {share: 100 %}", "paused", "answers with what is no answer"),
+        ("waits: {share: 100 %}", "paused", "check orders of wave 1 ran out of time"),
+        # Whoever is asked often enough gets an answer in the end.
+        ("errors: {share: 30 %}, waits: {share: 30 %}", "promoted", "PROMOTE"),
+    ],
+)
+def test_checks_are_asked_and_no_wave_is_left_without_their_pass(fault: str, state: str, told: str) -> None:
+    view = unbroken(f"  monitoring: {{{fault}}}\n" if fault else "", more=CHECKS, seed="4")
+    assert (view.state, told in view.reason) == (state, True), view.reason
+
+
+def test_drawn_worlds_have_checks_persons_and_designs() -> None:
+    texts = [drawn_case(number, 20).spec_yaml for number in range(150)] + [drawn_case(3, 200).spec_yaml]
+    for part in (
+        "webhook:",
+        "manual:",
+        "dry_run:",
+        "on_timeout: revert",
+        "design: abba",
+        "zone: Europe",
+        "zone: America",
+    ):
+        assert any(part in text for text in texts), part
+    large = [drawn_case(number, 200).spec_yaml for number in range(150)]
+    for part in ("design: matched_pairs", "design: two_arms"):
+        assert any(part in text for text in large), part
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -92,6 +133,10 @@ def test_an_operator_may_act_at_any_moment() -> None:
         ("  effects:\n    - {metric: swap, change: -1 %}\n", "faults.yaml:6: spec.effects[0].metric: is no metric"),
         ("  effects:\n    - {metric: swap_mount.cost, change: 5}\n", "faults.yaml:6: spec.effects[0].change: must be"),
         ("  fleet:\n    - {architecture: arm64, share: 50 %}\n", "faults.yaml:5: spec.fleet: has shares of 50 %"),
+        (
+            "  monitoring: {fails: {share: 60 %}, waits: {share: 50 %}}\n",
+            "faults.yaml:5: spec.monitoring: has shares of 110 %",
+        ),
         ("  controller: {crashes: {per_rollout: 0}}\n", "faults.yaml:5: spec.controller.crashes.per_rollout: must be"),
     ],
 )

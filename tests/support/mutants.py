@@ -38,6 +38,18 @@ MUTANTS = (
         new="taken.places[place] + away > allowed:",
     ),
     Mutant(
+        name="a failed check stops nothing",
+        path="controller/domain/deciding/checks.py",
+        old="result.outcome is not Outcome.PASS and _over(result, now)]",
+        new="result.outcome is Outcome.TIMED_OUT and _over(result, now)]",
+    ),
+    Mutant(
+        name="an error counts as a pass",
+        path="controller/services/engine/checking.py",
+        old="        return Answer(outcome=Outcome.ERROR, detail=detail)",
+        new="        return Answer(outcome=Outcome.PASS, detail=detail)",
+    ),
+    Mutant(
         name="acknowledged before the commit",
         path="controller/services/agents/sessions.py",
         old="            await self._engine.observe(Key(uid, host), told, report_id=_own(host, report.report_id))\n",

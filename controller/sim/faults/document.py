@@ -11,6 +11,7 @@ from controller.domain.spec.units import Percent
 from controller.gate.metrics import METRICS
 from controller.gate.priors import PRIORS
 from controller.sim.faults.fields import (
+    AnswerFault,
     BrokenRig,
     ClockJump,
     Effect,
@@ -100,6 +101,19 @@ class Controller(Model):
     clock_jumps: ClockJump | None = None
 
 
+class Monitoring(Model):
+    """What comes back when a rollout's checks are asked, persons who report included; whatever else passes."""
+
+    # No, for good.
+    fails: AnswerFault | None = None
+    # No answer at all.
+    silent: AnswerFault | None = None
+    # One that is none.
+    errors: AnswerFault | None = None
+    # Not yet.
+    waits: AnswerFault | None = None
+
+
 class Body(Model):
     """Everything under `spec`."""
 
@@ -109,6 +123,7 @@ class Body(Model):
     hosts: Hosts = Hosts()
     network: Network = Network()
     controller: Controller = Controller()
+    monitoring: Monitoring = Monitoring()
     # Verb -> how often an operator uses it in one rollout, at a moment drawn at random.
     operator: Mapping[Text, Incident] = Field(default_factory=dict)
     effects: Annotated[tuple[Effect, ...], Field(max_length=1000)] = ()
@@ -134,6 +149,10 @@ def problems_across(body: Body, verbs: Collection[str]) -> Iterator[tuple[tuple[
     total = sum(group.share for group in body.fleet)
     if body.fleet and abs(total - 1) > 0.001:
         yield ("fleet",), f"has shares of {total * 100:g} % together; they must make 100 %"
+    answers = [getattr(body.monitoring, name) for name in Monitoring.model_fields]
+    total = sum(one.share for one in answers if one is not None)
+    if total > 1.0001:
+        yield ("monitoring",), f"has shares of {total * 100:g} % together; of all answers there are 100 %"
     for name in body.operator:
         if name not in verbs:
             yield ("operator", name), f"is no verb of an operator; there are {', '.join(sorted(verbs))}"

@@ -76,6 +76,12 @@ class MessageFault(Model):
     share: Percent
 
 
+class AnswerFault(Model):
+    """Befalls a share of all answers to checks."""
+
+    share: Percent
+
+
 class Incident(Model):
     """Happens on average this often in one rollout, after some decision or observation that was just recorded."""
 

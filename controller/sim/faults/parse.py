@@ -9,7 +9,16 @@ from pydantic import BaseModel, ValidationError
 from controller.domain.errors import InvalidInput
 from controller.domain.spec.errors import problems_of
 from controller.domain.spec.yaml import Problem, field_name, read_document, refuse
-from controller.sim.faults.document import Controller, FaultDocument, Group, Hosts, Network, NewKernel, problems_across
+from controller.sim.faults.document import (
+    Controller,
+    FaultDocument,
+    Group,
+    Hosts,
+    Monitoring,
+    Network,
+    NewKernel,
+    problems_across,
+)
 from controller.sim.faults.fields import Effect, Incident
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -25,6 +34,7 @@ class Faults:
     hosts: Hosts = field(default_factory=Hosts)
     network: Network = field(default_factory=Network)
     controller: Controller = field(default_factory=Controller)
+    monitoring: Monitoring = field(default_factory=Monitoring)
     operator: Mapping[str, Incident] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
 
@@ -46,13 +56,14 @@ class Faults:
             hosts=_less(self.hosts, "hosts", left),
             network=_less(self.network, "network", left),
             controller=_less(self.controller, "controller", left),
+            monitoring=_less(self.monitoring, "monitoring", left),
             operator={verb: one for verb, one in self.operator.items() if f"operator.{verb}" not in left},
             effects=tuple(one for one in self.effects if f"effects.{one.metric}" not in left),
         )
 
 
 def _names(faults: Faults) -> Iterator[str]:
-    for part in ("new_kernel", "hosts", "network", "controller"):
+    for part in ("new_kernel", "hosts", "network", "controller", "monitoring"):
         model: BaseModel = getattr(faults, part)
         for name in type(model).model_fields:
             if getattr(model, name) is not None:
@@ -93,6 +104,7 @@ def parse_faults(text: str, file_name: str, verbs: Collection[str]) -> Faults:
         hosts=body.hosts,
         network=body.network,
         controller=body.controller,
+        monitoring=body.monitoring,
         operator=body.operator,
         effects=body.effects,
     )

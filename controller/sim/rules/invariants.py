@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from controller.domain.fleet.decided import Fleet
+from controller.domain.record.checks import Outcome
 from controller.domain.record.control import (
     ApprovalAwaited,
     ApprovalGiven,
@@ -110,6 +111,9 @@ class Watch:
         self._condemned: dict[str, str] = {}
         # Wave -> who approved it.
         self._approvals: dict[int, set[str]] = {}
+        # Of the newest asking about the open wave: its number and the checks that passed; None: none counts.
+        self._asked: tuple[int, set[str]] | None = None
+        self._checks_overridden = False
 
     # --- one host ---
 
@@ -180,6 +184,13 @@ class Watch:
                     yield from self._within_budget(after, self._recalled, lost_count=False)
             case ApprovalGiven(wave=wave, by=by):
                 self._approvals.setdefault(wave, set()).add(by)
+            case ChecksAsked(number=number):
+                self._asked, self._checks_overridden = (number, set()), False
+            case CheckReported(number=number, check=check, outcome=outcome):
+                if self._asked is not None and number == self._asked[0] and outcome is Outcome.PASS:
+                    self._asked[1].add(check)
+            case ChecksOverridden():
+                self._checks_overridden = True
             case WaveOpened():
                 yield from self._passed(before, f"wave {event.wave + 1} is opened", attempts)
             case RolloutPromoted() | RolloutCompleted():
@@ -195,16 +206,12 @@ class Watch:
                 RolloutPaused() | RevertStarted() | AbortStarted() | RolloutPlanned() | RolloutStarted() | WaveJudged()
             ):
                 pass
-            case (
-                RolloutResumed()
-                | ApprovalAwaited()
-                | GateOverridden()
-                | RestOpened()
-                | RevertHastened()
-                | StratumHeld()
-            ):
+            case RolloutResumed():
+                # What was answered before a pause is asked again.
+                self._asked = None
+            case ApprovalAwaited() | GateOverridden() | RestOpened() | RevertHastened() | StratumHeld():
                 pass
-            case HostsRetried() | HostsLeftOut() | ChecksAsked() | CheckReported() | ChecksOverridden():
+            case HostsRetried() | HostsLeftOut():
                 pass
             case _:
                 assert_never(event)
@@ -256,8 +263,17 @@ class Watch:
         if not overridden and (newest is None or (newest.wave, newest.decision) != (rollout.wave, _PASSED)):
             found = "no judgement" if newest is None else f"“{newest.decision}” for wave {newest.wave + 1}"
             yield Breach(rule=Rule.EVIDENCE, sentence=f"{what} on {found}")
+        yield from self._answered(rollout, what)
         yield from self._still_good(rollout, what)
         yield from _all_measured(rollout, attempts, overridden=overridden)
+
+    def _answered(self, rollout: Rollout, what: str) -> Iterator[Breach]:
+        """Yield checks of the open wave that have not passed, and that nobody went past."""
+        needed = {check.name for check in rollout.policy.checks if not check.dry_run}
+        open_checks = sorted(needed - (self._asked[1] if self._asked is not None else set()))
+        if open_checks and not self._checks_overridden:
+            yield Breach(rule=Rule.EVIDENCE, sentence=f"{what} without a pass of {', '.join(open_checks)}")
+        self._asked, self._checks_overridden = None, False
 
 
 def _begins_again(rollout: Rollout, before: Attempt, event: AttemptEvent) -> bool:
