@@ -115,6 +115,7 @@ async def _serve_from(store: Store, settings: Settings) -> None:
         ending.push_async_callback(_cancelled, tasks)
         for server in servers:
             ending.push_async_callback(server.stop, _STOP_GRACE_S)
+        ending.callback(services.sessions.end, "the controller stops")
         _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epochs.current)
         await _until_stopped(tasks)
 

@@ -1,5 +1,7 @@
 """The enroll verb: a short-lived process of its own, because its libraries are large."""
 
+from dataclasses import replace
+
 from agent.adapters.network.enrollment import enroll as exchange
 from agent.adapters.network.enrollment import new_key_pem, signing_request
 from agent.adapters.state import credentials
@@ -32,7 +34,7 @@ async def enroll(settings: Settings) -> str:
             keys=(key_pem, request),
         )
     replace_file(settings.state_dir / credentials.REQUEST, request)
-    credentials.store(settings.state_dir, held)
+    credentials.store(settings.state_dir, replace(held, token_digest=credentials.digest_of(settings.join_token)))
     days = (held.not_after - wall_clock()) / 86400
     return f"{settings.host} is enrolled; the certificate is valid for {days:.0f} days"
 

@@ -79,6 +79,7 @@ class Renewal:
             authority_pem=answer.authority_pem,
             not_after=not_after,
             renew_at=credentials.renewal_time(self.now(), not_after),
+            token_digest=held.token_digest,
         )
         credentials.verify(self.state_dir, fresh)
         credentials.store(self.state_dir, fresh)

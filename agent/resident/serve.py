@@ -265,15 +265,28 @@ async def _enrolled(settings: Settings, config: Path, stop: asyncio.Event) -> bo
     """Enroll in a process of its own, whose libraries are gone afterwards; False when told to stop meanwhile."""
     attempt = 0
     held = credentials.load(settings.state_dir)
-    if held is not None and (held.not_after > wall_clock() or not settings.join_token):
+    if held is not None and not held.token_digest and settings.join_token:
+        # An older agent did not note it; from now on another one is noticed.
+        held = replace(held, token_digest=credentials.digest_of(settings.join_token))
+        credentials.store(settings.state_dir, held)
+    counts = held is not None and held.not_after > wall_clock()
+    # Another token than the certificate was made for is somebody's wish to enroll the host again: it was forgotten, or
+    # the controller's authority or database is new.
+    another = held is not None and held.token_digest not in ("", credentials.digest_of(settings.join_token))
+    if held is not None and not (settings.join_token and (another or not counts)):
         return True
     if held is not None:
-        log.warning("certificate_expired", detail="enrolling again with the kept key and the configured join token")
+        why = "certificate_expired" if not counts else "new_join_token"
+        log.warning(why, detail="enrolling again with the kept key and the configured join token")
     while True:
         status = await _run_enroll(config, stop)
         if stop.is_set():
             return False
         if status is Exit.OK:
+            return True
+        if counts:
+            # What it holds may still do; a session tells.
+            log.warning("not_enrolled_again", detail="going on with the certificate there is; the lines above say why")
             return True
         if status is not Exit.UNREACHABLE:
             raise EnrollmentError("enrollment failed; the lines above say why")

@@ -95,6 +95,28 @@ async def test_serve_enrolls_once_and_then_proves_who_it_is(tmp_path: Path, worl
     assert not (tmp_path / "state/pending.key").exists()
 
 
+async def test_another_token_enrolls_again_and_a_wrong_one_changes_nothing(tmp_path: Path, world: World) -> None:
+    """A forgotten host, or one whose controller has a new authority, comes back with a new token and a start."""
+    world.enrollment.secrets.add("another secret")
+    for token, enrolled in (
+        (world.authority.token(), 1),
+        # The same one again: enrolled is enrolled.
+        (world.authority.token(), 1),
+        (world.authority.token("another secret"), 2),
+        (world.authority.token("guess"), 2),
+    ):
+        config = configure(tmp_path, world, token)
+        seen = len(world.controller.names)
+        process = await start("serve", "--config", str(config))
+        await world.controller.until(lambda seen=seen: len(world.controller.names) > seen)
+        process.send_signal(signal.SIGTERM)
+        status, stderr = await finish(process)
+        assert status == 0, stderr
+        assert len(world.enrollment.hosts) == enrolled, stderr
+    assert "not_enrolled_again" in stderr
+    assert "unknown, used up or expired" in stderr
+
+
 async def test_a_wrong_token_is_final(tmp_path: Path, world: World) -> None:
     config = configure(tmp_path, world, world.authority.token("guess"))
     status, stderr = await finish(await start("serve", "--config", str(config)))

@@ -12,10 +12,12 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from own_controller import hello
 from patience import PATIENCE_S
 
 from controller.adapters.pki.certificates import SERVER_NAME
 from controller.cli.exit_codes import ExitCode
+from protos.kernroll.v1 import agent_pb2_grpc
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = PATIENCE_S
@@ -35,9 +37,9 @@ def free_port() -> int:
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Process] = []
 
-    async def begin(port: int, enroll_port: int, state: str = "state") -> Process:
+    async def begin(port: int, enroll_port: int, *more: str) -> Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "controller", "controller", "serve", "--state-dir", str(tmp_path / state)),
+            *(sys.executable, "-m", "controller", "controller", "serve", "--state-dir", str(tmp_path / "state"), *more),
             *("--listen", f"127.0.0.1:{port}", "--enroll-listen", f"127.0.0.1:{enroll_port}"),
             cwd=ROOT,
             env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
@@ -91,6 +93,23 @@ async def test_it_serves_and_ends_when_told_and_can_be_killed_and_started_again(
     code, said = await ends(again)
     assert code == ExitCode.OK, said
     assert "Traceback" not in said
+
+
+async def test_it_says_goodbye_when_it_is_told_to_end(tmp_path: Path, start: Start) -> None:
+    port = free_port()
+    process = await start(port, free_port(), "--insecure-plaintext")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = agent_pb2_grpc.AgentServiceStub(channel).Session(wait_for_ready=True)
+        async with asyncio.timeout(DEADLINE_S):
+            await call.write(hello("h1"))
+            assert (await call.read()).HasField("welcome")
+            process.send_signal(signal.SIGTERM)
+            said = await call.read()
+    assert said.goodbye.reason == "the controller stops"
+    code, output = await ends(process)
+    assert code == ExitCode.OK, output
+    for word in ("Traceback", "not_recorded", "host_not_saved"):
+        assert word not in output
 
 
 async def test_an_address_that_is_taken_is_told_and_nothing_stays_behind(start: Start) -> None:

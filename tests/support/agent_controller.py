@@ -93,11 +93,12 @@ class Enrollment(agent_pb2_grpc.EnrollmentServiceServicer):
         self.authority = authority
         self.hosts: list[str] = []
         self.not_after = NOT_AFTER
+        self.secrets = {SECRET}
 
     async def Enroll(
         self, request: agent_pb2.EnrollRequest, context: grpc.aio.ServicerContext
     ) -> agent_pb2.EnrollResponse:
-        if request.token_secret != SECRET:
+        if request.token_secret not in self.secrets:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such token")
         self.hosts.append(request.host)
         return agent_pb2.EnrollResponse(

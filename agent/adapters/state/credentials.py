@@ -1,6 +1,7 @@
 """The join token, and the client certificate that enrollment left in the state directory."""
 
 import base64
+import hashlib
 import json
 import ssl
 import tempfile
@@ -67,6 +68,13 @@ class Credentials:
     not_after: float
     # When to ask for the next one.
     renew_at: float = 0.0
+    # Of the join token it was made for; empty where that is not known.
+    token_digest: str = ""
+
+
+def digest_of(join_token: str) -> str:
+    """Return what a join token is known by afterwards; empty without one."""
+    return hashlib.sha256(join_token.encode()).hexdigest() if join_token else ""
 
 
 def renewal_time(now: float, not_after: float) -> float:
@@ -117,6 +125,8 @@ def store(state_dir: Path, credentials: Credentials) -> None:
     replace_file(state_dir / _CERTIFICATE, credentials.certificate_pem)
     replace_file(state_dir / _AUTHORITY, credentials.authority_pem)
     record = {"host": credentials.host, "not_after": credentials.not_after, "renew_at": credentials.renew_at}
+    if credentials.token_digest:
+        record["token_digest"] = credentials.token_digest
     replace_file(state_dir / _RECORD, json.dumps(record).encode())
     (state_dir / _PENDING).unlink(missing_ok=True)
 
@@ -133,6 +143,7 @@ def load(state_dir: Path) -> Credentials | None:
             authority_pem=_read(state_dir / _AUTHORITY),
             not_after=not_after,
             renew_at=float(record.get("renew_at", not_after - _LAST_THIRD_S)),
+            token_digest=str(record.get("token_digest", "")),
         )
     except FileNotFoundError:
         return None

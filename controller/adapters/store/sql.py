@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from controller.adapters.store.chain import Head
 from controller.adapters.store.codec import decode_effect, decode_host, encode
 from controller.domain.errors import Conflict, Permanent, Temporary
 from controller.domain.hosts.host import Host
+from controller.domain.printable import printable
 from controller.domain.record.effects import Effect
 from controller.domain.record.fleet import HostForgotten
 from controller.domain.record.names import FLEET_STREAM, attempt_stream, rollout_stream
@@ -38,6 +39,10 @@ _PAGE = 200
 _MOST_OPENED = 1 << 54
 # What SQLite says of a file that is not ours to write.
 _NOT_OURS = re.compile("readonly|unable to open")
+_ADVICE = (
+    "restore it from a backup, and remove the files of its name with -wal and -shm beside it: they belong to what was "
+    "there before"
+)
 # SQLite has one writer at a time: one connection, waited for in turn, instead of many that race for its lock.
 _SQLITE_CONNECTIONS = 1
 
@@ -193,7 +198,11 @@ class SqlStore:
 
         A stream that breaks cancels what it does: what it wrote is either there or not, and nobody waits for its lock.
         """
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, act))
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, act)
+        except RuntimeError as error:
+            raise Temporary(f"{self._where} is closed") from error
+        return await asyncio.shield(running)
 
     async def _reading(self, act: Callable[[Connection], _T]) -> _T:
         """Run `act` in a transaction."""
@@ -232,6 +241,20 @@ class SqlStore:
             raise Permanent(f"{self._where} is damaged or not a kernroll database: {error.orig}") from error
 
 
+def _check_sound(path: Path) -> None:
+    """Raise Permanent for a database whose pages do not fit together. Nothing is written: what is there stays so."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        # Not readable now; opening it for writing tells why.
+        return
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise Permanent(f"{path} is damaged or not a kernroll database ({printable(found, 200)}); {_ADVICE}")
+
+
 def sqlite_store(path: Path) -> SqlStore:
     """Return a store on one SQLite file; the file is made when the store is opened."""
     engine = create_engine(
@@ -262,6 +285,8 @@ def sqlite_store(path: Path) -> SqlStore:
             raise Permanent(
                 f"{path} cannot be opened ({error}): is it a file, and who owns it and the folder it is in?"
             ) from error
+        if path.exists():
+            _check_sound(path)
 
     return SqlStore(engine, str(path), _SQLITE_CONNECTIONS, check)
 

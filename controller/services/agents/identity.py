@@ -80,7 +80,8 @@ class Epochs:
             raise Permanent(
                 f"{host} has obeyed a controller of epoch {obeyed}, this one's is {self.current} and goes to "
                 f"{self._most} at most: restore a newer backup of the controller's database; or, when it is the host's "
-                "journal that is damaged, stop its agent, move commands.jsonl in its state directory away, start it"
+                "journal that is damaged, stop its agent, move commands.journal in its state directory away, and start "
+                "it again"
             )
         async with self._raising:
             if obeyed > self.current:

@@ -313,6 +313,11 @@ class Sessions:
         if session is not None:
             session.close(reason)
 
+    def end(self, reason: str) -> None:
+        """End all sessions: each says goodbye, and what it leaves behind is recorded while that can be done."""
+        for session in tuple(self._connected.values()):
+            session.close(reason)
+
     def is_connected(self, host: str) -> bool:
         """Whether the host has a stream now."""
         return host in self._connected

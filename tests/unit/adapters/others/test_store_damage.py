@@ -1,14 +1,17 @@
 """A log that is not what was written: noticed when it is loaded, with the record named, and never mended silently."""
 
+import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from controller.adapters.store import tables
 from controller.adapters.store.sql import SqlStore, sqlite_store
-from controller.domain.errors import KernrollError, Permanent
+from controller.domain.errors import KernrollError, Permanent, Temporary
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import RebootHost
 from controller.domain.record.events import Event, HostHeard, HostSilent
@@ -140,6 +143,44 @@ async def test_a_record_that_is_damaged_while_the_controller_runs_is_named(path:
     edit(path, "UPDATE events SET payload = 'x' WHERE number = 4")
     with pytest.raises(KernrollError, match=r"event [24] \("):
         await (store.events("u") if which == "events" else store.fleet_events(5))
+    await store.close()
+
+
+def left_by_a_kill(path: Path, into: Path, *, more: int) -> None:
+    """Copy a database as a kill leaves it, with writes that are in its write-ahead log alone; a backup lies over it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"VACUUM INTO '{into}/backup.db'")
+        for number in range(more):
+            connection.execute("INSERT INTO reports VALUES (?)", (f"{number}-{'x' * 500}",))
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            shutil.copy(path.parent / name, into / name)
+    shutil.copy(into / "backup.db", into / path.name)
+
+
+async def test_a_backup_beside_what_another_file_left_is_refused_before_anything_is_served(
+    path: Path, tmp_path: Path
+) -> None:
+    into = tmp_path / "restored"
+    await asyncio.to_thread(into.mkdir)
+    left_by_a_kill(path, into, more=400)
+    with pytest.raises(Permanent, match="is damaged or not a kernroll database") as refused:
+        await loaded(into / path.name)
+    for word in ("restore it from a backup", "-wal", "-shm"):
+        assert word in str(refused.value)
+    for name in ("-wal", "-shm"):
+        await asyncio.to_thread(Path(f"{into / path.name}{name}").unlink)
+    await asyncio.to_thread(shutil.copy, into / "backup.db", into / path.name)
+    assert await loaded(into / path.name) == (1, 2, 3, 4, 5, 6, 7)
+
+
+async def test_a_closed_store_says_so(path: Path) -> None:
+    store = sqlite_store(path)
+    await store.open()
+    await store.close()
+    with pytest.raises(Temporary, match="is closed"):
+        await store.effect_done("u/h/1")
     await store.close()
 
 
