@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from own_controller import Held, OwnController, free_port, hello, own_controller, refusal, request
+from structlog.testing import capture_logs
 
 from controller.adapters.local.clock import SystemClock
 from controller.domain.caller import Caller
@@ -96,9 +97,12 @@ async def test_a_host_comes_back_with_its_key_and_a_new_token(controller: OwnCon
 
 
 async def test_a_name_in_another_case_is_the_same_name(controller: OwnController) -> None:
-    held = await controller.enroll("host-a")
-    with pytest.raises(grpc.aio.AioRpcError) as taken:
-        await controller.enroll("HOST-A")
+    with capture_logs() as logs:
+        held = await controller.enroll("host-a")
+        with pytest.raises(grpc.aio.AioRpcError) as taken:
+            await controller.enroll("HOST-A")
+    told = [(one["event"], one["host"]) for one in logs if one["event"] in ("enrolled", "refused")]
+    assert told == [("enrolled", "host-a"), ("refused", "HOST-A")]
     assert taken.value.code() is grpc.StatusCode.ALREADY_EXISTS
     async with controller.channel(held) as channel:
         call = await opened(channel, hello("Host-A"))

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import structlog
@@ -45,6 +45,10 @@ _FORGOTTEN_AFTER_S = 60.0
 # However much a host has had, it is heard again by then: silence would be counted against it.
 _LONGEST_PAUSE_S = 10.0
 
+# The same of the same host is logged once in this time, and of so many hosts: who knocks without end fills no log.
+_REFUSAL_PAUSE_S = 60.0
+_MOST_REFUSALS = 100
+
 T = TypeVar("T")
 
 
@@ -62,6 +66,29 @@ def add_agent_service(server: grpc.aio.Server, service: "AgentService") -> None:
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+
+class Refusals:
+    """Ends calls of hosts that are not let in, and says so in the log."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        # (host, why) -> when it was logged.
+        self._logged: dict[tuple[str, str], float] = {}
+
+    async def refuse(self, context: Any, code: grpc.StatusCode, host: str, why: str) -> NoReturn:
+        """Abort the call with a sentence."""
+        self.note(host, why)
+        await context.abort(code, why)
+        raise AssertionError("abort returned")
+
+    def note(self, host: str, why: str) -> None:
+        """Log it, unless it was just now or there are too many."""
+        now = self._now()
+        self._logged = {one: at for one, at in self._logged.items() if now - at < _REFUSAL_PAUSE_S}
+        if (host, why) not in self._logged and len(self._logged) < _MOST_REFUSALS:
+            self._logged[host, why] = now
+            _log.warning("refused", host=host, why=why)
 
 
 class AgentService:
@@ -88,6 +115,7 @@ class AgentService:
         # By host, and over all its sessions: one that comes back again and again takes no more than one that stays.
         self._allowances: dict[str, Allowance] = {}
         self._held_back: set[str] = set()
+        self._refusals = Refusals(lambda: asyncio.get_running_loop().time())
 
     async def Session(self, _requests: AsyncIterator[bytes], context: Any) -> None:
         """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
@@ -164,23 +192,24 @@ class AgentService:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a Hello")
             raise AssertionError("abort returned")
         hello: agent_pb2.Hello = first.hello
+        claimed = bounds.name(hello.host)
         if hello.protocol_version != PROTOCOL_VERSION:
-            await context.abort(
+            await self._refusals.refuse(
+                context,
                 grpc.StatusCode.FAILED_PRECONDITION,
+                claimed,
                 f"this controller speaks protocol {PROTOCOL_VERSION}, the agent speaks {hello.protocol_version}: "
                 "install the agent that belongs to this controller",
             )
-        claimed = bounds.name(hello.host)
         name = claimed if self._plaintext else (await self._caller(context, claimed))[0]
         try:
             host, computed_s = await self._aside(len(data), lambda: host_of(name, hello.facts))
         except InvalidInput as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            raise
+            await self._refusals.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, name, str(error))
         try:
             await self._epochs.above(name, hello.highest_epoch)
         except Permanent as error:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            await self._refusals.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, name, str(error))
         except Temporary as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         return host, await self._admitted(name, len(data), computed_s, context)
@@ -192,8 +221,8 @@ class AgentService:
             name = checked_name(claimed or next(iter(certified), ""), certified)
             self._enrollment.identities.check(name, key_digest)
         except Permanent as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-            raise
+            host = claimed or next(iter(certified), "")
+            await self._refusals.refuse(context, grpc.StatusCode.PERMISSION_DENIED, bounds.name(host), str(error))
         return name, key_digest
 
     async def Renew(self, request: agent_pb2.RenewRequest, context: Any) -> agent_pb2.EnrollResponse:
@@ -202,11 +231,11 @@ class AgentService:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there are no certificates in plain text")
         name, key_digest = await self._caller(context)
         await self._admitted(name, request.ByteSize(), 0.0, context)
-        return await _signed(
-            context,
-            self._enrollment.renew(name, key_digest, request.certificate_signing_request_pem),
-            self._enrollment.authority_pem,
-        )
+        try:
+            signed = await self._enrollment.renew(name, key_digest, request.certificate_signing_request_pem)
+        except KernrollError as error:
+            await self._refusals.refuse(context, _code_of(error), name, str(error))
+        return _answer_of(signed, self._enrollment.authority_pem)
 
     async def _admitted(self, host: str, size_bytes: int, computed_s: float, context: Any) -> Allowance:
         """Return how much of our time the host has left; one that has used it up waits, in one session at a time."""
@@ -336,25 +365,27 @@ class EnrollmentService(agent_pb2_grpc.EnrollmentServiceServicer):
 
     def __init__(self, enrollment: Enrollment) -> None:
         self._enrollment = enrollment
+        self._refusals = Refusals(lambda: asyncio.get_running_loop().time())
 
     async def Enroll(self, request: agent_pb2.EnrollRequest, context: Any) -> agent_pb2.EnrollResponse:
         """See agent.proto."""
+        host = bounds.name(request.host)
         signing = self._enrollment.enroll(request.token_secret, request.host, request.certificate_signing_request_pem)
-        return await _signed(context, signing, self._enrollment.authority_pem)
+        try:
+            signed = await signing
+        except KernrollError as error:
+            await self._refusals.refuse(context, _code_of(error), host, str(error))
+        _log.info("enrolled", host=host)
+        return _answer_of(signed, self._enrollment.authority_pem)
 
 
-async def _signed(context: Any, signing: Awaitable[Signed], authority_pem: bytes) -> agent_pb2.EnrollResponse:
-    """Return a new certificate, or abort the call with a sentence."""
-    try:
-        signed = await signing
-    except Conflict as error:
-        await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
-    except InvalidInput as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-    except Permanent as error:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-    except KernrollError as error:
-        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+def _code_of(error: KernrollError) -> grpc.StatusCode:
+    codes = {Conflict: grpc.StatusCode.ALREADY_EXISTS, InvalidInput: grpc.StatusCode.INVALID_ARGUMENT}
+    found = next((code for kind, code in codes.items() if isinstance(error, kind)), None)
+    return found or (grpc.StatusCode.UNAUTHENTICATED if isinstance(error, Permanent) else grpc.StatusCode.UNAVAILABLE)
+
+
+def _answer_of(signed: Signed, authority_pem: bytes) -> agent_pb2.EnrollResponse:
     response = agent_pb2.EnrollResponse(certificate_pem=signed.certificate_pem, authority_pem=authority_pem)
     response.not_after.FromMilliseconds(int(signed.not_after * 1000))
     return response
