@@ -31,7 +31,8 @@ class Tagged(Generic[_T]):
     def plain(self, record: _T) -> dict[str, Any]:
         """Return the record's fields and, as "kind", its kind's name."""
         # Kinds are dataclasses, which the type of a bound cannot say.
-        return {"kind": self._names[type(record)], **asdict(record)}  # type: ignore[call-overload]
+        values: Any = record
+        return {"kind": self._names[type(record)], **asdict(values)}
 
     def record(self, told: Mapping[str, Any]) -> _T:
         """Return the record that these fields are. Raises Unreadable, Unknown."""

@@ -3,7 +3,7 @@
 Each has one contract suite in tests/contracts that every implementation passes.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from controller.domain.delivery import DeliveryStatus
@@ -64,7 +64,7 @@ class Delivery(Protocol):
     async def status(self, host: str) -> DeliveryStatus:
         """Return the present state."""
 
-    def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         """Yield each host's state at once and again after each change.
 
         An unreachable host is retried and yields nothing meanwhile.

@@ -1,7 +1,7 @@
 """An engine over a store in memory, with a clock that stands still until it is moved."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from patience import PATIENCE_S
 from simulated_fleet import SPEC
@@ -227,7 +227,7 @@ class ScriptedDelivery:
         self._call("status", host)
         return self.present
 
-    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         """Yield the present state once."""
         self._call("watch", " ".join(hosts))
         yield self.present

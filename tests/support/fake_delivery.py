@@ -1,7 +1,7 @@
 """A Delivery port in memory: the hypervisor adapter's own decisions over machines that exist only as an observation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller.adapters.delivery.hypervisor.records import BootStarted, Defined, Record, SwitchedOn
@@ -120,7 +120,7 @@ class FakeDelivery:
         """Return the present state."""
         return status(self._reach(host).state, host)
 
-    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         """Yield each host's state at once and again after each change."""
         known: dict[str, int] = {}
         while hosts:

@@ -1,11 +1,12 @@
 """Several deliveries as one: every host's calls go where its plan says, whatever the host is called or labelled now."""
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 import structlog
 
+from controller.adapters.delivery.merging import merged
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import Permanent
 from controller.domain.hosts.host import Host
@@ -71,37 +72,21 @@ class RoutedDelivery:
         """See Delivery."""
         return await self._way(host).status(host)
 
-    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         """See Delivery."""
         by_way: dict[str, list[str]] = defaultdict(list)
         for host in hosts:
             by_way[self._name(host)].append(host)
-        news: asyncio.Queue[DeliveryStatus | Exception] = asyncio.Queue(maxsize=max(1, len(hosts)))
-        watches = [asyncio.create_task(self._follow(name, of, news)) for name, of in by_way.items()]
-        try:
-            while watches:
-                found = await news.get()
-                if isinstance(found, Exception):
-                    raise found
-                yield found
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
-
-    async def _follow(self, name: str, hosts: Sequence[str], news: asyncio.Queue[DeliveryStatus | Exception]) -> None:
-        """Pass on what one delivery tells of its hosts; what breaks its watch is the reader's to know."""
-        try:
-            way = self._known(name, hosts[0])
-        except Permanent as error:
-            # The others are watched all the same.
-            _log.error("not_watched", hosts=hosts, error=str(error))
-            return
-        try:
-            async for status in way.watch(hosts):
-                await news.put(status)
-        except Exception as error:
-            await news.put(error)
+        feeds = []
+        for name, of in by_way.items():
+            try:
+                feeds.append(self._known(name, of[0]).watch(of))
+            except Permanent as error:
+                # The others are watched all the same.
+                _log.error("not_watched", hosts=of, error=str(error))
+        async with aclosing(merged(feeds)) as states:
+            async for status in states:
+                yield status
 
     def _way(self, host: str, command_id: str = "") -> Delivery:
         return self._known(self._name(host, command_id), host)

@@ -1,7 +1,7 @@
 """Listens to the delivery side of every host in an active rollout: a trial boot that ended is told to its attempt."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import structlog
 
@@ -47,15 +47,12 @@ class Watcher:
     async def _watch(self, hosts: tuple[str, ...]) -> None:
         """Watch these hosts until cancelled. A watch that breaks begins anew, with the present state of every host."""
         while True:
-            changes = self._delivery.watch(hosts)
             try:
-                async for status in changes:
-                    await self.noticed(status)
+                async with aclosing(self._delivery.watch(hosts)) as changes:
+                    async for status in changes:
+                        await self.noticed(status)
             except Exception:
                 _log.exception("watch_broke", hosts=len(hosts))
-            finally:
-                if isinstance(changes, AsyncGenerator):
-                    await changes.aclose()
             await asyncio.sleep(self._pause_s)
 
     async def noticed(self, status: DeliveryStatus) -> None:

@@ -1,7 +1,7 @@
 """The delivery port over simulated machines: it takes a while, and sometimes nobody answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final, Protocol
 
 from controller.adapters.delivery.hypervisor.supervising import commands
@@ -98,7 +98,7 @@ class SimulatedDelivery:
         """See Delivery."""
         return self._known(host).status()
 
-    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         """Yield the present states; changes are told to the watcher by the machines themselves."""
         for host in hosts:
             if host in self._machines:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from controller.adapters.delivery.hypervisor.client import NoSupervisor, call_as
 from controller.adapters.delivery.hypervisor.definition import FILE_NAME
 from controller.adapters.delivery.hypervisor.processes import START_TIMEOUT_S, start_supervisor, status_on_disk
 from controller.adapters.delivery.hypervisor.protocol import WATCH_MAX_S
+from controller.adapters.delivery.merging import merged
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import KernrollError, NotFound, Temporary
 from controller.domain.hosts.host import Host
@@ -96,30 +98,14 @@ class HypervisorDelivery:
         except _SwitchedOff as error:
             return error.status
 
-    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         """Yield each host's state at once and after each change; hosts out of reach are retried."""
-        # One place per host: a slow reader sees each host's newest states, and no host can crowd out another.
-        news: asyncio.Queue[DeliveryStatus | Exception] = asyncio.Queue(maxsize=max(1, len(hosts)))
-        followers = [asyncio.create_task(self._follow(host, news)) for host in hosts]
-        try:
-            while followers:
-                found = await news.get()
-                if isinstance(found, Exception):
-                    raise found
-                yield found
-        finally:
-            for follower in followers:
-                follower.cancel()
-            await asyncio.gather(*followers, return_exceptions=True)
+        async with aclosing(merged([self._changes(host) for host in hosts])) as states:
+            async for status in states:
+                yield status
 
-    async def _follow(self, host: str, news: asyncio.Queue[DeliveryStatus | Exception]) -> None:
-        """Follow one host for ever. What is no KernrollError is our bug: the reader gets it, so it is not lost."""
-        try:
-            await self._follow_changes(host, news)
-        except Exception as error:
-            await news.put(error)
-
-    async def _follow_changes(self, host: str, news: asyncio.Queue[DeliveryStatus | Exception]) -> None:
+    async def _changes(self, host: str) -> AsyncGenerator[DeliveryStatus]:
+        """Yield one host's states for ever. What is no KernrollError is our bug, and breaks the watch."""
         known = -1
         reported = ""
         while True:
@@ -139,7 +125,7 @@ class HypervisorDelivery:
                 continue
             if found.revision != known:
                 known = found.revision
-                await news.put(found)
+                yield found
             await asyncio.sleep(pause_s)
 
     async def _call(self, host: str, op: str, *, timeout_s: float = CALL_TIMEOUT_S, **fields: Any) -> DeliveryStatus:

@@ -1,6 +1,6 @@
 """Each host's calls go to the delivery that its plan names, and stay there."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -31,7 +31,7 @@ class Named(ScriptedDelivery):
     def longest_s(self, _effect: object) -> float:
         return self.seconds
 
-    async def watch(self, hosts: Sequence[str]) -> AsyncIterator[DeliveryStatus]:
+    async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
         for name in hosts:
             yield status(name)
 
@@ -82,7 +82,7 @@ async def test_a_delivery_that_is_gone_is_named_and_takes_no_watch_with_it() -> 
         await routed.revert("b", "u1/b/6", "old")
     states = routed.watch(["a", "b"])
     assert (await anext(aiter(states))).host == "a"
-    await states.aclose()  # type: ignore[attr-defined]  # a generator
+    await states.aclose()
 
 
 async def test_every_host_is_watched_where_it_was_planned() -> None:
@@ -90,7 +90,7 @@ async def test_every_host_is_watched_where_it_was_planned() -> None:
     routed = RoutedDelivery(ways, world(a="first", b="second", c="first").delivery_of)
     states = routed.watch(["a", "b", "c"])
     seen = {(await anext(aiter(states))).host for _ in range(3)}
-    await states.aclose()  # type: ignore[attr-defined]  # a generator
+    await states.aclose()
     assert seen == {"a", "b", "c"}
 
 
@@ -101,3 +101,23 @@ def test_the_newest_plan_decides_where_no_command_is_named() -> None:
     assert found.delivery_of("a", "u1/a/1") == ""
     assert found.delivery_of("a", "u2/a/1") == "second"
     assert found.delivery_of("a") == "second"
+
+
+async def test_a_reader_that_leaves_closes_every_watch() -> None:
+    """Also those that wait to be read: a watch holds connections."""
+    closed: list[str] = []
+
+    class Endless(Named):
+        async def watch(self, hosts: Sequence[str]) -> AsyncGenerator[DeliveryStatus]:
+            try:
+                while True:
+                    yield status(hosts[0])
+            finally:
+                closed.append(hosts[0])
+
+    ways = {"first": Endless(), "second": Endless()}
+    states = RoutedDelivery(ways, world(a="first", b="second").delivery_of).watch(["a", "b"])
+    for _ in range(5):
+        await anext(states)
+    await states.aclose()
+    assert sorted(closed) == ["a", "b"]
