@@ -16,13 +16,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+from candidates import candidate
 from simulated_fleet import SPEC, UID, Simulation
+from spec_texts import BODY, HEAD
 
 from controller.adapters.store.sql import sqlite_store
+from controller.domain.planning.selection import plan_waves
 from controller.domain.record.effects import RebootHost
 from controller.domain.record.events import CommandReported, CommandState, HostSilent, RunReported, RunState
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
+from controller.domain.spec.parse import parse_spec
 from controller.services.records import Commit
 from controller.services.state.world import World, folded
 
@@ -120,6 +124,22 @@ def journeys() -> dict[str, float]:
     return _by_size(cost)
 
 
+def planning() -> dict[str, float]:
+    """The cost of a host in a plan of five waves over seven strata, by size of the fleet."""
+    waves = "waves: [{per_stratum: 1}, {percent: 1}, {percent: 5}, {percent: 25}, {rest: true}]"
+    rollout = parse_spec(f"{HEAD}{BODY}  {waves}\n", "rollout.yaml")
+    fleet = [candidate(f"host-{number:06d}", f"x86_64/p{number % 7}") for number in range(LARGE)]
+    cost = {}
+    for size in SIZES:
+        part, times = fleet[:size], []
+        for _ in range(3):
+            begin = time.process_time()
+            plan_waves(rollout, part, "s")
+            times.append((time.process_time() - begin) / size)
+        cost[size] = min(times)
+    return _by_size(cost)
+
+
 def _by_size(cost: Mapping[int, float]) -> dict[str, float]:
     found = {f"{size}_us": seconds * 1e6 for size, seconds in cost.items()}
     return {**found, "ratio": max(cost[size] / cost[SMALL] for size in SIZES)}
@@ -191,6 +211,7 @@ def main() -> int:
         "tick": tick(fleet),
         "tick_budget_full": tick(full_fleet),
         "journeys": journeys(),
+        "planning": planning(),
         "commit": commits(),
         "refold": refold(),
     }
@@ -201,6 +222,7 @@ def main() -> int:
         ("tick", "tick with one change"),
         ("tick_budget_full", "the same while the budget is used up and hosts are away"),
         ("journeys", "an event of a walking host"),
+        ("planning", "a host in a plan"),
     ):
         ratio = results[name]["ratio"]
         broken = broken or ratio > ALLOWED_RATIO

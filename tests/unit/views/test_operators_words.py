@@ -3,11 +3,11 @@
 import argparse
 import fnmatch
 import re
-import time
 from typing import Any
 
 import pytest
 from engine_parts import TEXT, Parts
+from growth import comes_to_an_end
 
 from agent.cli.flags import parse_count, parse_seconds, parse_size
 from agent.domain.host.counters import parse_pairs
@@ -85,9 +85,8 @@ def test_the_kernels_numbers_are_its_own() -> None:
 
 def test_a_kept_log_is_read_in_time_that_grows_with_its_length() -> None:
     line = "[    1.000001] Tainted: " + "a " * 500_000
-    began = time.process_time()
-    assert len(last_words({"a": line}, ()).records) == 1
-    assert time.process_time() - began < 2.0
+    with comes_to_an_end():
+        assert len(last_words({"a": line}, ()).records) == 1
 
 
 @pytest.mark.parametrize(
@@ -128,9 +127,8 @@ def test_a_pattern_that_can_is_taken(kernel: str) -> None:
 def test_patterns_take_no_time() -> None:
     pattern = "*a" * 63 + "*b"
     check_kernel(pattern)
-    began = time.process_time()
-    assert not fnmatch.fnmatchcase("a" * 10_000, pattern)
-    assert time.process_time() - began < 2.0
+    with comes_to_an_end():
+        assert not fnmatch.fnmatchcase("a" * 10_000, pattern)
 
 
 @pytest.mark.parametrize(

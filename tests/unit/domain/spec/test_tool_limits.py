@@ -8,12 +8,12 @@ import os
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from growth import steps
 
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels import image as image_module
@@ -92,9 +92,9 @@ def test_an_image_of_many_long_notes_is_read_in_little_time() -> None:
         b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 0, 65535, 0, 0, 0)
     )
     program = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, len(notes), len(notes), 4)
-    began = time.process_time()
-    assert not has_direct_entry(header + program + notes)
-    assert time.process_time() - began < 5
+    image = header + program + notes
+    assert steps(lambda: has_direct_entry(image)) < 20_000_000
+    assert not has_direct_entry(image)
 
 
 def test_what_a_tool_prints_and_says_is_bounded() -> None:
@@ -107,10 +107,8 @@ def test_what_a_tool_prints_and_says_is_bounded() -> None:
 
 
 def test_a_tool_ends_with_its_children_and_takes_any_input() -> None:
-    began = time.monotonic()
     with pytest.raises(Permanent, match=r"sh took longer than 0 s and was ended"):
-        run_tool(["sh", "-c", "sleep 600 & sleep 600"], timeout_s=0.2, what="Waiting")
-    assert time.monotonic() - began < 300
+        run_tool(["sh", "-c", "sleep infinity & sleep infinity"], timeout_s=0.2, what="Waiting")
     data = os.urandom(3 * MIB)
     assert run_tool(["cat"], timeout_s=60, what="Copying", stdin=data) == data
     assert run_tool(["true"], timeout_s=60, what="Copying", stdin=data) == b""
