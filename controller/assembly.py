@@ -9,7 +9,7 @@ from controller.services.engine.engine import Engine
 from controller.services.engine.performing import Performer
 from controller.services.engine.watching import Watcher
 from controller.services.operating.rollouts import Operations
-from controller.services.ports import Checker, Clock, Delivery, Kernels, Store
+from controller.services.ports import Checker, Clock, Delivery, Kernels, Places, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +45,14 @@ def assemble_core(
     return Core(engine=engine, sessions=sessions, operations=operations)
 
 
-def assemble(core: Core, clock: Clock, kernels: Kernels, delivery: Delivery, *, checker: Checker | None) -> Services:
+def assemble(
+    core: Core, clock: Clock, kernels: Kernels, delivery: Delivery, places: Places, *, checker: Checker | None
+) -> Services:
     """Return the core with what carries out its decisions; without a checker nothing asks checks."""
     engine, sessions = core.engine, core.sessions
     checks = None if checker is None else CheckRunner(engine, checker, clock)
-    performer = Performer(engine, sessions, delivery, kernels, clock, checks=checks)
+    performer = Performer(engine, sessions, delivery, kernels, clock, places=places, checks=checks)
+    core.operations.place_of = places.place_of
     engine.on_effects = performer.submit
     sessions.on_connected = performer.host_connected
     return Services(

@@ -30,6 +30,7 @@ from controller.adapters.pki.certificates import (
     operator_is_stale,
     write_operator,
 )
+from controller.adapters.places.nowhere import Nowhere
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
 from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
@@ -97,7 +98,7 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     delivery = RoutedDelivery({"hypervisor": virtual}, engine.delivery_of)
     core.operations.delivery_of = delivery.chosen
     checker = NetworkChecker()
-    services = assemble(core, clock, kernels, delivery, checker=checker)
+    services = assemble(core, clock, kernels, delivery, Nowhere(), checker=checker)
     enrollment = Enrollment(store, authority, clock)
     await enrollment.load()
     renew_operator(settings, authority, clock)

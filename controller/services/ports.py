@@ -10,7 +10,7 @@ from controller.domain.delivery import DeliveryStatus
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
 from controller.domain.record.checks import Answer, Check, Question
-from controller.domain.record.effects import AgentEffect, DeliveryEffect, Effect
+from controller.domain.record.effects import AgentEffect, DeliveryEffect, Effect, PlaceEffect
 from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
@@ -68,6 +68,33 @@ class Delivery(Protocol):
         """Yield each host's state at once and again after each change.
 
         An unreachable host is retried and yields nothing meanwhile.
+        """
+
+
+class Places(Protocol):
+    """Where hosts serve others: a host is taken out of service before it goes down, and put back afterwards.
+
+    Both verbs are idempotent by `command_id`. Raises Temporary (unreachable, worth retrying) or Permanent (refused;
+    the text says why).
+    """
+
+    def place_of(self, host: Host) -> str:
+        """Return the name of the place the host serves in, empty when nobody minds. Asked when a plan is made."""
+
+    def longest_s(self, effect: PlaceEffect) -> float:
+        """Return after how long a call for this effect is given up, to be tried again."""
+
+    async def drain(self, host: str, command_id: str) -> None:
+        """Take the host out of service and return when nothing runs there that must not go down with it.
+
+        May be broken off at any moment, and be called again: what was done stays done. It takes over from an earlier
+        command that was never taken back.
+        """
+
+    async def uncordon(self, host: str, command_id: str, *, drained_by: str) -> None:
+        """Undo what the draining under this command id has done, be it half; from then on it does nothing any more.
+
+        What somebody else took out of service stays out.
         """
 
 

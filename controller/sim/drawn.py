@@ -91,6 +91,10 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("monitoring.silent", 0.30, "{share: 10 %}"),
     ("monitoring.errors", 0.35, "{share: 30 %}"),
     ("monitoring.waits", 0.35, "{share: 40 %}"),
+    ("cluster.nodes", 0.25, "{share: 60 %}"),
+    ("cluster.never_empty", 0.20, "{share: 5 %}"),
+    ("cluster.may_not_drain", 0.15, "{share: 5 %}"),
+    ("cluster.away", 0.30, "{share: 40 %, every: 20m, down_for: 40s}"),
     ("controller.clock_jumps", 0.08, "{per_rollout: 0.5, by: 10m}"),
 )
 _VERB_IS_USED: Final = 0.12

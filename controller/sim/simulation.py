@@ -22,6 +22,7 @@ from controller.sim.hosts.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.hosts.inhabitants import Inhabitants
 from controller.sim.hosts.measures import Measures
 from controller.sim.hosts.monitoring import SimulatedMonitoring
+from controller.sim.hosts.places import Cluster, SimulatedPlaces
 from controller.sim.operators import BY, AnyRequest, CheckRequest, Draw, drawn_request, operate, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock
 from controller.sim.rules.invariants import Rule
@@ -57,6 +58,8 @@ class Simulation:
         self.witness.on_event = self._recorded
         self.kernels = SimulatedKernels()
         self.monitoring = SimulatedMonitoring(self.universe, case.faults.monitoring)
+        self.cluster = Cluster()
+        self.witness.serves = lambda host: self.fleet.fates[host].is_node and host not in self.cluster.out
         self.measures = Measures(case.spec, case.faults.effects, case.seed)
         self.fleet = Inhabitants(self, facts)
         self.leader: ControllerProcess | None = None
@@ -205,6 +208,7 @@ class Simulation:
             delivery=SimulatedDelivery(
                 self.universe, self.fleet.machines, self.fleet.fates, stage_s=self.fleet.stage_s
             ),
+            places=SimulatedPlaces(self.universe, self.cluster, self.fleet.fates),
             checker=self.monitoring,
         )
         process.spawn(self._bring_up(process))
@@ -372,6 +376,8 @@ class Simulation:
             self.witness.remembers(self.leader.engine.world)
         if self.witness.is_over(self.uid):
             self.witness.left_behind(self.uid, machines=self.fleet.kernel_side)
+        if self.leader is not None:
+            self.witness.left_out(self.uid, self.cluster.out)
         rollout = self.witness.seen.rollouts[self.uid]
         if rollout.state is State.PAUSED and not rollout.reason.strip():
             self.witness.breach(Rule.REASON, "paused without one")

@@ -14,6 +14,7 @@ from fake_checker import FakeChecker, FakeServers
 from patience import PATIENCE_S
 
 from controller.adapters.checks.checker import NetworkChecker
+from controller.adapters.places.nowhere import Nowhere
 from controller.adapters.store.memory import Disk
 from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
@@ -187,7 +188,9 @@ async def test_nobody_asks_for_a_rollout_that_goes_back() -> None:
 
 async def test_without_anybody_who_asks_a_check_ends_by_its_deadline() -> None:
     parts = await walked(Step.BAKE, with_hook())
-    performer = Performer(parts.engine, parts.sessions, ScriptedDelivery(), parts.kernels, parts.clock)
+    performer = Performer(
+        parts.engine, parts.sessions, ScriptedDelivery(), parts.kernels, parts.clock, places=Nowhere()
+    )
     parts.engine.on_effects = performer.submit
     parts.clock.at += 60.0
     await parts.engine.settle()

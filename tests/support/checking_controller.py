@@ -5,6 +5,7 @@ import asyncio
 from engine_parts import TEXT, UID, Parts, ScriptedDelivery, walked
 from patience import PATIENCE_S
 
+from controller.adapters.places.nowhere import Nowhere
 from controller.domain.record.journey import Step
 from controller.domain.state.askings import Result
 from controller.domain.state.rollout import Rollout, State
@@ -27,7 +28,14 @@ class Checking:
         self.parts = parts
         runner = CheckRunner(parts.engine, checker, parts.clock, ask_timeout_s=10.0)
         self.performer = Performer(
-            parts.engine, parts.sessions, ScriptedDelivery(), parts.kernels, parts.clock, checks=runner, pause_s=0.0
+            parts.engine,
+            parts.sessions,
+            ScriptedDelivery(),
+            parts.kernels,
+            parts.clock,
+            places=Nowhere(),
+            checks=runner,
+            pause_s=0.0,
         )
         parts.engine.on_effects = self.performer.submit
         self._loop: asyncio.Task[None] | None = None

@@ -19,6 +19,7 @@ from controller.domain.record.events import (
     CommandReported,
     CommandState,
     DeliveryReported,
+    PlaceReported,
     PlannedHost,
     RolloutPlanned,
     RolloutStarted,
@@ -84,9 +85,11 @@ def host(name: str = "a", *, boot: str = "1", release: str = OLD_RELEASE) -> Hos
     )
 
 
-def planned(names: Sequence[str] = ("a",), *, uid: str = UID, name: str = "trial", text: str = TEXT) -> RolloutPlanned:
+def planned(
+    names: Sequence[str] = ("a",), *, uid: str = UID, name: str = "trial", text: str = TEXT, place: str = ""
+) -> RolloutPlanned:
     """Return a rollout in one wave."""
-    hosts = tuple(PlannedHost(host=one, stratum="x86_64/vm", architecture="x86_64") for one in names)
+    hosts = tuple(PlannedHost(host=one, stratum="x86_64/vm", architecture="x86_64", place=place) for one in names)
     return RolloutPlanned(
         at=1000.0,
         uid=uid,
@@ -246,11 +249,11 @@ async def reached(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def walked(step: Step, text: str = TEXT) -> Parts:
+async def walked(step: Step, text: str = TEXT, place: str = "") -> Parts:
     """Return a controller whose one host has come to the step by good answers."""
     parts = await Parts().start()
     stream = await parts.connect()
-    await parts.engine.record(Key(UID), lambda: (planned(text=text), STARTED))
+    await parts.engine.record(Key(UID), lambda: (planned(text=text, place=place), STARTED))
     await parts.engine.settle()
     while parts.attempt().step is not step:
         attempt = parts.attempt()
@@ -264,14 +267,17 @@ async def walked(step: Step, text: str = TEXT) -> Parts:
                 stream = await parts.connect(boot="2", release="7.1.13-new")
             case Step.BAKE:
                 parts.clock.at += 60.0
+            case Step.DRAIN | Step.UNCORDON:
+                answer = PlaceReported(at=parts.clock.at, command_id=attempt.command_id)
+                await parts.engine.observe(Key(UID, "a"), answer)
             case _:
-                answer = DeliveryReported(
+                delivered = DeliveryReported(
                     at=parts.clock.at,
                     command_id=attempt.command_id,
                     default_kernel="old-digest",
                     running_kernel="old-digest",
                 )
-                await parts.engine.observe(Key(UID, "a"), answer)
+                await parts.engine.observe(Key(UID, "a"), delivered)
         await parts.engine.settle()
         assert (parts.attempt().step, parts.attempt().revision) != (attempt.step, attempt.revision), "it is stuck"
     return parts

@@ -59,8 +59,20 @@ MUTANTS = (
     Mutant(
         name="forgotten deadline",
         path="controller/domain/deciding/moves.py",
-        old="target in (Step.PENDING, Step.DRAIN, Step.UNCORDON):",
-        new="target in (Step.PENDING, Step.DRAIN, Step.UNCORDON, Step.VERIFY):",
+        old="target in ENDED or target in (Step.PENDING, Step.HELD):",
+        new="target in ENDED or target in (Step.PENDING, Step.HELD, Step.VERIFY):",
+    ),
+    Mutant(
+        name="a node goes down while it serves",
+        path="controller/domain/deciding/rules.py",
+        old='    if attempt.command_id and answer is None:\n        return _deadline(attempt, now, "taking it out',
+        new='    if False and answer is None:\n        return _deadline(attempt, now, "taking it out',
+    ),
+    Mutant(
+        name="a node that went back stays out of service",
+        path="controller/domain/record/journey.py",
+        old=") | {Step.REVERTED, Step.SKIPPED}\n",
+        new=")\n",
     ),
     Mutant(
         name="deadlines that nobody looks at",

@@ -2,28 +2,29 @@
 
 import heapq
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, assert_never
 
-from simulated_host import COSTS, NEW, NEW_RELEASE, OLD, SPEC, Faults, SimulatedHost
+from simulated_host import COSTS, NEW, OLD, SPEC, Faults, SimulatedHost
+from simulated_plan import UID, planned_trial
 
 from controller.domain.caller import Caller
 from controller.domain.deciding.advance import advance
 from controller.domain.deciding.verbs import Request, Verb, decide_verb
 from controller.domain.delivery import BootEnd
 from controller.domain.hosts.host import Host
-from controller.domain.kernels import Kernel
-from controller.domain.planning.policy import policy_of
 from controller.domain.record.effects import (
     AcknowledgeBoot,
     ArmKernel,
     BlessKernel,
     CancelCommand,
+    DrainHost,
     Effect,
     RebootHost,
     RevertKernel,
     RunWorkload,
     StageKernel,
+    UncordonHost,
 )
 from controller.domain.record.events import (
     AbortStarted,
@@ -36,9 +37,9 @@ from controller.domain.record.events import (
     HostHeard,
     HostSilent,
     Moved,
+    PlaceReported,
     PlannedHost,
     RevertStarted,
-    RolloutPlanned,
     RolloutStarted,
     RunReported,
     RunState,
@@ -47,21 +48,12 @@ from controller.domain.record.events import (
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.names import Key
 from controller.domain.record.policy import WavePolicy
-from controller.domain.spec.document import RolloutSpec
-from controller.domain.spec.parse import parse_spec
 from controller.domain.state.rollout import Rollout, State
 from controller.services.state.world import World
 
-UID = "u1"
 COST = "swap_mount.cost"
 # What a simulated workload measures, where it is not the cost.
 METRICS = {"kernel_build": "kernel_build.system_time"}
-
-
-@cache
-def parsed(text: str) -> RolloutSpec:
-    """Return a rollout file's spec; many tests plan the same."""
-    return parse_spec(text, "trial")
 
 
 class Simulation:
@@ -81,6 +73,7 @@ class Simulation:
         labels: dict[str, dict[str, str]] | None = None,
         wave_policies: tuple[WavePolicy, ...] | None = None,
         drilled: tuple[str, ...] = (),
+        nodes: tuple[str, ...] = (),
     ) -> None:
         self.now = 1000.0
         self.world = World()
@@ -95,7 +88,8 @@ class Simulation:
         self.hosts = {name: SimulatedHost(name=name, faults=given.get(name, Faults())) for name in names}
         for name in names:
             self.world.see(self._host(name))
-        planned = tuple(
+        text = spec.replace("IN_FLIGHT", str(max_in_flight)).replace("ON_REFUTED", on_refuted)
+        hosts = tuple(
             tuple(
                 PlannedHost(
                     host=name,
@@ -103,28 +97,13 @@ class Simulation:
                     architecture="x86_64",
                     role=role,
                     drill=name in drilled,
+                    place="cluster" if name in nodes else "",
                 )
                 for name in wave
             )
             for wave in waves
         )
-        text = spec.replace("IN_FLIGHT", str(max_in_flight)).replace("ON_REFUTED", on_refuted)
-        kernel = Kernel(digest=NEW, release=NEW_RELEASE, architecture="x86_64", source="simulated")
-        self.record(
-            Key(UID),
-            RolloutPlanned(
-                at=self.now,
-                uid=UID,
-                name="trial",
-                spec_yaml=text,
-                salt="s",
-                kernels={"x86_64": kernel},
-                waves=planned,
-                bake_s=(60.0,) * len(waves),
-                by="test",
-                policy=policy_of(parsed(text), (60.0,) * len(waves), waves=wave_policies, aa=aa),
-            ),
-        )
+        self.record(Key(UID), planned_trial(hosts, text, at=self.now, wave_policies=wave_policies, aa=aa))
         self.record(Key(UID), RolloutStarted(at=self.now, by="test"))
 
     def _host(self, name: str) -> Host:
@@ -195,6 +174,12 @@ class Simulation:
             assert self.now < end, f"still busy after {horizon_s} s: {self.rollout.state} {self.rollout.reason}"
             while self._agenda and self._agenda[0][0] <= self.now:
                 heapq.heappop(self._agenda)[2]()
+
+    def run_out(self) -> None:
+        """Let everything happen that is on its way."""
+        while self._agenda:
+            self.now, _, act = heapq.heappop(self._agenda)
+            act()
 
     def _next_agenda(self) -> float | None:
         return self._agenda[0][0] if self._agenda else None
@@ -268,6 +253,10 @@ class Simulation:
                     self._reboot(host, effect.command_id)
             case AcknowledgeBoot():
                 pass
+            case DrainHost():
+                self._place_answers(host, effect, "drain")
+            case UncordonHost():
+                self._place_answers(host, effect, "uncordon")
             case BlessKernel():
                 if self._answer(host, effect, "bless"):
                     host.default = host.running
@@ -292,6 +281,17 @@ class Simulation:
 
         self.tell(1.0, host.name, report)
         return not error
+
+    def _place_answers(self, host: SimulatedHost, effect: Effect, verb: str) -> None:
+        if host.faults.unanswered != verb:
+            error = f"{verb} was refused" if host.faults.refused == verb else ""
+
+            def answer() -> None:
+                # However the rollout stands by then: what was drained is put back.
+                told = PlaceReported(at=self.now, command_id=effect.command_id, error=error)
+                self.record(Key(UID, host.name), told)
+
+            self.later(1.0, answer)
 
     def _measure(self, host: SimulatedHost, effect: RunWorkload) -> None:
         if host.silenced or host.faults.unanswered == ("new" if host.running == NEW else "old"):

@@ -13,15 +13,17 @@ from controller.domain.record.effects import (
     ArmKernel,
     BlessKernel,
     CancelCommand,
+    DrainHost,
     Effect,
     RebootHost,
     RevertKernel,
     RunWorkload,
     StageKernel,
+    UncordonHost,
 )
 from controller.domain.record.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
-from controller.domain.record.journey import ENDED, MEASURING, Side, Step, Trigger, next_step
-from controller.domain.record.names import acknowledging, cancelling
+from controller.domain.record.journey import ENDED, IN_SERVICE, MEASURING, Side, Step, Trigger, next_step
+from controller.domain.record.names import acknowledging, cancelling, uncordoning
 from controller.domain.record.policy import Policy, Task
 from controller.domain.state.attempt import Attempt, command_id
 from controller.domain.state.snapshot import NOTHING, AttemptSnapshot, Decision
@@ -37,7 +39,7 @@ def advance_attempt(snapshot: AttemptSnapshot, now: float) -> Decision:
     fired = fired_trigger(snapshot, now)
     if fired is not None:
         return _move(snapshot, fired, now)
-    if snapshot.attempt.step is not Step.DRAIN:
+    if snapshot.attempt.step is not Step.HELD:
         return NOTHING
     waits = boot_closed(snapshot, now)
     return NOTHING if waits is None else Decision(wake_at=waits.until)
@@ -53,12 +55,12 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     leg = attempt.leg + 1 if fired.trigger in (Trigger.NEXT_LEG, Trigger.DRAINED) else attempt.leg
     tries = _tries(attempt, fired, target)
     task = _task(attempt, fired)
-    name = command_id(attempt, target, leg, tries, task)
+    name = _command_id(attempt, target, leg, tries, task)
     if target is Step.ARM:
         allowed_s = snapshot.boots.timeout_s(snapshot.rollout.policy.boot_timeout_s, attempt.stratum)
         attempt = replace(attempt, boot_timeout_s=allowed_s)
         snapshot = replace(snapshot, attempt=attempt)
-    effects = _entry_effects(snapshot, target, leg, (name, task))
+    effects = (*_entry_effects(snapshot, target, leg, (name, task)), *_back_in_service(attempt, target))
     waits = any(effect.command_id == name for effect in effects)
     starting = fired.trigger is Trigger.START and snapshot.host is not None
     moved = Moved(
@@ -66,7 +68,7 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         trigger=fired.trigger,
         step=target,
         # All tries and workloads of a leg share one deadline: the host's own does not move either.
-        deadline=attempt.deadline if fired.trigger in _SAME_LEG else _entry_deadline(snapshot, target, now),
+        deadline=attempt.deadline if fired.trigger in _SAME_LEG else _entry_deadline(snapshot, target, now, waits),
         leg=leg,
         tries=tries,
         task=task,
@@ -85,6 +87,21 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
     if starting and snapshot.host and not snapshot.host.connected:
         events = (*events, HostSilent(at=now))
     return Decision(events=events, effects=(*_cancellation(attempt, target), *effects))
+
+
+def _command_id(attempt: Attempt, target: Step, leg: int, tries: int, task: int) -> str:
+    """Name the command of a step; a host is put back into service under one name, wherever its way ends."""
+    if target is Step.UNCORDON and attempt.drained_by:
+        return uncordoning(attempt.drained_by)
+    return command_id(attempt, target, leg, tries, task)
+
+
+def _back_in_service(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
+    """Whatever becomes of a host that was drained: where it is to serve again, it is uncordoned, until that is done."""
+    if not attempt.drained_by or target not in IN_SERVICE:
+        return ()
+    name = uncordoning(attempt.drained_by)
+    return (UncordonHost(command_id=name, host=attempt.host, drained_by=attempt.drained_by),)
 
 
 def _known_of_boot(host: Host) -> tuple[LogFinding, ...]:
@@ -115,7 +132,9 @@ def _tries(attempt: Attempt, fired: Fired, target: Step) -> int:
     """Return the number that makes the step's command id unlike any before it."""
     if target is Step.REVERTING:
         return attempt.reverts
-    return attempt.tries + 1 if fired.trigger is Trigger.RETRY else 0
+    if fired.trigger is Trigger.CLEARED:
+        return attempt.tries
+    return attempt.tries + 1 if fired.trigger in (Trigger.RETRY, Trigger.CLOSED) else 0
 
 
 def resumed(attempt: Attempt, policy: Policy, now: float) -> WatchResumed:
@@ -135,9 +154,12 @@ def _cancellation(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
     return (CancelCommand(command_id=name, host=attempt.host, target_command_id=attempt.command_id),)
 
 
-def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float) -> float | None:
+def _entry_deadline(snapshot: AttemptSnapshot, target: Step, now: float, waits: bool) -> float | None:
+    """Return when the step must be over; `waits` says whether it waits for a command at all."""
     attempt, policy = snapshot.attempt, snapshot.rollout.policy
-    if target in ENDED or target in (Step.PENDING, Step.DRAIN, Step.UNCORDON):
+    if target in ENDED or target in (Step.PENDING, Step.HELD):
+        return None
+    if target in (Step.DRAIN, Step.UNCORDON) and not waits:
         return None
     if target is Step.BAKE:
         return now + policy.bake_s[snapshot.attempt.wave]
@@ -167,6 +189,8 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
             acknowledge = acknowledging(command_id(attempt, Step.VERIFY, leg, 0))
             panic = RunWorkload(command_id=name, host=host, task=_PANIC, timeout_s=PANIC_TIMEOUT_S)
             return (AcknowledgeBoot(command_id=acknowledge, host=host), panic)
+        case Step.DRAIN:
+            return (DrainHost(command_id=name, host=host),) if attempt.place else ()
         case Step.STAGE:
             return (StageKernel(command_id=name, host=host, kernel=new),)
         case Step.ARM:
@@ -187,7 +211,7 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
             return (BlessKernel(command_id=name, host=host),)
         case Step.REVERTING:
             return (RevertKernel(command_id=name, host=host, kernel=attempt.old_kernel),)
-        case Step.PENDING | Step.DRAIN | Step.VERIFY | Step.UNCORDON | Step.BAKE | Step.DONE:
+        case Step.PENDING | Step.HELD | Step.VERIFY | Step.UNCORDON | Step.BAKE | Step.DONE:
             return ()
         case Step.FALLBACK | Step.REVERTED | Step.LOST | Step.SKIPPED:
             return ()

@@ -7,7 +7,7 @@ from controller.domain.deciding.measurement import Fired, measured
 from controller.domain.fleet.closures import Closed, closed
 from controller.domain.fleet.decided import Denial
 from controller.domain.fleet.denials import denial_of, denied, subject
-from controller.domain.record.events import CommandState, Failure, FailureKind
+from controller.domain.record.events import CommandState, Failure, FailureKind, PlaceReported
 from controller.domain.record.journey import MUST_BE_HEARD, SERVING, Side, Step, Trigger
 from controller.domain.state.attempt import Attempt, on_running_kernel
 from controller.domain.state.rollout import State
@@ -74,9 +74,21 @@ def _baseline(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     return measured(snapshot, now) or _deadline(attempt, now, "the baseline measurement")
 
 
-def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+def _held(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     # Measuring disturbs little; what follows takes the host down, so it waits for the next window.
-    return None if boot_closed(snapshot, now) is not None else Fired(Trigger.DRAINED)
+    return None if boot_closed(snapshot, now) is not None else Fired(Trigger.CLEARED)
+
+
+def _drain(snapshot: AttemptSnapshot, now: float) -> Fired | None:
+    attempt, answer = snapshot.attempt, snapshot.attempt.place_answer
+    if boot_closed(snapshot, now) is not None:
+        # Draining takes its time, and it may not go down any more: meanwhile it serves.
+        return Fired(Trigger.CLOSED)
+    if attempt.command_id and answer is None:
+        return _deadline(attempt, now, "taking it out of service")
+    if answer is not None and answer.error:
+        return Fired(Trigger.FAIL, _of_place("could not be taken out of service", answer))
+    return Fired(Trigger.DRAINED)
 
 
 def boot_closed(snapshot: AttemptSnapshot, now: float) -> Closed | None:
@@ -187,7 +199,15 @@ def _blessed_trouble(snapshot: AttemptSnapshot, now: float) -> Fired | None:
 
 
 def _uncordon(snapshot: AttemptSnapshot, now: float) -> Fired | None:
-    return _blessed_trouble(snapshot, now) or Fired(Trigger.UNCORDONED)
+    attempt, answer = snapshot.attempt, snapshot.attempt.place_answer
+    trouble = _blessed_trouble(snapshot, now)
+    if trouble is not None:
+        return trouble
+    if attempt.command_id and answer is None:
+        return _deadline(attempt, now, "putting it back into service")
+    if answer is not None and answer.error:
+        return Fired(Trigger.FAIL, _of_place("could not be put back into service", answer))
+    return Fired(Trigger.UNCORDONED)
 
 
 def _bake(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -248,6 +268,7 @@ def _nothing(_snapshot: AttemptSnapshot, _now: float) -> Fired | None:
 _RULES: dict[Step, _Rule] = {
     Step.PENDING: _pending,
     Step.BASELINE: _baseline,
+    Step.HELD: _held,
     Step.DRAIN: _drain,
     Step.STAGE: _stage,
     Step.ARM: _arm,
@@ -328,6 +349,10 @@ def _rebooted_unasked(attempt: Attempt) -> Fired | None:
         return None
     sentence = f"rebooted without being asked to, now under {attempt.release}"
     return Fired(Trigger.FATAL, Failure(kind=FailureKind.UNASKED_REBOOT, sentence=sentence))
+
+
+def _of_place(what: str, answer: PlaceReported) -> Failure:
+    return Failure(kind=FailureKind.INFRASTRUCTURE, sentence=f"{what}: {answer.error}")
 
 
 def _delivered(attempt: Attempt, trigger: Trigger) -> Fired | None:

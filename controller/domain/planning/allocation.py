@@ -225,4 +225,5 @@ def _host(
         pair=pair,
         cycles=cycles,
         delivered_by=one.delivered_by,
+        place=one.place,
     )

@@ -18,6 +18,8 @@ class HostCandidate:
     not_in_waves: frozenset[int] = frozenset()
     # The delivery that reaches it, by name; empty where there is no choice.
     delivered_by: str = ""
+    # The place it has to be taken out of before it goes down, by name; empty where nobody minds.
+    place: str = ""
 
     @property
     def name(self) -> str:

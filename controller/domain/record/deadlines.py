@@ -13,6 +13,10 @@ BLESS_TIMEOUT_S = 60.0
 # How long a host that is to panic on purpose may take to do so.
 PANIC_TIMEOUT_S = 120.0
 
+# Evictions wait for each other, and for what replaces the evicted.
+DRAIN_TIMEOUT_S = 1800.0
+UNCORDON_TIMEOUT_S = 600.0
+
 _BOOTED = (Step.ARM, Step.REBOOT, Step.VERIFY)
 
 
@@ -20,6 +24,7 @@ def step_limits(policy: Policy, boot_timeout_s: float) -> Mapping[Step, float]:
     """Return the time that a host may spend in every step that has a limit; soak times are those of its wave."""
     return {
         Step.BASELINE: policy.baseline_timeout_s + GRACE_S,
+        Step.DRAIN: DRAIN_TIMEOUT_S,
         Step.STAGE: policy.stage_timeout_s,
         Step.ARM: policy.stage_timeout_s,
         Step.REBOOT: policy.stage_timeout_s,
@@ -29,6 +34,7 @@ def step_limits(policy: Policy, boot_timeout_s: float) -> Mapping[Step, float]:
         Step.PROBATION: policy.probation_timeout_s,
         Step.REMEASURE: policy.probation_timeout_s,
         Step.BLESS: BLESS_TIMEOUT_S,
+        Step.UNCORDON: UNCORDON_TIMEOUT_S,
         Step.FALLBACK: boot_timeout_s + GRACE_S,
         Step.REVERTING: policy.revert_timeout_s,
     }
@@ -43,6 +49,8 @@ def longest_walk_s(policy: Policy, planned: PlannedHost, boot_timeout_s: float) 
     steps = [Step.BASELINE, Step.STAGE, *(step for _ in legs[1:] for step in (*_BOOTED, Step.PROBATION)), Step.BLESS]
     if planned.drill and Side.NEW in legs:
         steps += [Step.DRILL, *_BOOTED]
+    if planned.place:
+        steps += [Step.DRAIN, Step.UNCORDON]
     if policy.error_budget_hosts or policy.error_budget_share:
         steps.append(Step.REVERTING)
     limits = step_limits(policy, boot_timeout_s)

@@ -70,6 +70,24 @@ class RevertKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainHost:
+    """Ask the host's place to take it out of service."""
+
+    command_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UncordonHost:
+    """Ask the host's place to put it back into service, however much of the draining was done."""
+
+    command_id: str
+    host: str
+    # The command of the draining.
+    drained_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCheck:
     """Ask a check of the rollout about its open wave, again and again until it passes or fails or is not wanted."""
 
@@ -83,5 +101,6 @@ class RunCheck:
 
 AgentEffect = RunWorkload | CancelCommand
 DeliveryEffect = StageKernel | ArmKernel | RebootHost | AcknowledgeBoot | BlessKernel | RevertKernel
-HostEffect = AgentEffect | DeliveryEffect
+PlaceEffect = DrainHost | UncordonHost
+HostEffect = AgentEffect | DeliveryEffect | PlaceEffect
 Effect = HostEffect | RunCheck

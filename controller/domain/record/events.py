@@ -105,6 +105,8 @@ class PlannedHost:
     drill: bool = False
     # The delivery that gives it kernels and takes them back, by name; empty in plans from before there was a choice.
     delivered_by: str = ""
+    # Where it has to be taken out of service before it goes down, by name; empty where nobody minds.
+    place: str = ""
 
 
 # --- of a rollout ---
@@ -304,6 +306,15 @@ class DeliveryReported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceReported:
+    """A host was taken out of service, or put back (error empty), or its place refused that."""
+
+    at: float
+    command_id: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnded:
     """The boot that this attempt asked for ended without being asked to."""
 
@@ -371,6 +382,7 @@ AttemptEvent = (
     | RunReported
     | CommandReported
     | DeliveryReported
+    | PlaceReported
     | TrialEnded
     | FatalLogged
     | SeriousLogged

@@ -8,7 +8,8 @@ class Step(StrEnum):
 
     PENDING = "pending"  # waits for its wave and a slot in the budget
     BASELINE = "baseline"  # the workload runs on the old kernel
-    DRAIN = "drain"  # load is moved away (cluster nodes; others pass at once)
+    HELD = "held"  # measured; waits until it may be taken down: no freeze, window or denial stands in the way
+    DRAIN = "drain"  # taken out of service (cluster nodes; others pass at once)
     STAGE = "stage"  # the kernel's files are brought to the host
     ARM = "arm"  # the kernel becomes the next boot, once
     REBOOT = "reboot"  # the restart was asked for and has not begun
@@ -16,7 +17,7 @@ class Step(StrEnum):
     DRILL = "drill"  # panicked on purpose, on trial: it must come back on its old kernel by itself
     PROBATION = "probation"  # up on trial: the workload runs on this leg's kernel
     BLESS = "bless"  # the kernel becomes the default
-    UNCORDON = "uncordon"  # load may come back
+    UNCORDON = "uncordon"  # put back into service (cluster nodes; others pass at once)
     BAKE = "bake"  # watched for the wave's soak time
     REMEASURE = "remeasure"  # measured once more, because it stood far outside the others
     DONE = "done"  # finished well; still watched until the rollout ends
@@ -35,6 +36,8 @@ class Trigger(StrEnum):
     MEASURED = "measured"  # all runs of this leg are in
     NEXT_TASK = "next_task"  # one workload is measured, and the leg has another
     RETRY = "retry"  # runs died or the rig broke; the workload is measured again
+    CLEARED = "cleared"  # it may be taken down
+    CLOSED = "closed"  # it may not any more
     DRAINED = "drained"
     STAGED = "staged"
     ARMED = "armed"
@@ -103,13 +106,14 @@ _AFTER_BLESSING = {**_CONDEMNED, Trigger.REVERT: Step.REVERTING}
 _ROWS: dict[Step, dict[Trigger, Step]] = {
     Step.PENDING: {Trigger.START: Step.BASELINE, Trigger.SKIP: Step.SKIPPED},
     Step.BASELINE: {
-        Trigger.MEASURED: Step.DRAIN,
+        Trigger.MEASURED: Step.HELD,
         Trigger.RETRY: Step.BASELINE,
         Trigger.NEXT_TASK: Step.BASELINE,
         Trigger.SILENT: Step.SKIPPED,
         **_UNTOUCHED_ENDINGS,
     },
-    Step.DRAIN: {Trigger.DRAINED: Step.STAGE, Trigger.REVERT: Step.SKIPPED},
+    Step.HELD: {Trigger.CLEARED: Step.DRAIN, Trigger.REVERT: Step.SKIPPED},
+    Step.DRAIN: {Trigger.DRAINED: Step.STAGE, Trigger.CLOSED: Step.HELD, **_UNTOUCHED_ENDINGS},
     Step.STAGE: {Trigger.STAGED: Step.ARM, **_UNTOUCHED_ENDINGS},
     Step.ARM: {
         Trigger.ARMED: Step.REBOOT,
@@ -138,7 +142,13 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
         **_CONDEMNED,
     },
     Step.BLESS: {Trigger.BLESSED: Step.UNCORDON, Trigger.FELL_BACK: Step.FALLBACK, **_BACK_TO_OLD, **_CONDEMNED},
-    Step.UNCORDON: {Trigger.UNCORDONED: Step.BAKE, **_AFTER_BLESSING},
+    Step.UNCORDON: {
+        Trigger.UNCORDONED: Step.BAKE,
+        # The kernel is good; that nobody can use the host yet is its rig's failure, and is tried again.
+        Trigger.FAIL: Step.BAKE,
+        Trigger.DEADLINE: Step.BAKE,
+        **_AFTER_BLESSING,
+    },
     Step.BAKE: {Trigger.BAKED: Step.DONE, **_AFTER_BLESSING},
     Step.DONE: {Trigger.REMEASURE: Step.REMEASURE, **_AFTER_BLESSING},
     Step.REMEASURE: {
@@ -167,6 +177,10 @@ IN_FLIGHT = frozenset(Step) - ENDED - {Step.PENDING}
 HOLDS_SLOT = (IN_FLIGHT - {Step.BAKE, Step.REMEASURE}) | {Step.LOST}
 # Steps in which a host serves on the new kernel: its return takes it down, and waits for its turn.
 SERVING = frozenset({Step.BAKE, Step.DONE})
+# Steps in which a host is to be in service; what was drained before is uncordoned on the way in.
+IN_SERVICE = frozenset(
+    {Step.PENDING, Step.BASELINE, Step.HELD, Step.UNCORDON, Step.BAKE, Step.REMEASURE, Step.DONE}
+) | {Step.REVERTED, Step.SKIPPED}
 # Steps in which the kernel under test runs un-blessed: the host itself falls back.
 ON_TRIAL = frozenset({Step.REBOOT, Step.VERIFY, Step.DRILL, Step.PROBATION, Step.BLESS})
 # Steps in which a host that is not heard counts as failing.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from controller.domain.record.journey import Step
 
 FLEET_STREAM = "fleet"
+_UNCORDON = ".uncordon"
 
 
 def rollout_stream(uid: str) -> str:
@@ -78,6 +79,16 @@ def leg_of_command(command_id: str) -> str:
 def cancelling(command_id: str) -> str:
     """Name the command that takes another one back."""
     return f"{command_id}.cancel"
+
+
+def uncordoning(command_id: str) -> str:
+    """Name the command that puts a host back into service, by the one that took it out."""
+    return f"{command_id}{_UNCORDON}"
+
+
+def is_uncordoning(command_id: str) -> bool:
+    """Whether a command puts a host back into service."""
+    return command_id.endswith(_UNCORDON)
 
 
 def acknowledging(command_id: str) -> str:

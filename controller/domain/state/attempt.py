@@ -18,6 +18,7 @@ from controller.domain.record.events import (
     HostSilent,
     LogFinding,
     Moved,
+    PlaceReported,
     PlannedHost,
     RunReported,
     RunState,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from dataclasses import replace
 else:
     from controller.domain.values import replace
-from controller.domain.record.names import Key, step_command
+from controller.domain.record.names import Key, step_command, uncordoning
 from controller.domain.state.trial_ends import trial_failure
 
 # Before a rig that broke, or an agent that was busy, is tried again.
@@ -56,7 +57,7 @@ SELFTEST_CASES = "selftest_cases"
 MOST_FINDINGS = 100
 # What stays of an attempt that begins anew: what its plan fixed, and the way back that it has proved.
 _OF_PLANNED_HOST = tuple(one.name for one in fields(PlannedHost))
-_PLANNED = (*_OF_PLANNED_HOST, "rollout", "uid", "wave", "position", "drill_s", "drilled_at", "commands")
+_PLANNED = (*_OF_PLANNED_HOST, "rollout", "uid", "wave", "position", "drill_s", "drilled_at", "commands", "drained_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ class Attempt:
     pair: str = ""
     cycles: int = 1
     delivered_by: str = ""
+    place: str = ""
     step: Step = Step.PENDING
     since: float = 0.0
     deadline: float | None = None
@@ -126,6 +128,9 @@ class Attempt:
     commands: frozenset[str] = frozenset()
     command: CommandReported | None = None
     delivery: DeliveryReported | None = None
+    place_answer: PlaceReported | None = None
+    # The command that took the host out of service, until it is back; empty while it serves.
+    drained_by: str = ""
     # The reboot command of the newest trial, and how that boot ended if it did.
     trial_command_id: str = ""
     trial: TrialEnded | None = None
@@ -261,6 +266,10 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             if state.step is Step.REVERTING and not event.error:
                 return replace(state, delivery=event, ran_at_revert=event.running_kernel)
             return replace(state, delivery=event)
+        case PlaceReported():
+            if not event.error and event.command_id == uncordoning(state.drained_by):
+                state = replace(state, drained_by="")
+            return replace(state, place_answer=event) if event.command_id == state.command_id else state
         case TrialEnded():
             return _trial_ended(state, event)
         case FatalLogged():
@@ -291,6 +300,8 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         commands=state.commands | {event.command_id} if event.command_id else state.commands,
         command=None,
         delivery=None,
+        place_answer=None,
+        drained_by=event.command_id if event.step is Step.DRAIN else state.drained_by,
         failure=event.failure or state.failure,
         failed_at=state.failed_at if event.failure is None else event.at,
         boot_timeout_s=event.boot_timeout_s or state.boot_timeout_s,

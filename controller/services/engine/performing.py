@@ -16,18 +16,21 @@ from controller.domain.record.effects import (
     BlessKernel,
     CancelCommand,
     DeliveryEffect,
+    DrainHost,
     Effect,
+    PlaceEffect,
     RebootHost,
     RevertKernel,
     RunCheck,
     RunWorkload,
     StageKernel,
+    UncordonHost,
 )
-from controller.domain.record.events import DeliveryReported
+from controller.domain.record.events import DeliveryReported, PlaceReported
 from controller.domain.record.names import Key, key_of_command
 from controller.services.engine.checking import CheckRunner
 from controller.services.engine.engine import Engine
-from controller.services.ports import Agents, Clock, Delivery, Kernels
+from controller.services.ports import Agents, Clock, Delivery, Kernels, Places
 
 _log = structlog.get_logger("perform")
 
@@ -37,13 +40,22 @@ _PAUSE_S = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """The one delivery effect that a host is at."""
+    """The one effect that a host's delivery is at, or its place."""
 
     command_id: str
     task: asyncio.Task[None] | None
-    # Whether it may be broken off: while it waits to be tried again, and while it stages. A call that changes what
-    # boots next is waited for: broken off here it might still be carried out there, after what supersedes it.
+    # Whether it may be broken off: while it waits to be tried again, while it stages, and while it drains. A call that
+    # changes what boots next is waited for: broken off here it might still be carried out there, after what supersedes
+    # it.
     may_stop: bool = False
+
+
+# A host, and whether its place works on it or its delivery.
+_Worked = tuple[str, bool]
+
+
+def _worked(effect: DeliveryEffect | PlaceEffect) -> _Worked:
+    return effect.host, isinstance(effect, PlaceEffect)
 
 
 class Performer:
@@ -57,6 +69,7 @@ class Performer:
         kernels: Kernels,
         clock: Clock,
         *,
+        places: Places,
         checks: CheckRunner | None = None,
         pause_s: float = _PAUSE_S,
     ) -> None:
@@ -64,14 +77,16 @@ class Performer:
         self._engine = engine
         self._agents = agents
         self._delivery = delivery
+        self._places = places
         self._kernels = kernels
         self._clock = clock
         self._checks = checks
         self._pause_s = pause_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[str] = set()
-        self._hosts: dict[str, asyncio.Lock] = {}
-        self._turns: dict[str, _Turn] = {}
+        # By host and by who works on it: a place that does not answer keeps no kernel waiting.
+        self._busy: dict[_Worked, asyncio.Lock] = {}
+        self._turns: dict[_Worked, _Turn] = {}
 
     def submit(self, effects: tuple[Effect, ...]) -> None:
         """Start working on these effects; those already under way are left alone."""
@@ -79,8 +94,8 @@ class Performer:
             if effect.command_id in self._running:
                 continue
             self._running.add(effect.command_id)
-            if isinstance(effect, DeliveryEffect):
-                self._make_way(effect.host)
+            if isinstance(effect, DeliveryEffect | PlaceEffect):
+                self._make_way(_worked(effect))
             task = asyncio.get_running_loop().create_task(self._work(effect))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -89,9 +104,9 @@ class Performer:
         """Send again what the host was asked and has not confirmed."""
         self.submit(tuple(effect for effect in self._engine.outstanding_of(host) if isinstance(effect, AgentEffect)))
 
-    def _make_way(self, host: str) -> None:
+    def _make_way(self, worked: _Worked) -> None:
         """Break off what the host is at when nobody wants it any more: a revert does not wait for a stage."""
-        turn = self._turns.get(host)
+        turn = self._turns.get(worked)
         if turn is None or turn.task is None or turn.command_id in self._engine.outstanding:
             return
         if turn.may_stop:
@@ -112,10 +127,11 @@ class Performer:
             elif isinstance(effect, RunWorkload | CancelCommand):
                 await self._insist(effect, lambda: self._send(effect))
             else:
-                async with self._hosts.setdefault(effect.host, asyncio.Lock()):
+                worked = _worked(effect)
+                async with self._busy.setdefault(worked, asyncio.Lock()):
                     turn = _Turn(command_id=effect.command_id, task=asyncio.current_task())
-                    self._turns[effect.host] = turn
-                    await self._insist(effect, lambda: self._deliver(effect, turn), turn)
+                    self._turns[worked] = turn
+                    await self._insist(effect, lambda: self._call(effect, turn), turn)
         finally:
             self._running.discard(effect.command_id)
 
@@ -141,21 +157,34 @@ class Performer:
         sent = await self._agents.send(effect)
         _log.info("sent" if sent else "waiting_for_agent", command_id=effect.command_id)
 
-    async def _deliver(self, effect: DeliveryEffect, turn: _Turn) -> None:
+    async def _call(self, effect: DeliveryEffect | PlaceEffect, turn: _Turn) -> None:
+        """Ask once, within the time of whoever is asked, and record the answer."""
         status, refused = None, ""
-        turn.may_stop = isinstance(effect, StageKernel)
+        turn.may_stop = isinstance(effect, StageKernel | DrainHost)
         try:
-            async with asyncio.timeout(self._delivery.longest_s(effect)):
-                await self._call(effect)
-                status = await self._status(effect)
+            if isinstance(effect, PlaceEffect):
+                async with asyncio.timeout(self._places.longest_s(effect)):
+                    await self._move_load(effect)
+            else:
+                async with asyncio.timeout(self._delivery.longest_s(effect)):
+                    await self._deliver(effect)
+                    status = await self._status(effect)
         except TimeoutError as error:
-            told = f"no answer from the delivery of {effect.host} in time"
+            asked = "place" if isinstance(effect, PlaceEffect) else "delivery"
+            told = f"no answer from the {asked} of {effect.host} in time"
             raise Temporary(told, retry_after_s=self._pause_s) from error
         except Permanent as error:
             refused = str(error)
         finally:
             turn.may_stop = False
         await self._answer(effect, status, refused)
+
+    async def _move_load(self, effect: PlaceEffect) -> None:
+        match effect:
+            case DrainHost():
+                await self._places.drain(effect.host, effect.command_id)
+            case UncordonHost():
+                await self._places.uncordon(effect.host, effect.command_id, drained_by=effect.drained_by)
 
     async def _status(self, effect: DeliveryEffect) -> DeliveryStatus | None:
         """Return the kernel side afterwards; None when it cannot be had and nothing depends on it."""
@@ -168,7 +197,7 @@ class Performer:
             _log.warning("delivery_status", host=effect.host, error=str(error))
             return None
 
-    async def _call(self, effect: DeliveryEffect) -> None:
+    async def _deliver(self, effect: DeliveryEffect) -> None:
         delivery, host, command_id = self._delivery, effect.host, effect.command_id
         match effect:
             case StageKernel():
@@ -190,18 +219,22 @@ class Performer:
             case RevertKernel():
                 await delivery.revert(host, command_id, effect.kernel)
 
-    async def _answer(self, effect: DeliveryEffect, status: DeliveryStatus | None, error: str) -> None:
+    async def _answer(self, effect: DeliveryEffect | PlaceEffect, status: DeliveryStatus | None, error: str) -> None:
         """Record how it went, then forget the effect; a crash in between only repeats an idempotent call."""
         if error:
-            _log.warning("delivery_refused", command_id=effect.command_id, error=error)
+            _log.warning("refused", command_id=effect.command_id, error=error)
         uid = key_of_command(effect.command_id).uid
-        report = DeliveryReported(
-            at=self._clock.now(),
-            command_id=effect.command_id,
-            error=bounds.sentence(error),
-            default_kernel=status.default if status else "",
-            running_kernel=(status.running or "") if status else "",
-        )
+        report: DeliveryReported | PlaceReported
+        if isinstance(effect, PlaceEffect):
+            report = PlaceReported(at=self._clock.now(), command_id=effect.command_id, error=bounds.sentence(error))
+        else:
+            report = DeliveryReported(
+                at=self._clock.now(),
+                command_id=effect.command_id,
+                error=bounds.sentence(error),
+                default_kernel=status.default if status else "",
+                running_kernel=(status.running or "") if status else "",
+            )
         if effect.command_id in self._engine.outstanding:
             await self._engine.observe(Key(uid, effect.host), report)
         await self._engine.effect_done(effect.command_id)

@@ -87,6 +87,8 @@ class Known:
     store: Store
     # The name of the delivery that reaches a host, empty when none does; None: there is one, for all hosts.
     delivery_of: Callable[[Host], str] | None
+    # The name of the place that a host has to be taken out of first, empty when there is none.
+    place_of: Callable[[Host], str]
 
 
 async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = False) -> Prepared:
@@ -101,7 +103,10 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
         # Nothing is compared with another kernel, so nobody is taken for it.
         spec = spec.named(_aa_name(spec.name, world), design="before_after")
     way = known.delivery_of or (lambda _host: "")
-    enrolled = [HostCandidate(subject=subject_of(world, host), delivered_by=way(host)) for host in world.hosts.values()]
+    enrolled = [
+        HostCandidate(subject=subject_of(world, host), delivered_by=way(host), place=known.place_of(host))
+        for host in world.hosts.values()
+    ]
     aim = targets(spec, with_quarantine(enrolled, world.fleet))
     hosts = aim.hosts
     ledger = await known.store.ledger(sorted(hosts_by_stratum(spec, hosts)))

@@ -69,6 +69,8 @@ class Operations:
         self.fleet = FleetOperations(engine, store, clock)
         # The name of the delivery that a plan pins for a host; None where there is no choice.
         self.delivery_of: Callable[[Host], str] | None = None
+        # The name of the place that a plan pins for a host, empty where it may go down as it is.
+        self.place_of: Callable[[Host], str] = lambda _host: ""
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
         """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
@@ -209,7 +211,13 @@ class Operations:
         return ledger_view(await self._store.ledger(sorted(hosts | planned)))
 
     def _known(self) -> Known:
-        return Known(world=self._engine.world, kernels=self._kernels, store=self._store, delivery_of=self.delivery_of)
+        return Known(
+            world=self._engine.world,
+            kernels=self._kernels,
+            store=self._store,
+            delivery_of=self.delivery_of,
+            place_of=self.place_of,
+        )
 
     def _find(self, name: str) -> Rollout:
         rollout = self._engine.world.by_name(name)

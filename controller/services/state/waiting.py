@@ -14,7 +14,7 @@ def held_up(world: World, uid: str, now: float) -> HeldUp:
     """Return what keeps the rollout's hosts from being taken down, and from starting. Walks them."""
     hosts: dict[str, Closed] = {}
     for host, attempt in world.attempts[uid].items():
-        if attempt.step is not Step.DRAIN:
+        if attempt.step is not Step.HELD:
             continue
         snapshot = world.snapshot(Key(uid, host))
         assert isinstance(snapshot, AttemptSnapshot), "a key with a host names an attempt"

@@ -52,7 +52,7 @@ from controller.services.state.agenda import Agenda
 
 _MAY_BEGIN_AGAIN = frozenset({Step.SKIPPED, Step.REVERTED})
 # Steps that a freeze, a quarantine or a closed window can stop.
-_MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.DRAIN})
+_MAY_BE_HELD_UP = frozenset({Step.PENDING, Step.HELD, Step.DRAIN})
 
 
 @dataclass(slots=True)

@@ -114,6 +114,19 @@ class Monitoring(Model):
     waits: AnswerFault | None = None
 
 
+class Cluster(Model):
+    """Hosts that are nodes: drained before they go down, and put back into service afterwards."""
+
+    # Which hosts are; without this entry none is.
+    nodes: HostFault | None = None
+    # Something on them may not be evicted, so that draining never ends.
+    never_empty: HostFault | None = None
+    # Draining them is refused.
+    may_not_drain: HostFault | None = None
+    # Nobody answers for these nodes from time to time.
+    away: RecurringFault | None = None
+
+
 class Body(Model):
     """Everything under `spec`."""
 
@@ -124,6 +137,7 @@ class Body(Model):
     network: Network = Network()
     controller: Controller = Controller()
     monitoring: Monitoring = Monitoring()
+    cluster: Cluster = Cluster()
     # Verb -> how often an operator uses it in one rollout, at a moment drawn at random.
     operator: Mapping[Text, Incident] = Field(default_factory=dict)
     effects: Annotated[tuple[Effect, ...], Field(max_length=1000)] = ()

@@ -10,6 +10,7 @@ from controller.domain.errors import InvalidInput
 from controller.domain.spec.errors import problems_of
 from controller.domain.spec.yaml import Problem, field_name, read_document, refuse
 from controller.sim.faults.document import (
+    Cluster,
     Controller,
     FaultDocument,
     Group,
@@ -35,6 +36,7 @@ class Faults:
     network: Network = field(default_factory=Network)
     controller: Controller = field(default_factory=Controller)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    cluster: Cluster = field(default_factory=Cluster)
     operator: Mapping[str, Incident] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
 
@@ -57,13 +59,14 @@ class Faults:
             network=_less(self.network, "network", left),
             controller=_less(self.controller, "controller", left),
             monitoring=_less(self.monitoring, "monitoring", left),
+            cluster=_less(self.cluster, "cluster", left),
             operator={verb: one for verb, one in self.operator.items() if f"operator.{verb}" not in left},
             effects=tuple(one for one in self.effects if f"effects.{one.metric}" not in left),
         )
 
 
 def _names(faults: Faults) -> Iterator[str]:
-    for part in ("new_kernel", "hosts", "network", "controller", "monitoring"):
+    for part in ("new_kernel", "hosts", "network", "controller", "monitoring", "cluster"):
         model: BaseModel = getattr(faults, part)
         for name in type(model).model_fields:
             if getattr(model, name) is not None:
@@ -105,6 +108,7 @@ def parse_faults(text: str, file_name: str, verbs: Collection[str]) -> Faults:
         network=body.network,
         controller=body.controller,
         monitoring=body.monitoring,
+        cluster=body.cluster,
         operator=body.operator,
         effects=body.effects,
     )

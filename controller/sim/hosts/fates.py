@@ -51,6 +51,11 @@ class Fate:
     noise_factor: float = 1.0
     rig_breaks: int = 0
     reboots_after_s: float | None = None
+    # Of the cluster: whether the host is one of its nodes, and how it takes being drained.
+    is_node: bool = False
+    never_empty: bool = False
+    may_not_drain: bool = False
+    cluster_away: RecurringFault | None = None
 
 
 def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
@@ -94,6 +99,10 @@ def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
         noise_factor=noise.factor if noise and hit(noise, "noisy_rig") else 1.0,
         rig_breaks=rig.times if rig and hit(rig, "broken_rig") else 0,
         reboots_after_s=after_s(hosts.reboot_unasked, "reboot_unasked"),
+        is_node=hit(faults.cluster.nodes, "nodes"),
+        never_empty=hit(faults.cluster.never_empty, "never_empty"),
+        may_not_drain=hit(faults.cluster.may_not_drain, "may_not_drain"),
+        cluster_away=recurring(faults.cluster.away, "cluster_away"),
     )
 
 

@@ -49,7 +49,7 @@ from controller.domain.record.windows import open_until
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout, State
 
-# Steps that are over as soon as they begin.
+# Steps that are over as soon as they begin, where nobody has to be asked.
 _INSTANT = frozenset({Step.DRAIN, Step.UNCORDON})
 _PASSED = "promote"
 _FLEET = "fleet"
@@ -68,6 +68,7 @@ class Rule(StrEnum):
     CONDEMNED = "a condemned kernel goes no further"
     INTENT = "no reboot without a committed intent, and none twice"
     DEADLINE = "every wait has a deadline, and it is kept"
+    SERVICE = "no node is rebooted while it serves, and none stays out of service"
     RETRIES = "no measurement is repeated for ever"
     FAILURE = "no failure is forgotten"
     ACKNOWLEDGED = "every result that is acknowledged is in the log"
@@ -137,11 +138,12 @@ class Watch:
             self._admitted.discard(host)
             self._recalled.discard(host)
         self.ended += after.ended - before.ended
-        if event.trigger is Trigger.DRAINED:
+        if event.trigger in (Trigger.CLEARED, Trigger.DRAINED):
             yield from self._open(rollout, event.at, f"{host} is taken down")
         _keep(self._moving, host, present=after.step in HOLDS_SLOT and after.step is not Step.LOST)
         _keep(self._lost, host, present=after.step is Step.LOST)
-        if after.step in IN_FLIGHT - _INSTANT and after.deadline is None:
+        waits = after.step in IN_FLIGHT - _INSTANT - {Step.HELD} or (after.step in _INSTANT and after.command_id)
+        if waits and after.deadline is None:
             yield Breach(rule=Rule.DEADLINE, sentence=f"{host} waits in {after.step} without one")
         if event.trigger in (Trigger.MEASURED, Trigger.NEXT_LEG, Trigger.NEXT_TASK):
             yield from _measured(rollout, before)

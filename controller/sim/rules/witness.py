@@ -1,6 +1,6 @@
 """Sees everything that happens in a simulated world and tells what must never happen."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -67,6 +67,8 @@ class Witness:
         self._legs: dict[str, str] = {}
         # What a host still keeps of a report that is acknowledged to it.
         self.spooled: Callable[[str, str], Report | None] = lambda _host, _report_id: None
+        # Whether a host is a node that serves now.
+        self.serves: Callable[[str], bool] = lambda _host: False
         # Who wants to know of every event.
         self.on_event: Callable[[str, str, Event], None] = lambda _uid, _host, _event: None
 
@@ -169,6 +171,8 @@ class Witness:
             self.breach(Rule.INTENT, f"{host} is rebooted {times} times by {record.command_id}")
         if isinstance(intent, RebootHost):
             self._once_a_leg(host, record.command_id)
+            if self.serves(host):
+                self.breach(Rule.SERVICE, f"{host} is rebooted by {record.command_id} while it serves")
 
     def _once_a_leg(self, host: str, command_id: str) -> None:
         # What stands before the step and its number: the round, where it is not the first, and the leg.
@@ -234,6 +238,12 @@ class Witness:
                     wanted = rollout.kernels[attempt.architecture].digest
                 if rollout.state is State.PROMOTED and default != wanted:
                     self.breach(Rule.ENDED, f"{host} is done and boots {default} by default, not {wanted}")
+
+    def left_out(self, uid: str, out: Collection[str]) -> None:
+        """Tell which nodes are out of service for ever, after a rollout that has come to rest."""
+        for host, attempt in self.seen.attempts[uid].items():
+            if host in out and attempt.step is not Step.LOST:
+                self.breach(Rule.SERVICE, f"{host} is {attempt.step} and stays out of service")
 
 
 def _counts(tally: Tally) -> tuple[object, ...]:

@@ -31,6 +31,7 @@ from controller.domain.record.events import (
     HostsAdmitted,
     HostSilent,
     Moved,
+    PlaceReported,
     RevertStarted,
     RolloutCompleted,
     RolloutEnded,
@@ -47,7 +48,7 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.fleet import FleetEvent
-from controller.domain.record.names import key_of_stream
+from controller.domain.record.names import is_uncordoning, key_of_stream
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
@@ -188,5 +189,9 @@ def _host_text(event: AttemptEvent) -> str:
         case DeliveryReported():
             # The move that follows says what came of it.
             return ""
+        case PlaceReported():
+            # Likewise, but for a host whose way has ended.
+            told = "could not be put back into service" if event.error else "in service again"
+            return f"{told}{_why(event.error)}" if is_uncordoning(event.command_id) else ""
         case _:
             assert_never(event)

@@ -77,6 +77,7 @@ def _good_way() -> list[tuple[Step, Trigger, Step]]:
     onward = {
         Step.PENDING: Trigger.START,
         Step.BASELINE: Trigger.MEASURED,
+        Step.HELD: Trigger.CLEARED,
         Step.DRAIN: Trigger.DRAINED,
         Step.STAGE: Trigger.STAGED,
         Step.ARM: Trigger.ARMED,

@@ -17,7 +17,8 @@ _ORDER = tuple(Step)
 # What hosts in a step are doing, for one host and for several.
 _DOING: dict[Step, tuple[str, str]] = {
     Step.BASELINE: ("measures the old kernel", "measure the old kernel"),
-    Step.DRAIN: ("is measured and about to be taken down", "are measured and about to be taken down"),
+    Step.HELD: ("is measured and about to be taken down", "are measured and about to be taken down"),
+    Step.DRAIN: ("is taken out of service", "are taken out of service"),
     Step.STAGE: ("receives the kernel", "receive the kernel"),
     Step.ARM: ("arms the kernel for one boot", "arm the kernel for one boot"),
     Step.REBOOT: ("is about to restart", "are about to restart"),
@@ -25,7 +26,7 @@ _DOING: dict[Step, tuple[str, str]] = {
     Step.DRILL: ("proves its way back after a panic", "prove their way back after a panic"),
     Step.PROBATION: ("measures the kernel on trial", "measure the kernel on trial"),
     Step.BLESS: ("makes the kernel its default", "make the kernel their default"),
-    Step.UNCORDON: ("takes load again", "take load again"),
+    Step.UNCORDON: ("is put back into service", "are put back into service"),
     Step.BAKE: ("bakes", "bake"),
     Step.REMEASURE: ("is measured once more", "are measured once more"),
     Step.FALLBACK: ("returns to its old kernel by itself", "return to their old kernel by themselves"),
@@ -36,6 +37,7 @@ _DOING: dict[Step, tuple[str, str]] = {
 # What a step's deadline is called.
 _DEADLINES: dict[Step, str] = {
     Step.BASELINE: "the baseline must be measured",
+    Step.DRAIN: "it must be out of service",
     Step.STAGE: "the kernel must have arrived",
     Step.ARM: "the kernel must be armed",
     Step.REBOOT: "the restart must have begun",
@@ -43,6 +45,7 @@ _DEADLINES: dict[Step, str] = {
     Step.DRILL: "it must be back on its old kernel by itself",
     Step.PROBATION: "probation ends",
     Step.BLESS: "the kernel must be the default",
+    Step.UNCORDON: "it must be back in service",
     Step.BAKE: "baking ends",
     Step.REMEASURE: "it must be measured once more",
     Step.FALLBACK: "it must be back on its old kernel by itself",

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from engine_parts import UID, Parts, ScriptedDelivery, key, reached, status, walked
+from performing import AGAIN, Performing
 
+from controller.adapters.places.nowhere import Nowhere
 from controller.domain.caller import Caller
 from controller.domain.deciding.verbs import Request, Verb
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
@@ -27,27 +29,6 @@ from controller.domain.state.rollout import State
 from controller.services.agents.sessions import AgentStream
 from controller.services.engine.performing import Performer
 from controller.services.engine.watching import Watcher
-
-AGAIN = Temporary("not reachable", retry_after_s=0.0)
-
-
-class Performing:
-    """A controller whose host stands in a step, with a performer at work."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
-        self.delivery = ScriptedDelivery()
-        self.performer = Performer(parts.engine, parts.sessions, self.delivery, parts.kernels, parts.clock, pause_s=0.0)
-        parts.engine.on_effects = self.performer.submit
-        parts.sessions.on_connected = self.performer.host_connected
-
-    def go(self) -> None:
-        """Start on what is outstanding, as after a restart."""
-        self.performer.submit(tuple(self.parts.engine.outstanding.values()))
-
-    async def idle(self) -> None:
-        """Wait until nothing is being performed."""
-        await reached(lambda: not self.performer._running)
 
 
 @pytest.fixture
@@ -317,7 +298,9 @@ async def test_a_host_that_is_rebooting_is_not_taken_for_returned() -> None:
     parts = await walked(Step.VERIFY)
     delivery = ScriptedDelivery()
     delivery.present = status(running="new-digest")
-    performer = Performer(parts.engine, parts.sessions, delivery, parts.kernels, parts.clock, pause_s=0.0)
+    performer = Performer(
+        parts.engine, parts.sessions, delivery, parts.kernels, parts.clock, places=Nowhere(), pause_s=0.0
+    )
     parts.engine.on_effects = performer.submit
     await parts.operations.control("trial", Request(verb=Verb.REVERT, by=Caller("me")))
     await parts.engine.settle()

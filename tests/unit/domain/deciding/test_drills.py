@@ -29,7 +29,7 @@ def test_a_drilled_host_comes_back_and_is_then_measured_like_the_others() -> Non
     assert simulation.hosts["a"].default == NEW
     steps = [event.step for key, event in simulation.log if isinstance(event, Moved) and key.host == "a"]
     again = [Step.ARM, Step.REBOOT, Step.VERIFY, Step.PROBATION]
-    assert steps[2 : 2 + 8] == [Step.STAGE, Step.ARM, Step.REBOOT, Step.VERIFY, Step.DRILL, *again[:3]]
+    assert steps[3 : 3 + 8] == [Step.STAGE, Step.ARM, Step.REBOOT, Step.VERIFY, Step.DRILL, *again[:3]]
 
 
 def test_commands_after_the_drill_are_not_taken_for_those_before_it() -> None:

@@ -32,10 +32,10 @@ class Seen:
 
 def seen(simulation: Simulation) -> Seen:
     world, rollout = simulation.world, simulation.rollout
-    held = held_up(world, UID, simulation.now)
+    stopped = held_up(world, UID, simulation.now)
     waits = why_waiting(world.snapshot(Key(UID)), simulation.now)
-    view = rollout_view(rollout, world.attempts[UID], {}, simulation.now, waits=waits, held_up=held)
-    told = explain(rollout, world.attempts[UID], "trial", waits, held_up=held)
+    view = rollout_view(rollout, world.attempts[UID], {}, simulation.now, waits=waits, held_up=stopped)
+    told = explain(rollout, world.attempts[UID], "trial", waits, held_up=stopped)
     return Seen(view=view, explained=told.sentence)
 
 
@@ -45,10 +45,10 @@ def measured(spec: str = SPEC, waves: list[list[str]] | None = None) -> Simulati
     return simulation
 
 
-def drained(simulation: Simulation) -> Simulation:
-    simulation.run(until=lambda: simulation.step("a") is Step.DRAIN)
+def held(simulation: Simulation) -> Simulation:
+    simulation.run(until=lambda: simulation.step("a") is Step.HELD)
     simulation.settle()
-    assert simulation.step("a") is Step.DRAIN
+    assert simulation.step("a") is Step.HELD
     return simulation
 
 
@@ -61,7 +61,7 @@ def test_a_freeze_that_ends_by_itself_is_told_with_its_end() -> None:
     simulation = measured()
     until = simulation.now + 9000.0
     simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada", remark="release week", until=until))
-    found = seen(drained(simulation))
+    found = seen(held(simulation))
     why = "the fleet is frozen by ada: release week"
     assert found.view.blocking_reason == f"a is measured and waits: {why}"
     assert found.explained == f"trial is running: a is measured and waits: {why}."
@@ -72,7 +72,7 @@ def test_a_freeze_that_ends_by_itself_is_told_with_its_end() -> None:
 def test_a_freeze_that_a_person_ends_has_no_deadline_but_the_waves() -> None:
     simulation = measured()
     simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada"))
-    found = seen(drained(simulation))
+    found = seen(held(simulation))
     assert found.view.blocking_reason == "a is measured and waits: the fleet is frozen by ada"
     assert found.view.next_deadline_name == "wave 1 must have ended, else the rollout pauses"
     assert found.view.next_deadline == 1000.0 + 30 * 86_400.0
@@ -82,7 +82,7 @@ def test_a_freeze_that_a_person_ends_has_no_deadline_but_the_waves() -> None:
 
 
 def test_a_window_that_is_too_short_is_told_with_the_next_one() -> None:
-    found = seen(drained(measured(SHORT)))
+    found = seen(held(measured(SHORT)))
     assert found.view.blocking_reason.startswith("a is measured and waits: the maintenance window closes in ")
     assert found.view.next_deadline == 3600.0 + WEEK_S
     assert found.view.next_deadline_name == "a: it may be taken down"
@@ -93,7 +93,7 @@ def test_a_denial_is_told(where: str) -> None:
     simulation = measured()
     denied = KernelDenied(at=simulation.now, by="olga", kernel=NEW_RELEASE, reason="hangs", where=where)
     simulation.record(FLEET, denied)
-    found = seen(drained(simulation))
+    found = seen(held(simulation))
     of = f" where {where}" if where else ""
     assert found.view.blocking_reason == f"a is measured and waits: {NEW_RELEASE} is denied{of} by olga: hangs"
 
@@ -101,7 +101,7 @@ def test_a_denial_is_told(where: str) -> None:
 def test_several_hosts_that_wait_for_one_thing_are_told_together() -> None:
     simulation = measured(waves=[["a", "b"]])
     simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada"))
-    simulation.run(until=lambda: simulation.step("b") is Step.DRAIN and simulation.step("a") is Step.DRAIN)
+    simulation.run(until=lambda: simulation.step("b") is Step.HELD and simulation.step("a") is Step.HELD)
     simulation.settle()
     assert seen(simulation).view.blocking_reason == "a and b are measured and wait: the fleet is frozen by ada"
 
@@ -109,7 +109,7 @@ def test_several_hosts_that_wait_for_one_thing_are_told_together() -> None:
 def test_a_paused_rollout_tells_it_too() -> None:
     simulation = measured()
     simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada"))
-    drained(simulation)
+    held(simulation)
     simulation.ask(Verb.PAUSE)
     assert seen(simulation).view.blocking_reason.endswith("; a is measured and waits: the fleet is frozen by ada")
 
@@ -121,10 +121,10 @@ def test_hosts_that_may_not_start_yet_have_a_deadline_as_well() -> None:
     assert (found.view.next_deadline_name, found.view.next_deadline) == ("hosts may start", 3600.0)
 
 
-def test_nobody_is_ever_said_to_be_drained() -> None:
+def test_nobody_is_ever_said_to_be_held() -> None:
     simulation = measured()
     simulation.record(FLEET, FleetFrozen(at=simulation.now, by="ada"))
-    drained(simulation)
+    held(simulation)
     view = rollout_view(simulation.rollout, simulation.world.attempts[UID], {}, simulation.now)
     assert view.blocking_reason == "a is measured and about to be taken down"
 

@@ -9,8 +9,9 @@ from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
 from controller.domain.record.events import CommandState, FailureKind, HostHeard, HostSilent, TrialEnded
+from controller.domain.record.fleet import FleetFrozen
 from controller.domain.record.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step
-from controller.domain.record.names import Key
+from controller.domain.record.names import FLEET, Key
 from controller.domain.state.rollout import State
 
 HOLD = SPEC + "  on_stratum_failure: hold\n"
@@ -221,6 +222,20 @@ def _taken_by_scenarios() -> set[tuple[Step, Trigger]]:
     return taken | several.taken
 
 
+def taken_by_nodes() -> set[tuple[Step, Trigger]]:
+    taken: set[tuple[Step, Trigger]] = set()
+    for verb in ("drain", "uncordon"):
+        for faults in (Faults(refused=verb), Faults(unanswered=verb)):
+            simulation = Simulation([["a"]], {"a": faults}, nodes=("a",))
+            simulation.run()
+            taken |= simulation.taken
+    frozen = Simulation([["a"]], {"a": Faults(unanswered="drain")}, nodes=("a",))
+    frozen.run(until=lambda: frozen.step("a") is Step.DRAIN)
+    frozen.record(FLEET, FleetFrozen(at=frozen.now, by="ada"))
+    frozen.run(until=lambda: frozen.step("a") is Step.HELD)
+    return taken | frozen.taken
+
+
 def _taken_by_operators() -> set[tuple[Step, Trigger]]:
     taken: set[tuple[Step, Trigger]] = set()
     for step in _REVERTED_IN:
@@ -371,6 +386,6 @@ def test_a_second_revert_tries_lost_hosts_again() -> None:
 
 def test_every_row_of_the_table_is_reached() -> None:
     taken = _taken_by_scenarios() | _taken_by_operators() | _taken_by_messages() | lost_and_asked_again().taken
-    taken |= taken_by_sick_hosts()
+    taken |= taken_by_sick_hosts() | taken_by_nodes()
     missing = {pair for pair in TRANSITIONS if pair not in taken}
     assert not missing, sorted(missing)

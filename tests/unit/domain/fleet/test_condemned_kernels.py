@@ -139,9 +139,9 @@ def test_a_host_that_has_not_rebooted_yet_waits_for_an_allowance() -> None:
     simulation = Simulation([["a"]])
     simulation.run(until=lambda: simulation.step("a") is Step.BASELINE)
     decide(simulation, deny())
-    simulation.run(until=lambda: simulation.step("a") is Step.DRAIN)
+    simulation.run(until=lambda: simulation.step("a") is Step.HELD)
     simulation.settle()
-    assert simulation.step("a") is Step.DRAIN
+    assert simulation.step("a") is Step.HELD
     assert simulation.hosts["a"].running != NEW
     decide(simulation, KernelCleared(at=simulation.now, by="olga", kernel=NEW_RELEASE))
     simulation.run()

@@ -69,6 +69,14 @@ async def test_hosts_that_no_delivery_reaches_are_refused_and_the_others_are_pin
     assert parts.engine.delivery_of("a", "") == "hypervisor"
 
 
+async def test_where_a_host_serves_is_pinned_as_well() -> None:
+    parts = await three()
+    parts.operations.place_of = lambda host: "cluster" if host.name == "a" else ""
+    await parts.operations.start(SPEC + "  strata: {labels: []}\n", "f", Caller("olga"))
+    (attempts,) = parts.engine.world.attempts.values()
+    assert {one.host: one.place for one in attempts.values()} == {"a": "cluster", "b": "", "c": ""}
+
+
 async def test_labels_set_by_hand_select_too() -> None:
     parts = await three()
     await parts.operations.fleet.label("a", {"zone": "b"}, (), Caller("olga"))

@@ -1,0 +1,1 @@
+"""Where hosts serve others, and how they are taken out of service before they go down."""
