@@ -57,7 +57,7 @@ def renew(session: Session) -> None:
     The controller does so by itself for the operator of its own state directory. Elsewhere, let cron do it each week.
     """
     from controller.cli import output
-    from controller.views.text import time_text
+    from controller.words import time_text
 
     with session.client() as client:
         made = client.renew_certificate()

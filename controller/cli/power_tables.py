@@ -8,7 +8,7 @@ from rich.text import Text
 from controller.cli.output import cells, plain_table
 from controller.views.models import LedgerView
 from controller.views.plan_models import PlannedCellView, PlannedDesignView
-from controller.views.text import count_text, names_text
+from controller.words import count_text, names_text
 
 _NOT_DECIDED = "Before and after alone, without controls, decides nothing."
 _CHOSEN = {design: f"This rollout decides by {design}." for design in ("two_arms", "matched_pairs", "abba")}

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from controller.domain.printable import is_plain, printable, printable_lines
+from controller.words import LAST_MOMENT
 
 # Of names: host facts that strata and journeys are made of, workloads, metrics, commands.
 NAME_CHARACTERS: Final = 128
@@ -34,8 +35,6 @@ LOG_CHARACTERS: Final = 1024
 # Fields of one message, containers within it included. Below it every limit above has room.
 MESSAGE_FIELDS: Final = 8192
 
-# 1970 to 9999: what a calendar can tell.
-LAST_MOMENT: Final = 253_402_300_000.0
 # Beyond these nothing was measured: the first holds every counter of 64 bits, below the second divisions overflow.
 _LARGEST: Final = 1e20
 _SMALLEST: Final = 1e-15

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from controller.adapters.delivery.hypervisor.processes import vm_status
-from controller.views.text import bytes_text, count_text, duration_text
+from controller.words import bytes_text, count_text, duration_text
 
 # A machine that was started so often without joining will not join.
 MOST_BOOTS: Final = 5

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.domain.caller import Caller
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
+from controller.domain.record.control import Verb
 from controller.services.operating.rollouts import Operations
 from controller.sim.universe import chance
 

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from controller.domain.printable import printable_lines
 from controller.views.models import Epoch
-from controller.views.text import time_iso
+from controller.words import time_iso
 
 
 def view_data(view: object) -> Any:

@@ -17,10 +17,10 @@ from controller.adapters.checks.checker import NetworkChecker
 from controller.adapters.places.nowhere import Nowhere
 from controller.adapters.store.memory import Disk
 from controller.domain.caller import Caller
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Conflict, NotFound, Temporary
 from controller.domain.record.checks import Answer, Outcome
-from controller.domain.record.control import CheckReported
+from controller.domain.record.control import CheckReported, Verb
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import State
 from controller.services.engine.checking import CheckRunner

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,13 @@ def test_a_device_that_gives_back_other_bytes_is_found_out() -> None:
             changed = 0
             while changed < 1000:
                 changed += flip_bytes(backing)
+            # The kernel may still have in memory what was changed on the device: only what it reads is wrong.
+            enough, deadline = pages_read() + 1000, time.monotonic() + PATIENCE_S
+            while pages_read() < enough:
+                assert time.monotonic() < deadline, "nothing is read from swap"
+                process.stdin.write(as_line(GoOn()))
+                process.stdin.flush()
+                assert isinstance(parse_event(process.stdout.readline()), Advanced)
             process.stdin.write(as_line(End()))
             process.stdin.close()
             events = [parse_event(line) for line in process.stdout]
@@ -204,6 +212,12 @@ def test_a_device_that_gives_back_other_bytes_is_found_out() -> None:
     wrong = [event for event in events if isinstance(event, WrongPage)]
     assert {event.wrong_bytes for event in wrong} == {1}
     assert all(event.expected[:2] != event.found[:2] for event in wrong)
+
+
+def pages_read() -> int:
+    """Return how many pages the kernel has read from swap since it runs."""
+    counters = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return int(counters["pswpin"])
 
 
 def flip_bytes(backing: Path) -> int:

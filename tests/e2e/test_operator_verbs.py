@@ -3,8 +3,8 @@
 import pytest
 from real_fleet import NEW, OLD, RealFleet, spec
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootCause, BootEnd
+from controller.domain.record.control import Verb
 
 pytestmark = pytest.mark.e2e
 

@@ -17,9 +17,10 @@ from controller.adapters.rpc.incoming import decoded
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.domain import bounds
 from controller.domain.caller import Caller
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
 from controller.domain.errors import InvalidInput, KernrollError, NotFound
 from controller.domain.hosts.host import Host
+from controller.domain.record.control import Verb
 from controller.domain.record.events import CommandReported, RunReported
 from controller.domain.record.journey import Step
 from controller.domain.state.environments import recorded

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_fleet import UID
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.errors import Conflict
 from controller.domain.record.checks import Outcome
-from controller.domain.record.control import CheckReported, ChecksAsked
+from controller.domain.record.control import CheckReported, ChecksAsked, Verb
 from controller.domain.record.events import RolloutPromoted, WaveOpened
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import Rollout, State

@@ -21,7 +21,7 @@ from controller.sim.operators import VERBS
 from controller.sim.searching.campaign import Finished, run_all, usual_jobs
 from controller.sim.searching.shrink import broken_rule, shrink
 from controller.views.simulation import SimulationView, distribution
-from controller.views.text import duration_text
+from controller.words import duration_text
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "sim"

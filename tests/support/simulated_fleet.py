@@ -10,9 +10,10 @@ from simulated_plan import UID, planned_trial
 
 from controller.domain.caller import Caller
 from controller.domain.deciding.advance import advance
-from controller.domain.deciding.verbs import Request, Verb, decide_verb
+from controller.domain.deciding.verbs import Request, decide_verb
 from controller.domain.delivery import BootEnd
 from controller.domain.hosts.host import Host
+from controller.domain.record.control import Verb
 from controller.domain.record.effects import (
     AcknowledgeBoot,
     ArmKernel,

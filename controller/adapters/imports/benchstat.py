@@ -15,7 +15,7 @@ from typing import Any, Final
 from controller.domain.errors import InvalidInput
 from controller.domain.printable import printable
 from controller.domain.samples.document import MAX_NAME
-from controller.domain.words import names_text
+from controller.words import names_text
 
 # What a reader of the samples calls the one machine that a benchmark's output is from.
 HOST: Final = "benchmark"

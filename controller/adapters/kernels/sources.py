@@ -17,7 +17,7 @@ from controller.domain.errors import InvalidInput, NotFound
 from controller.domain.hosts.releases import checked_release
 from controller.domain.kernels import DebianKernel, ImageKernel, KernelSource, PackageDirectoryKernel
 from controller.domain.printable import printable
-from controller.domain.words import names_text
+from controller.words import names_text
 
 # Of a package's files the kernel itself, with its release.
 _IMAGE = re.compile(r"boot/vmlinu[xz]-(?P<boot>[^/]+)$|(?:usr/)?lib/modules/(?P<tree>[^/]+)/vmlinuz$")

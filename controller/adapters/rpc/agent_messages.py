@@ -12,9 +12,9 @@ from controller.domain.hosts.host import Host, HostFacts, SwapDevice, check_host
 from controller.domain.printable import printable
 from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
-from controller.domain.words import names_text
 from controller.services.agents.sessions import Held, LogReported
 from controller.views.models import LiveProgress
+from controller.words import names_text
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
 PLATFORMS: Mapping[int, str] = {

@@ -14,10 +14,10 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from controller.domain.bounds import LAST_MOMENT
-from controller.domain.deciding.requests import Verb
 from controller.domain.printable import printable_lines
+from controller.domain.record.control import Verb
 from controller.views.models import Epoch
+from controller.words import LAST_MOMENT
 from protos.kernroll.v1 import operator_pb2
 
 M = TypeVar("M", bound=Message)
@@ -147,14 +147,5 @@ def _enum_number(enum: EnumDescriptor, word: str) -> int:
 
 
 # The operator's verbs on the wire.
-VERBS: dict[int, Verb] = {
-    operator_pb2.ROLLOUT_VERB_PAUSE: Verb.PAUSE,
-    operator_pb2.ROLLOUT_VERB_RESUME: Verb.RESUME,
-    operator_pb2.ROLLOUT_VERB_PROMOTE: Verb.PROMOTE,
-    operator_pb2.ROLLOUT_VERB_APPROVE: Verb.APPROVE,
-    operator_pb2.ROLLOUT_VERB_RETRY: Verb.RETRY,
-    operator_pb2.ROLLOUT_VERB_SKIP: Verb.SKIP,
-    operator_pb2.ROLLOUT_VERB_ABORT: Verb.ABORT,
-    operator_pb2.ROLLOUT_VERB_REVERT: Verb.REVERT,
-}
-NUMBERS = {verb: operator_pb2.RolloutVerb.ValueType(number) for number, verb in VERBS.items()}
+NUMBERS = {verb: operator_pb2.RolloutVerb.Value(f"ROLLOUT_VERB_{verb.name}") for verb in Verb}
+VERBS: dict[int, Verb] = {number: verb for verb, number in NUMBERS.items()}

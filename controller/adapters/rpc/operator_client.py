@@ -22,8 +22,8 @@ from controller.adapters.rpc.client_files import (
 )
 from controller.adapters.rpc.messages import NUMBERS, epoch, from_message
 from controller.domain.bounds import digits
-from controller.domain.deciding.requests import Verb
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, NotFound, Permanent, Temporary
+from controller.domain.record.control import Verb
 from controller.views.gate.replayed import ReplayView
 from controller.views.models import (
     CertificateView,

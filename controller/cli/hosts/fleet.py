@@ -8,7 +8,7 @@ from controller.cli.session import DURATION, Session, calls, examples
 from controller.domain.errors import InvalidInput
 from controller.domain.fleet.limits import MOST_DECISIONS
 from controller.views.hosts.fleet import FleetView
-from controller.views.text import time_text
+from controller.words import time_text
 
 
 @click.group()

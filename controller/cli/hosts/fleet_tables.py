@@ -8,7 +8,7 @@ from rich.table import Table
 
 from controller.cli.output import cells, plain_table
 from controller.views.hosts.fleet import DenialView, FleetView, InventoryDiffView
-from controller.views.text import count_text, names_text, time_text
+from controller.words import count_text, names_text, time_text
 
 _DIGEST_CHARACTERS = 12
 

@@ -9,7 +9,7 @@ from controller.cli.output import cells, filled_table
 from controller.domain.hosts.facts import FACTS, Fact
 from controller.domain.hosts.host import HostFacts, SwapDevice
 from controller.views.models import HostView
-from controller.views.text import bytes_text, count_text, duration_text, time_text
+from controller.words import bytes_text, count_text, duration_text, time_text
 
 
 def host_rows(hosts: Sequence[HostView], now: float, width: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

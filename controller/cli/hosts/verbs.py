@@ -170,7 +170,7 @@ def import_inventory(session: Session, /, *, file: Path, name: str | None, dry_r
     from controller.cli.hosts.fleet_tables import diff_lines
     from controller.domain.fleet.inventory import NO_HOSTS, inventory_labels
     from controller.domain.printable import printable
-    from controller.domain.words import names_text
+    from controller.words import names_text
 
     listing = read_inventory(file, timeout_s=timeout)
     for warning in listing.warnings:

@@ -25,7 +25,7 @@ from controller.lab.demo import BAD, GOOD, ControllerProcess, Specs, Versions, f
 from controller.lab.fleet import Connection, guest_directories, prepare, switch_off
 from controller.lab.guests import GuestPlan
 from controller.views.models import RolloutView
-from controller.views.text import duration_text
+from controller.words import duration_text
 
 _TOKEN_VALID_S = 1800.0
 # A machine that shows nothing new for so long will not join.

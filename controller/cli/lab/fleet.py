@@ -25,7 +25,7 @@ from controller.lab.fleet import (
 )
 from controller.lab.guests import DEFAULT_MEMORY_MIB, Channel, GuestPlan, available_memory_mib, plan_guests
 from controller.lab.joining import Joining, Sign, sign_of
-from controller.views.text import count_text, names_text
+from controller.words import are, count_text, names_text
 
 _TOKEN_VALID_S = 3600.0
 _LOOK_EVERY_S = 0.5
@@ -85,10 +85,9 @@ def _refuse_strangers(client: OperatorClient, plan: GuestPlan, fleet_dir: Path) 
     enrolled = {host.name for host in client.list_hosts()}
     taken = [guest.name for guest in plan.guests if guest.name in enrolled and not key_file(fleet_dir, guest).exists()]
     if taken:
-        verb = "is" if len(taken) == 1 else "are"
         raise Conflict(
-            f"{names_text(taken)} {verb} enrolled at this controller by another fleet: give --fleet-dir that fleet's "
-            "directory, or start a controller with another --state-dir"
+            f"{names_text(taken)} {are(len(taken))} enrolled at this controller by another fleet: give --fleet-dir "
+            "that fleet's directory, or start a controller with another --state-dir"
         )
 
 

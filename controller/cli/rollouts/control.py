@@ -201,7 +201,7 @@ _Watch = tuple[click.Context, str, float, str]
 
 def _ask(session: Session, name: str, verb: str, remark: str, *, watch: _Watch | None = None, **options: Any) -> None:
     # Not before it is needed: the help must not wait for it.
-    from controller.domain.deciding.requests import Verb
+    from controller.domain.record.control import Verb
 
     with session.client() as client:
         after = client.control_rollout(name, Verb(verb), remark, **options)

@@ -13,7 +13,7 @@ from controller.cli.rollouts.tables import status_parts
 from controller.cli.session import Session
 from controller.views.models import RolloutView
 from controller.views.rollouts.changes import changes
-from controller.views.text import offset_text
+from controller.words import offset_text
 
 # Lines of the picture that are not hosts: head, kernels, titles, verdicts, reason, deadline.
 _OTHER_LINES = 12

@@ -10,7 +10,7 @@ from controller.cli.output import cells, plain_table
 from controller.cli.power_tables import power_parts
 from controller.views.models import CheckView, HostProgressView, RolloutView, VerdictView, WaveView
 from controller.views.plan_models import PlannedMemberView, PlanView
-from controller.views.text import count_text, duration_text, number_text, time_text
+from controller.words import count_text, duration_text, number_text, time_text
 
 _BAR_CELLS = 10
 # sign, style: what a step, wave or rollout looks like beside its word.

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from controller.cli.output import cells, plain_table
 from controller.views.simulation import DistributionView, SimulationView
-from controller.views.text import count_text, duration_text
+from controller.words import count_text, duration_text
 
 _STYLES: Final[Mapping[str, str]] = {
     "promoted": "green",

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from controller.domain.caller import Caller
 from controller.domain.deciding.checks import override_checks, pending_checks
-from controller.domain.deciding.requests import Request, Verb
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.record.control import (
     ApprovalGiven,
@@ -14,15 +14,30 @@ from controller.domain.record.control import (
     RestOpened,
     RevertHastened,
     RolloutResumed,
+    Verb,
 )
 from controller.domain.record.events import AbortStarted, Event, RevertStarted, RolloutPaused
 from controller.domain.record.journey import Step
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout, State
 
-__all__ = ["ANSWERS", "Request", "Verb", "decide_verb"]
-
 _NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One operator's wish, with who asks and why."""
+
+    verb: Verb
+    by: Caller
+    remark: str = ""
+    # For retry and skip; empty for retry means every host whose rig failed.
+    hosts: tuple[str, ...] = ()
+    # For promote: all waves at once, or past a wave that the gate held.
+    full: bool = False
+    skip: bool = False
+    # For revert: without regard to the disruption budget.
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

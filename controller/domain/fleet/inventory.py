@@ -17,7 +17,7 @@ from controller.domain.fleet.decided import Fleet
 from controller.domain.fleet.inventory_groups import Groups, groups_of
 from controller.domain.hosts.host import check_host_name
 from controller.domain.printable import is_plain, printable
-from controller.domain.words import are, names_text
+from controller.words import are, names_text
 
 PLACES: Final = ("zone", "rack", "cluster", "hypervisor")
 MOST_HOSTS: Final = 100_000

@@ -5,41 +5,18 @@ It is read from the rollouts' own events, so that no crash can come between a re
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import assert_never
 
 from controller.domain.fleet.decided import Denial
 from controller.domain.hosts.strata import Stratum, read_stratum
 from controller.domain.judging.waves import failed_strata
 from controller.domain.record.checks import Outcome
 from controller.domain.record.control import (
-    ApprovalAwaited,
-    ApprovalGiven,
-    CheckReported,
-    ChecksAsked,
-    ChecksOverridden,
-    GateOverridden,
-    HostsLeftOut,
-    HostsRecalled,
-    HostsRetried,
-    RestOpened,
-    RevertHastened,
-    RolloutResumed,
     StratumHeld,
 )
 from controller.domain.record.events import (
-    AbortStarted,
-    HostsAdmitted,
     RevertStarted,
-    RolloutCompleted,
-    RolloutEnded,
     RolloutEvent,
-    RolloutPaused,
-    RolloutPlanned,
-    RolloutPromoted,
-    RolloutStarted,
-    WaveOpened,
 )
-from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
 
@@ -56,28 +33,17 @@ def condemned(rollout: Rollout, attempts: Mapping[str, Attempt], event: RolloutE
     """
     if rollout.policy.aa:
         return ()
-    match event:
-        case RevertStarted() if event.by == CONTROLLER and not _unanswered(rollout, event):
-            reason = f"rollout {rollout.name} reverted it: {event.reason}"
-            return tuple(
-                _denial(rollout, architecture, where="", reason=reason, at=event.at)
-                for architecture in sorted(_architectures(rollout, attempts, event.host))
-            )
-        case StratumHeld():
-            reason = f"rollout {rollout.name} took it back from {event.stratum}: {event.reason}"
-            return (_limited(rollout, _stratum(rollout, event.stratum), reason=reason, at=event.at),)
-        case RevertStarted() | RolloutPlanned() | RolloutStarted() | RolloutPaused() | AbortStarted():
-            return ()
-        case RolloutPromoted() | RolloutCompleted() | RolloutEnded() | WaveOpened() | WaveJudged() | RestOpened():
-            return ()
-        case HostsAdmitted() | HostsRecalled() | HostsRetried() | HostsLeftOut() | RolloutResumed() | RevertHastened():
-            return ()
-        case ApprovalAwaited() | ApprovalGiven() | GateOverridden() | ChecksAsked() | CheckReported():
-            return ()
-        case ChecksOverridden():
-            return ()
-        case _:
-            assert_never(event)
+    if isinstance(event, RevertStarted) and event.by == CONTROLLER and not _unanswered(rollout, event):
+        reason = f"rollout {rollout.name} reverted it: {event.reason}"
+        return tuple(
+            _denial(rollout, architecture, where="", reason=reason, at=event.at)
+            for architecture in sorted(_architectures(rollout, attempts, event.host))
+        )
+    if isinstance(event, StratumHeld):
+        reason = f"rollout {rollout.name} took it back from {event.stratum}: {event.reason}"
+        return (_limited(rollout, _stratum(rollout, event.stratum), reason=reason, at=event.at),)
+    # Nothing else says that the kernel is bad.
+    return ()
 
 
 def _unanswered(rollout: Rollout, event: RevertStarted) -> bool:

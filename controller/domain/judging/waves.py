@@ -18,6 +18,7 @@ from controller.gate.statistics.cells import Design
 from controller.gate.trial.judge import judge_trial
 from controller.gate.trial.model import TrialPlan
 from controller.gate.verdict import Action, Verdict
+from controller.words import are
 
 _PASSED = (Verdict.PASS.name, Verdict.MARGINAL.name)
 _FAILED = (Verdict.FAIL.name, Verdict.FATAL.name)
@@ -123,7 +124,7 @@ def _promoted(sentence: str, compared: Comparison | None) -> str:
 
 def _again_text(hosts: Sequence[str]) -> str:
     others = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
-    which, verb = ", ".join(hosts[:_NAMED]) + others, "is" if len(hosts) == 1 else "are"
+    which, verb = ", ".join(hosts[:_NAMED]) + others, are(len(hosts))
     return f"{which} {verb} far outside the others and {verb} measured once more before anything is decided."
 
 

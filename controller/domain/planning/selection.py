@@ -15,11 +15,9 @@ from controller.domain.record.events import PlannedHost
 from controller.domain.record.journey import Role
 from controller.domain.record.policy import WavePolicy
 from controller.domain.spec.document import Architecture, Expected, RolloutSpec, Selector
+from controller.words import are, count_text, names_text
 
 __all__ = ["HostCandidate", "WaveHosts", "WavePlan", "hosts_by_stratum", "plan_waves", "stratum_of"]
-
-# A message names this many hosts and counts the others.
-_NAMED_HOSTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +116,9 @@ def _waves(spec: RolloutSpec, allocated: Mapping[str, Allocation]) -> tuple[tupl
             planned.append(WaveHosts(number=len(planned) + 1, hosts=members, bake_s=wave.bake_s, policy=policy))
     skipped = len(spec.waves) - len(planned)
     if planned and skipped:
-        notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {_are(skipped)} left out.")
+        notes.append(f"{skipped} of {len(spec.waves)} waves would be empty and {are(skipped)} left out.")
     if left := sum(own.left for own in allocated.values()):
-        notes.append(f"{_hosts(left)} would stay on the old kernel: the waves do not reach them.")
+        notes.append(f"{count_text(left, 'host')} would stay on the old kernel: the waves do not reach them.")
     return tuple(planned), tuple(notes)
 
 
@@ -135,9 +133,9 @@ def _drilled(hosts: Sequence[PlannedHost], drills: int) -> Iterable[PlannedHost]
 def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequence[HostCandidate]) -> Iterable[str]:
     known = {host.name for host in hosts}
     if unknown := sorted(set(spec.selector.hosts) - known):
-        yield f"{_list(unknown)} {_are(len(unknown))} not enrolled."
+        yield f"{names_text(unknown)} {are(len(unknown))} not enrolled."
     if duplicates := sorted(name for name, count in Counter(host.name for host in chosen).items() if count > 1):
-        yield f"{_list(duplicates)} {_are(len(duplicates))} listed twice."
+        yield f"{names_text(duplicates)} {are(len(duplicates))} listed twice."
     if not hosts:
         yield "No host is enrolled."
     elif not chosen and selected(spec, hosts):
@@ -147,17 +145,17 @@ def _blockers(spec: RolloutSpec, hosts: Sequence[HostCandidate], chosen: Sequenc
     for architecture in sorted({host.architecture for host in chosen} - set(spec.kernels)):
         without = sorted(host.name for host in chosen if host.architecture == architecture)
         yield (
-            f"{_list(without)} {_are(len(without))} {architecture}, for which the spec has no kernel: "
+            f"{names_text(without)} {are(len(without))} {architecture}, for which the spec has no kernel: "
             f"add kernels.{architecture} or select other hosts."
         )
     if away := sorted(host.name for host in chosen if not host.subject.host.connected):
-        yield f"{_list(away)} {_are(len(away))} not connected."
+        yield f"{names_text(away)} {are(len(away))} not connected."
     busy: dict[str, list[str]] = defaultdict(list)
     for host in chosen:
         if host.subject.rollout and host.subject.rollout != spec.name:
             busy[host.subject.rollout].append(host.name)
     for rollout, names in sorted(busy.items()):
-        yield f"{_list(sorted(names))} {_are(len(names))} held by the active rollout {rollout}."
+        yield f"{names_text(sorted(names))} {are(len(names))} held by the active rollout {rollout}."
     yield from _unexpected(spec.expected, chosen)
 
 
@@ -170,7 +168,7 @@ def _unexpected(expected: Mapping[Architecture, Expected], chosen: Sequence[Host
             if of == architecture and not _runs(wanted, release):
                 verb = "runs" if len(names) == 1 else "run"
                 yield (
-                    f"{_list(sorted(names))} {verb} {release or 'an unknown kernel'}, "
+                    f"{names_text(sorted(names))} {verb} {release or 'an unknown kernel'}, "
                     f"but the spec expects {wanted.release or wanted.version}."
                 )
 
@@ -189,7 +187,7 @@ def _selector_hint(selector: Selector, hosts: Sequence[HostCandidate]) -> str:
         values = Counter(fact_text(host.subject, key) for host in hosts)
         if not set(allowed) & set(values):
             have = sorted(value for value in values if value is not None)
-            return f" {key} is {_list(have)} there." if have else f" None of them has the label {key}."
+            return f" {key} is {names_text(have)} there." if have else f" None of them has the label {key}."
     return ""
 
 
@@ -203,18 +201,4 @@ def _label_notes(spec: RolloutSpec, chosen: Sequence[HostCandidate]) -> Iterable
     for key in spec.strata.labels:
         if without := sorted(host.name for host in chosen if key not in host.subject.labels):
             verb = "has" if len(without) == 1 else "have"
-            yield f"{_list(without)} {verb} no label {key}; the stratum says {key}=?."
-
-
-def _list(names: Sequence[str]) -> str:
-    if len(names) > _NAMED_HOSTS:
-        return f"{', '.join(names[:_NAMED_HOSTS])} and {len(names) - _NAMED_HOSTS} others"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _hosts(count: int) -> str:
-    return "1 host" if count == 1 else f"{count} hosts"
+            yield f"{names_text(without)} {verb} no label {key}; the stratum says {key}=?."

@@ -18,7 +18,7 @@ from controller.domain.kernels import Kernel
 from controller.domain.planning.selection import HostCandidate, WavePlan, selected
 from controller.domain.record.journey import Role
 from controller.domain.spec.document import RolloutSpec
-from controller.domain.words import are, names_text
+from controller.words import are, names_text
 
 _T = TypeVar("_T")
 

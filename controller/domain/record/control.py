@@ -1,8 +1,26 @@
-"""What operators decide about a rollout, and what paces it: events of a rollout's own stream."""
+"""What operators ask and decide about a rollout, and what paces it: verbs, and events of a rollout's own stream.
+
+Every event here tells itself: `told` is what reports and logs say of it, one clause without a full stop.
+"""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from controller.domain.record.checks import Outcome
+from controller.words import duration_text, names_text
+
+
+class Verb(StrEnum):
+    """What an operator can ask."""
+
+    PAUSE = "pause"  # admit no further host; hosts in flight finish
+    RESUME = "resume"  # go on after a pause
+    PROMOTE = "promote"  # go on to the next wave: past an approval, a hold (--skip), or all waves at once (--full)
+    APPROVE = "approve"  # one of the approvals that the open wave needs
+    RETRY = "retry"  # send hosts whose rig failed on their way again
+    SKIP = "skip"  # leave hosts out whose turn has not come
+    ABORT = "abort"  # start nothing new, bring hosts in flight back, leave finished ones
+    REVERT = "revert"  # return every touched host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +30,11 @@ class RolloutResumed:
     at: float
     by: str
     remark: str = ""
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"resumed by {self.by}{_why(self.remark)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +46,12 @@ class ApprovalAwaited:
     # Without enough approvals the rollout pauses then.
     deadline: float
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        allowed = duration_text(self.deadline - self.at)
+        return f"wave {self.wave + 1} awaits approval; without it the rollout pauses after {allowed}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalGiven:
@@ -30,6 +59,11 @@ class ApprovalGiven:
     wave: int
     by: str
     remark: str = ""
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"wave {self.wave + 1} approved by {self.by}{_why(self.remark)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +75,11 @@ class GateOverridden:
     by: str
     remark: str
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.by} went on although the gate held wave {self.wave + 1}{_why(self.remark)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestOpened:
@@ -50,6 +89,11 @@ class RestOpened:
     by: str
     remark: str
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.by} opened all waves that are left{_why(self.remark)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostsRecalled:
@@ -57,6 +101,11 @@ class HostsRecalled:
 
     at: float
     hosts: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"the turn of {names_text(self.hosts)} to return has come"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +117,11 @@ class HostsRetried:
     by: str
     remark: str = ""
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.by} had {names_text(self.hosts)} begin again{_why(self.remark)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostsLeftOut:
@@ -77,6 +131,11 @@ class HostsLeftOut:
     hosts: tuple[str, ...]
     by: str
     remark: str = ""
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.by} left {names_text(self.hosts)} out{_why(self.remark)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +149,11 @@ class StratumHeld:
     host: str = ""
     line: str = ""
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.stratum} is held and goes back{_why(self.reason)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevertHastened:
@@ -98,6 +162,11 @@ class RevertHastened:
     at: float
     by: str
     remark: str = ""
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.by} lifted the disruption budget from the way back{_why(self.remark)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +188,12 @@ class ChecksAsked:
     # In the order of the rollout file.
     checks: tuple[AwaitedCheck, ...]
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        again = f" (time {self.number})" if self.number > 1 else ""
+        return f"wave {self.wave + 1} asks its checks{again}: {names_text([check.name for check in self.checks])}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReported:
@@ -137,6 +212,13 @@ class CheckReported:
     # The person who reported; empty when a program did.
     by: str = ""
 
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        who = f" (by {self.by})" if self.by else ""
+        told = f"check {self.check} of wave {self.wave + 1}: {self.outcome.replace('_', ' ')}{who}"
+        return f"{told}{_why(self.detail)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecksOverridden:
@@ -148,6 +230,11 @@ class ChecksOverridden:
     checks: tuple[str, ...]
     by: str
     remark: str
+
+    @property
+    def told(self) -> str:
+        """What is said of it."""
+        return f"{self.by} went on without {names_text(self.checks)}{_why(self.remark)}"
 
 
 ControlEvent = (
@@ -165,3 +252,11 @@ ControlEvent = (
     | CheckReported
     | ChecksOverridden
 )
+# After these nothing but the rollout itself is looked at.
+RolloutOnly = (
+    ApprovalAwaited | ApprovalGiven | GateOverridden | RestOpened | ChecksAsked | CheckReported | ChecksOverridden
+)
+
+
+def _why(remark: str) -> str:
+    return f": {remark}" if remark else ""

@@ -360,7 +360,7 @@ class SeriousLogged:
     replaced: tuple[str, ...] = ()
 
 
-RolloutEvent = (
+DecidedEvent = (
     RolloutPlanned
     | RolloutStarted
     | HostsAdmitted
@@ -372,8 +372,8 @@ RolloutEvent = (
     | AbortStarted
     | RevertStarted
     | RolloutEnded
-    | ControlEvent
 )
+RolloutEvent = DecidedEvent | ControlEvent
 AttemptEvent = (
     Moved
     | HostHeard

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from controller.gate.evidence.seen import HostEvidence
 from controller.gate.kernel_log import Finding, KnownLine, Severity
 from controller.gate.verdict import Verdict
+from controller.words import count_text
 
 # A sentence names so many lines and counts the others.
 _NAMED = 5
@@ -71,7 +72,8 @@ def _fatal(hosts: Sequence[HostEvidence]) -> tuple[list[Ruling], list[str]]:
                 first.setdefault(finding.signature, (host, finding))
     rulings, told = [], []
     for signature, (host, finding) in first.items():
-        counts = f"{_hosts(len(old[signature]))} with the old kernel, {_hosts(len(new[signature]))} with the new one"
+        before, after = (count_text(len(hosts[signature]), "host") for hosts in (old, new))
+        counts = f"{before} with the old kernel, {after} with the new one"
         if len(old[signature]) >= len(new[signature]):
             told.append(f'both kernels write "{finding.line}" ({counts}), which is held against neither')
             continue
@@ -109,7 +111,7 @@ def _unread(rules: LogRules, hosts: Sequence[HostEvidence]) -> tuple[list[Ruling
         return [], []
     name, first = found[0]
     others = len({host for host, _ in found}) - 1
-    more = f" (and those of {_hosts(others)} more)" if others else ""
+    more = f" (and those of {count_text(others, 'host')} more)" if others else ""
     text = f"the kernel log of {name} was not read whole{more}: {first.line}"
     if rules.accept_missing_logs:
         return [], [f"{text}; that is accepted (accept_missing_logs): {rules.accept_missing_logs.rstrip('.')}"]
@@ -125,7 +127,7 @@ def _unread_of_old(hosts: Sequence[HostEvidence]) -> list[str]:
         return []
     name, first = found[0]
     others = len({host for host, _ in found}) - 1
-    more = f" (and those of {_hosts(others)} more)" if others else ""
+    more = f" (and those of {count_text(others, 'host')} more)" if others else ""
     text = f"the kernel log of {name} under the old kernel was not read whole{more}: {first.line}"
     return [f"{text}; what stood there excuses nothing of the new kernel"]
 
@@ -153,13 +155,9 @@ def _without_known_lines(
         for one in hosts
     ]
     told = [
-        f'"{known.line.strip()}" is a known line, met on {_hosts(len(met[known]))}, and counts nowhere:'
+        f'"{known.line.strip()}" is a known line, met on {count_text(len(met[known]), "host")}, and counts nowhere:'
         f" {known.reason.rstrip('.')}"
         for known in known_lines
         if known in met
     ]
     return without, told
-
-
-def _hosts(number: int) -> str:
-    return f"{number} host" if number == 1 else f"{number} hosts"

@@ -13,6 +13,7 @@ from controller.gate.hosts.benefit import Benefit, HostValues, Saving, fleet_tot
 from controller.gate.hosts.survival import unresolved
 from controller.gate.metrics import METRICS, Metric
 from controller.gate.verdict import Cell, ClaimState, Verdict
+from controller.words import count_text
 
 # The claimed metric that the structure sizes explain.
 _EXPLAINED: Final = "swap_mount.cost"
@@ -108,7 +109,7 @@ def steady_cell(
     if saving is not None:
         told = (
             f"old against old changed by {0.0 - saving.estimate:+.1f} {metric.unit} ({_percent(nothing)} interval "
-            f"{-saving.high:+.1f} … {-saving.low:+.1f}), {_host_count(len(benefit.hosts))}"
+            f"{-saving.high:+.1f} … {-saving.low:+.1f}), {count_text(len(benefit.hosts), 'host')}"
         )
     because = f" because {problem}" if problem else ""
     return Cell(
@@ -221,16 +222,12 @@ def _told(metric: Metric, claim: ClaimPlan, benefit: Benefit, problem: str, stat
     if state is ClaimState.OPEN:
         problem = problem or "the interval contains the claim"
     saving = benefit.saving
-    hosts = _host_count(len(benefit.hosts))
+    hosts = count_text(len(benefit.hosts), "host")
     return (
         f"saves {saving.estimate:.1f} {metric.unit} ({_percent(claim)} interval {saving.low:.1f} … "
         f"{saving.high:.1f}, {claimed}), {hosts}, {benefit.old_runs} + {benefit.new_runs} runs. "
         f"{state.value.upper()}{f' because {problem}' if problem else ''}."
     )
-
-
-def _host_count(count: int) -> str:
-    return "1 host" if count == 1 else f"{count} hosts"
 
 
 def _percent(claim: ClaimPlan) -> str:

@@ -11,6 +11,7 @@ from controller.gate.statistics.completion import completion_p
 from controller.gate.trial.blocks import RunCounts, is_new
 from controller.gate.trial.model import Arm, Measurement, TrialMetric, TrialPlan
 from controller.gate.verdict import Cell, ClaimState, MetricRole, Verdict
+from controller.words import count_text
 
 COMPLETION: Final = "completion"
 
@@ -78,7 +79,8 @@ def claim_cell(plan: TrialPlan, metric: TrialMetric, stratum: str, runs: Sequenc
         saving = found.saving
         told = (
             f"saves {saving.estimate:.4g} {metric.unit} ({claim.confidence * 100:g} % interval {saving.low:.4g} … "
-            f"{saving.high:.4g}, claim ≥ {claim.at_least:g}), {_hosts(len(found.hosts))}. {state.value.upper()}"
+            f"{saving.high:.4g}, claim ≥ {claim.at_least:g}), {count_text(len(found.hosts), 'host')}. "
+            f"{state.value.upper()}"
         )
         if state is ClaimState.OPEN:
             told += f" because {problem or 'the interval contains the claim'}"
@@ -96,7 +98,3 @@ def claim_cell(plan: TrialPlan, metric: TrialMetric, stratum: str, runs: Sequenc
         blocks=len(found.hosts),
         sentence=f"{stratum} {metric.name}: {told}.",
     )
-
-
-def _hosts(count: int) -> str:
-    return "1 host" if count == 1 else f"{count} hosts"

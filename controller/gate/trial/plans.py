@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from controller.gate.planning.description import describe_plan
 from controller.gate.planning.power import PROMOTE_SHARE, plan_cell, rank_floor
-from controller.gate.planning.words import describe_plan
 from controller.gate.statistics.cells import GAMMA_PROMOTE, GAMMA_REVERT, CellPlan, Design, Method
 from controller.gate.statistics.contrasts import log_margin
 from controller.gate.statistics.sequential import Spending

@@ -24,17 +24,15 @@ from controller.domain.record.fleet import (
     KernelDenied,
 )
 from controller.domain.record.names import FLEET
-from controller.domain.words import names_text
 from controller.services.engine.engine import Engine
 from controller.services.operating.hosts import condition
 from controller.services.ports import Clock, Store
 from controller.views.hosts.fleet import FleetView, HostLabelsView, InventoryDiffView, fleet_view, inventory_diff
 from controller.views.hosts.fleet_log import DecisionView, decision_views
+from controller.words import LAST_MOMENT, names_text
 
 _LONGEST_REMARK = 1000
 _LONGEST_NAME = 128
-# 31 December 9999, in seconds since the epoch: what a calendar can tell.
-_LAST_MOMENT = 253_402_300_000.0
 
 
 class FleetOperations:
@@ -196,7 +194,7 @@ class FleetOperations:
         def decide() -> FleetEvent:
             now = self._clock.now()
             # Not a number compares as false.
-            if until is not None and not now < until < _LAST_MOMENT:
+            if until is not None and not now < until < LAST_MOMENT:
                 raise InvalidInput(
                     "the freeze would end before it begins, or never: its end must be ahead, and before 10000"
                 )

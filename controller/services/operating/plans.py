@@ -27,7 +27,6 @@ from controller.domain.record.policy import Policy
 from controller.domain.spec.document import RolloutSpec
 from controller.domain.spec.margins import margins_of, performance_metrics
 from controller.domain.spec.parse import parse_spec
-from controller.domain.words import names_text
 from controller.gate.ledger import Ledger, suspensions
 from controller.gate.planning.fleet_power import cell_noise
 from controller.gate.verdict import MetricRole
@@ -36,7 +35,7 @@ from controller.services.ports import Kernels, Store
 from controller.services.state.world import World
 from controller.views.plan_models import PlannedCellView
 from controller.views.plans.power import planned_cell
-from controller.views.text import duration_text
+from controller.words import duration_text, names_text
 
 _AA_NOTE = (
     "Old against old: every host is measured, reboots into its own kernel and is measured again. The new kernel is "

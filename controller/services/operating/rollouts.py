@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from controller.domain.caller import Caller
 from controller.domain.deciding.checks import decide_report
-from controller.domain.deciding.verbs import Request, Verb, decide_verb
+from controller.domain.deciding.verbs import Request, decide_verb
 from controller.domain.deciding.waves import why_waiting
 from controller.domain.errors import Conflict, NotFound
 from controller.domain.hosts.host import Host
+from controller.domain.record.control import Verb
 from controller.domain.record.events import Event, RevertStarted, RolloutPlanned, RolloutStarted
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key

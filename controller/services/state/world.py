@@ -9,17 +9,11 @@ from controller.domain.hosts.boot_times import BootTimes
 from controller.domain.hosts.host import Host
 from controller.domain.judging.condemned import condemned
 from controller.domain.record.control import (
-    ApprovalAwaited,
-    ApprovalGiven,
-    CheckReported,
-    ChecksAsked,
-    ChecksOverridden,
-    GateOverridden,
     HostsLeftOut,
     HostsRecalled,
     HostsRetried,
-    RestOpened,
     RevertHastened,
+    RolloutOnly,
     RolloutResumed,
     StratumHeld,
 )
@@ -207,6 +201,8 @@ class World(Agenda):
         if denials := condemned(after, self.attempts[key.uid], event):
             self.fleet = self.fleet.remembering(denials)
             self._look_again()
+        if isinstance(event, RolloutOnly):
+            return
         match event:
             case HostsAdmitted():
                 self.starts[key.uid].call(event.hosts)
@@ -237,11 +233,7 @@ class World(Agenda):
                 self._recount(after)
             case RolloutPromoted() | RolloutCompleted() | RolloutEnded():
                 self._set_free(key.uid)
-            case RolloutPlanned() | RolloutStarted() | RolloutPaused() | WaveOpened() | RestOpened():
-                pass
-            case ApprovalAwaited() | ApprovalGiven() | GateOverridden():
-                pass
-            case ChecksAsked() | CheckReported() | ChecksOverridden():
+            case RolloutPlanned() | RolloutStarted() | RolloutPaused() | WaveOpened():
                 pass
             case _:
                 assert_never(event)

@@ -13,23 +13,18 @@ from typing import assert_never
 from controller.domain.fleet.decided import Fleet
 from controller.domain.record.checks import Outcome
 from controller.domain.record.control import (
-    ApprovalAwaited,
     ApprovalGiven,
     CheckReported,
     ChecksAsked,
     ChecksOverridden,
-    GateOverridden,
-    HostsLeftOut,
+    ControlEvent,
     HostsRecalled,
-    HostsRetried,
-    RestOpened,
-    RevertHastened,
     RolloutResumed,
-    StratumHeld,
 )
 from controller.domain.record.events import (
     AbortStarted,
     AttemptEvent,
+    DecidedEvent,
     HostsAdmitted,
     Moved,
     RevertStarted,
@@ -176,23 +171,24 @@ class Watch:
         self, before: Rollout, after: Rollout, event: RolloutEvent, attempts: Mapping[str, Attempt]
     ) -> Iterator[Breach]:
         """Yield what one event of the rollout itself breaks."""
+        if isinstance(event, ControlEvent):
+            yield from self._controlled(after, event)
+        else:
+            yield from self._decided(before, after, event, attempts)
+        if after.ended and not after.reason.strip():
+            yield Breach(rule=Rule.REASON, sentence=f"{after.state} without one")
+
+    def _decided(
+        self,
+        before: Rollout,
+        after: Rollout,
+        event: DecidedEvent,
+        attempts: Mapping[str, Attempt],
+    ) -> Iterator[Breach]:
         match event:
             case HostsAdmitted(hosts=hosts, at=at):
                 yield from self._open(after, at, "hosts are admitted")
                 yield from self._admit(after, hosts, attempts)
-            case HostsRecalled(hosts=hosts):
-                self._recalled |= set(hosts)
-                if not after.emergency:
-                    yield from self._within_budget(after, self._recalled, lost_count=False)
-            case ApprovalGiven(wave=wave, by=by):
-                self._approvals.setdefault(wave, set()).add(by)
-            case ChecksAsked(number=number):
-                self._asked, self._checks_overridden = (number, set()), False
-            case CheckReported(number=number, check=check, outcome=outcome):
-                if self._asked is not None and number == self._asked[0] and outcome is Outcome.PASS:
-                    self._asked[1].add(check)
-            case ChecksOverridden():
-                self._checks_overridden = True
             case WaveOpened():
                 yield from self._passed(before, f"wave {event.wave + 1} is opened", attempts)
             case RolloutPromoted() | RolloutCompleted():
@@ -200,25 +196,34 @@ class Watch:
                 if before.wave + 1 < len(before.waves):
                     text = f"it is promoted after wave {before.wave + 1} of {len(before.waves)}"
                     yield Breach(rule=Rule.EVIDENCE, sentence=text)
-            case RolloutPaused() if not event.reason.strip():
-                yield Breach(rule=Rule.REASON, sentence="paused without one")
+            case RolloutPaused():
+                if not event.reason.strip():
+                    yield Breach(rule=Rule.REASON, sentence="paused without one")
             case RolloutEnded():
                 yield from _brought_back(after, attempts)
-            case (
-                RolloutPaused() | RevertStarted() | AbortStarted() | RolloutPlanned() | RolloutStarted() | WaveJudged()
-            ):
-                pass
-            case RolloutResumed():
-                # What was answered before a pause is asked again.
-                self._asked = None
-            case ApprovalAwaited() | GateOverridden() | RestOpened() | RevertHastened() | StratumHeld():
-                pass
-            case HostsRetried() | HostsLeftOut():
+            case RevertStarted() | AbortStarted() | RolloutPlanned() | RolloutStarted() | WaveJudged():
                 pass
             case _:
                 assert_never(event)
-        if after.ended and not after.reason.strip():
-            yield Breach(rule=Rule.REASON, sentence=f"{after.state} without one")
+
+    def _controlled(self, rollout: Rollout, event: ControlEvent) -> Iterator[Breach]:
+        """Keep what later rules ask for; what follows from the others shows in the hosts' own events."""
+        if isinstance(event, HostsRecalled):
+            self._recalled |= set(event.hosts)
+            if not rollout.emergency:
+                yield from self._within_budget(rollout, self._recalled, lost_count=False)
+        elif isinstance(event, ApprovalGiven):
+            self._approvals.setdefault(event.wave, set()).add(event.by)
+        elif isinstance(event, ChecksAsked):
+            self._asked, self._checks_overridden = (event.number, set()), False
+        elif isinstance(event, CheckReported):
+            if self._asked is not None and event.number == self._asked[0] and event.outcome is Outcome.PASS:
+                self._asked[1].add(event.check)
+        elif isinstance(event, ChecksOverridden):
+            self._checks_overridden = True
+        elif isinstance(event, RolloutResumed):
+            # What was answered before a pause is asked again.
+            self._asked = None
 
     def _admit(self, rollout: Rollout, hosts: Sequence[str], attempts: Mapping[str, Attempt]) -> Iterator[Breach]:
         self._admitted |= set(hosts)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from controller.domain.record.verdicts import WaveJudged
 from controller.views.gate.replayed import ReplayedWaveView, ReplayView
 from controller.views.rollouts.status import verdict_view
-from controller.views.text import count_text
+from controller.words import count_text
 
 __all__ = ["ReplayView", "ReplayedWaveView", "replay_view"]
 

@@ -17,7 +17,7 @@ from controller.domain.record.fleet import (
     KernelDenied,
 )
 from controller.views.models import Epoch
-from controller.views.text import count_text, time_text
+from controller.words import count_text, time_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from controller.domain.record.events import PlannedHost
 from controller.domain.record.policy import PlaceBound, Policy
 from controller.domain.record.windows import DAYS, Window, next_opening
 from controller.domain.state.occupancy import FLEET, HYPERVISOR
-from controller.views.text import count_text, duration_text, time_text
+from controller.words import count_text, duration_text, time_text
 
 
 def pace_sentences(

@@ -17,7 +17,7 @@ from controller.views.plan_models import (
 )
 from controller.views.rollouts.checks import planned_checks
 from controller.views.rollouts.status import kernel_views
-from controller.views.text import count_text
+from controller.words import count_text
 
 # What a block is called, and what stands beside it.
 _BLOCKS = {

@@ -7,7 +7,7 @@ from controller.gate.priors import Prior
 from controller.gate.statistics.cells import Design
 from controller.gate.trial.model import FEWEST_RUNS
 from controller.views.plan_models import PlannedCellView, PlannedDesignView
-from controller.views.text import count_text
+from controller.words import count_text
 
 _PERCENT = 100
 _BLOCKS = {Design.TWO_ARMS: "treated host", Design.PAIRS: "pair", Design.ABBA: "cycle"}

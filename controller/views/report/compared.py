@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from controller.views.models import VerdictView
 from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
 from controller.views.report.model import Report
-from controller.views.text import names_text, number_text, signed_text
+from controller.words import names_text, number_text, signed_text
 
 _BLOCKS = {
     "two_arms": ("treated host", "treated hosts"),

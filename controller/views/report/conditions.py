@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from controller.domain.bounds import digits
 from controller.domain.printable import printable
-from controller.views.text import number_text
+from controller.words import number_text
 
 _MIB = 2**20
 # MAX_SWAPFILES of the kernel is smaller.

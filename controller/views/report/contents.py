@@ -7,7 +7,7 @@ from controller.views.models import IntervalView
 from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, Table
 from controller.views.report.compared import compared
 from controller.views.report.model import FreeOutput, FreeTable, HostResult, Moment, Report
-from controller.views.text import (
+from controller.words import (
     bytes_text,
     count_text,
     duration_text,

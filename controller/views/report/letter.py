@@ -6,7 +6,7 @@ from controller.views.report.blocks import Block, Bullets, Heading, Paragraph, T
 from controller.views.report.compared import by_design, change_text, compared_cells, counted, left_out_text
 from controller.views.report.conditions import conditions
 from controller.views.report.model import FreeTable, PerformanceResult, Report
-from controller.views.text import count_text, names_text, number_text, signed_text
+from controller.words import count_text, names_text, number_text, signed_text
 
 # Metrics of a test that stand side by side, and what their columns are called.
 _BUILD = (("system_time", "System time"), ("user_time", "User time"), ("elapsed", "Elapsed"))

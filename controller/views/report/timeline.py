@@ -3,22 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from controller.domain.record.control import (
-    ApprovalAwaited,
-    ApprovalGiven,
-    CheckReported,
-    ChecksAsked,
-    ChecksOverridden,
-    ControlEvent,
-    GateOverridden,
-    HostsLeftOut,
-    HostsRecalled,
-    HostsRetried,
-    RestOpened,
-    RevertHastened,
-    RolloutResumed,
-    StratumHeld,
-)
+from controller.domain.record.control import ControlEvent
 from controller.domain.record.events import (
     AbortStarted,
     AttemptEvent,
@@ -54,7 +39,7 @@ from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
 from controller.views.report.model import Moment
 from controller.views.rollouts.waiting import reason_text
-from controller.views.text import duration_text, names_text
+from controller.words import names_text
 
 
 def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Moment, ...]:
@@ -77,8 +62,6 @@ def timeline(rollout: Rollout, events: Sequence[tuple[str, Event]]) -> tuple[Mom
 
 def _text(event: Event) -> str:
     """Return the event as a sentence; empty for events that only answer a step."""
-    if isinstance(event, ControlEvent):
-        return _control_text(event)
     if isinstance(event, RolloutEvent):
         return _rollout_text(event)
     if isinstance(event, AttemptEvent):
@@ -89,6 +72,8 @@ def _text(event: Event) -> str:
 
 
 def _rollout_text(event: RolloutEvent) -> str:
+    if isinstance(event, ControlEvent):
+        return event.told
     match event:
         case RolloutPlanned():
             return f"planned by {event.by}"
@@ -115,42 +100,6 @@ def _rollout_text(event: RolloutEvent) -> str:
         case RolloutEnded():
             lost = f"; {names_text(event.lost)} did not come back" if event.lost else ""
             return f"{event.state.replace('_', ' ')}{lost}"
-        case _:
-            return _control_text(event)
-
-
-def _control_text(event: ControlEvent) -> str:
-    match event:
-        case RolloutResumed():
-            return f"resumed by {event.by}{_why(event.remark)}"
-        case ApprovalAwaited():
-            allowed = duration_text(event.deadline - event.at)
-            return f"wave {event.wave + 1} awaits approval; without it the rollout pauses after {allowed}"
-        case ApprovalGiven():
-            return f"wave {event.wave + 1} approved by {event.by}{_why(event.remark)}"
-        case GateOverridden():
-            return f"{event.by} went on although the gate held wave {event.wave + 1}{_why(event.remark)}"
-        case RestOpened():
-            return f"{event.by} opened all waves that are left{_why(event.remark)}"
-        case HostsRecalled():
-            return f"the turn of {names_text(event.hosts)} to return has come"
-        case HostsRetried():
-            return f"{event.by} had {names_text(event.hosts)} begin again{_why(event.remark)}"
-        case HostsLeftOut():
-            return f"{event.by} left {names_text(event.hosts)} out{_why(event.remark)}"
-        case StratumHeld():
-            return f"{event.stratum} is held and goes back{_why(event.reason)}"
-        case RevertHastened():
-            return f"{event.by} lifted the disruption budget from the way back{_why(event.remark)}"
-        case ChecksAsked():
-            again = f" (time {event.number})" if event.number > 1 else ""
-            return f"wave {event.wave + 1} asks its checks{again}: {names_text([check.name for check in event.checks])}"
-        case CheckReported():
-            who = f" (by {event.by})" if event.by else ""
-            told = f"check {event.check} of wave {event.wave + 1}: {event.outcome.replace('_', ' ')}{who}"
-            return f"{told}{_why(event.detail)}"
-        case ChecksOverridden():
-            return f"{event.by} went on without {names_text(event.checks)}{_why(event.remark)}"
         case _:
             assert_never(event)
 

@@ -8,7 +8,7 @@ from controller.domain.state.askings import Asking, Result
 from controller.domain.state.rollout import ENDED_STATES, Rollout, State
 from controller.views.models import CheckView, Epoch
 from controller.views.plan_models import PlannedCheckView
-from controller.views.text import duration_text, names_text
+from controller.words import duration_text, names_text
 
 _STATES = {
     Outcome.PASS: "passed",

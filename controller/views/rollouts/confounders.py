@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from controller.domain.judging.confounders import differences
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout
-from controller.views.text import names_text
+from controller.words import names_text
 
 # A report lists so many; more of them are counted.
 _MOST = 50

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 
-from controller.domain.deciding.verbs import ANSWERS, Verb
+from controller.domain.deciding.verbs import ANSWERS
+from controller.domain.record.control import Verb
 from controller.domain.record.journey import (
     CLOSING,
     ENDED,

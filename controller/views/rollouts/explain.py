@@ -13,7 +13,7 @@ from controller.views.rollouts.checks import check_lines, manual_awaited, ways_p
 from controller.views.rollouts.confounders import confounder_lines
 from controller.views.rollouts.status import verdict_views, whole_failure
 from controller.views.rollouts.waiting import NOBODY, blocking_reason, reason_text
-from controller.views.text import count_text, duration_text, names_text, time_text
+from controller.words import are, count_text, duration_text, names_text, time_text
 
 # How the console or kernel log is called in evidence, where the line does not come from the console.
 _LOG_KINDS = frozenset({FailureKind.FATAL_LOG, FailureKind.INFRASTRUCTURE})
@@ -108,8 +108,8 @@ def _returned(hosts: Sequence[Attempt]) -> str:
     back = [attempt.host for attempt in hosts if attempt.step is Step.REVERTED]
     moving = [attempt.host for attempt in hosts if attempt.in_flight]
     if moving:
-        return f"; {names_text(moving)} {'is' if len(moving) == 1 else 'are'} on the way back"
-    return f"; {names_text(back)} {'is' if len(back) == 1 else 'are'} back on the old kernel" if back else ""
+        return f"; {names_text(moving)} {are(len(moving))} on the way back"
+    return f"; {names_text(back)} {are(len(back))} back on the old kernel" if back else ""
 
 
 def _stop(sentence: str) -> str:

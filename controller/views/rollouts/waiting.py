@@ -9,7 +9,7 @@ from controller.domain.record.journey import MUST_BE_HEARD, Step
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.rollout import Rollout, State
 from controller.views.rollouts.checks import awaited_deadline, awaited_text
-from controller.views.text import names_text
+from controller.words import are, names_text
 
 # Steps from the beginning of the journey to its end: the wave waits for the hosts that are furthest behind.
 _ORDER = tuple(Step)
@@ -117,7 +117,7 @@ def _running(rollout: Rollout, attempts: Sequence[Attempt], waits: str, held_up:
     wave = [attempt for attempt in attempts if attempt.wave == rollout.wave or rollout.rest_opened]
     silent = [a.host for a in wave if a.silent_since is not None and a.step in MUST_BE_HEARD]
     if silent:
-        return f"{names_text(silent)} {'is' if len(silent) == 1 else 'are'} not heard"
+        return f"{names_text(silent)} {are(len(silent))} not heard"
     flying = [a for a in wave if a.in_flight]
     where = f"wave {rollout.wave + 1} of {len(rollout.waves)}"
     if flying and all(a.step is Step.BAKE for a in flying) and not any(a.step is Step.PENDING for a in wave):

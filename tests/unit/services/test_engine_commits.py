@@ -7,8 +7,9 @@ import pytest
 from engine_parts import DEADLINE_S, STARTED, TEXT, UID, Parts, host, key, planned, reached, walked
 
 from controller.domain.caller import Caller
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Conflict, Temporary
+from controller.domain.record.control import Verb
 from controller.domain.record.events import AbortStarted, HostHeard, HostSilent, RevertStarted
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key

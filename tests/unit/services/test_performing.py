@@ -10,10 +10,11 @@ from performing import AGAIN, Performing
 
 from controller.adapters.places.nowhere import Nowhere
 from controller.domain.caller import Caller
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
 from controller.domain.delivery import BootCause, BootEnd, BootRecord
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.kernels import Kernel
+from controller.domain.record.control import Verb
 from controller.domain.record.effects import (
     AgentEffect,
     ArmKernel,

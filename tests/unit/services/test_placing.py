@@ -7,8 +7,9 @@ from engine_parts import UID, reached, walked
 from performing import AGAIN, Performing
 
 from controller.domain.caller import Caller
-from controller.domain.deciding.verbs import Request, Verb
+from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Permanent
+from controller.domain.record.control import Verb
 from controller.domain.record.effects import StageKernel, UncordonHost
 from controller.domain.record.journey import Step
 

@@ -9,7 +9,7 @@ from simulated_fleet import UID
 
 from controller.adapters.rpc.messages import from_message, to_message
 from controller.adapters.store.codec import decode_effect, decode_event, encode
-from controller.domain.deciding.verbs import Verb
+from controller.domain.record.control import Verb
 from controller.domain.record.effects import RunCheck
 from controller.domain.record.events import Event
 from controller.domain.record.names import Key, attempt_stream, rollout_stream

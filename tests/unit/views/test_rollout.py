@@ -7,8 +7,8 @@ from rollout_story import Story
 from simulated_fleet import SPEC
 from simulated_host import NEW_RELEASE, OLD_RELEASE, Faults
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
+from controller.domain.record.control import Verb
 from controller.domain.record.events import CommandState
 from controller.domain.record.journey import Role, Step
 from controller.views.models import LiveProgress, RolloutView

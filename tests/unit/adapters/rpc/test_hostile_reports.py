@@ -10,7 +10,6 @@ from simulated_fleet import Simulation
 
 from controller.adapters.rpc.messages import epoch, from_message, timestamp, to_message
 from controller.cli.output import cells, show_json
-from controller.domain.bounds import LAST_MOMENT
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.names import Key
 from controller.views.hosts.listing import host_view
@@ -22,7 +21,7 @@ from controller.views.report.conditions import conditions
 from controller.views.report.free import parse_free
 from controller.views.rollouts.explain import explain
 from controller.views.rollouts.status import rollout_view
-from controller.views.text import duration_text, number_text, offset_text, signed_text, time_iso, time_text
+from controller.words import LAST_MOMENT, duration_text, number_text, offset_text, signed_text, time_iso, time_text
 from protos.kernroll.v1 import operator_pb2
 
 FORGED = "another: promoted"

@@ -4,10 +4,9 @@ import pytest
 from checked_fleet import ERROR, FAIL, MANUAL, PASS, QUERY, WAIT, CheckedFleet
 from simulated_fleet import NEW, OLD, UID, Faults
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.domain.record.checks import MOST_ERRORS, Outcome
-from controller.domain.record.control import CheckReported, ChecksAsked, ChecksOverridden
+from controller.domain.record.control import CheckReported, ChecksAsked, ChecksOverridden, Verb
 from controller.domain.record.events import HostSilent, WaveJudged, WaveOpened
 from controller.domain.record.journey import Step
 from controller.domain.state.rollout import State

@@ -3,7 +3,7 @@
 import pytest
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
-from controller.domain.deciding.verbs import Verb
+from controller.domain.record.control import Verb
 from controller.domain.record.events import FailureKind, FatalLogged, Moved
 from controller.domain.record.journey import Step, Trigger
 from controller.domain.record.names import Key

@@ -6,8 +6,8 @@ import pytest
 from simulated_fleet import SPEC, UID, Simulation
 from simulated_host import NEW_RELEASE
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.deciding.waves import why_waiting
+from controller.domain.record.control import Verb
 from controller.domain.record.events import CommandReported, CommandState
 from controller.domain.record.fleet import FleetFrozen, FleetThawed, KernelDenied
 from controller.domain.record.journey import Step

@@ -6,8 +6,8 @@ import pytest
 from designed_fleet import taken_by_sick_hosts
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
+from controller.domain.record.control import Verb
 from controller.domain.record.events import CommandState, FailureKind, HostHeard, HostSilent, TrialEnded
 from controller.domain.record.fleet import FleetFrozen
 from controller.domain.record.journey import TRANSITIONS, ImpossibleTransition, Role, Step, Trigger, next_step

@@ -4,8 +4,8 @@ import pytest
 from simulated_fleet import SPEC, UID, Simulation
 from simulated_host import Faults
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.delivery import BootEnd
+from controller.domain.record.control import Verb
 from controller.domain.record.deadlines import DRAIN_TIMEOUT_S, UNCORDON_TIMEOUT_S
 from controller.domain.record.effects import DrainHost, UncordonHost
 from controller.domain.record.events import FailureKind, Moved

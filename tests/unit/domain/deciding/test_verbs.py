@@ -6,10 +6,10 @@ import pytest
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
 from controller.domain.deciding.advance import advance
-from controller.domain.deciding.verbs import ANSWERS, Verb
+from controller.domain.deciding.verbs import ANSWERS
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import Conflict, InvalidInput, NotFound
-from controller.domain.record.control import RolloutResumed
+from controller.domain.record.control import RolloutResumed, Verb
 from controller.domain.record.events import CommandState
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key

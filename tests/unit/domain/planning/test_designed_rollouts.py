@@ -23,8 +23,8 @@ from simulated_fleet import UID
 from simulated_host import NEW, OLD, Faults
 
 from controller.adapters.store.codec import decode_event, encode
-from controller.domain.deciding.verbs import Verb
 from controller.domain.judging.waves import judge_wave
+from controller.domain.record.control import Verb
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.journey import LEGS, Role, Step, legs_of
 from controller.domain.record.names import Key

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from simulated_fleet import SPEC, UID, Faults, Simulation
 
-from controller.domain.deciding.verbs import Verb
 from controller.domain.deciding.waves import why_waiting
 from controller.domain.hosts.boot_times import FEWEST_BOOTS, BootTimes
+from controller.domain.record.control import Verb
 from controller.domain.record.events import CommandState, HostsAdmitted
 from controller.domain.record.fleet import FleetFrozen, HostLabelled, HostQuarantined, InventoryImported
 from controller.domain.record.journey import Step

@@ -9,7 +9,7 @@ from simulated_fleet import UID, Simulation
 from simulated_host import Faults
 
 from controller.adapters.store.memory import Disk
-from controller.domain.deciding.verbs import Verb
+from controller.domain.record.control import Verb
 from controller.domain.record.events import Failure, FailureKind, Moved, PlannedHost
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.state.attempt import Attempt, evolve, planned_attempt

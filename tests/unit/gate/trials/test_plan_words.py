@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from controller.gate.planning.description import describe_plan, needed
 from controller.gate.planning.power import plan_cell
-from controller.gate.planning.words import describe_plan, needed
 from controller.gate.statistics.cells import Design
 from controller.gate.statistics.contrasts import log_margin
 

@@ -1,15 +1,27 @@
-"""Numbers as people read them: durations, sizes, times, intervals and lists of names."""
+"""Words for sentences: durations, sizes, times, numbers as people read them, and lists of names."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from controller.domain.bounds import LAST_MOMENT
-from controller.domain.words import names_text
-
-__all__ = ["names_text"]
-
+# 31 December 9999, in seconds since the epoch: the last that a calendar can tell.
+LAST_MOMENT = 253_402_300_000.0
 _UNTOLD = "?"
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+# A sentence names this many hosts and counts the others.
+NAMED_HOSTS = 5
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Return names as part of a sentence: "a, b and c", or the first five and how many others there are."""
+    if len(names) > NAMED_HOSTS:
+        return f"{', '.join(names[:NAMED_HOSTS])} and {len(names) - NAMED_HOSTS} others"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def are(count: int) -> str:
+    """Return the verb that goes with so many."""
+    return "is" if count == 1 else "are"
 
 
 def duration_text(seconds: float) -> str:

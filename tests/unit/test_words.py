@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.views.text import (
+from controller.words import (
     bytes_text,
     count_text,
     duration_text,
