@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import math
 from collections.abc import Callable
 from contextvars import Context
 from statistics import NormalDist
@@ -26,11 +25,6 @@ def chance(seed: str, *names: object) -> float:
 def normal(seed: str, *names: object) -> float:
     """Return a standard normal number that depends on nothing but the arguments."""
     return _NORMAL.inv_cdf(min(max(chance(seed, *names), 1e-12), 1 - 1e-12))
-
-
-def lasting(mean_s: float, seed: str, *names: object) -> float:
-    """Return how long something lasts that may end at any moment: exponential, at most ten times its mean."""
-    return min(-mean_s * math.log(1 - chance(seed, *names)), 10 * mean_s)
 
 
 class Universe:

@@ -20,7 +20,7 @@ from simulated_fleet import Faults
 from controller.adapters.local.clock import SystemClock
 from controller.adapters.rpc.messages import to_message
 from controller.cli.app import root, run
-from controller.cli.hosts.tables import hosts_table
+from controller.cli.hosts.tables import host_rows
 from controller.cli.lab import fleet as lab_fleet
 from controller.cli.rollouts.tables import rollouts_table
 from controller.domain.delivery import BootEnd
@@ -318,7 +318,7 @@ def completed(*words: str) -> list[str]:
 def test_a_narrow_terminal_gets_fewer_columns_and_whole_words() -> None:
     story = Story([["a"]])
     seen = host_view(story.world.hosts["a"], story.attempts["a"])
-    titles = {width: [str(column.header) for column in hosts_table([seen], 0.0, width).columns] for width in (80, 160)}
+    titles = {width: list(host_rows([seen], 0.0, width)[0]) for width in (80, 160)}
     assert titles[160] == ["HOST", "STRATUM", "KERNEL", "MEMORY", "CONNECTED", "ROLLOUT", "STEP"]
     assert titles[80] == ["HOST", "KERNEL", "CONNECTED", "ROLLOUT", "STEP"]
     view = rollout_view(story.rollout, story.attempts, {}, story.now)

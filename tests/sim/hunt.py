@@ -8,11 +8,11 @@ import sys
 import time
 
 from designed_worlds import DESIGNS, designed_case
+from killed_everywhere import kill_everywhere
 from sim_cases import case
 
 from controller.sim.cases import drawn
 from controller.sim.run import simulate
-from controller.sim.searching.sweep import kill_everywhere
 
 # So many worlds before the kills, which find what no rule forbids: an end that depends on when the controller died.
 _FIRST = 60

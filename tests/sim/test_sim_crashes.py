@@ -1,9 +1,8 @@
 """The controller is killed at every commit and at every effect of a small rollout: each end is the same."""
 
 import pytest
+from killed_everywhere import kill_everywhere
 from sim_cases import case
-
-from controller.sim.searching.sweep import kill_everywhere
 
 # What else goes wrong, and on how many hosts. Where a failure of one host stops the others, only one host has but one
 # possible end: how far the others have come by then is chance.

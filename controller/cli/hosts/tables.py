@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from controller.cli.output import cells, filled_table
+from controller.cli.output import cells
 from controller.domain.hosts.facts import FACTS, Fact
 from controller.domain.hosts.host import HostFacts, SwapDevice
 from controller.views.models import HostView
@@ -28,12 +28,6 @@ def host_rows(hosts: Sequence[HostView], now: float, width: int) -> tuple[tuple[
         }
         rows.append(cells(*(found[title] for title in titles)))
     return titles, rows
-
-
-def hosts_table(hosts: Sequence[HostView], now: float, width: int) -> Table:
-    """Return one line per host as a table that folds what is too long."""
-    titles, rows = host_rows(hosts, now, width)
-    return filled_table(titles, rows, right=RIGHT)
 
 
 # Columns of numbers.

@@ -101,10 +101,6 @@ class Occupancy:
         entry = self._entries.get(host)
         return entry is not None and entry.moving
 
-    def unavailable(self, place: Place = (FLEET, "")) -> int:
-        """Return how many hosts of the place are moving or away."""
-        return self._moving[place] + len(self._away.get(place, ()))
-
     def _example(self, place: Place, away: int) -> str:
         """Name the host of the place that has been away longest."""
         first = next(iter(self._away[place]))

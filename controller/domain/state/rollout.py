@@ -111,9 +111,8 @@ class Rollout:
     # Hosts far outside the others, that the gate wants measured once more.
     measure_again: frozenset[str] = frozenset()
     reason: str = ""
-    # The host and line that caused a revert; empty when an operator asked.
+    # The host that caused a revert; empty when an operator asked.
     cause_host: str = ""
-    cause_line: str = ""
     lost: tuple[str, ...] = ()
     # When the newest revert was asked for; None when there was none.
     revert_asked_at: float | None = None
@@ -222,7 +221,6 @@ def evolve_rollout(rollout: Rollout, event: RolloutEvent) -> Rollout:
             return replace(
                 changed,
                 cause_host=event.host,
-                cause_line=event.line,
                 revert_asked_at=event.at,
                 emergency=event.emergency,
             )

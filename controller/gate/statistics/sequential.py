@@ -9,7 +9,6 @@ reached and not by the plan's calendar, so a look nobody planned costs what it s
 level: the level that it really attains at a look is what the recursion charges, and the rest stays for later looks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -105,16 +104,6 @@ class Path:
 
 
 START: Final = Path(t=0.0, spent=0.0, nodes=np.zeros(1), mass=np.ones(1))
-
-
-def boundaries(shares: Sequence[float], spending: Spending) -> tuple[float, ...]:
-    """Return the upper z boundaries for looks at these shares of the information, ascending."""
-    path, found = START, []
-    for t in shares:
-        z = path.solve(t, spending.spent(t))
-        path = path.advance(t, z)
-        found.append(z)
-    return tuple(found)
 
 
 # What a rank test rests on: its contrasts, or its treated and control hosts.

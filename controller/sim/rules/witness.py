@@ -53,7 +53,6 @@ class Witness:
         self.seen = Seen()
         self.breaches: list[Breach] = []
         self.events = 0
-        self.reboots = 0
         # Host -> its labels.
         self._places = places
         self._on_breach = on_breach
@@ -158,7 +157,6 @@ class Witness:
         """A machine has begun to boot a kernel."""
         if record.cause is BootCause.INITIAL:
             return
-        self.reboots += 1
         self._kernel_is_listed(host, record, original)
         if record.cause in (BootCause.FALLBACK, BootCause.RESTART):
             return

@@ -1,1 +1,1 @@
-"""Many runs: campaigns, sweeps over every commit, and small cases from large ones."""
+"""Many runs: campaigns, and small cases from large ones."""

@@ -73,7 +73,9 @@ def test_a_trial_that_ends_by_itself_reverts_the_rollout(end: BootEnd, kind: Fai
 
 def test_the_console_line_is_kept() -> None:
     simulation = one(Faults(trial_end=BootEnd.PANIC))
-    assert simulation.rollout.cause_line == "Kernel panic - not syncing: simulated"
+    failure = simulation.world.attempts[UID]["a"].failure
+    assert failure is not None
+    assert failure.line == "Kernel panic - not syncing: simulated"
     assert "a: the kernel panicked" in simulation.rollout.reason
 
 

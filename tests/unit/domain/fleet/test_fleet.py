@@ -24,6 +24,7 @@ from controller.domain.record.fleet import (
     KernelDenied,
 )
 from controller.domain.record.names import FLEET, FLEET_STREAM, Key, key_of_stream
+from controller.domain.state.occupancy import Occupancy
 from controller.services.records import Commit
 from controller.services.state.world import folded
 
@@ -237,16 +238,20 @@ async def test_a_decision_about_one_host_leaves_the_others_alone() -> None:
     assert set(found.engine.world.dirty) == {Key(UID), Key(UID, "a")}
 
 
+def away(occupancy: Occupancy, zone: str) -> int:
+    return len(occupancy._away.get(("zone", zone), ()))
+
+
 async def test_labels_of_an_import_count_in_the_budget_and_stop_counting_with_it() -> None:
     found = await parts()
     fleet, occupancy = found.operations.fleet, found.engine.world.occupancy
     await found.sessions.disconnected(await found.connect("a"))
     await fleet.import_inventory("site", {"a": {"zone": "z"}}, OLGA, dry_run=False)
-    assert occupancy.unavailable(("zone", "z")) == 1
+    assert away(occupancy, "z") == 1
     await fleet.import_inventory("site", {"b": {"zone": "z"}}, OLGA, dry_run=False)
-    assert occupancy.unavailable(("zone", "z")) == 0
+    assert away(occupancy, "z") == 0
     await fleet.label("a", {"zone": "y"}, (), OLGA)
-    assert occupancy.unavailable(("zone", "y")) == 1
+    assert away(occupancy, "y") == 1
 
 
 async def test_an_import_leaves_hosts_that_could_not_be_read_as_they_were() -> None:

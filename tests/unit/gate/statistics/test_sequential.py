@@ -1,17 +1,28 @@
 """Boundaries against published constants, spending by the information reached, and the t confidence sequence."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 from controller.gate.statistics.bounds import bounds
-from controller.gate.statistics.sequential import START, Shape, Spending, boundaries, information, rank_look
+from controller.gate.statistics.sequential import START, Shape, Spending, information, rank_look
 from controller.gate.statistics.tsequence import half_width, moments, smallest_count
 
 FIFTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SEED = 20260218
+
+
+def boundaries(shares: Sequence[float], spending: Spending) -> tuple[float, ...]:
+    """Return the upper z boundaries for looks at these shares of the information, ascending."""
+    path, found = START, []
+    for t in shares:
+        z = path.solve(t, spending.spent(t))
+        path = path.advance(t, z)
+        found.append(z)
+    return tuple(found)
 
 
 def test_obrien_fleming_type_boundaries_are_the_published_ones() -> None:
