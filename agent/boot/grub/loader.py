@@ -1,0 +1,138 @@
+"""GRUB with a generated configuration: read from its own files, changed by its own tools, and read back."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from agent.boot.grub.environment import parse_environment
+from agent.boot.grub.menu import Menu, parse_menu
+from agent.boot.grub.refusals import of_environment, of_menu, of_place
+from agent.boot.host import Host
+from agent.boot.values import BootError, BootState, BrokenHost, Entry, Refusal
+
+_CONFIGURATION: Final = "/boot/grub/grub.cfg"
+_ENVIRONMENT: Final = "/boot/grub/grubenv"
+# Read after /etc/default/grub, so that what stands there is left as it is.
+_PINNED: Final = "/etc/default/grub.d/zz-kernroll.cfg"
+_PIN_TEXT: Final = (
+    "# Written by kernroll-boot: the default is what grub-set-default wrote down, not the newest kernel.\n"
+    "GRUB_DEFAULT=saved\n"
+    "GRUB_SAVEDEFAULT=false\n"
+)
+
+
+def is_there(host: Host) -> bool:
+    """Whether this loader's configuration is on the host."""
+    return host.path(_CONFIGURATION).exists() and host.has("grub-editenv") and host.has("update-grub")
+
+
+class Grub:
+    """See Loader."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def read(self) -> BootState:
+        """See Loader."""
+        menu, environment = self._menu(), self._environment()
+        default = environment.get("saved_entry", "") if menu.is_saved else menu.default
+        armed = environment.get("next_entry", "")
+        return BootState(
+            loader="grub",
+            entries=menu.entries,
+            default=menu.resolved(default),
+            next=menu.resolved(armed) if armed else "",
+            pinned=menu.is_saved,
+        )
+
+    def refusals(self) -> Iterator[Refusal]:
+        """See Loader."""
+        menu = self._menu()
+        yield from of_menu(menu, self._host.running_release)
+        try:
+            environment = self._environment()
+        except BootError as error:
+            yield Refusal(
+                code="environment-damaged",
+                cause=str(error),
+                remedy=f"grub-editenv {_ENVIRONMENT} create, and pin the default again",
+            )
+            return
+        yield from of_environment(environment, menu)
+        if not self._host.path(_ENVIRONMENT).exists():
+            yield Refusal(
+                code="environment-missing",
+                cause=f"{_ENVIRONMENT} is not there, so nothing can be armed or written down",
+                remedy=f"grub-editenv {_ENVIRONMENT} create",
+            )
+            return
+        try:
+            abstractions = self._host.run("grub-probe", "--target=abstraction", _ENVIRONMENT)
+            file_system = self._host.run("grub-probe", "--target=fs", _ENVIRONMENT).strip()
+        except BootError as error:
+            yield Refusal(
+                code="environment-place-unknown",
+                cause=f"where GRUB's environment lies cannot be told, nor whether GRUB can write there: {error}",
+                remedy=f"see what grub-probe says of {_ENVIRONMENT}; /boot may not be mounted",
+            )
+            return
+        yield from of_place(abstractions, file_system, environment)
+
+    def pin(self, entry: Entry) -> None:
+        """See Loader."""
+        # In this order: whenever the power fails, the default is the entry or what it was before.
+        self._write_default(entry)
+        if not self._menu().is_saved or self._host.text(_PINNED) != _PIN_TEXT:
+            self._host.write(_PINNED, _PIN_TEXT)
+            self._host.run("update-grub")
+        if not self._menu().is_saved:
+            raise BootError(
+                f"GRUB_DEFAULT=saved in {_PINNED} had no effect on {_CONFIGURATION}: something else in "
+                "/etc/default/grub.d or /etc/grub.d sets the default; remove it"
+            )
+        self._expect_default(entry)
+
+    def set_default(self, entry: Entry) -> None:
+        """See Loader."""
+        self._write_default(entry)
+        self._expect_default(entry)
+
+    def _write_default(self, entry: Entry) -> None:
+        self._host.run("grub-set-default", entry.id)
+        self._sync()
+        if (saved := self._environment().get("saved_entry", "")) != entry.id:
+            raise BootError(f"grub-set-default wrote {saved!r} in the place of {entry.id!r} to {_ENVIRONMENT}")
+
+    def _expect_default(self, entry: Entry) -> None:
+        if (found := self.read().default) != entry.id:
+            raise BootError(f"GRUB would boot {found or 'nothing that is in its menu'} by default and not {entry.id}")
+
+    def set_next(self, entry: Entry) -> None:
+        """See Loader."""
+        self._host.run("grub-reboot", entry.id)
+        self._sync()
+        if (found := self.read().next) != entry.id:
+            raise BootError(f"grub-reboot armed {found or 'nothing that is in the menu'} and not {entry.id}")
+
+    def clear_next(self) -> None:
+        """See Loader."""
+        if "next_entry" not in self._environment():
+            return
+        self._host.run("grub-editenv", _ENVIRONMENT, "unset", "next_entry")
+        self._sync()
+        if found := self.read().next:
+            raise BootError(f"{found} is still armed in {_ENVIRONMENT} after it was taken back")
+
+    def _sync(self) -> None:
+        # Its tools do not.
+        self._host.sync(self._host.path(_ENVIRONMENT).parent)
+        self._host.run("sync", _ENVIRONMENT)
+
+    def _menu(self) -> Menu:
+        text = self._host.text(_CONFIGURATION)
+        if text is None:
+            raise BrokenHost(f"{_CONFIGURATION} is not there: run update-grub")
+        return parse_menu(text)
+
+    def _environment(self) -> Mapping[str, str]:
+        block = self._host.data(_ENVIRONMENT)
+        return {} if block is None else parse_environment(block, _ENVIRONMENT)

@@ -1,0 +1,148 @@
+"""A generated grub.cfg: its entries, and what it makes of the environment.
+
+Ids are taken from the file and never built: GRUB_DISABLE_SUBMENU and distributions change them.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.boot.values import Entry
+
+_HEAD = re.compile(r"(menuentry|submenu)\s")
+_NUMBER = re.compile(r"\d+")
+_IMAGE = re.compile(r"/(?:vmlinuz|vmlinux|kernel|Image)-([0-9A-Za-z.+~_-]{1,64})$")
+_RECORDFAIL = re.compile(r'if \[ "\$\{recordfail\}" = 1 \] ; then\s+set timeout=(-?\d+)')
+_SINGLE_USER = frozenset({"single", "recovery", "systemd.unit=rescue.target", "systemd.unit=emergency.target"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Menu:
+    """What the configuration says."""
+
+    entries: tuple[Entry, ...]
+    # Positions in the menu -> id: GRUB takes numbers too.
+    positions: dict[str, str]
+    # Id -> title, submenus included.
+    titles: dict[str, str]
+    # What boots when nothing was armed: an entry's name, or "${saved_entry}".
+    default: str
+    # Whether `next_entry` of the environment boots once, and is cleared before.
+    boots_once: bool
+    # Seconds that the menu waits after a boot that did not end well; None: no longer than usual, negative: for ever.
+    recordfail_s: int | None
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the environment says what boots by default."""
+        return self.default == "${saved_entry}"
+
+    def resolved(self, name: str) -> str:
+        """Return the id of the entry that GRUB boots for this name; empty when there is none.
+
+        As in normal/menu.c: a number, or whatever begins with one, is a position; anything else an id or a title.
+        """
+        path = ""
+        for part in name.split(">") if name else ["0"]:
+            if number := _NUMBER.match(part):
+                found = self.positions.get(f"{path}>{number[0]}" if path else number[0], "")
+            else:
+                found = next(
+                    (one for one in self._below(path) if part in (one.rpartition(">")[2], self.titles[one])), ""
+                )
+            if not found:
+                return ""
+            path = found
+        return path if any(one.id == path for one in self.entries) else self._first_below(path)
+
+    def _below(self, path: str) -> Iterator[str]:
+        prefix = f"{path}>" if path else ""
+        for one in self.positions.values():
+            if one.startswith(prefix) and ">" not in one[len(prefix) :]:
+                yield one
+
+    def _first_below(self, path: str) -> str:
+        """A submenu boots its own first entry."""
+        return next((one.id for one in self.entries if one.id.startswith(f"{path}>")), "")
+
+
+def parse_menu(text: str) -> Menu:
+    """Return what a generated configuration says; of what it does not understand it takes no entry."""
+    entries: list[Entry] = []
+    positions: dict[str, str] = {}
+    titles: dict[str, str] = {}
+    # Of the submenus around, the menu itself first: id, and how many entries it has so far.
+    around: list[tuple[str, int]] = [("", 0)]
+    blocks: list[str] = []
+    head = ""
+    body: list[str] = []
+    for line in text.splitlines():
+        words = line.strip()
+        if _HEAD.match(words) and words.endswith("{"):
+            kind = words.split(None, 1)[0]
+            entry_id, title = _named(words)
+            above, count = around.pop()
+            around.append((above, count + 1))
+            own_id = f"{above}>{entry_id}" if above else entry_id
+            positions[f"{above}>{count}" if above else str(count)] = own_id
+            titles[own_id] = title
+            blocks.append(kind)
+            if kind == "submenu":
+                around.append((own_id, 0))
+            else:
+                head, body = own_id, []
+        elif words.endswith("{"):
+            blocks.append("")
+        elif words == "}" and blocks:
+            kind = blocks.pop()
+            if kind == "submenu":
+                around.pop()
+            elif kind == "menuentry" and head:
+                entries.append(_entry(head, titles[head], body))
+                head = ""
+        elif head:
+            body.append(words)
+    recordfail = _RECORDFAIL.search(text)
+    return Menu(
+        entries=tuple(entries),
+        positions=positions,
+        titles=titles,
+        default=_default(text),
+        boots_once='set default="${next_entry}"' in text and "save_env next_entry" in text,
+        recordfail_s=int(recordfail[1]) if recordfail else None,
+    )
+
+
+def _named(head: str) -> tuple[str, str]:
+    """Return an entry's id and title from its first line; without an id the title serves as one."""
+    try:
+        words = shlex.split(head.removesuffix("{"))
+    except ValueError:
+        words = [head, head]
+    title = words[1] if len(words) > 1 else ""
+    for option in ("$menuentry_id_option", "--id"):
+        if option in words[:-1]:
+            return words[words.index(option) + 1], title
+    return title, title
+
+
+def _entry(entry_id: str, title: str, body: list[str]) -> Entry:
+    commands = (line.split() for line in body)
+    linux = next((words[1:] for words in commands if words and words[0] in ("linux", "linuxefi", "linux16")), [])
+    image = _IMAGE.search(linux[0]) if linux else None
+    arguments = tuple(linux[1:])
+    return Entry(
+        id=entry_id,
+        title=title,
+        release=image[1] if image else "",
+        arguments=arguments,
+        recovery=not _SINGLE_USER.isdisjoint(arguments),
+    )
+
+
+def _default(text: str) -> str:
+    """Return what the header makes the default when nothing is armed."""
+    found = re.findall(r'^\s*set default="([^"]*)"', text.partition("menuentry ")[0], flags=re.MULTILINE)
+    usual = [one for one in found if one != "${next_entry}"]
+    return usual[-1] if usual else "0"

@@ -1,0 +1,92 @@
+"""The machine, or a tree of files that is one: what is read and which of its own tools are run."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from agent.boot.values import BrokenHost
+
+_TIMEOUT_S: Final = 120.0
+_TOLD_CHARACTERS: Final = 500
+
+
+class Host:
+    """Everything below `root`; "/" is this machine."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the host lies."""
+        return self.root / name.lstrip("/")
+
+    def text(self, name: str) -> str | None:
+        """Return a file's text; None when there is none. Raises BrokenHost when it cannot be read."""
+        data = self.data(name)
+        return None if data is None else data.decode(errors="replace")
+
+    def data(self, name: str) -> bytes | None:
+        """Return a file's bytes; None when there is none. Raises BrokenHost when it cannot be read."""
+        try:
+            return self.path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BrokenHost(f"{name} cannot be read: {error.strerror}") from error
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file as a whole, durably."""
+        path = self.path(name)
+        fresh = path.with_name(f".{path.name}.kernroll")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            self.sync(path.parent)
+        except OSError as error:
+            raise BrokenHost(f"{name} cannot be written: {error.strerror}") from error
+
+    def sync(self, directory: Path) -> None:
+        """Bring a folder's entries to the disk."""
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def has(self, tool: str) -> bool:
+        """Return whether the host has a tool."""
+        folders = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+        return any(os.access(self.path(f"{folder}/{tool}"), os.X_OK) for folder in folders)
+
+    def run(self, *command: str) -> str:
+        """Run a tool of the host and return what it printed; raises BrokenHost with what it said when it fails."""
+        inside = [] if self.root == Path("/") else [shutil.which("chroot") or "/usr/sbin/chroot", str(self.root)]
+        try:
+            done = subprocess.run(
+                [*inside, *command],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            )
+        except FileNotFoundError as error:
+            raise BrokenHost(f"{command[0]} is not there: install the package that has it") from error
+        except subprocess.TimeoutExpired as error:
+            raise BrokenHost(f"{command[0]} took longer than {_TIMEOUT_S:.0f} s and was ended") from error
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split())[-_TOLD_CHARACTERS:]
+            raise BrokenHost(f"{' '.join(command)} failed with code {done.returncode}: {said or 'it said nothing'}")
+        return done.stdout
+
+    @property
+    def running_release(self) -> str:
+        """The kernel that runs now."""
+        return os.uname().release

@@ -1,0 +1,28 @@
+"""What kernroll-boot needs of a boot loader."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from agent.boot.values import BootState, Entry, Refusal
+
+
+class Loader(Protocol):
+    """One boot loader. Every change is on disk when the call returns; all raise BootError with what to do."""
+
+    def read(self) -> BootState:
+        """Return what it would do, read anew."""
+
+    def refusals(self) -> Iterator[Refusal]:
+        """Yield why it cannot be trusted to boot an entry once and then the default again."""
+
+    def pin(self, entry: Entry) -> None:
+        """Make the entry the default, and see to it that a newly installed kernel does not become it."""
+
+    def set_default(self, entry: Entry) -> None:
+        """Make the entry the default."""
+
+    def set_next(self, entry: Entry) -> None:
+        """Let the entry boot once."""
+
+    def clear_next(self) -> None:
+        """Let nothing boot once."""

@@ -1,0 +1,87 @@
+"""What may be asked: each looks first, changes through the loader, and reads back what is then so."""
+
+from collections.abc import Callable, Iterator
+
+from agent.boot.grub.loader import Grub, is_there
+from agent.boot.host import Host
+from agent.boot.port import Loader
+from agent.boot.values import BootError, BootState, Refusal
+
+
+def loader_of(host: Host) -> Loader:
+    """Return the host's boot loader; raises BootError for one that is not known here."""
+    if is_there(host):
+        return Grub(host)
+    raise BootError(
+        "no boot loader that is known here: GRUB with /boot/grub/grub.cfg, grub-editenv and update-grub is; "
+        "install grub2-common, or leave this host out"
+    )
+
+
+def refusals(host: Host) -> Iterator[Refusal]:
+    """Yield why nothing may be risked on this host; nothing when it may."""
+    try:
+        loader = loader_of(host)
+    except BootError as error:
+        yield Refusal(code="unknown-loader", cause=str(error), remedy="use a loader that is known, or leave it out")
+        return
+    yield from loader.refusals()
+
+
+def pin(host: Host, _release: str) -> BootState:
+    """Make the running kernel the default, whatever is installed from now on."""
+    loader = loader_of(host)
+    loader.pin(loader.read().of_release(host.running_release))
+    return loader.read()
+
+
+def arm(host: Host, release: str) -> BootState:
+    """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned."""
+    loader = loader_of(host)
+    if found := list(loader.refusals()):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
+    before = loader.read()
+    if not before.pinned:
+        raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
+    entry = before.of_release(release)
+    loader.set_next(entry)
+    after = loader.read()
+    if (after.default, after.pinned) != (before.default, before.pinned):
+        raise BootError(f"the default changed from {before.default} to {after.default} while {release} was armed")
+    return after
+
+
+def disarm(host: Host, _release: str) -> BootState:
+    """Let nothing boot once."""
+    loader = loader_of(host)
+    loader.clear_next()
+    return loader.read()
+
+
+def bless(host: Host, release: str) -> BootState:
+    """Make the running kernel the default; `release` must be it."""
+    loader, running = loader_of(host), host.running_release
+    if running != release:
+        raise BootError(f"{running} runs and not {release}: only a kernel that runs can become the default")
+    loader.clear_next()
+    loader.pin(loader.read().of_release(release))
+    return loader.read()
+
+
+def revert(host: Host, release: str) -> BootState:
+    """Make a kernel that is installed the default again, and let nothing else boot once."""
+    loader = loader_of(host)
+    # The default first: whatever happens in between, the host boots one of the two.
+    loader.pin(loader.read().of_release(release))
+    loader.clear_next()
+    return loader.read()
+
+
+# A verb, and whether it takes a release.
+CHANGES: dict[str, tuple[Callable[[Host, str], BootState], bool]] = {
+    "pin": (pin, False),
+    "arm": (arm, True),
+    "disarm": (disarm, False),
+    "bless": (bless, True),
+    "revert": (revert, True),
+}

@@ -1,0 +1,218 @@
+"""kernroll-boot on a machine that boots by GRUB: what it says is so, by GRUB's own tools, and it is not told twice."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from grub_machine import OTHER, RUNNING, GrubMachine, grub_machine
+
+NEWEST = "99.1.0-amd64"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[GrubMachine]:
+    with grub_machine(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def pinned(machine: GrubMachine) -> GrubMachine:
+    machine.ask("pin")
+    return machine
+
+
+def test_a_stock_debian_boots_whatever_is_newest_until_it_is_pinned(machine: GrubMachine) -> None:
+    before = machine.ask("status")
+    assert (before["loader"], before["next"], before["pinned"]) == ("grub", "", False)
+    after = machine.ask("pin")
+    assert (after["default"], after["pinned"]) == (machine.entry_of(RUNNING), True)
+    assert machine.environment()["saved_entry"] == machine.entry_of(RUNNING)
+    machine.install(NEWEST)
+    assert machine.ask("status")["default"] == machine.entry_of(RUNNING)
+
+
+def test_an_armed_kernel_is_the_next_and_the_default_stays(pinned: GrubMachine) -> None:
+    state = pinned.ask("arm", OTHER)
+    assert (state["next"], state["default"]) == (pinned.entry_of(OTHER), pinned.entry_of(RUNNING))
+    assert pinned.environment()["next_entry"] == pinned.entry_of(OTHER)
+    assert pinned.ask("disarm")["next"] == ""
+    assert "next_entry" not in pinned.environment()
+    # Nothing is armed already.
+    assert pinned.ask("disarm")["next"] == ""
+
+
+def test_only_the_running_kernel_becomes_the_default(pinned: GrubMachine) -> None:
+    refused = pinned.boot("bless", OTHER)
+    assert refused.returncode == 1
+    assert f"{RUNNING} runs and not {OTHER}" in refused.stderr
+    pinned.ask("arm", OTHER)
+    state = pinned.ask("bless", RUNNING)
+    assert (state["default"], state["next"]) == (pinned.entry_of(RUNNING), "")
+
+
+def test_a_revert_makes_the_former_kernel_the_default(pinned: GrubMachine) -> None:
+    pinned.ask("arm", OTHER)
+    state = pinned.ask("revert", OTHER)
+    assert (state["default"], state["next"], state["pinned"]) == (pinned.entry_of(OTHER), "", True)
+
+
+def test_a_command_is_carried_out_once(pinned: GrubMachine) -> None:
+    pinned.ask("arm", OTHER, "--command-id", "u/a/1.arm.0")
+    # GRUB has booted it once, and somebody asks again.
+    pinned.tool("grub-editenv", "/boot/grub/grubenv", "unset", "next_entry")
+    assert pinned.ask("arm", OTHER, "--command-id", "u/a/1.arm.0")["next"] == ""
+    assert pinned.ask("arm", OTHER, "--command-id", "u/a/2.arm.0")["next"] == pinned.entry_of(OTHER)
+    other = pinned.boot("disarm", "--command-id", "u/a/2.arm.0")
+    assert other.returncode == 1
+    assert "was given to arm" in other.stderr
+
+
+def test_what_was_begun_and_not_finished_is_done_again(pinned: GrubMachine) -> None:
+    """The power failed in between."""
+    begun = {"commands": [{"id": "u/a/1.arm.0", "verb": "arm", "release": OTHER, "done": False}]}
+    pinned.sh(f"mkdir -p /var/lib/kernroll-boot; echo '{json.dumps(begun)}' > /var/lib/kernroll-boot/journal.json")
+    assert pinned.ask("arm", OTHER, "--command-id", "u/a/1.arm.0")["next"] == pinned.entry_of(OTHER)
+
+
+def test_a_journal_that_cannot_be_read_is_told(pinned: GrubMachine) -> None:
+    pinned.sh("mkdir -p /var/lib/kernroll-boot; echo '{' > /var/lib/kernroll-boot/journal.json")
+    done = pinned.boot("arm", OTHER, "--command-id", "u/a/1.arm.0")
+    assert done.returncode == 3
+    assert "journal.json cannot be read as a journal" in done.stderr
+    assert "next_entry" not in pinned.environment()
+
+
+def test_nothing_is_armed_before_the_default_is_pinned(machine: GrubMachine) -> None:
+    done = machine.boot("arm", OTHER)
+    assert done.returncode == 1
+    assert "`kernroll-boot pin` first" in done.stderr
+
+
+@pytest.mark.parametrize("release", ["6.6.6", "", "; reboot"])
+def test_a_kernel_that_is_not_there_is_refused_by_name(pinned: GrubMachine, release: str) -> None:
+    done = pinned.boot("arm", release)
+    assert done.returncode == 1
+    assert f"no entry for {release}; it offers" in done.stderr
+
+
+def test_a_tool_that_fails_is_told_with_what_it_said(machine: GrubMachine) -> None:
+    before = machine.ask("status")
+    machine.sh("printf 'echo no space left on device >&2; exit 1' > /etc/grub.d/09_full; chmod +x /etc/grub.d/09_full")
+    done = machine.boot("pin")
+    assert done.returncode == 3
+    assert "update-grub failed with code 1" in done.stderr
+    assert "no space left on device" in done.stderr
+    assert machine.ask("status")["default"] == before["default"]
+    machine.sh("rm /usr/sbin/grub-set-default")
+    assert machine.boot("pin").returncode == 3
+
+
+def test_somebody_elses_setting_is_not_taken_for_a_pin(machine: GrubMachine) -> None:
+    machine.sh("mkdir /etc/default/grub.d; printf 'GRUB_DEFAULT=0\\n' > /etc/default/grub.d/zzz-vendor.cfg")
+    done = machine.boot("pin")
+    assert done.returncode == 1
+    assert "something else in /etc/default/grub.d" in done.stderr
+
+
+# --- what is refused: each host is made for it ---
+
+
+def test_a_host_that_comes_back_by_itself_is_not_refused(pinned: GrubMachine) -> None:
+    assert pinned.refusals() == {}
+    assert "nothing speaks against" in pinned.boot("check").stdout
+
+
+@pytest.mark.parametrize(
+    ("abstraction", "kind"),
+    [("lvm", "LVM"), ("diskfilter", "a software RAID"), ("cryptodisk luks", "an encrypted disk")],
+)
+def test_an_environment_that_grub_cannot_clear_is_refused(pinned: GrubMachine, abstraction: str, kind: str) -> None:
+    pinned.sh(f"echo {abstraction} > /etc/grub-probe.abstraction")
+    found = pinned.refusals()
+    code = f"environment-on-{abstraction.split(maxsplit=1)[0]}"
+    assert f"lies on {kind}, where GRUB cannot clear it" in found[code]
+    assert "put /boot on a partition of its own" in found[code]
+    # Whatever grub-reboot says: it warns, and ends well.
+    armed = pinned.boot("arm", OTHER)
+    assert armed.returncode == 1
+    assert "next_entry" not in pinned.environment()
+
+
+@pytest.mark.parametrize(
+    ("file_system", "code"), [("zfs", "environment-file-system"), ("btrfs", "environment-on-btrfs")]
+)
+def test_a_file_system_that_grub_cannot_write_is_refused(pinned: GrubMachine, file_system: str, code: str) -> None:
+    pinned.sh(f"echo {file_system} > /etc/grub-probe.fs")
+    assert set(pinned.refusals()) == {code}
+
+
+def test_btrfs_with_a_block_of_its_own_is_not_refused(pinned: GrubMachine) -> None:
+    pinned.sh("echo btrfs > /etc/grub-probe.fs")
+    pinned.set("env_block=512+1")
+    assert pinned.refusals() == {}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "code"),
+    [
+        ("boot_counter=0", "boot-counter"),
+        ("initrdfail=1", "initrdfail"),
+        ("prev_saved_entry=0", "previous-saved-entry"),
+        ("saved_entry=gnulinux-6.6.6", "dangling-default"),
+        ("saved_entry=77", "dangling-default"),
+    ],
+)
+def test_what_overrides_an_armed_kernel_is_refused(pinned: GrubMachine, assignment: str, code: str) -> None:
+    pinned.set(assignment)
+    assert set(pinned.refusals()) == {code}
+    assert pinned.boot("arm", OTHER).returncode == 1
+
+
+def test_an_environment_that_is_damaged_or_missing_is_refused(pinned: GrubMachine) -> None:
+    pinned.sh("echo nonsense > /boot/grub/grubenv")
+    assert "is no GRUB environment block" in pinned.refusals()["environment-damaged"]
+    pinned.sh("rm /boot/grub/grubenv")
+    assert set(pinned.refusals()) == {"environment-missing"}
+
+
+def test_an_environment_of_which_nothing_is_known_is_refused(pinned: GrubMachine) -> None:
+    pinned.sh("touch /etc/grub-probe.fails")
+    assert "cannot find a device for /boot" in pinned.refusals()["environment-place-unknown"]
+
+
+def test_a_menu_that_waits_for_somebody_is_refused(machine: GrubMachine) -> None:
+    machine.sh("printf 'GRUB_RECORDFAIL_TIMEOUT=-1\\n' >> /etc/default/grub; update-grub")
+    machine.ask("pin")
+    assert "the menu waits for ever" in machine.refusals()["recordfail-waits"]
+
+
+def test_a_configuration_of_somebodys_own_is_refused(pinned: GrubMachine) -> None:
+    pinned.sh("sed -i 's/next_entry/another/g' /boot/grub/grub.cfg")
+    assert set(pinned.refusals()) == {"no-one-shot"}
+
+
+def test_a_running_kernel_that_is_in_no_menu_is_refused(pinned: GrubMachine) -> None:
+    pinned.sh(f"rm /boot/vmlinuz-{RUNNING}; update-grub")
+    assert "so there would be no way back to it" in pinned.refusals()["running-kernel-not-offered"]
+
+
+def test_a_host_without_a_loader_that_is_known_is_refused(machine: GrubMachine) -> None:
+    machine.sh("rm /boot/grub/grub.cfg")
+    assert set(machine.refusals()) == {"unknown-loader"}
+    done = machine.boot("status")
+    assert done.returncode == 1
+    assert "leave this host out" in done.stderr
+
+
+def test_two_at_a_time_are_one_too_many(pinned: GrubMachine) -> None:
+    held = f"import fcntl; f = open('{pinned.root}/run/lock/kernroll-boot', 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+    asked = f"import subprocess, sys; sys.exit(subprocess.call({_command(pinned)!r}))"
+    done = pinned.run(*_command(pinned)[:1], "-c", held + asked)
+    assert done.returncode == 1
+    assert "another kernroll-boot is at work" in done.stderr
+
+
+def _command(machine: GrubMachine) -> list[str]:
+    return [sys.executable, "-m", "agent.boot.main", "--root", str(machine.root), "arm", OTHER]
