@@ -27,16 +27,21 @@ _TIMEOUT_S = 300.0
 # In a mount namespace of its own: nothing of it is left when the shell ends.
 _BUILD = """
 set -eu
-root=$1 grub=$2
+root=$1 grub=$2 disk=$3 offset=$4
 mount --make-rprivate /
 mount -t tmpfs grub-machine "$root"
 cd "$root"
 mkdir -p usr etc/default boot/grub dev proc tmp run/lock var/lib upper work
 mount -t overlay grub-machine -o lowerdir="$grub/usr:/usr",upperdir="$root/upper",workdir="$root/work" usr
-for folder in bin sbin lib lib64; do ln -s usr/$folder $folder; done
+for folder in bin sbin lib lib64; do
+  ln -s usr/$folder $folder
+  # Where packages are older than the merge of both.
+  if [ -d "$grub/$folder" ]; then cp -a "$grub/$folder/." usr/$folder/; fi
+done
 mount --rbind /dev dev
 mount -t proc proc proc
 cp -a "$grub/etc/grub.d" etc/
+if [ -n "$disk" ]; then mount -o loop,offset="$offset" "$disk" boot; mkdir -p boot/grub; fi
 rm -f usr/sbin/grub-probe
 cat > usr/sbin/grub-probe
 chmod +x usr/sbin/grub-probe
@@ -106,9 +111,19 @@ class GrubMachine:
         assert done.returncode == bool(found), done.stderr
         return found
 
-    def install(self, release: str) -> None:
+    def install(self, release: str, image: Path = Path("/bin/true"), ram_disk: Path = Path("/bin/true")) -> None:
         """Put a kernel there as a package does: its files, then update-grub."""
-        self.sh(f"cp /bin/true /boot/vmlinuz-{release}; cp /bin/true /boot/initrd.img-{release}; update-grub")
+        boot = self.root / "boot"
+        done = self.run("cp", str(image), f"{boot}/vmlinuz-{release}")
+        assert done.returncode == 0, done.stderr
+        done = self.run("cp", str(ram_disk), f"{boot}/initrd.img-{release}")
+        assert done.returncode == 0, done.stderr
+        self.sh("update-grub")
+
+    def switch_off(self) -> None:
+        """Let go of the disk, so that a machine can boot from it."""
+        done = self.run("umount", str(self.root / "boot"))
+        assert done.returncode == 0, done.stderr
 
     def environment(self) -> dict[str, str]:
         """Return GRUB's own reading of its environment."""
@@ -129,7 +144,7 @@ def grub_tree() -> Path:
     """Return Debian's GRUB, unpacked into the cache; nothing is installed on this machine."""
     cache = Cache.from_environment()
     packages = host_packages(cache)
-    names = ["grub-common", "grub2-common"]
+    names = ["grub-common", "grub2-common", "grub-pc-bin"]
     archives = packages.closure(names, packages.architectures[0], no_progress)
 
     def build(directory: Path) -> None:
@@ -141,11 +156,22 @@ def grub_tree() -> Path:
 @contextmanager
 def grub_machine(directory: Path) -> Iterator[GrubMachine]:
     """Yield a machine that runs RUNNING and has OTHER, with a configuration as Debian generates it."""
+    with bare_machine(directory) as machine:
+        machine.sh("printf 'GRUB_TIMEOUT=5\\n' > /etc/default/grub; grub-editenv /boot/grub/grubenv create")
+        for release in (RUNNING, OTHER):
+            machine.install(release)
+        yield machine
+
+
+@contextmanager
+def bare_machine(directory: Path, disk: Path | None = None, partition_bytes: int = 0) -> Iterator[GrubMachine]:
+    """Yield a machine without a kernel; its /boot lies on the disk's partition that begins there, if one is given."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if not has_host_packages():
         pytest.skip("needs Debian")
     command = ["unshare", "--mount", "bash", "-c", _BUILD, "grub-machine", str(directory), str(grub_tree())]
+    command += [str(disk or ""), str(partition_bytes)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -154,11 +180,7 @@ def grub_machine(directory: Path) -> Iterator[GrubMachine]:
         process.stdin.close()
         if process.stdout.readline() != "ready\n":
             pytest.skip("no mount namespaces here")
-        machine = GrubMachine(directory, process.pid)
-        machine.sh("printf 'GRUB_TIMEOUT=5\\n' > /etc/default/grub; grub-editenv /boot/grub/grubenv create")
-        for release in (RUNNING, OTHER):
-            machine.install(release)
-        yield machine
+        yield GrubMachine(directory, process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=_TIMEOUT_S)
