@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from agent.boot import circumstances
 from agent.boot.grub.loader import Grub, is_there
 from agent.boot.host import Host
 from agent.boot.port import Loader
@@ -25,7 +26,16 @@ def refusals(host: Host) -> Iterator[Refusal]:
     except BootError as error:
         yield Refusal(code="unknown-loader", cause=str(error), remedy="use a loader that is known, or leave it out")
         return
-    yield from loader.refusals()
+    found = list(loader.refusals())
+    yield from found
+    try:
+        state = loader.read()
+    except BootError as error:
+        # The loader's own refusals say it already, or nothing does.
+        if not found:
+            yield Refusal(code="unreadable", cause=str(error), remedy="see to it that kernroll-boot status works")
+        return
+    yield from circumstances.refusals(host, state)
 
 
 def pin(host: Host, _release: str) -> BootState:
@@ -38,7 +48,7 @@ def pin(host: Host, _release: str) -> BootState:
 def arm(host: Host, release: str) -> BootState:
     """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned."""
     loader = loader_of(host)
-    if found := list(loader.refusals()):
+    if found := list(refusals(host)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     before = loader.read()
     if not before.pinned:

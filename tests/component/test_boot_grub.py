@@ -198,6 +198,41 @@ def test_a_running_kernel_that_is_in_no_menu_is_refused(pinned: GrubMachine) -> 
     assert "so there would be no way back to it" in pinned.refusals()["running-kernel-not-offered"]
 
 
+@pytest.mark.parametrize("arguments", ["", "panic=0", "panic=10 panic=0"])
+def test_a_kernel_that_stops_at_a_panic_is_refused(pinned: GrubMachine, arguments: str) -> None:
+    pinned.sh(f"echo 'GRUB_CMDLINE_LINUX=\"{arguments}\"' >> /etc/default/grub; update-grub")
+    found = pinned.refusals()
+    assert set(found) == {"stops-at-a-panic"}
+    assert RUNNING in found["stops-at-a-panic"]
+
+
+def test_a_boot_without_room_for_another_kernel_is_refused(pinned: GrubMachine) -> None:
+    pinned.run("mount", "-t", "tmpfs", "-o", "size=3m", "small", f"{pinned.root}/boot")
+    pinned.sh("mkdir /boot/grub; grub-editenv /boot/grub/grubenv create")
+    pinned.install(RUNNING)
+    pinned.sh(f"head -c 1500000 /dev/zero > /boot/initrd.img-{RUNNING}")
+    assert "/boot has 1 MiB left, and another kernel may need 3 MiB" in pinned.refusals()["no-room-in-boot"]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "action", "refused"), [("1", "shell", True), ("1", "reboot", False), ("0", "shell", False)]
+)
+def test_a_crash_kernel_that_waits_for_somebody_is_refused(
+    pinned: GrubMachine, loaded: str, action: str, refused: bool
+) -> None:
+    pinned.sh(
+        f"echo {loaded} > /sys/kernel/kexec_crash_loaded; printf '#x\\nfailure_action {action}\\n' > /etc/kdump.conf"
+    )
+    assert set(pinned.refusals()) == ({"kdump-waits"} if refused else set())
+
+
+@pytest.mark.parametrize(("setting", "refused"), [("true", True), ("false", False)])
+def test_a_host_that_reboots_by_itself_is_refused(pinned: GrubMachine, setting: str, refused: bool) -> None:
+    line = f'Unattended-Upgrade::Automatic-Reboot "{setting}";'
+    pinned.sh(f"echo '{line}' > /etc/apt/apt.conf.d/50unattended-upgrades")
+    assert set(pinned.refusals()) == ({"reboots-by-itself"} if refused else set())
+
+
 def test_a_host_without_a_loader_that_is_known_is_refused(machine: GrubMachine) -> None:
     machine.sh("rm /boot/grub/grub.cfg")
     assert set(machine.refusals()) == {"unknown-loader"}

@@ -22,6 +22,10 @@ from controller.adapters.local.cache import Cache, no_progress
 
 RUNNING = os.uname().release
 OTHER = "7.1.13+deb13-amd64"
+_DEFAULTS = """\
+GRUB_TIMEOUT=5
+GRUB_CMDLINE_LINUX="panic=10"
+"""
 _TIMEOUT_S = 300.0
 
 # In a mount namespace of its own: nothing of it is left when the shell ends.
@@ -31,7 +35,7 @@ root=$1 grub=$2 disk=$3 offset=$4
 mount --make-rprivate /
 mount -t tmpfs grub-machine "$root"
 cd "$root"
-mkdir -p usr etc/default boot/grub dev proc tmp run/lock var/lib upper work
+mkdir -p usr etc/default etc/apt/apt.conf.d boot/grub dev proc sys/kernel tmp run/lock var/lib upper work
 mount -t overlay grub-machine -o lowerdir="$grub/usr:/usr",upperdir="$root/upper",workdir="$root/work" usr
 for folder in bin sbin lib lib64; do
   ln -s usr/$folder $folder
@@ -157,7 +161,7 @@ def grub_tree() -> Path:
 def grub_machine(directory: Path) -> Iterator[GrubMachine]:
     """Yield a machine that runs RUNNING and has OTHER, with a configuration as Debian generates it."""
     with bare_machine(directory) as machine:
-        machine.sh("printf 'GRUB_TIMEOUT=5\\n' > /etc/default/grub; grub-editenv /boot/grub/grubenv create")
+        machine.sh(f"cat > /etc/default/grub <<'END'\n{_DEFAULTS}END\ngrub-editenv /boot/grub/grubenv create")
         for release in (RUNNING, OTHER):
             machine.install(release)
         yield machine
