@@ -138,6 +138,15 @@ class GrubMachine:
         """Set variables of the environment."""
         self.tool("grub-editenv", "/boot/grub/grubenv", "set", *assignments)
 
+    def keep(self) -> None:
+        """Remember the files as they are now."""
+        self.sh("mkdir /kept; cp -a /boot /etc /sys /var /kept/")
+
+    def restore(self) -> None:
+        """Bring the files back that were kept; programs stay as they are."""
+        self.run("umount", "-q", f"{self.root}/boot")
+        self.sh("rm -rf /boot /etc /sys /var /run/lock; mkdir /run/lock; cp -a /kept/. /")
+
     def entry_of(self, release: str) -> str:
         """Return the id of a kernel's entry, as GRUB takes it."""
         top = "gnulinux-advanced-2f1b6c4e-0000-4000-8000-000000000001"

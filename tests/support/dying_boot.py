@@ -1,0 +1,49 @@
+"""kernroll-boot that dies at one of the moments in which it touches the host: `dying_boot.py POINT ROOT VERB …`.
+
+Points count from 1: before and after each tool and each file, in the order in which they come. It exits with 9 where it
+died, and prints how many there were where it did not.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from agent.boot import main
+from agent.boot.host import Host
+
+_DIED = 9
+
+
+class DyingHost(Host):
+    """The host, as far as it gets."""
+
+    points = 0
+    dies_at = 0
+
+    def _point(self) -> None:
+        DyingHost.points += 1
+        if DyingHost.points == DyingHost.dies_at:
+            # As a power failure does it: nothing is told to anybody.
+            os._exit(_DIED)
+
+    def run(self, *command: str) -> str:
+        """See Host."""
+        self._point()
+        told = super().run(*command)
+        self._point()
+        return told
+
+    def write(self, name: str, text: str) -> None:
+        """See Host."""
+        self._point()
+        super().write(name, text)
+        self._point()
+
+
+if __name__ == "__main__":
+    point, root, *asked = sys.argv[1:]
+    DyingHost.dies_at = int(point)
+    main.Host = DyingHost  # type: ignore[misc]  # stands in for it
+    code = main.main(["--root", str(Path(root)), *asked])
+    print(DyingHost.points)
+    sys.exit(code)
