@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.boot import verbs
+from agent.boot import rehearsal, verbs
 from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.values import BootError, BootState, BrokenHost
@@ -22,6 +23,7 @@ _EPILOG = """examples:
   kernroll-boot check
   kernroll-boot status --output json
   kernroll-boot pin
+  kernroll-boot rehearse && reboot        # and once it is back: kernroll-boot rehearse
   kernroll-boot arm 7.1.13+deb13-amd64 --command-id u1/a/1.arm.0
   kernroll-boot bless 7.1.13+deb13-amd64
 
@@ -35,6 +37,7 @@ _HELP = {
     "status": "show what boots, by default and once",
     "check": "say what speaks against booting a kernel on trial here",
     "pin": "make the running kernel the default, whatever is installed from now on",
+    "rehearse": "prove that the host comes back, by booting its own kernel as a new one; before and after a reboot",
     "arm": "let a kernel boot once",
     "disarm": "let nothing boot once",
     "bless": "make the running kernel the default",
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"kernroll-boot: {error.filename}: {error.strerror}", file=sys.stderr)
         return _FAILED
-    _show(state, given.output)
+    _show(state, rehearsal.read(host), given.output)
     return _OK
 
 
@@ -123,16 +126,26 @@ def _check(host: Host, output: str) -> int:
     return _REFUSED if found else _OK
 
 
-def _show(state: BootState, output: str) -> None:
+def _show(state: BootState, rehearsed: rehearsal.Rehearsal | None, output: str) -> None:
     if output == "json":
-        print(json.dumps(asdict(state), indent=2))
+        print(json.dumps({**asdict(state), "rehearsal": asdict(rehearsed) if rehearsed else None}, indent=2))
         return
     named: dict[str, Any] = {"default": state.default, "once": state.next}
     for what, entry_id in named.items():
         entry = state.entry(entry_id)
         print(f"{what + ':':9} {(entry.release or entry.title) if entry else 'nothing'}")
     print(f"{'pinned:':9} {'yes' if state.pinned else 'no, a newly installed kernel may become the default'}")
+    print(f"{'proven:':9} {_proven(rehearsed)}")
     print(f"{'kernels:':9} {', '.join(sorted({one.release for one in state.entries if one.release}))}")
+
+
+def _proven(rehearsed: rehearsal.Rehearsal | None) -> str:
+    if rehearsed is None:
+        return "no; rehearse first"
+    if rehearsed.passed_at is None:
+        return "not yet: reboot the host, and `kernroll-boot rehearse` again"
+    moment = datetime.fromtimestamp(rehearsed.passed_at, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"on {moment}, by {rehearsed.boots_by}"
 
 
 if __name__ == "__main__":

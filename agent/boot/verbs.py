@@ -1,8 +1,9 @@
 """What may be asked: each looks first, changes through the loader, and reads back what is then so."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from agent.boot import circumstances
+from agent.boot import circumstances, rehearsal
 from agent.boot.grub.loader import Grub, is_there
 from agent.boot.host import Host
 from agent.boot.port import Loader
@@ -53,12 +54,49 @@ def arm(host: Host, release: str) -> BootState:
     before = loader.read()
     if not before.pinned:
         raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
+    rehearsal.require(host)
     entry = before.of_release(release)
     loader.set_next(entry)
     after = loader.read()
     if (after.default, after.pinned) != (before.default, before.pinned):
         raise BootError(f"the default changed from {before.default} to {after.default} while {release} was armed")
     return after
+
+
+def rehearse(host: Host, _release: str) -> BootState:
+    """Let the running kernel boot once, as a new one would; asked again after that boot, write down that it went well.
+
+    Raises BootError when the host did not come back as it should: then nothing may be risked on it.
+    """
+    loader, running = loader_of(host), host.running_release
+    if found := list(refusals(host)):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
+    state, known = loader.read(), rehearsal.read(host)
+    entry = state.of_release(running)
+    if not state.pinned or state.default != entry.id:
+        raise BootError("the running kernel is not the pinned default: `kernroll-boot pin` first")
+    here, by = rehearsal.boot_id(host), rehearsal.boots_by(host)
+    if known is not None and known.passed_at is None and known.boot_id != here and known.boots_by == by:
+        return _rehearsed(host, loader, known)
+    rehearsal.keep(host, rehearsal.Rehearsal(boot_id=here, release=running, boots_by=by))
+    loader.set_next(entry)
+    return loader.read()
+
+
+def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootState:
+    state = loader.read()
+    if state.next:
+        loader.clear_next()
+        raise BootError(
+            "the loader booted and did not clear what was armed for one boot: a kernel that panics would boot again "
+            "and again. It is cleared now; leave this host out"
+        )
+    if host.running_release != begun.release:
+        raise BootError(
+            f"{begun.release} was armed for one boot and {host.running_release} came up; leave this host out"
+        )
+    rehearsal.keep(host, replace(begun, passed_at=host.now()))
+    return state
 
 
 def disarm(host: Host, _release: str) -> BootState:
@@ -91,6 +129,7 @@ def revert(host: Host, release: str) -> BootState:
 CHANGES: dict[str, tuple[Callable[[Host, str], BootState], bool]] = {
     "pin": (pin, False),
     "arm": (arm, True),
+    "rehearse": (rehearse, False),
     "disarm": (disarm, False),
     "bless": (bless, True),
     "revert": (revert, True),

@@ -25,7 +25,7 @@ def machine(one: GrubMachine) -> GrubMachine:
 
 @pytest.fixture
 def pinned(machine: GrubMachine) -> GrubMachine:
-    machine.ask("pin")
+    machine.prove()
     return machine
 
 
@@ -118,6 +118,76 @@ def test_somebody_elses_setting_is_not_taken_for_a_pin(machine: GrubMachine) -> 
     done = machine.boot("pin")
     assert done.returncode == 1
     assert "something else in /etc/default/grub.d" in done.stderr
+
+
+# --- rehearsal ---
+
+
+def test_a_rehearsal_boots_the_running_kernel_once_and_is_passed_by_the_next_boot(machine: GrubMachine) -> None:
+    machine.ask("pin")
+    assert "not proven that this host comes back" in machine.boot("arm", OTHER).stderr
+    begun = machine.ask("rehearse")
+    assert (begun["next"], begun["rehearsal"]["passed_at"]) == (machine.entry_of(RUNNING), None)
+    # Asked again before the reboot it is still the same one.
+    assert machine.ask("rehearse")["rehearsal"] == begun["rehearsal"]
+    assert "not yet: reboot the host" in machine.boot("status").stdout
+    assert machine.boot("arm", OTHER).returncode == 1
+    machine.reboot()
+    passed = machine.ask("rehearse")
+    assert (passed["next"], passed["rehearsal"]["release"]) == ("", RUNNING)
+    assert "proven:   on 20" in machine.boot("status").stdout
+    assert machine.ask("arm", OTHER)["next"] == machine.entry_of(OTHER)
+
+
+def test_a_loader_that_does_not_clear_what_it_booted_is_found_out(machine: GrubMachine) -> None:
+    machine.ask("pin")
+    machine.ask("rehearse")
+    machine.reboot(clears=False)
+    done = machine.boot("rehearse")
+    assert done.returncode == 1
+    assert "did not clear what was armed for one boot" in done.stderr
+    assert machine.ask("status")["next"] == ""
+    assert machine.boot("arm", OTHER).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "echo another > /boot/grub/i386-pc/core.img",
+        "mkdir -p /sys/class/dmi/id; echo 2.17 > /sys/class/dmi/id/bios_version",
+    ],
+)
+def test_what_was_proven_of_another_loader_or_firmware_counts_no_more(pinned: GrubMachine, change: str) -> None:
+    pinned.sh(change)
+    done = pinned.boot("arm", OTHER)
+    assert done.returncode == 1
+    assert "rehearse again" in done.stderr
+    pinned.ask("rehearse")
+    pinned.reboot()
+    pinned.ask("rehearse")
+    assert pinned.ask("arm", OTHER)["next"] == pinned.entry_of(OTHER)
+
+
+def test_a_loader_that_cannot_be_found_is_not_rehearsed(machine: GrubMachine) -> None:
+    machine.ask("pin")
+    machine.sh("rm -r /boot/grub/i386-pc")
+    done = machine.boot("rehearse")
+    assert done.returncode == 1
+    assert "GRUB's own image is neither" in done.stderr
+    assert machine.ask("status")["next"] == ""
+
+
+def test_only_a_host_that_runs_its_pinned_default_rehearses(machine: GrubMachine) -> None:
+    assert "`kernroll-boot pin` first" in machine.boot("rehearse").stderr
+    machine.ask("revert", OTHER)
+    assert "`kernroll-boot pin` first" in machine.boot("rehearse").stderr
+
+
+def test_a_rehearsal_that_cannot_be_read_proves_nothing(pinned: GrubMachine) -> None:
+    pinned.sh("echo '{}' > /var/lib/kernroll-boot/rehearsal.json")
+    done = pinned.boot("arm", OTHER)
+    assert done.returncode == 3
+    assert "remove it and rehearse again" in done.stderr
 
 
 # --- what is refused: each host is made for it ---

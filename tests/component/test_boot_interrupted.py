@@ -13,17 +13,21 @@ _COMMAND = ("--command-id", "u/a/1")
 _CASES = {
     "pin": (["pin"], [], {OTHER, RUNNING}, {""}),
     "arm": (["arm", OTHER], [["pin"]], {RUNNING}, {"", OTHER}),
+    "rehearse": (["rehearse"], [["pin"]], {RUNNING}, {"", RUNNING}),
     "disarm": (["disarm"], [["pin"], ["arm", OTHER]], {RUNNING}, {"", OTHER}),
     "bless": (["bless", RUNNING], [["pin"], ["revert", OTHER]], {RUNNING, OTHER}, {""}),
     "revert": (["revert", OTHER], [["pin"], ["arm", OTHER]], {RUNNING, OTHER}, {"", OTHER}),
 }
-_ENDS = {"pin": (RUNNING, ""), "arm": (RUNNING, OTHER), "disarm": (RUNNING, "")}
+_ENDS = {"pin": (RUNNING, ""), "rehearse": (RUNNING, RUNNING), "arm": (RUNNING, OTHER), "disarm": (RUNNING, "")}
 _ENDS |= {"bless": (RUNNING, ""), "revert": (OTHER, "")}
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrubMachine]:
     with grub_machine(tmp_path_factory.mktemp("machine")) as made:
+        made.prove()
+        made.ask("revert", OTHER)
+        made.sh("rm -r /etc/default/grub.d; update-grub; grub-editenv /boot/grub/grubenv unset saved_entry")
         made.keep()
         yield made
 

@@ -31,7 +31,7 @@ _TIMEOUT_S = 300.0
 # In a mount namespace of its own: nothing of it is left when the shell ends.
 _BUILD = """
 set -eu
-root=$1 grub=$2 disk=$3 offset=$4
+root=$1 grub=$2
 mount --make-rprivate /
 mount -t tmpfs grub-machine "$root"
 cd "$root"
@@ -45,7 +45,6 @@ done
 mount --rbind /dev dev
 mount -t proc proc proc
 cp -a "$grub/etc/grub.d" etc/
-if [ -n "$disk" ]; then mount -o loop,offset="$offset" "$disk" boot; mkdir -p boot/grub; fi
 rm -f usr/sbin/grub-probe
 cat > usr/sbin/grub-probe
 chmod +x usr/sbin/grub-probe
@@ -115,6 +114,13 @@ class GrubMachine:
         assert done.returncode == bool(found), done.stderr
         return found
 
+    def install_grub(self) -> None:
+        """Put GRUB's modules and image below /boot, as grub-install does for a BIOS."""
+        self.sh(
+            "mkdir -p /boot/grub; cp -r /usr/lib/grub/i386-pc /boot/grub/; "
+            "grub-mkimage -O i386-pc -p '(hd0,msdos1)/grub' -o /boot/grub/i386-pc/core.img biosdisk part_msdos ext2"
+        )
+
     def install(self, release: str, image: Path = Path("/bin/true"), ram_disk: Path = Path("/bin/true")) -> None:
         """Put a kernel there as a package does: its files, then update-grub."""
         boot = self.root / "boot"
@@ -124,9 +130,14 @@ class GrubMachine:
         assert done.returncode == 0, done.stderr
         self.sh("update-grub")
 
-    def switch_off(self) -> None:
+    def let_go(self) -> None:
         """Let go of the disk, so that a machine can boot from it."""
         done = self.run("umount", str(self.root / "boot"))
+        assert done.returncode == 0, done.stderr
+
+    def take(self, disk: Path, partition_bytes: int) -> None:
+        """Take the disk's partition as /boot."""
+        done = self.run("mount", "-o", f"loop,offset={partition_bytes}", str(disk), str(self.root / "boot"))
         assert done.returncode == 0, done.stderr
 
     def environment(self) -> dict[str, str]:
@@ -146,6 +157,22 @@ class GrubMachine:
         """Bring the files back that were kept; programs stay as they are."""
         self.run("umount", "-q", f"{self.root}/boot")
         self.sh("rm -rf /boot /etc /sys /var /run/lock; mkdir /run/lock; cp -a /kept/. /")
+
+    def reboot(self, *, clears: bool = True) -> None:
+        """Give the machine another boot id, and clear what was armed as GRUB would."""
+        if clears:
+            self.tool("grub-editenv", "/boot/grub/grubenv", "unset", "next_entry")
+        self.sh("mkdir -p /run; cat /proc/sys/kernel/random/uuid > /run/boot-id")
+        place = f"{self.root}/proc/sys/kernel/random/boot_id"
+        done = self.run("mount", "--bind", f"{self.root}/run/boot-id", place)
+        assert done.returncode == 0, done.stderr
+
+    def prove(self) -> None:
+        """Pin the running kernel and rehearse."""
+        self.ask("pin")
+        self.ask("rehearse")
+        self.reboot()
+        assert self.ask("rehearse")["rehearsal"]["passed_at"]
 
     def entry_of(self, release: str) -> str:
         """Return the id of a kernel's entry, as GRUB takes it."""
@@ -171,20 +198,20 @@ def grub_machine(directory: Path) -> Iterator[GrubMachine]:
     """Yield a machine that runs RUNNING and has OTHER, with a configuration as Debian generates it."""
     with bare_machine(directory) as machine:
         machine.sh(f"cat > /etc/default/grub <<'END'\n{_DEFAULTS}END\ngrub-editenv /boot/grub/grubenv create")
+        machine.install_grub()
         for release in (RUNNING, OTHER):
             machine.install(release)
         yield machine
 
 
 @contextmanager
-def bare_machine(directory: Path, disk: Path | None = None, partition_bytes: int = 0) -> Iterator[GrubMachine]:
-    """Yield a machine without a kernel; its /boot lies on the disk's partition that begins there, if one is given."""
+def bare_machine(directory: Path) -> Iterator[GrubMachine]:
+    """Yield a machine without a kernel."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if not has_host_packages():
         pytest.skip("needs Debian")
     command = ["unshare", "--mount", "bash", "-c", _BUILD, "grub-machine", str(directory), str(grub_tree())]
-    command += [str(disk or ""), str(partition_bytes)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None

@@ -1,0 +1,89 @@
+"""The proof that a host comes back: its present kernel, booted once by the way that a new one would be.
+
+What GRUB says it will do and what it does are two things: a disk that it cannot write shows only in the next boot. The
+proof is of this loader and this firmware, and is lost when either changes.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from agent.boot.host import Host
+from agent.boot.values import BootError, BrokenHost
+
+_FILE: Final = "/var/lib/kernroll-boot/rehearsal.json"
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+# What GRUB consists of before it reads its configuration, by platform.
+_LOADERS: Final = (
+    "boot/grub/*/core.img",
+    "boot/grub/*/core.efi",
+    "boot/efi/EFI/*/grub*.efi",
+    "boot/efi/EFI/*/shim*.efi",
+)
+_FIRMWARE: Final = ("bios_vendor", "bios_version", "bios_date")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """One that has begun, and may have been passed."""
+
+    # The boot in which it was begun, and the kernel that was to boot again.
+    boot_id: str
+    release: str
+    # What the host boots by: "loader 1f…, firmware …".
+    boots_by: str
+    # When the host was back, in seconds since the Unix epoch; None until then.
+    passed_at: float | None = None
+
+
+def boots_by(host: Host) -> str:
+    """Return the loader's and the firmware's identity in words. Raises BootError when the loader is not found."""
+    images = sorted(path for pattern in _LOADERS for path in host.root.glob(pattern))
+    if not images:
+        raise BootError(
+            "GRUB's own image is neither below /boot/grub nor below /boot/efi/EFI, so that nobody could tell when it "
+            "changes: mount /boot/efi, or run grub-install"
+        )
+    digest = hashlib.sha256()
+    for path in images:
+        digest.update(path.relative_to(host.root).as_posix().encode())
+        digest.update(path.read_bytes())
+    known = (host.text(f"/sys/class/dmi/id/{name}") for name in _FIRMWARE)
+    firmware = " ".join(one.strip() for one in known if one and one.strip())
+    return f"loader {digest.hexdigest()[:12]}, firmware {firmware or 'unknown'}"
+
+
+def boot_id(host: Host) -> str:
+    """Return what tells this boot from every other."""
+    found = (host.text(_BOOT_ID) or "").strip()
+    if not found:
+        raise BrokenHost(f"{_BOOT_ID} says nothing, so that boots cannot be told apart")
+    return found
+
+
+def read(host: Host) -> Rehearsal | None:
+    """Return the newest rehearsal; None when there was none."""
+    text = host.text(_FILE)
+    if text is None:
+        return None
+    try:
+        return Rehearsal(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise BrokenHost(f"{_FILE} cannot be read ({error}): remove it and rehearse again") from error
+
+
+def keep(host: Host, rehearsal: Rehearsal) -> None:
+    """Write it down."""
+    host.write(_FILE, json.dumps(asdict(rehearsal), indent=1) + "\n")
+
+
+def require(host: Host) -> None:
+    """Raise BootError unless it is proven that this host comes back, as it is now."""
+    found = read(host)
+    if found is None or found.passed_at is None:
+        raise BootError("it is not proven that this host comes back: `kernroll-boot rehearse`, reboot, and once more")
+    if (now := boots_by(host)) != found.boots_by:
+        raise BootError(
+            f"what was proven of this host was of {found.boots_by}, and it boots by {now} now: rehearse again"
+        )
