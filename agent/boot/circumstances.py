@@ -13,7 +13,8 @@ _ROOM: Final = 1.5
 _PANIC: Final = re.compile(r"panic=(-?\d+)$")
 # What a crash kernel does when it cannot write its dump: these wait for somebody.
 _KDUMP_WAITS: Final = frozenset({"shell", "halt", "poweroff"})
-_KDUMP_ACTION: Final = re.compile(r"^\s*(?:failure_action|default)\s+(\S+)", re.MULTILINE)
+_KDUMP_ACTION: Final = re.compile(r"^[ \t]*(?:failure_action|default)[ \t]+(\S+)", re.MULTILINE)
+_KDUMP_COMMAND: Final = re.compile(r"^[ \t]*KDUMP_FAIL_CMD=(.*)$", re.MULTILINE)
 _MIB: Final = 1 << 20
 
 
@@ -63,6 +64,14 @@ def _room(host: Host) -> Iterator[Refusal]:
 def _kdump(host: Host) -> Iterator[Refusal]:
     if (host.text("/sys/kernel/kexec_crash_loaded") or "").strip() != "1":
         return
+    command = _KDUMP_COMMAND.findall(host.text("/etc/default/kdump-tools") or "")
+    if command and command[-1].strip("\"' ") not in ("", "reboot -f", "/sbin/reboot -f", "/usr/sbin/reboot -f"):
+        yield Refusal(
+            code="kdump-waits",
+            cause=f"a crash kernel is loaded: at a panic it runs, panic= does not count, and where it cannot write its "
+            f"dump it runs {command[-1].strip()}",
+            remedy='set KDUMP_FAIL_CMD="reboot -f" in /etc/default/kdump-tools and restart it',
+        )
     actions = _KDUMP_ACTION.findall(host.text("/etc/kdump.conf") or "")
     if actions and actions[-1] in _KDUMP_WAITS:
         yield Refusal(

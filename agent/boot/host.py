@@ -52,6 +52,24 @@ class Host:
         except OSError as error:
             raise BrokenHost(f"{name} cannot be written: {error.strerror}") from error
 
+    def write_in_place(self, name: str, data: bytes) -> None:
+        """Replace a file's bytes by as many others where they lie, durably: at no moment is there less of it."""
+        try:
+            with self.path(name).open("r+b", buffering=0) as file:
+                file.write(data)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BrokenHost(f"{name} cannot be written: {error.strerror}") from error
+
+    def sync_file(self, name: str) -> None:
+        """Bring to the disk what a tool has written, and that it is there."""
+        try:
+            with self.path(name).open("rb") as file:
+                os.fsync(file.fileno())
+            self.sync(self.path(name).parent)
+        except OSError as error:
+            raise BrokenHost(f"{name} cannot be brought to the disk: {error.strerror}") from error
+
     def sync(self, directory: Path) -> None:
         """Bring a folder's entries to the disk."""
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

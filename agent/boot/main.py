@@ -18,7 +18,8 @@ from agent.boot.journal import Command, Journal
 from agent.boot.values import BootError, BootState, BrokenHost
 
 _OK, _REFUSED, _USAGE, _FAILED = 0, 1, 2, 3
-_LOCK = "/run/lock/kernroll-boot"
+# Where only root writes: nobody else may keep it from acting.
+_LOCK = "/run/kernroll-boot.lock"
 _EPILOG = """examples:
   kernroll-boot check
   kernroll-boot status --output json
@@ -83,8 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"kernroll-boot: {error.filename}: {error.strerror}", file=sys.stderr)
         return _FAILED
-    _show(state, rehearsal.read(host), given.output)
+    _show(state, _rehearsed(host), given.output)
     return _OK
+
+
+def _rehearsed(host: Host) -> rehearsal.Rehearsal | None:
+    """Return what was rehearsed; what cannot be read proves nothing, and what was asked is done all the same."""
+    try:
+        return rehearsal.read(host)
+    except BootError as error:
+        print(f"kernroll-boot: {error}", file=sys.stderr)
+        return None
 
 
 def _change(host: Host, given: argparse.Namespace) -> BootState:
@@ -142,6 +152,8 @@ def _show(state: BootState, rehearsed: rehearsal.Rehearsal | None, output: str) 
 def _proven(rehearsed: rehearsal.Rehearsal | None) -> str:
     if rehearsed is None:
         return "no; rehearse first"
+    if rehearsed.failed:
+        return f"no: {rehearsed.failed}"
     if rehearsed.passed_at is None:
         return "not yet: reboot the host, and `kernroll-boot rehearse` again"
     moment = datetime.fromtimestamp(rehearsed.passed_at, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -6,7 +6,7 @@ proof is of this loader and this firmware, and is lost when either changes.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from agent.boot.host import Host
@@ -35,6 +35,13 @@ class Rehearsal:
     boots_by: str
     # When the host was back, in seconds since the Unix epoch; None until then.
     passed_at: float | None = None
+    # Why it was not passed; empty while it may be.
+    failed: str = ""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the boot that shows it is still to come."""
+        return self.passed_at is None and not self.failed
 
 
 def boots_by(host: Host) -> str:
@@ -68,7 +75,10 @@ def read(host: Host) -> Rehearsal | None:
     if text is None:
         return None
     try:
-        return Rehearsal(**json.loads(text))
+        found = Rehearsal(**json.loads(text))
+        if not isinstance(found.passed_at, float | int | None):
+            raise TypeError("passed_at is no time")
+        return found
     except (ValueError, TypeError) as error:
         raise BrokenHost(f"{_FILE} cannot be read ({error}): remove it and rehearse again") from error
 
@@ -78,9 +88,18 @@ def keep(host: Host, rehearsal: Rehearsal) -> None:
     host.write(_FILE, json.dumps(asdict(rehearsal), indent=1) + "\n")
 
 
+def give_up(host: Host, why: str) -> None:
+    """Let a rehearsal that is under way count no more, if there is one."""
+    known = read(host)
+    if known is not None and known.is_pending:
+        keep(host, replace(known, failed=why))
+
+
 def require(host: Host) -> None:
     """Raise BootError unless it is proven that this host comes back, as it is now."""
     found = read(host)
+    if found is not None and found.failed:
+        raise BootError(f"the rehearsal failed: {found.failed}. Mend that, and `kernroll-boot rehearse`")
     if found is None or found.passed_at is None:
         raise BootError("it is not proven that this host comes back: `kernroll-boot rehearse`, reboot, and once more")
     if (now := boots_by(host)) != found.boots_by:

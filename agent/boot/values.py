@@ -22,6 +22,8 @@ class Entry:
     release: str
     # The kernel's command line.
     arguments: tuple[str, ...] = ()
+    # Names of the files in /boot that it loads.
+    files: tuple[str, ...] = ()
     # Whether it ends in a single-user shell.
     recovery: bool = False
 
@@ -34,9 +36,9 @@ class BootState:
     entries: tuple[Entry, ...]
     # Id of the entry that boots when nothing else is asked for; empty when what is asked for resolves to none.
     default: str
-    # Id of the entry that boots once; empty when nothing is armed.
+    # Id of the entry that boots once, or the name that is in no menu; empty when nothing is armed.
     next: str
-    # Whether a newly installed kernel leaves the default alone.
+    # Whether the default is one kernel's own entry, which a newly installed kernel leaves alone.
     pinned: bool
 
     def of_release(self, release: str) -> Entry:

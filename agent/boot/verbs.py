@@ -9,6 +9,8 @@ from agent.boot.host import Host
 from agent.boot.port import Loader
 from agent.boot.values import BootError, BootState, Refusal
 
+_CAME_BETWEEN = "another command came in between"
+
 
 def loader_of(host: Host) -> Loader:
     """Return the host's boot loader; raises BootError for one that is not known here."""
@@ -42,6 +44,7 @@ def refusals(host: Host) -> Iterator[Refusal]:
 def pin(host: Host, _release: str) -> BootState:
     """Make the running kernel the default, whatever is installed from now on."""
     loader = loader_of(host)
+    rehearsal.give_up(host, _CAME_BETWEEN)
     loader.pin(loader.read().of_release(host.running_release))
     return loader.read()
 
@@ -54,11 +57,16 @@ def arm(host: Host, release: str) -> BootState:
     before = loader.read()
     if not before.pinned:
         raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
+    if before.default != before.of_release(host.running_release).id:
+        raise BootError("the running kernel is not the pinned default, and would not be booted again: pin it first")
     rehearsal.require(host)
     entry = before.of_release(release)
+    if missing := [name for name in entry.files if not host.path(f"/boot/{name}").is_file()]:
+        raise BootError(f"{', '.join(missing)} is not in /boot: install {release} again, and run update-grub")
     loader.set_next(entry)
     after = loader.read()
     if (after.default, after.pinned) != (before.default, before.pinned):
+        loader.clear_next()
         raise BootError(f"the default changed from {before.default} to {after.default} while {release} was armed")
     return after
 
@@ -76,25 +84,27 @@ def rehearse(host: Host, _release: str) -> BootState:
     if not state.pinned or state.default != entry.id:
         raise BootError("the running kernel is not the pinned default: `kernroll-boot pin` first")
     here, by = rehearsal.boot_id(host), rehearsal.boots_by(host)
-    if known is not None and known.passed_at is None and known.boot_id != here and known.boots_by == by:
+    if known is not None and known.is_pending and known.boot_id != here and known.boots_by == by:
         return _rehearsed(host, loader, known)
-    rehearsal.keep(host, rehearsal.Rehearsal(boot_id=here, release=running, boots_by=by))
+    # Armed before it is written down: what was never armed must not pass.
     loader.set_next(entry)
+    rehearsal.keep(host, rehearsal.Rehearsal(boot_id=here, release=running, boots_by=by))
     return loader.read()
 
 
 def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootState:
-    state = loader.read()
+    state, running, failed = loader.read(), host.running_release, ""
     if state.next:
+        failed = (
+            "the loader booted and did not clear what was armed for one boot, so that a kernel that panics would boot "
+            "again and again"
+        )
+    elif running != begun.release:
+        failed = f"{begun.release} was armed for one boot and {running} came up"
+    if failed:
+        rehearsal.keep(host, replace(begun, failed=failed))
         loader.clear_next()
-        raise BootError(
-            "the loader booted and did not clear what was armed for one boot: a kernel that panics would boot again "
-            "and again. It is cleared now; leave this host out"
-        )
-    if host.running_release != begun.release:
-        raise BootError(
-            f"{begun.release} was armed for one boot and {host.running_release} came up; leave this host out"
-        )
+        raise BootError(f"{failed}; nothing is armed any more. Leave this host out until that is mended")
     rehearsal.keep(host, replace(begun, passed_at=host.now()))
     return state
 
@@ -102,6 +112,7 @@ def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootSt
 def disarm(host: Host, _release: str) -> BootState:
     """Let nothing boot once."""
     loader = loader_of(host)
+    rehearsal.give_up(host, _CAME_BETWEEN)
     loader.clear_next()
     return loader.read()
 
@@ -111,6 +122,7 @@ def bless(host: Host, release: str) -> BootState:
     loader, running = loader_of(host), host.running_release
     if running != release:
         raise BootError(f"{running} runs and not {release}: only a kernel that runs can become the default")
+    rehearsal.give_up(host, _CAME_BETWEEN)
     loader.clear_next()
     loader.pin(loader.read().of_release(release))
     return loader.read()
@@ -119,6 +131,7 @@ def bless(host: Host, release: str) -> BootState:
 def revert(host: Host, release: str) -> BootState:
     """Make a kernel that is installed the default again, and let nothing else boot once."""
     loader = loader_of(host)
+    rehearsal.give_up(host, _CAME_BETWEEN)
     # The default first: whatever happens in between, the host boots one of the two.
     loader.pin(loader.read().of_release(release))
     loader.clear_next()

@@ -39,6 +39,12 @@ class DyingHost(Host):
         super().write(name, text)
         self._point()
 
+    def write_in_place(self, name: str, data: bytes) -> None:
+        """See Host."""
+        self._point()
+        super().write_in_place(name, data)
+        self._point()
+
 
 if __name__ == "__main__":
     point, root, *asked = sys.argv[1:]

@@ -1,15 +1,18 @@
-"""GRUB with a generated configuration: read from its own files, changed by its own tools, and read back."""
+"""GRUB with a generated configuration: read from its own files, changed where they lie, and read back."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from agent.boot.grub.environment import parse_environment
+from agent.boot.grub.environment import changed, parse_environment
 from agent.boot.grub.menu import Menu, parse_menu
 from agent.boot.grub.refusals import of_environment, of_menu, of_place
 from agent.boot.host import Host
 from agent.boot.values import BootError, BootState, BrokenHost, Entry, Refusal
 
 _CONFIGURATION: Final = "/boot/grub/grub.cfg"
+_CUSTOM: Final = "/boot/grub/custom.cfg"
+_SETS_DEFAULT: Final = re.compile(r"^[ \t]*(?:set[ \t]+)?default=", re.MULTILINE)
 _ENVIRONMENT: Final = "/boot/grub/grubenv"
 # Read after /etc/default/grub, so that what stands there is left as it is.
 _PINNED: Final = "/etc/default/grub.d/zz-kernroll.cfg"
@@ -34,20 +37,27 @@ class Grub:
     def read(self) -> BootState:
         """See Loader."""
         menu, environment = self._menu(), self._environment()
-        default = environment.get("saved_entry", "") if menu.is_saved else menu.default
-        armed = environment.get("next_entry", "")
+        saved, armed = environment.get("saved_entry", ""), environment.get("next_entry", "")
+        default = menu.resolved(saved if menu.is_saved else menu.default)
         return BootState(
             loader="grub",
             entries=menu.entries,
-            default=menu.resolved(default),
-            next=menu.resolved(armed) if armed else "",
-            pinned=menu.is_saved,
+            default=default,
+            next=(menu.resolved(armed) or armed) if armed else "",
+            # A position or a title is whichever kernel stands there.
+            pinned=menu.is_saved and bool(saved) and default == saved,
         )
 
     def refusals(self) -> Iterator[Refusal]:
         """See Loader."""
         menu = self._menu()
         yield from of_menu(menu, self._host.running_release)
+        if _SETS_DEFAULT.search(self._host.text(_CUSTOM) or ""):
+            yield Refusal(
+                code="custom-default",
+                cause=f"{_CUSTOM} sets the default after everything else, armed or not",
+                remedy=f"remove that line from {_CUSTOM}",
+            )
         try:
             environment = self._environment()
         except BootError as error:
@@ -84,6 +94,7 @@ class Grub:
         if not self._menu().is_saved or self._host.text(_PINNED) != _PIN_TEXT:
             self._host.write(_PINNED, _PIN_TEXT)
             self._host.run("update-grub")
+            self._host.sync_file(_CONFIGURATION)
         if not self._menu().is_saved:
             raise BootError(
                 f"GRUB_DEFAULT=saved in {_PINNED} had no effect on {_CONFIGURATION}: something else in "
@@ -97,10 +108,9 @@ class Grub:
         self._expect_default(entry)
 
     def _write_default(self, entry: Entry) -> None:
-        self._host.run("grub-set-default", entry.id)
-        self._sync()
+        self._set("saved_entry", entry.id)
         if (saved := self._environment().get("saved_entry", "")) != entry.id:
-            raise BootError(f"grub-set-default wrote {saved!r} in the place of {entry.id!r} to {_ENVIRONMENT}")
+            raise BootError(f"{_ENVIRONMENT} says {saved!r} where {entry.id!r} was written")
 
     def _expect_default(self, entry: Entry) -> None:
         if (found := self.read().default) != entry.id:
@@ -108,24 +118,25 @@ class Grub:
 
     def set_next(self, entry: Entry) -> None:
         """See Loader."""
-        self._host.run("grub-reboot", entry.id)
-        self._sync()
+        self._set("next_entry", entry.id)
         if (found := self.read().next) != entry.id:
-            raise BootError(f"grub-reboot armed {found or 'nothing that is in the menu'} and not {entry.id}")
+            self._set("next_entry", None)
+            raise BootError(f"GRUB would boot {found or 'nothing'} once and not {entry.id}")
 
     def clear_next(self) -> None:
         """See Loader."""
         if "next_entry" not in self._environment():
             return
-        self._host.run("grub-editenv", _ENVIRONMENT, "unset", "next_entry")
-        self._sync()
+        self._set("next_entry", None)
         if found := self.read().next:
             raise BootError(f"{found} is still armed in {_ENVIRONMENT} after it was taken back")
 
-    def _sync(self) -> None:
-        # Its tools do not.
-        self._host.sync(self._host.path(_ENVIRONMENT).parent)
-        self._host.run("sync", _ENVIRONMENT)
+    def _set(self, name: str, value: str | None) -> None:
+        """Change the environment where it lies: its tools empty the file first, and GRUB replays no journal."""
+        block = self._host.data(_ENVIRONMENT)
+        if block is None:
+            raise BootError(f"{_ENVIRONMENT} is not there: `grub-editenv {_ENVIRONMENT} create`")
+        self._host.write_in_place(_ENVIRONMENT, changed(block, name, value, _ENVIRONMENT))
 
     def _menu(self) -> Menu:
         text = self._host.text(_CONFIGURATION)

@@ -13,7 +13,10 @@ from agent.boot.values import Entry
 _HEAD = re.compile(r"(menuentry|submenu)\s")
 _NUMBER = re.compile(r"\d+")
 _IMAGE = re.compile(r"/(?:vmlinuz|vmlinux|kernel|Image)-([0-9A-Za-z.+~_-]{1,64})$")
-_RECORDFAIL = re.compile(r'if \[ "\$\{recordfail\}" = 1 \] ; then\s+set timeout=(-?\d+)')
+_TIMEOUT = re.compile(r"^set timeout=(-?\d+)$", re.MULTILINE)
+_SETS_DEFAULT = re.compile(r'(?:set )?default="?([^"]*?)"?$')
+_TRIES_TWICE = re.compile(r"^[ \t]*initrdfail[ \t]*$", re.MULTILINE)
+_ASKED = re.compile(r"^[ \t]*menuentry (?!.*--unrestricted)", re.MULTILINE)
 _SINGLE_USER = frozenset({"single", "recovery", "systemd.unit=rescue.target", "systemd.unit=emergency.target"})
 
 
@@ -30,8 +33,12 @@ class Menu:
     default: str
     # Whether `next_entry` of the environment boots once, and is cleared before.
     boots_once: bool
-    # Seconds that the menu waits after a boot that did not end well; None: no longer than usual, negative: for ever.
-    recordfail_s: int | None
+    # Seconds that the menu waits: as usual, and after a boot that did not end well. Negative: for ever.
+    waits_s: tuple[int, ...]
+    # Whether an entry boots a second time when its first try does not come up, as with GRUB_FORCE_PARTUUID on Ubuntu.
+    tries_twice: bool
+    # Whether somebody must give a password before an entry boots.
+    asks: bool
 
     @property
     def is_saved(self) -> bool:
@@ -103,14 +110,16 @@ def parse_menu(text: str) -> Menu:
                 head = ""
         elif head:
             body.append(words)
-    recordfail = _RECORDFAIL.search(text)
+    own = _outside(text)
     return Menu(
         entries=tuple(entries),
         positions=positions,
         titles=titles,
-        default=_default(text),
-        boots_once='set default="${next_entry}"' in text and "save_env next_entry" in text,
-        recordfail_s=int(recordfail[1]) if recordfail else None,
+        default=_default(own),
+        boots_once=_boots_once(text, own),
+        waits_s=tuple(int(one) for one in _TIMEOUT.findall("\n".join(own))),
+        tries_twice=_TRIES_TWICE.search(text) is not None,
+        asks="set superusers=" in text and _ASKED.search(text) is not None,
     )
 
 
@@ -128,8 +137,9 @@ def _named(head: str) -> tuple[str, str]:
 
 
 def _entry(entry_id: str, title: str, body: list[str]) -> Entry:
-    commands = (line.split() for line in body)
+    commands = [line.split() for line in body]
     linux = next((words[1:] for words in commands if words and words[0] in ("linux", "linuxefi", "linux16")), [])
+    initrd = next((words[1:] for words in commands if words and words[0] in ("initrd", "initrdefi", "initrd16")), [])
     image = _IMAGE.search(linux[0]) if linux else None
     arguments = tuple(linux[1:])
     return Entry(
@@ -137,12 +147,33 @@ def _entry(entry_id: str, title: str, body: list[str]) -> Entry:
         title=title,
         release=image[1] if image else "",
         arguments=arguments,
+        files=tuple(word.rpartition("/")[2] for word in (*linux[:1], *initrd)),
         recovery=not _SINGLE_USER.isdisjoint(arguments),
     )
 
 
-def _default(text: str) -> str:
-    """Return what the header makes the default when nothing is armed."""
-    found = re.findall(r'^\s*set default="([^"]*)"', text.partition("menuentry ")[0], flags=re.MULTILINE)
+def _outside(text: str) -> list[str]:
+    """Return the lines that are of no entry, stripped, in their order."""
+    lines, depth = [], 0
+    for line in text.splitlines():
+        words = line.strip()
+        if depth or (_HEAD.match(words) and words.endswith("{")):
+            depth += words.endswith("{") - (words == "}")
+        else:
+            lines.append(words)
+    return lines
+
+
+def _default(lines: list[str]) -> str:
+    """Return what is the default when nothing is armed: the last that is said counts, wherever it stands."""
+    found = [match[1] for line in lines if (match := _SETS_DEFAULT.match(line))]
     usual = [one for one in found if one != "${next_entry}"]
     return usual[-1] if usual else "0"
+
+
+def _boots_once(text: str, lines: list[str]) -> bool:
+    """Whether the header looks at next_entry and clears it, and nothing after it says otherwise."""
+    header = text.partition("\nmenuentry ")[0]
+    said = sum(_SETS_DEFAULT.match(line) is not None for line in lines)
+    of_header = sum(_SETS_DEFAULT.match(line.strip()) is not None for line in header.splitlines())
+    return 'set default="${next_entry}"' in header and "save_env next_entry" in header and said == of_header

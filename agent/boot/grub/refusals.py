@@ -9,8 +9,9 @@ from agent.boot.values import Refusal
 # GRUB reads from these and cannot write to them: what boots "once" boots for ever.
 _UNWRITABLE: Final = {"lvm": "LVM", "diskfilter": "a software RAID", "cryptodisk": "an encrypted disk", "luks": "LUKS"}
 # Others have no place of their own for a block that GRUB writes in place.
-_WRITABLE_FILE_SYSTEMS: Final = frozenset({"ext2", "ext3", "ext4", "fat", "vfat", "msdos", "xfs", "btrfs"})
-_LONGEST_RECORDFAIL_S: Final = 30
+_WRITABLE_FILE_SYSTEMS: Final = frozenset({"ext2", "ext3", "ext4", "fat", "vfat", "msdos", "xfs"})
+_LONGEST_WAIT_S: Final = 30
+_FOR_EVER_S: Final = 1 << 31
 
 
 def of_place(abstractions: str, file_system: str, environment: Mapping[str, str]) -> Iterator[Refusal]:
@@ -29,12 +30,6 @@ def of_place(abstractions: str, file_system: str, environment: Mapping[str, str]
             code="environment-file-system",
             cause=f"GRUB's environment lies on {file_system or 'an unknown file system'}, to which GRUB cannot write",
             remedy="put /boot on an ext4 partition of its own",
-        )
-    if file_system == "btrfs" and "env_block" not in environment:
-        yield Refusal(
-            code="environment-on-btrfs",
-            cause="GRUB's environment lies on btrfs and has no env_block, so that GRUB cannot write to it",
-            remedy="create it anew with a GRUB that knows env_block (2.14): grub-editenv - create",
         )
 
 
@@ -60,6 +55,13 @@ def of_environment(environment: Mapping[str, str], menu: Menu) -> Iterator[Refus
             cause="prev_saved_entry is set: GRUB makes it the default again at the next boot",
             remedy="grub-editenv - unset prev_saved_entry",
         )
+    armed = environment.get("next_entry", "")
+    if armed and not menu.resolved(armed):
+        yield Refusal(
+            code="dangling-next",
+            cause=f"{armed!r} is armed, which is not in the menu: GRUB would boot the first entry, the newest kernel",
+            remedy="kernroll-boot disarm",
+        )
     saved = environment.get("saved_entry", "")
     if saved and not menu.resolved(saved):
         yield Refusal(
@@ -83,11 +85,23 @@ def of_menu(menu: Menu, running: str) -> Iterator[Refusal]:
             cause=f"the menu has no entry for the running kernel {running}, so there would be no way back to it",
             remedy="install its package again and run update-grub, or boot a kernel that is in the menu",
         )
-    waits_s = menu.recordfail_s
-    if waits_s is not None and not 0 <= waits_s <= _LONGEST_RECORDFAIL_S:
-        told = "for ever" if waits_s < 0 else f"for {waits_s} s"
+    longest_s = max(menu.waits_s, key=lambda one: _FOR_EVER_S if one < 0 else one, default=0)
+    if not 0 <= longest_s <= _LONGEST_WAIT_S:
+        told = "for ever" if longest_s < 0 else f"for {longest_s} s"
         yield Refusal(
-            code="recordfail-waits",
-            cause=f"after a boot that did not end well the menu waits {told} for somebody at the console",
-            remedy="set GRUB_RECORDFAIL_TIMEOUT=5 in /etc/default/grub and run update-grub",
+            code="menu-waits",
+            cause=f"the menu may wait {told} for somebody at the console",
+            remedy="set GRUB_TIMEOUT=5 and GRUB_RECORDFAIL_TIMEOUT=5 in /etc/default/grub and run update-grub",
+        )
+    if menu.asks:
+        yield Refusal(
+            code="menu-asks",
+            cause="superusers is set, and entries boot only once somebody has given a password",
+            remedy="add --unrestricted to CLASS in /etc/grub.d/10_linux and run update-grub",
+        )
+    if menu.tries_twice:
+        yield Refusal(
+            code="boots-twice",
+            cause="entries call initrdfail: after a trial that panics GRUB boots it a second time",
+            remedy="remove GRUB_FORCE_PARTUUID from /etc/default/grub and its folder, and run update-grub",
         )

@@ -36,6 +36,8 @@ _log = structlog.get_logger("perform")
 
 # After an error that nobody foresaw.
 _PAUSE_S = 5.0
+# Before what was refused is tried again.
+_REFUSED_PAUSES = 12
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +89,8 @@ class Performer:
         # By host and by who works on it: a place that does not answer keeps no kernel waiting.
         self._busy: dict[_Worked, asyncio.Lock] = {}
         self._turns: dict[_Worked, _Turn] = {}
+        # Command -> why its host was not put back into service when it was tried last.
+        self._refusals: dict[str, str] = {}
 
     def submit(self, effects: tuple[Effect, ...]) -> None:
         """Start working on these effects; those already under way are left alone."""
@@ -177,7 +181,18 @@ class Performer:
             refused = str(error)
         finally:
             turn.may_stop = False
+        if refused and isinstance(effect, UncordonHost):
+            # Whatever refuses it, somebody can mend that; nothing else brings the host back into service.
+            await self._still_out(effect, refused)
+            raise Temporary(refused, retry_after_s=_REFUSED_PAUSES * self._pause_s)
         await self._answer(effect, status, refused)
+
+    async def _still_out(self, effect: UncordonHost, refused: str) -> None:
+        """Record why a host stays out of service, once for each reason."""
+        if self._refusals.get(effect.command_id) != refused:
+            self._refusals[effect.command_id] = refused
+            report = PlaceReported(at=self._clock.now(), command_id=effect.command_id, error=bounds.sentence(refused))
+            await self._engine.observe(Key(key_of_command(effect.command_id).uid, effect.host), report)
 
     async def _move_load(self, effect: PlaceEffect) -> None:
         match effect:

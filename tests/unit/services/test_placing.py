@@ -11,6 +11,7 @@ from controller.domain.deciding.verbs import Request
 from controller.domain.errors import Permanent
 from controller.domain.record.control import Verb
 from controller.domain.record.effects import StageKernel, UncordonHost
+from controller.domain.record.events import PlaceReported
 from controller.domain.record.journey import Step
 
 
@@ -90,3 +91,22 @@ async def test_a_place_that_does_not_answer_keeps_no_kernel_waiting(draining: Pe
     draining.performer.submit(effects)
     await reached(lambda: "u1/a/y" not in draining.parts.engine.outstanding)
     assert "u1/a/x.uncordon" in draining.parts.engine.outstanding
+
+
+async def test_a_host_that_is_refused_its_place_is_put_back_once_somebody_has_mended_that() -> None:
+    performing = Performing(await walked(Step.UNCORDON, place="cluster"))
+    performing.places.out_by["a"] = f"{UID}/a/0.drain.0"
+    performing.places.failures["uncordon"] = [Permanent("503 forbidden")] * 5
+    performing.go()
+    await reached(lambda: performing.parts.attempt().place_answer is not None)
+    await performing.parts.engine.settle()
+    # The kernel is good, and the host goes on; it is asked for all the same.
+    assert performing.parts.attempt().step is Step.BAKE
+    await performing.idle()
+    assert performing.places.serves("a")
+    assert performing.parts.attempt().drained_by == ""
+    assert performing.parts.engine.outstanding == {}
+    told = [logged.event for logged in performing.parts.disk.log if isinstance(logged.event, PlaceReported)]
+    assert [event.error for event in told] == ["", "503 forbidden", ""]
+    await performing.performer.close()
+    await performing.parts.engine.close()

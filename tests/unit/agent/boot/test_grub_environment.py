@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.boot.grub.environment import BLOCK_BYTES, SIGNATURE, parse_environment
+from agent.boot.grub.environment import BLOCK_BYTES, SIGNATURE, changed, parse_environment
 from agent.boot.values import BootError
 
 
@@ -38,3 +38,17 @@ def test_a_block_that_is_full_has_no_padding() -> None:
 def test_what_grub_would_not_read_is_refused(data: bytes, told: str) -> None:
     with pytest.raises(BootError, match=told):
         parse_environment(data, "/boot/grub/grubenv")
+
+
+@pytest.mark.parametrize("value", ["a>b", "", "one\ntwo", "back\\slash\\", "ü"])
+def test_a_variable_is_changed_where_it_lies(value: str) -> None:
+    before = block("saved_entry=a\nenv=1\n")
+    after = changed(before, "saved_entry", value, "f")
+    assert len(after) == len(before)
+    assert parse_environment(after, "f") == {"saved_entry": value, "env": "1"}
+    assert parse_environment(changed(after, "saved_entry", None, "f"), "f") == {"env": "1"}
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(BootError, match="f is full"):
+        changed(block("env=1\n"), "saved_entry", "x" * BLOCK_BYTES, "f")

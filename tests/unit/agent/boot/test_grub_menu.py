@@ -85,12 +85,12 @@ def test_entries_have_their_kernel_and_its_command_line() -> None:
 @pytest.mark.parametrize(("name", "saved"), [("saved", True), ("first", False)])
 def test_the_header_says_whether_the_default_is_written_down(name: str, saved: bool) -> None:
     menu = parse_menu(MENUS[name])
-    assert (menu.is_saved, menu.boots_once, menu.recordfail_s) == (saved, True, 30)
+    assert (menu.is_saved, menu.boots_once, menu.waits_s) == (saved, True, (30,))
 
 
 def test_a_menu_without_a_header_boots_its_first_entry_and_nothing_once() -> None:
     menu = parse_menu(MENU[MENU.index("menuentry") :])
-    assert (menu.default, menu.boots_once, menu.recordfail_s) == ("0", False, None)
+    assert (menu.default, menu.boots_once, menu.waits_s) == ("0", False, ())
     assert parse_menu("").resolved("0") == ""
 
 
