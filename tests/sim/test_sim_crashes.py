@@ -18,5 +18,6 @@ CASES = {
 @pytest.mark.parametrize(("faults", "hosts"), CASES.values(), ids=CASES)
 def test_a_kill_anywhere_changes_no_end_and_boots_nobody_twice(faults: str, hosts: int) -> None:
     runs = list(kill_everywhere(case(faults, hosts=hosts)))
-    assert len(runs) > 30
+    # A host that is never drained ends early; the others walk their whole way.
+    assert len(runs) > (30 if "never_empty" in faults else 40)
     assert [(run.point, run.difference) for run in runs if run.difference] == []
