@@ -36,6 +36,8 @@ mount --make-rprivate /
 mount -t tmpfs grub-machine "$root"
 cd "$root"
 mkdir -p usr etc/default etc/apt/apt.conf.d boot/grub dev proc sys/kernel tmp run/lock var/lib upper work
+mkdir -p etc/systemd/system/sysinit.target.wants
+touch etc/systemd/system/sysinit.target.wants/kernroll-guard.service
 mount -t overlay grub-machine -o lowerdir="$grub/usr:/usr",upperdir="$root/upper",workdir="$root/work" usr
 for folder in bin sbin lib lib64; do
   ln -s usr/$folder $folder
