@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.boot.values import BootError, BrokenHost
+from agent.boot.values import BrokenHost, Busy
 
 _TIMEOUT_S: Final = 120.0
 _TOLD_CHARACTERS: Final = 500
@@ -20,6 +20,7 @@ _REBOOT_ASKED: Final = "/run/kernroll-boot.reboot"
 # Where only root writes: nobody else may keep it from acting.
 _LOCK: Final = "/run/kernroll-boot.lock"
 _LOCK_LOOK_S: Final = 0.2
+_RELEASE: Final = "/proc/sys/kernel/osrelease"
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
@@ -117,7 +118,7 @@ class Host:
 
     @contextmanager
     def alone(self, *, wait_s: float = 0.0) -> Iterator[None]:
-        """Let nobody else change anything meanwhile. Raises BootError when somebody is still at it after that time."""
+        """Let nobody else change anything meanwhile. Raises Busy when somebody is still at it after that time."""
         path = self.path(_LOCK)
         path.parent.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + wait_s
@@ -128,7 +129,7 @@ class Host:
                     break
                 except BlockingIOError as error:
                     if time.monotonic() >= until:
-                        raise BootError(
+                        raise Busy(
                             "another kernroll-boot is at work on this host: try again when it has ended"
                         ) from error
                     self.pause(_LOCK_LOOK_S)
@@ -178,4 +179,4 @@ class Host:
     @property
     def running_release(self) -> str:
         """The kernel that runs now."""
-        return os.uname().release
+        return (self.text(_RELEASE) or os.uname().release).strip()

@@ -11,6 +11,7 @@ from agent.boot.values import BootError, BootState, BrokenHost
 
 _FILE: Final = "/var/lib/kernroll-boot/kernels.json"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MOST_NAMES: Final = 50
 _BLOCK_BYTES: Final = 1 << 20
 
@@ -27,9 +28,9 @@ def named(host: Host) -> Mapping[str, str]:
 
 
 def name(host: Host, kernel: str, release: str) -> None:
-    """Write down under which digest the controller knows a kernel. Raises BootError for what is no digest."""
-    if not _DIGEST.fullmatch(kernel):
-        raise BootError(f"{kernel!r} is no digest: 64 hexadecimal figures")
+    """Write down under which digest the controller knows a kernel. Raises BootError for what can be none."""
+    if not _NAME.fullmatch(kernel):
+        raise BootError(f"{kernel[:80]!r} is no digest")
     known = {one: of for one, of in named(host).items() if one != kernel}
     newest = list({**known, kernel: release}.items())[-_MOST_NAMES:]
     host.write(_FILE, json.dumps({"kernels": dict(newest)}, indent=1) + "\n")
@@ -65,10 +66,13 @@ def image_digest(host: Host, release: str) -> str:
 
 def release_of(host: Host, kernel: str, state: BootState) -> str:
     """Return the release that a name or a release stands for. Raises BootError when there is no such kernel here."""
-    if not _DIGEST.fullmatch(kernel):
-        return kernel
     releases = sorted({one.release for one in state.entries if one.release})
-    found = named(host).get(kernel) or next((one for one in releases if image_digest(host, one) == kernel), "")
-    if not found or found not in releases:
+    found = named(host).get(kernel, "")
+    if not found and _DIGEST.fullmatch(kernel):
+        found = next((one for one in releases if image_digest(host, one) == kernel), "")
+    elif not found and "." in kernel:
+        # A release as a person gives it: the loader knows best which it offers.
+        return kernel
+    if found not in releases or not found:
         raise BootError(f"kernel {kernel[:12]} is not staged on this host: stage it first")
     return found

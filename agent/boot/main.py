@@ -14,11 +14,11 @@ from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.trial import guard, status
 from agent.boot.trial.changes import BOOT_TIMEOUT_S, CHANGES, PATIENCE_S, PROBATION_TIMEOUT_S, Wanted
-from agent.boot.values import BootError, BootState, BrokenHost
+from agent.boot.values import BootError, BootState, BrokenHost, Busy
 
-_OK, _REFUSED, _USAGE, _FAILED = 0, 1, 2, 3
+_OK, _REFUSED, _USAGE, _FAILED, _BUSY = 0, 1, 2, 3, 4
 # After these what speaks against a trial may be another; to find out takes seconds on a slow host.
-_LOOKS: Final = frozenset({"pin", "rehearse", "name"})
+_LOOKS: Final = frozenset({"pin", "rehearse", "staged"})
 _EPILOG = """examples:
   kernroll-boot check
   kernroll-boot status --output json
@@ -33,13 +33,14 @@ exit codes:
     1  refused: the host, as it is, would not come back by itself (check), or the loader does not allow it
     2  wrong arguments
     3  something of the host does not work: a tool, a file, a right
+    4  not now: another one is at work, or the host is about to go down; ask again
 """
 _HELP: Final = {
     "status": "show what boots, by default and once",
     "check": "say what speaks against booting a kernel on trial here",
     "pin": "make the running kernel the default, whatever is installed from now on",
     "rehearse": "prove that the host comes back, by booting its own kernel as a new one; before and after a reboot",
-    "name": "write down under which digest the controller knows an installed kernel",
+    "staged": "write down under which digest the controller knows an installed kernel",
     "forget": "let no digest stand for a kernel any more",
     "arm": "let a kernel boot once, on trial",
     "disarm": "let nothing boot once",
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         if name in ("arm", "bless", "revert", "forget"):
             count = "?" if name == "bless" else None
             verb.add_argument("kernel", nargs=count, default="", help="as `uname -r` would say, or its digest")
-        elif name == "name":
+        elif name == "staged":
             verb.add_argument("kernel", help="its digest")
             verb.add_argument("release", help="the kernel, as `uname -r` would say")
         if name == "arm":
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 status.keep(host, told, look=given.verb in _LOOKS)
     except BootError as error:
         print(f"kernroll-boot: {error}", file=sys.stderr)
-        return _FAILED if isinstance(error, BrokenHost) else _REFUSED
+        return _BUSY if isinstance(error, Busy) else _FAILED if isinstance(error, BrokenHost) else _REFUSED
     except OSError as error:
         print(f"kernroll-boot: {error.filename}: {error.strerror}", file=sys.stderr)
         return _FAILED

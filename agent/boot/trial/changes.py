@@ -8,7 +8,7 @@ from agent.boot import kernels, verbs
 from agent.boot.host import Host
 from agent.boot.trial import book, ledger
 from agent.boot.trial.ledger import Asked, Cause, Ledger, Trial
-from agent.boot.values import BootError, BootState
+from agent.boot.values import BootError, BootState, Busy
 
 # The boot deadline by default; metal spends minutes in its firmware.
 BOOT_TIMEOUT_S: Final = 900.0
@@ -24,7 +24,7 @@ class Wanted:
     # A digest by which the controller knows it, or a release; empty where a verb takes none.
     kernel: str = ""
     command_id: str = ""
-    # Of `name`.
+    # Of `staged`.
     release: str = ""
     # Of `arm`.
     boot_timeout_s: float = BOOT_TIMEOUT_S
@@ -42,7 +42,7 @@ def _rehearse(host: Host, _wanted: Wanted) -> BootState:
     return verbs.rehearse(host, "")
 
 
-def _name(host: Host, wanted: Wanted) -> BootState:
+def _staged(host: Host, wanted: Wanted) -> BootState:
     state = verbs.loader_of(host).read()
     state.of_release(wanted.release)
     kernels.name(host, wanted.kernel, wanted.release)
@@ -148,7 +148,7 @@ def _settled(host: Host) -> Ledger:
     """Return the ledger. Raises BootError while the host is about to go down, or a guard is missing."""
     before, here = book.read(host), host.boot_id
     if before.asked is not None and before.asked.boot_id == here:
-        raise BootError(f"a reboot is under way (command {before.asked.command_id or 'without an id'})")
+        raise Busy(f"a reboot is under way (command {before.asked.command_id or 'without an id'})")
     if before.ending is not None and before.ending.boot_id == here:
         ending = replace(before.boots[-1], end=before.ending.end.value, line=before.ending.line)
         ledger.require_going_on(replace(before, boots=(*before.boots[:-1], ending)))
@@ -174,7 +174,7 @@ def _revert(host: Host, wanted: Wanted) -> BootState:
 CHANGES: Final[dict[str, Callable[[Host, Wanted], BootState]]] = {
     "pin": _pin,
     "rehearse": _rehearse,
-    "name": _name,
+    "staged": _staged,
     "forget": _forget,
     "arm": _arm,
     "disarm": _disarm,

@@ -7,7 +7,7 @@ which the agent runs and the network works while the controller is away, for tha
 import sys
 from typing import Final
 
-from agent.boot import kernels, verbs
+from agent.boot import kernels, rehearsal, verbs
 from agent.boot.host import Host
 from agent.boot.trial import book, ledger
 from agent.boot.trial.crash import panic_line
@@ -46,10 +46,21 @@ def _begin(host: Host) -> Ledger:
         # A disk that cannot be written to is the more reason to keep the deadline of the kernel under which it is so.
         print(f"kernroll-boot: {error}", file=sys.stderr)
         return after
+    _finish_rehearsal(host)
     if armed and after.trial is None and before.trial is not None:
         # Armed for a boot that is over: it must not be the next one.
         verbs.disarm(host, "")
     return after
+
+
+def _finish_rehearsal(host: Host) -> None:
+    """This may be the boot that a rehearsal waits for."""
+    try:
+        known = rehearsal.read(host)
+        if known is not None and known.is_pending and known.boot_id != host.boot_id:
+            verbs.rehearse(host, "")
+    except BootError as error:
+        print(f"kernroll-boot: {error}", file=sys.stderr)
 
 
 def _armed(host: Host) -> bool:
@@ -74,16 +85,25 @@ def keep(host: Host, since: Ledger) -> None:
 
     `since` is the ledger as this boot began, and counts as long as it could not be written down.
     """
-    while (due := ledger.deadline(_now(host, since), host.boot_id)) is not None:
-        left_s = due.at_s - host.uptime_s()
-        if left_s > 0:
-            host.pause(min(left_s, _LOOK_S))
-        elif not _moved(host, due):
-            with host.alone(wait_s=_LONGEST_CHANGE_S):
-                ended = not _blessed(host) and _ended(host, since, due)
-            if ended:
-                host.restart_at_once()
-                return
+    while (pause_s := look(host, since)) is not None:
+        host.pause(pause_s)
+
+
+def look(host: Host, since: Ledger) -> float | None:
+    """Do what is due; return after how many seconds to look again, None when there is nothing to guard any more."""
+    due = ledger.deadline(_now(host, since), host.boot_id)
+    if due is None:
+        return None
+    left_s = due.at_s - host.uptime_s()
+    if left_s > 0:
+        return min(left_s, _LOOK_S)
+    if not _moved(host, due):
+        with host.alone(wait_s=_LONGEST_CHANGE_S):
+            ended = not _blessed(host) and _ended(host, since, due)
+        if ended:
+            host.restart_at_once()
+            return None
+    return 0.0
 
 
 def _now(host: Host, since: Ledger) -> Ledger:
