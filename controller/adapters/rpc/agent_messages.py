@@ -8,8 +8,8 @@ from typing import Any, Final
 from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain import bounds
 from controller.domain.errors import InvalidInput
-from controller.domain.hosts.loader_document import boot_of
 from controller.domain.hosts.host import Host, HostFacts, SwapDevice, check_host_name
+from controller.domain.hosts.loader_document import boot_of
 from controller.domain.printable import printable
 from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
