@@ -77,10 +77,14 @@ class GrubMachine:
         self.root = root
         self._pid = pid
 
+    def command(self, *command: str) -> list[str]:
+        """Return the command that runs a program of ours so that it sees the machine's files below `root`."""
+        return ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt", f"--wd={ROOT}", *command]
+
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program of ours that sees the machine's files below `root`."""
         return subprocess.run(
-            ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt", f"--wd={ROOT}", *command],
+            self.command(*command),
             input=stdin,
             capture_output=True,
             text=True,
