@@ -152,7 +152,12 @@ class Host:
         if self.root != Path("/"):
             self.write(_REBOOT_ASKED, "")
             return
-        self.run("systemctl", "reboot", "--no-block")
+        timer = ("--on-active=2", "--timer-property=AccuracySec=100ms")
+        try:
+            # A little later, so that whoever asked hears the answer.
+            self.run("systemd-run", "--quiet", "--collect", *timer, "systemctl", "reboot", "--no-block")
+        except BrokenHost:
+            self.run("systemctl", "reboot", "--no-block")
 
     def restart_at_once(self) -> None:
         """Restart the machine, whatever still runs on it; does not return on a machine."""

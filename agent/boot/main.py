@@ -105,13 +105,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 told = status.document(host, state, proven=_rehearsed(host))
                 status.keep(host, told, look=given.verb in _LOOKS)
     except BootError as error:
-        print(f"kernroll-boot: {error}", file=sys.stderr)
-        return _BUSY if isinstance(error, Busy) else _FAILED if isinstance(error, BrokenHost) else _REFUSED
+        code = _BUSY if isinstance(error, Busy) else _FAILED if isinstance(error, BrokenHost) else _REFUSED
+        return _failed(given, code, str(error))
     except OSError as error:
-        print(f"kernroll-boot: {error.filename}: {error.strerror}", file=sys.stderr)
-        return _FAILED
+        return _failed(given, _FAILED, f"{error.filename}: {error.strerror}")
     _show(state, told, given.output)
     return _OK
+
+
+def _failed(given: argparse.Namespace, code: int, why: str) -> int:
+    print(f"kernroll-boot: {why}", file=sys.stderr)
+    if given.output == "json":
+        words = {_REFUSED: "refused", _FAILED: "broken", _BUSY: "busy"}
+        print(json.dumps({"error": why, "code": words[code]}))
+    return code
 
 
 def _rehearsed(host: Host) -> rehearsal.Rehearsal | None:
