@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.boot import rehearsal, verbs
+from agent.boot.choice import loader_of
 from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.values import BootError, BootState, BrokenHost
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.verb == "check":
             return _check(host, given.output)
         if given.verb == "status":
-            state = verbs.loader_of(host).read()
+            state = loader_of(host).read()
         else:
             with _alone(host):
                 state = _change(host, given)
@@ -105,7 +106,7 @@ def _change(host: Host, given: argparse.Namespace) -> BootState:
     journal = Journal(host)
     command = Command(id=given.command_id, verb=given.verb, release=release)
     if journal.begun(command):
-        return verbs.loader_of(host).read()
+        return loader_of(host).read()
     state = change(host, release)
     journal.finished(command)
     return state

@@ -4,22 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from agent.boot import circumstances, rehearsal
-from agent.boot.grub.loader import Grub, is_there
+from agent.boot.choice import loader_of
 from agent.boot.host import Host
 from agent.boot.port import Loader
 from agent.boot.values import BootError, BootState, Refusal
 
 _CAME_BETWEEN = "another command came in between"
-
-
-def loader_of(host: Host) -> Loader:
-    """Return the host's boot loader; raises BootError for one that is not known here."""
-    if is_there(host):
-        return Grub(host)
-    raise BootError(
-        "no boot loader that is known here: GRUB with /boot/grub/grub.cfg, grub-editenv and update-grub is; "
-        "install grub2-common, or leave this host out"
-    )
 
 
 def refusals(host: Host) -> Iterator[Refusal]:
@@ -38,7 +28,7 @@ def refusals(host: Host) -> Iterator[Refusal]:
         if not found:
             yield Refusal(code="unreadable", cause=str(error), remedy="see to it that kernroll-boot status works")
         return
-    yield from circumstances.refusals(host, state)
+    yield from circumstances.refusals(host, loader, state)
 
 
 def pin(host: Host, _release: str) -> BootState:
@@ -59,10 +49,10 @@ def arm(host: Host, release: str) -> BootState:
         raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
     if before.default != before.of_release(host.running_release).id:
         raise BootError("the running kernel is not the pinned default, and would not be booted again: pin it first")
-    rehearsal.require(host)
+    rehearsal.require(host, loader)
     entry = before.of_release(release)
-    if missing := [name for name in entry.files if not host.path(f"/boot/{name}").is_file()]:
-        raise BootError(f"{', '.join(missing)} is not in /boot: install {release} again, and run update-grub")
+    if missing := [name for name in entry.files if not host.path(name).is_file()]:
+        raise BootError(f"{', '.join(missing)} is not there: install {release} again")
     loader.set_next(entry)
     after = loader.read()
     if (after.default, after.pinned) != (before.default, before.pinned):
@@ -83,7 +73,7 @@ def rehearse(host: Host, _release: str) -> BootState:
     entry = state.of_release(running)
     if not state.pinned or state.default != entry.id:
         raise BootError("the running kernel is not the pinned default: `kernroll-boot pin` first")
-    here, by = rehearsal.boot_id(host), rehearsal.boots_by(host)
+    here, by = rehearsal.boot_id(host), rehearsal.boots_by(host, loader)
     if known is not None and known.is_pending and known.boot_id != here and known.boots_by == by:
         return _rehearsed(host, loader, known)
     # Armed before it is written down: what was never armed must not pass.
@@ -101,6 +91,8 @@ def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootSt
         )
     elif running != begun.release:
         failed = f"{begun.release} was armed for one boot and {running} came up"
+    elif state.booted and state.booted != (armed := state.of_release(running).id):
+        failed = f"{armed} was armed for one boot, and the loader says that it booted {state.booted}"
     if failed:
         rehearsal.keep(host, replace(begun, failed=failed))
         loader.clear_next()
