@@ -10,7 +10,8 @@ from grub_disk import kernel, ram_disk
 from systemd_boot_disk import UefiDisk
 from systemd_boot_machine import SystemdBootMachine, bare_machine
 
-pytestmark = pytest.mark.vm
+# Firmware without acceleration takes its time: half a minute a boot.
+pytestmark = pytest.mark.e2e
 
 # By their names: the first stands for the kernel that runs, wherever this test does.
 OLD, NEW, NEWEST = RUNNING, "7.1.13-trial", "99.0.0-newest"

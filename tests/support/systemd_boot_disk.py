@@ -53,7 +53,7 @@ class UefiDisk:
         code = _unpacked() / "usr/share/OVMF/OVMF_CODE_4M.fd"
         flash = "if=pflash,format=raw"
         drives = [f"{flash},unit=0,readonly=on,file={code}", f"{flash},unit=1,file={self._store}"]
-        ran = switch_on([*drives, f"file={self._image},format=raw,if=ide"], self._console)
+        ran = switch_on([*drives, f"file={self._image},format=raw,if=virtio"], self._console)
         self._read()
         self._up.reboot(clears=False)
         return ran
