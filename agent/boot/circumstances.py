@@ -3,9 +3,11 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from agent.boot.host import Host
+from agent.boot.port import Loader
 from agent.boot.values import BootState, BrokenHost, Refusal
 
 # Another kernel and its initial RAM disk may be larger than those that are there.
@@ -18,16 +20,16 @@ _KDUMP_COMMAND: Final = re.compile(r"^[ \t]*KDUMP_FAIL_CMD=(.*)$", re.MULTILINE)
 _MIB: Final = 1 << 20
 
 
-def refusals(host: Host, state: BootState) -> Iterator[Refusal]:
+def refusals(host: Host, loader: Loader, state: BootState) -> Iterator[Refusal]:
     """Yield them."""
-    yield from _panics(state)
-    yield from _room(host)
+    yield from _panics(loader, state)
+    yield from _room(host, state)
     yield from _kdump(host)
     yield from _other_reboots(host)
     yield from _unguarded(host)
 
 
-def _panics(state: BootState) -> Iterator[Refusal]:
+def _panics(loader: Loader, state: BootState) -> Iterator[Refusal]:
     stop = sorted(
         {one.release for one in state.entries if one.release and not one.recovery and not _restarts(one.arguments)}
     )
@@ -35,7 +37,7 @@ def _panics(state: BootState) -> Iterator[Refusal]:
         yield Refusal(
             code="stops-at-a-panic",
             cause=f"{', '.join(stop)} would stop at a panic and stay there: panic= is not on the command line",
-            remedy="add panic=10 to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub",
+            remedy=loader.adds_argument.format("panic=10"),
         )
 
 
@@ -45,21 +47,33 @@ def _restarts(arguments: tuple[str, ...]) -> bool:
     return bool(found) and found[-1] != 0
 
 
-def _room(host: Host) -> Iterator[Refusal]:
-    files = [
-        path
-        for name in ("vmlinuz", "initrd.img", "System.map", "config")
-        if (path := host.path(f"/boot/{name}-{host.running_release}")).is_file()
-    ]
-    needed = int(_ROOM * sum(path.stat().st_size for path in files))
-    place = os.statvfs(host.path("/boot"))
-    free = place.f_bavail * place.f_frsize
-    if free < needed:
-        yield Refusal(
-            code="no-room-in-boot",
-            cause=f"/boot has {free // _MIB} MiB left, and another kernel may need {-(-needed // _MIB)} MiB",
-            remedy="remove kernels that nobody boots, but neither the running one nor the default",
-        )
+def _room(host: Host, state: BootState) -> Iterator[Refusal]:
+    """A kernel's package puts its files into /boot, and a loader may want copies of them elsewhere."""
+    usual = (f"/boot/{name}-{host.running_release}" for name in ("vmlinuz", "initrd.img", "System.map", "config"))
+    loaded = (name for one in state.entries if one.release == host.running_release for name in one.files)
+    sizes: dict[Path, int] = {}
+    for path in {host.path(name) for name in (*usual, *loaded)}:
+        if path.is_file():
+            mount = _mount_of(path, host.root)
+            sizes[mount] = sizes.get(mount, 0) + path.stat().st_size
+    for mount, size in sorted(sizes.items()):
+        place, needed = os.statvfs(mount), int(_ROOM * size)
+        free = place.f_bavail * place.f_frsize
+        if free < needed:
+            name = Path("/") / mount.relative_to(host.root)
+            yield Refusal(
+                code="no-room-in-boot",
+                cause=f"{name} has {free // _MIB} MiB left, and another kernel may need {-(-needed // _MIB)} MiB",
+                remedy="remove kernels that nobody boots, but neither the running one nor the default",
+            )
+
+
+def _mount_of(path: Path, root: Path) -> Path:
+    """Return the highest folder of the file system on which a file lies."""
+    device, found = path.stat().st_dev, path.parent
+    while found != root and found.parent.stat().st_dev == device:
+        found = found.parent
+    return found
 
 
 def _kdump(host: Host) -> Iterator[Refusal]:

@@ -70,9 +70,9 @@ def release_of(host: Host, kernel: str, state: BootState) -> str:
     found = named(host).get(kernel, "")
     if not found and _DIGEST.fullmatch(kernel):
         found = next((one for one in releases if image_digest(host, one) == kernel), "")
-    elif not found and "." in kernel:
+    elif not found:
         # A release as a person gives it: the loader knows best which it offers.
         return kernel
-    if found not in releases or not found:
+    if found not in releases:
         raise BootError(f"kernel {kernel[:12]} is not staged on this host: stage it first")
     return found

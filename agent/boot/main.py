@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agent.boot import rehearsal, verbs
+from agent.boot import choice, rehearsal, verbs
 from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.trial import guard, status
@@ -79,7 +79,8 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("release", help="the kernel, as `uname -r` would say")
         if name == "arm":
             for option, (default, what) in _DEADLINES.items():
-                verb.add_argument(f"--{option}", type=float, default=default, metavar="S", help=what)
+                dest = f"{option.replace('-', '_')}_s"
+                verb.add_argument(f"--{option}", dest=dest, type=float, default=default, metavar="S", help=what)
         elif name == "revert":
             verb.add_argument("--reboot", action="store_true", help="and boot it, unless it runs as the default")
         elif name == "guard":
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.verb in _DUTIES:
             return _DUTIES[given.verb](host, given)
         if given.verb == "status":
-            state = verbs.loader_of(host).read()
+            state = choice.loader_of(host).read()
             told = status.document(host, state, proven=_rehearsed(host))
         else:
             with host.alone():
@@ -138,7 +139,7 @@ def _change(host: Host, given: argparse.Namespace) -> BootState:
     journal = Journal(host)
     command = Command(id=wanted.command_id, verb=given.verb, release=wanted.kernel)
     if journal.begun(command):
-        return verbs.loader_of(host).read()
+        return choice.loader_of(host).read()
     state = change(host, wanted)
     journal.finished(command)
     return state

@@ -1,6 +1,7 @@
 """What kernroll-boot needs of a boot loader."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from agent.boot.values import BootState, Entry, Refusal
@@ -8,6 +9,13 @@ from agent.boot.values import BootState, Entry, Refusal
 
 class Loader(Protocol):
     """One boot loader. Every change is on disk when the call returns; all raise BootError with what to do."""
+
+    @property
+    def adds_argument(self) -> str:
+        """How every kernel is given another argument, for a person to do; {} stands for the argument."""
+
+    def images(self) -> list[Path]:
+        """Return the files that the loader itself consists of, by which it is told from another version of it."""
 
     def read(self) -> BootState:
         """Return what it would do, read anew."""

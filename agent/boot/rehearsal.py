@@ -1,7 +1,7 @@
 """The proof that a host comes back: its present kernel, booted once by the way that a new one would be.
 
-What GRUB says it will do and what it does are two things: a disk that it cannot write shows only in the next boot. The
-proof is of this loader and this firmware, and is lost when either changes.
+What a loader says it will do and what it does are two things: a disk that it cannot write shows only in the next boot.
+The proof is of this loader and this firmware, and is lost when either changes.
 """
 
 import hashlib
@@ -10,16 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from agent.boot.host import Host
+from agent.boot.port import Loader
 from agent.boot.values import BootError, BrokenHost
 
 _FILE: Final = "/var/lib/kernroll-boot/rehearsal.json"
-# What GRUB consists of before it reads its configuration, by platform.
-_LOADERS: Final = (
-    "boot/grub/*/core.img",
-    "boot/grub/*/core.efi",
-    "boot/efi/EFI/*/grub*.efi",
-    "boot/efi/EFI/*/shim*.efi",
-)
 _FIRMWARE: Final = ("bios_vendor", "bios_version", "bios_date")
 
 
@@ -43,16 +37,10 @@ class Rehearsal:
         return self.passed_at is None and not self.failed
 
 
-def boots_by(host: Host) -> str:
+def boots_by(host: Host, loader: Loader) -> str:
     """Return the loader's and the firmware's identity in words. Raises BootError when the loader is not found."""
-    images = sorted(path for pattern in _LOADERS for path in host.root.glob(pattern))
-    if not images:
-        raise BootError(
-            "GRUB's own image is neither below /boot/grub nor below /boot/efi/EFI, so that nobody could tell when it "
-            "changes: mount /boot/efi, or run grub-install"
-        )
     digest = hashlib.sha256()
-    for path in images:
+    for path in loader.images():
         digest.update(path.relative_to(host.root).as_posix().encode())
         digest.update(path.read_bytes())
     known = (host.text(f"/sys/class/dmi/id/{name}") for name in _FIRMWARE)
@@ -86,14 +74,14 @@ def give_up(host: Host, why: str) -> None:
         keep(host, replace(known, failed=why))
 
 
-def require(host: Host) -> None:
+def require(host: Host, loader: Loader) -> None:
     """Raise BootError unless it is proven that this host comes back, as it is now."""
     found = read(host)
     if found is not None and found.failed:
         raise BootError(f"the rehearsal failed: {found.failed}. Mend that, and `kernroll-boot rehearse`")
     if found is None or found.passed_at is None:
         raise BootError("it is not proven that this host comes back: `kernroll-boot rehearse`, reboot, and once more")
-    if (now := boots_by(host)) != found.boots_by:
+    if (now := boots_by(host, loader)) != found.boots_by:
         raise BootError(
             f"what was proven of this host was of {found.boots_by}, and it boots by {now} now: rehearse again"
         )

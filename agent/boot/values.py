@@ -1,6 +1,9 @@
 """What a boot loader knows, and what speaks against leaving a host to it."""
 
 from dataclasses import dataclass
+from typing import Final
+
+_SINGLE_USER: Final = frozenset({"single", "recovery", "systemd.unit=rescue.target", "systemd.unit=emergency.target"})
 
 
 class BootError(Exception):
@@ -26,10 +29,15 @@ class Entry:
     release: str
     # The kernel's command line.
     arguments: tuple[str, ...] = ()
-    # Names of the files in /boot that it loads.
+    # The files that it loads, as the host names them.
     files: tuple[str, ...] = ()
     # Whether it ends in a single-user shell.
     recovery: bool = False
+
+
+def is_single_user(arguments: tuple[str, ...]) -> bool:
+    """Whether a kernel with this command line ends in a single-user shell."""
+    return not _SINGLE_USER.isdisjoint(arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,8 @@ class BootState:
     next: str
     # Whether the default is one kernel's own entry, which a newly installed kernel leaves alone.
     pinned: bool
+    # Id of the entry by which the host was booted; empty where the loader does not tell.
+    booted: str = ""
 
     def of_release(self, release: str) -> Entry:
         """Return the entry that boots a kernel normally; raises BootError where there is not exactly one."""

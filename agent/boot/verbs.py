@@ -1,10 +1,9 @@
 """What may be asked: each looks first, changes through the loader, and reads back what is then so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
-from agent.boot import circumstances, rehearsal
-from agent.boot.grub.loader import Grub, is_there
+from agent.boot import choice, circumstances, rehearsal
 from agent.boot.host import Host
 from agent.boot.port import Loader
 from agent.boot.values import BootError, BootState, Refusal
@@ -12,20 +11,10 @@ from agent.boot.values import BootError, BootState, Refusal
 _CAME_BETWEEN = "another command came in between"
 
 
-def loader_of(host: Host) -> Loader:
-    """Return the host's boot loader; raises BootError for one that is not known here."""
-    if is_there(host):
-        return Grub(host)
-    raise BootError(
-        "no boot loader that is known here: GRUB with /boot/grub/grub.cfg, grub-editenv and update-grub is; "
-        "install grub2-common, or leave this host out"
-    )
-
-
 def refusals(host: Host) -> Iterator[Refusal]:
     """Yield why nothing may be risked on this host; nothing when it may."""
     try:
-        loader = loader_of(host)
+        loader = choice.loader_of(host)
     except BootError as error:
         yield Refusal(code="unknown-loader", cause=str(error), remedy="use a loader that is known, or leave it out")
         return
@@ -38,12 +27,12 @@ def refusals(host: Host) -> Iterator[Refusal]:
         if not found:
             yield Refusal(code="unreadable", cause=str(error), remedy="see to it that kernroll-boot status works")
         return
-    yield from circumstances.refusals(host, state)
+    yield from circumstances.refusals(host, loader, state)
 
 
 def pin(host: Host, _release: str) -> BootState:
     """Make the running kernel the default, whatever is installed from now on."""
-    loader = loader_of(host)
+    loader = choice.loader_of(host)
     rehearsal.give_up(host, _CAME_BETWEEN)
     loader.pin(loader.read().of_release(host.running_release))
     return loader.read()
@@ -51,7 +40,7 @@ def pin(host: Host, _release: str) -> BootState:
 
 def arm(host: Host, release: str) -> BootState:
     """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned."""
-    loader = loader_of(host)
+    loader = choice.loader_of(host)
     if found := list(refusals(host)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     before = loader.read()
@@ -59,10 +48,10 @@ def arm(host: Host, release: str) -> BootState:
         raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
     if before.default != before.of_release(host.running_release).id:
         raise BootError("the running kernel is not the pinned default, and would not be booted again: pin it first")
-    rehearsal.require(host)
+    rehearsal.require(host, loader)
     entry = before.of_release(release)
-    if missing := [name for name in entry.files if not host.path(f"/boot/{name}").is_file()]:
-        raise BootError(f"{', '.join(missing)} is not in /boot: install {release} again, and run update-grub")
+    if missing := [name for name in entry.files if not host.path(name).is_file()]:
+        raise BootError(f"{', '.join(missing)} is not there: install {release} again")
     loader.set_next(entry)
     after = loader.read()
     if (after.default, after.pinned) != (before.default, before.pinned):
@@ -76,14 +65,14 @@ def rehearse(host: Host, _release: str) -> BootState:
 
     Raises BootError when the host did not come back as it should: then nothing may be risked on it.
     """
-    loader, running = loader_of(host), host.running_release
+    loader, running = choice.loader_of(host), host.running_release
     if found := list(refusals(host)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     state, known = loader.read(), rehearsal.read(host)
     entry = state.of_release(running)
     if not state.pinned or state.default != entry.id:
         raise BootError("the running kernel is not the pinned default: `kernroll-boot pin` first")
-    here, by = host.boot_id, rehearsal.boots_by(host)
+    here, by = host.boot_id, rehearsal.boots_by(host, loader)
     if known is not None and known.is_pending and known.boot_id != here and known.boots_by == by:
         return _rehearsed(host, loader, known)
     # Armed before it is written down: what was never armed must not pass.
@@ -101,6 +90,8 @@ def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootSt
         )
     elif running != begun.release:
         failed = f"{begun.release} was armed for one boot and {running} came up"
+    elif state.booted and state.booted != (armed := state.of_release(running).id):
+        failed = f"{armed} was armed for one boot, and the loader says that it booted {state.booted}"
     if failed:
         rehearsal.keep(host, replace(begun, failed=failed))
         loader.clear_next()
@@ -111,7 +102,7 @@ def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootSt
 
 def disarm(host: Host, _release: str) -> BootState:
     """Let nothing boot once."""
-    loader = loader_of(host)
+    loader = choice.loader_of(host)
     rehearsal.give_up(host, _CAME_BETWEEN)
     loader.clear_next()
     return loader.read()
@@ -119,7 +110,7 @@ def disarm(host: Host, _release: str) -> BootState:
 
 def bless(host: Host, release: str) -> BootState:
     """Make the running kernel the default; `release` must be it."""
-    loader, running = loader_of(host), host.running_release
+    loader, running = choice.loader_of(host), host.running_release
     if running != release:
         raise BootError(f"{running} runs and not {release}: only a kernel that runs can become the default")
     rehearsal.give_up(host, _CAME_BETWEEN)
@@ -130,20 +121,9 @@ def bless(host: Host, release: str) -> BootState:
 
 def revert(host: Host, release: str) -> BootState:
     """Make a kernel that is installed the default again, and let nothing else boot once."""
-    loader = loader_of(host)
+    loader = choice.loader_of(host)
     rehearsal.give_up(host, _CAME_BETWEEN)
     # The default first: whatever happens in between, the host boots one of the two.
     loader.pin(loader.read().of_release(release))
     loader.clear_next()
     return loader.read()
-
-
-# A verb, and whether it takes a release.
-CHANGES: dict[str, tuple[Callable[[Host, str], BootState], bool]] = {
-    "pin": (pin, False),
-    "arm": (arm, True),
-    "rehearse": (rehearse, False),
-    "disarm": (disarm, False),
-    "bless": (bless, True),
-    "revert": (revert, True),
-}

@@ -4,8 +4,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from grub_machine import OTHER, RUNNING, GrubMachine, grub_machine
+from boot_machine import OTHER, RUNNING, BootMachine
+from grub_machine import grub_machine
 from project import ROOT
+from systemd_boot_machine import systemd_boot_machine
 
 _DIED = 9
 _COMMAND = ("--command-id", "u/a/1")
@@ -22,17 +24,21 @@ _ENDS = {"pin": (RUNNING, ""), "rehearse": (RUNNING, RUNNING), "arm": (RUNNING, 
 _ENDS |= {"bless": (RUNNING, ""), "revert": (OTHER, "")}
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrubMachine]:
-    with grub_machine(tmp_path_factory.mktemp("machine")) as made:
+# The machine of each loader.
+_LOADERS = {"grub": grub_machine, "systemd-boot": systemd_boot_machine}
+
+
+@pytest.fixture(scope="module", params=_LOADERS)
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootMachine]:
+    with _LOADERS[request.param](tmp_path_factory.mktemp("machine")) as made:
         made.prove()
         made.ask("revert", OTHER)
-        made.sh("rm -r /etc/default/grub.d; update-grub; grub-editenv /boot/grub/grubenv unset saved_entry")
+        made.forget()
         made.keep()
         yield made
 
 
-def dying(machine: GrubMachine, point: int, *asked: str) -> tuple[int, str]:
+def dying(machine: BootMachine, point: int, *asked: str) -> tuple[int, str]:
     program = str(ROOT / "tests" / "support" / "dying_boot.py")
     path = f"PYTHONPATH={ROOT}"
     done = machine.run("env", path, sys.executable, program, str(point), str(machine.root), *asked)
@@ -40,7 +46,7 @@ def dying(machine: GrubMachine, point: int, *asked: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def boots(machine: GrubMachine) -> tuple[str, str]:
+def boots(machine: BootMachine) -> tuple[str, str]:
     """Return the releases that boot by default and once."""
     state = machine.ask("status")
     releases = {one["id"]: one["release"] for one in state["entries"]}
@@ -48,14 +54,16 @@ def boots(machine: GrubMachine) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", _CASES)
-def test_wherever_it_dies_the_host_boots_what_it_may(machine: GrubMachine, name: str) -> None:
+def test_wherever_it_dies_the_host_boots_what_it_may(machine: BootMachine, name: str) -> None:
     verb, before, defaults, once = _CASES[name]
+    machine.restore()
+    for step in before:
+        machine.ask(*step)
+    machine.keep(f"before-{name}")
     # The first run dies nowhere and says how many moments there are.
     count = 0
     for point in range(200):
-        machine.restore()
-        for step in before:
-            machine.ask(*step)
+        machine.restore(f"before-{name}")
         code, told = dying(machine, point, *verb, *_COMMAND)
         if not point:
             count = int(told.splitlines()[-1])

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from boot_machine import RUNNING
 from grub_disk import PARTITION_BYTES, boots, kernel, make_disk, ram_disk
-from grub_machine import RUNNING, GrubMachine, bare_machine
+from grub_machine import GrubMachine, bare_machine
 
 pytestmark = pytest.mark.vm
 

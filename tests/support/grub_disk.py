@@ -104,10 +104,15 @@ def make_disk(path: Path) -> None:
 
 
 def boots(disk: Path, console: Path) -> list[str]:
-    """Switch a machine on, and return the releases that ran until it switched itself off."""
+    """Let a machine boot from the disk, and return the releases that ran until it switched itself off."""
+    return switch_on([f"file={disk},format=raw,if=ide"], console)
+
+
+def switch_on(drives: list[str], console: Path) -> list[str]:
+    """Switch a machine with these drives on, and return the releases that ran until it switched itself off."""
     tool = prepare_toolset(Cache.from_environment()).qemu("x86_64")
     machine = ["-machine", "pc", "-accel", "tcg", "-m", "512", "-display", "none", "-nodefaults"]
-    drive = ["-drive", f"file={disk},format=raw,if=ide", "-serial", f"file:{console}"]
+    drive = [*(word for one in drives for word in ("-drive", one)), "-serial", f"file:{console}"]
     console.unlink(missing_ok=True)
     command = [tool.binary, *tool.arguments, *machine, *drive]
     run_tool(command, timeout_s=_BOOT_TIMEOUT_S, what="Booting", environment=tool.environment)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from agent.boot.grub.environment import changed, parse_environment
@@ -21,6 +22,13 @@ _PIN_TEXT: Final = (
     "GRUB_DEFAULT=saved\n"
     "GRUB_SAVEDEFAULT=false\n"
 )
+# What GRUB consists of before it reads its configuration, by platform.
+_IMAGES: Final = (
+    "boot/grub/*/core.img",
+    "boot/grub/*/core.efi",
+    "boot/efi/EFI/*/grub*.efi",
+    "boot/efi/EFI/*/shim*.efi",
+)
 
 
 def is_there(host: Host) -> bool:
@@ -31,8 +39,20 @@ def is_there(host: Host) -> bool:
 class Grub:
     """See Loader."""
 
+    adds_argument = "add {} to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub"
+
     def __init__(self, host: Host) -> None:
         self._host = host
+
+    def images(self) -> list[Path]:
+        """See Loader."""
+        found = sorted(path for pattern in _IMAGES for path in self._host.root.glob(pattern))
+        if not found:
+            raise BootError(
+                "GRUB's own image is neither below /boot/grub nor below /boot/efi/EFI, so that nobody could tell when "
+                "it changes: mount /boot/efi, or run grub-install"
+            )
+        return found
 
     def read(self) -> BootState:
         """See Loader."""

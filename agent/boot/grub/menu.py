@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.boot.values import Entry
+from agent.boot.values import Entry, is_single_user
 
 _HEAD = re.compile(r"(menuentry|submenu)\s")
 _NUMBER = re.compile(r"\d+")
@@ -17,7 +17,6 @@ _TIMEOUT = re.compile(r"^set timeout=(-?\d+)$", re.MULTILINE)
 _SETS_DEFAULT = re.compile(r'(?:set )?default="?([^"]*?)"?$')
 _TRIES_TWICE = re.compile(r"^[ \t]*initrdfail[ \t]*$", re.MULTILINE)
 _ASKED = re.compile(r"^[ \t]*menuentry (?!.*--unrestricted)", re.MULTILINE)
-_SINGLE_USER = frozenset({"single", "recovery", "systemd.unit=rescue.target", "systemd.unit=emergency.target"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +141,14 @@ def _entry(entry_id: str, title: str, body: list[str]) -> Entry:
     initrd = next((words[1:] for words in commands if words and words[0] in ("initrd", "initrdefi", "initrd16")), [])
     image = _IMAGE.search(linux[0]) if linux else None
     arguments = tuple(linux[1:])
+    # Whether /boot is a file system of its own or not, the last part of a path is the same.
     return Entry(
         id=entry_id,
         title=title,
         release=image[1] if image else "",
         arguments=arguments,
-        files=tuple(word.rpartition("/")[2] for word in (*linux[:1], *initrd)),
-        recovery=not _SINGLE_USER.isdisjoint(arguments),
+        files=tuple("/boot/" + word.rpartition("/")[2] for word in (*linux[:1], *initrd)),
+        recovery=is_single_user(arguments),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from agent.boot import kernels, verbs
+from agent.boot import choice, kernels, verbs
 from agent.boot.host import Host
 from agent.boot.trial import book, ledger
 from agent.boot.trial.ledger import Asked, Cause, Ledger, Trial
@@ -43,7 +43,7 @@ def _rehearse(host: Host, _wanted: Wanted) -> BootState:
 
 
 def _staged(host: Host, wanted: Wanted) -> BootState:
-    state = verbs.loader_of(host).read()
+    state = choice.loader_of(host).read()
     state.of_release(wanted.release)
     kernels.name(host, wanted.kernel, wanted.release)
     book.write(host, replace(before := book.read(host), revision=before.revision + 1))
@@ -51,13 +51,13 @@ def _staged(host: Host, wanted: Wanted) -> BootState:
 
 
 def _forget(host: Host, wanted: Wanted) -> BootState:
-    state = verbs.loader_of(host).read()
+    state = choice.loader_of(host).read()
     kernels.forget(host, kernels.release_of(host, wanted.kernel, state))
     return state
 
 
 def _arm(host: Host, wanted: Wanted) -> BootState:
-    loader = verbs.loader_of(host)
+    loader = choice.loader_of(host)
     release = kernels.release_of(host, wanted.kernel, loader.read())
     if not (wanted.boot_timeout_s > 0 and wanted.probation_timeout_s > 0 and wanted.patience_s >= 0):
         raise BootError("deadlines must be above zero")
@@ -88,7 +88,7 @@ def _disarm(host: Host, _wanted: Wanted) -> BootState:
 
 def _reboot(host: Host, wanted: Wanted) -> BootState:
     before, here = book.read(host), host.boot_id
-    state = verbs.loader_of(host).read()
+    state = choice.loader_of(host).read()
     if wanted.command_id and any(one.command_id == wanted.command_id for one in before.boots):
         # It has been booted since; what was not written down any more is that this was done.
         return state
@@ -105,7 +105,7 @@ def _reboot(host: Host, wanted: Wanted) -> BootState:
 
 def still_armed(host: Host, trial: Trial) -> str:
     """Return what has changed since a kernel was armed, so that it must not be booted; empty when nothing has."""
-    state = verbs.loader_of(host).read()
+    state = choice.loader_of(host).read()
     armed, back = state.entry(state.next), state.entry(state.default)
     if armed is None or armed.release != trial.release:
         return f"{trial.release} was armed, and {armed.release if armed else state.next or 'nothing'} is now"
@@ -127,7 +127,7 @@ def _go_down(host: Host, before: Ledger, asked: Asked) -> None:
 def _acknowledge(host: Host, _wanted: Wanted) -> BootState:
     before = _settled(host)
     book.change(host, before, ledger.acknowledged(before, host.uptime_s()))
-    return verbs.loader_of(host).read()
+    return choice.loader_of(host).read()
 
 
 def _bless(host: Host, wanted: Wanted) -> BootState:
@@ -135,7 +135,7 @@ def _bless(host: Host, wanted: Wanted) -> BootState:
     ledger.require_going_on(before)
     running, release = host.running_release, host.running_release
     if wanted.kernel:
-        release = kernels.release_of(host, wanted.kernel, verbs.loader_of(host).read())
+        release = kernels.release_of(host, wanted.kernel, choice.loader_of(host).read())
     if before.trial is not None and before.trial.boot_id and before.trial.release != running:
         raise BootError(f"{before.trial.release} was on trial, and {running} runs")
     state = verbs.bless(host, release)
@@ -156,7 +156,7 @@ def _settled(host: Host) -> Ledger:
 
 
 def _revert(host: Host, wanted: Wanted) -> BootState:
-    loader, before, here = verbs.loader_of(host), book.read(host), host.boot_id
+    loader, before, here = choice.loader_of(host), book.read(host), host.boot_id
     release = kernels.release_of(host, wanted.kernel, loader.read())
     if wanted.command_id and any(one.command_id == wanted.command_id for one in before.boots):
         return loader.read()

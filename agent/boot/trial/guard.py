@@ -7,7 +7,7 @@ which the agent runs and the network works while the controller is away, for tha
 import sys
 from typing import Final
 
-from agent.boot import kernels, rehearsal, verbs
+from agent.boot import choice, kernels, rehearsal, verbs
 from agent.boot.host import Host
 from agent.boot.trial import book, ledger
 from agent.boot.trial.crash import panic_line
@@ -66,7 +66,7 @@ def _finish_rehearsal(host: Host) -> None:
 def _armed(host: Host) -> bool:
     """Whether the loader would boot something once. One that cannot be read keeps nobody from guarding this boot."""
     try:
-        return bool(verbs.loader_of(host).read().next)
+        return bool(choice.loader_of(host).read().next)
     except BootError as error:
         print(f"kernroll-boot: {error}", file=sys.stderr)
         return False
@@ -141,7 +141,7 @@ def _agent_runs(host: Host) -> bool:
 def _blessed(host: Host) -> bool:
     """Whether the running kernel is the default already, and only writing that down was interrupted."""
     try:
-        state = verbs.loader_of(host).read()
+        state = choice.loader_of(host).read()
         entry = state.entry(state.default)
     except BootError:
         return False

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from agent.boot import kernels, rehearsal, verbs
+from agent.boot import choice, kernels, rehearsal, verbs
 from agent.boot.host import Host
 from agent.boot.trial import book
 from agent.boot.values import BootError, BootState
@@ -40,7 +40,7 @@ def keep(host: Host, told: Mapping[str, Any], *, look: bool) -> None:
 def observed(host: Host) -> None:
     """Look at everything, and write it down."""
     try:
-        told = document(host, verbs.loader_of(host).read(), proven=rehearsal.read(host))
+        told = document(host, choice.loader_of(host).read(), proven=rehearsal.read(host))
     except BootError:
         told = _former(host)
     keep(host, told, look=True)

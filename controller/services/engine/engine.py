@@ -10,6 +10,7 @@ import structlog
 from controller.domain.deciding.advance import advance
 from controller.domain.deciding.moves import resumed
 from controller.domain.errors import Conflict, Temporary
+from controller.domain.hosts.host import Host
 from controller.domain.judging.learning import learnt
 from controller.domain.judging.old_against_old import judgements
 from controller.domain.record.effects import Effect

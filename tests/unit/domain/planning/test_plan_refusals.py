@@ -58,7 +58,8 @@ async def test_hosts_that_no_delivery_reaches_are_refused_and_the_others_are_pin
     parts.operations.delivery_of = lambda host: "" if host.name == "c" else "hypervisor"
     view = await plan(parts, "strata: {labels: []}")
     assert view.blockers == (
-        "No delivery of this controller reaches c, so no kernel could be brought there or taken back; "
+        "No delivery of this controller reaches c, so no kernel could be brought there or taken back. Hosts that "
+        "start from their own disk need kernroll-boot (`kernroll hosts enroll`) and a controller with --inventory; "
         "`kernroll lab status` lists the virtual machines that it serves.",
     )
     await parts.operations.start(SPEC + "  selector: {hosts: [a, b]}\n", "f", Caller("olga"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.boot import verbs
+from agent.boot import choice
 from agent.boot.host import Host
 from agent.boot.trial import book, guard, ledger
 from agent.boot.trial.ledger import Asked, Cause, End, Trial
@@ -84,7 +84,7 @@ class FixedLoader:
 @pytest.fixture
 def loader(monkeypatch: pytest.MonkeyPatch) -> FixedLoader:
     made = FixedLoader()
-    monkeypatch.setattr(verbs, "loader_of", lambda _host: made)
+    monkeypatch.setattr(choice, "loader_of", lambda _host: made)
     return made
 
 
