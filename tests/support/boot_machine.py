@@ -53,12 +53,12 @@ class BootMachine(ABC):
 
     def __init__(self, root: Path, pid: int) -> None:
         self.root = root
-        self._pid = pid
+        self.pid = pid
 
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program of ours that sees the machine's files below `root`."""
         return subprocess.run(
-            ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt", f"--wd={ROOT}", *command],
+            ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wd={ROOT}", *command],
             input=stdin,
             capture_output=True,
             text=True,
