@@ -17,6 +17,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from controller.adapters.checks.checker import NetworkChecker
+from controller.adapters.delivery.ansible.delivery import AnsibleDelivery
+from controller.adapters.delivery.ansible.program import PlayedProgram
 from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.delivery.routed import RoutedDelivery
 from controller.adapters.kernels import KernelStore
@@ -31,18 +33,20 @@ from controller.adapters.pki.certificates import (
     write_operator,
 )
 from controller.adapters.places.nowhere import Nowhere
+from controller.adapters.plays.runner import Plays
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
 from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
 from controller.adapters.store.sql import sqlite_store
 from controller.assembly import assemble, assemble_core
 from controller.domain.errors import Permanent
+from controller.domain.planning import own_disks
 from controller.domain.printable import printable
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
 from controller.services.agents.sessions import Sessions
 from controller.services.operating.rollouts import Operations
-from controller.services.ports import Clock, Store
+from controller.services.ports import Clock, Delivery, Store
 from controller.settings import Settings
 from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, fleet_pb2_grpc, operator_pb2, operator_pb2_grpc
 
@@ -95,7 +99,11 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     core = assemble_core(store, clock, kernels)
     engine = core.engine
     virtual = HypervisorDelivery(settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels")
-    delivery = RoutedDelivery({"hypervisor": virtual}, engine.delivery_of)
+    ways: dict[str, Delivery] = {"hypervisor": virtual}
+    if settings.inventory is not None:
+        program = PlayedProgram(Plays(settings.inventory))
+        ways[own_disks.DELIVERY] = AnsibleDelivery(program, engine.host_named)
+    delivery = RoutedDelivery(ways, engine.delivery_of)
     core.operations.delivery_of = delivery.chosen
     checker = NetworkChecker()
     services = assemble(core, clock, kernels, delivery, Nowhere(), checker=checker)

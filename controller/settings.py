@@ -21,6 +21,8 @@ class Settings:
     enroll_listen: str = "127.0.0.1:7444"
     # Directory of direct-boot VMs; None when the fleet has none.
     fleet_dir: Path | None = None
+    # Ansible's inventory of the hosts that start from their own disk; None when kernels are brought to none.
+    inventory: Path | None = None
     # The kernel store's cache; None takes the user's.
     cache_dir: Path | None = None
     # No TLS and no identities; only on loopback.
@@ -42,6 +44,8 @@ class Settings:
                 raise InvalidInput(f"{name}: {address!r} is not HOST:PORT")
             if self.insecure_plaintext and not _is_loopback(host):
                 raise InvalidInput(f"{name}: plain text is allowed on a loopback address only (got {host})")
+        if self.inventory is not None and not self.inventory.exists():
+            raise InvalidInput(f"--inventory: {self.inventory}: no such file or directory")
         if not 0.5 <= self.heartbeat_interval_s <= 3600:
             raise InvalidInput(f"--heartbeat: must be 0.5 s to 3600 s (got {self.heartbeat_interval_s:g})")
 

@@ -26,6 +26,7 @@ def refusals(host: Host, loader: Loader, state: BootState) -> Iterator[Refusal]:
     yield from _room(host, state)
     yield from _kdump(host)
     yield from _other_reboots(host)
+    yield from _unguarded(host)
 
 
 def _panics(loader: Loader, state: BootState) -> Iterator[Refusal]:
@@ -109,4 +110,14 @@ def _other_reboots(host: Host) -> Iterator[Refusal]:
             code="reboots-by-itself",
             cause="unattended-upgrades may reboot the host at any time, in the middle of a trial too",
             remedy='set Unattended-Upgrade::Automatic-Reboot "false"; in /etc/apt/apt.conf.d/50unattended-upgrades',
+        )
+
+
+def _unguarded(host: Host) -> Iterator[Refusal]:
+    if not any(host.root.glob("etc/systemd/system/*.wants/kernroll-guard.service")):
+        yield Refusal(
+            code="no-guard",
+            cause="kernroll-guard.service is not enabled: nothing would bring the host back from a kernel that "
+            "comes up and does not answer",
+            remedy="install the unit and systemctl enable --now kernroll-guard, or `kernroll hosts enroll` again",
         )

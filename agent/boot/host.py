@@ -1,16 +1,27 @@
 """The machine, or a tree of files that is one: what is read and which of its own tools are run."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.boot.values import BrokenHost
+from agent.boot.values import BrokenHost, Busy
 
 _TIMEOUT_S: Final = 120.0
 _TOLD_CHARACTERS: Final = 500
+# How long an orderly shutdown may take before the kernel is told to restart the machine at once.
+_SHUTDOWN_S: Final = 90.0
+_REBOOT_ASKED: Final = "/run/kernroll-boot.reboot"
+# Where only root writes: nobody else may keep it from acting.
+_LOCK: Final = "/run/kernroll-boot.lock"
+_LOCK_LOOK_S: Final = 0.2
+_RELEASE: Final = "/proc/sys/kernel/osrelease"
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
 class Host:
@@ -105,11 +116,72 @@ class Host:
             raise BrokenHost(f"{' '.join(command)} failed with code {done.returncode}: {said or 'it said nothing'}")
         return done.stdout
 
+    @contextmanager
+    def alone(self, *, wait_s: float = 0.0) -> Iterator[None]:
+        """Let nobody else change anything meanwhile. Raises Busy when somebody is still at it after that time."""
+        path = self.path(_LOCK)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + wait_s
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= until:
+                        raise Busy(
+                            "another kernroll-boot is at work on this host: try again when it has ended"
+                        ) from error
+                    self.pause(_LOCK_LOOK_S)
+            yield
+
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
         return time.time()  # noqa: TID251 -- a program of its own; it writes down when a rehearsal was passed
 
+    def uptime_s(self) -> float:
+        """Return seconds since the kernel's start, time asleep included."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def reboot(self) -> None:
+        """Begin an orderly restart, and return. In a tree of files, which cannot be restarted, it is written down."""
+        if self.root != Path("/"):
+            self.write(_REBOOT_ASKED, "")
+            return
+        timer = ("--on-active=2", "--timer-property=AccuracySec=100ms")
+        try:
+            # A little later, so that whoever asked hears the answer.
+            self.run("systemd-run", "--quiet", "--collect", *timer, "systemctl", "reboot", "--no-block")
+        except BrokenHost:
+            self.run("systemctl", "reboot", "--no-block")
+
+    def restart_at_once(self) -> None:
+        """Restart the machine, whatever still runs on it; does not return on a machine."""
+        if self.root != Path("/"):
+            self.write(_REBOOT_ASKED, "at once")
+            return
+        os.sync()
+        try:
+            self.run("systemctl", "reboot", "--force", "--no-block")
+            self.pause(_SHUTDOWN_S)
+        finally:
+            # Even where no program can be run any more.
+            self.path("/proc/sysrq-trigger").write_text("b", encoding="ascii")
+            self.pause(_SHUTDOWN_S)
+
+    @property
+    def boot_id(self) -> str:
+        """What tells this boot from every other. Raises BrokenHost when it cannot be told."""
+        found = (self.text(_BOOT_ID) or "").strip()
+        if not found:
+            raise BrokenHost(f"{_BOOT_ID} says nothing, so that boots cannot be told apart")
+        return found
+
     @property
     def running_release(self) -> str:
         """The kernel that runs now."""
-        return os.uname().release
+        return (self.text(_RELEASE) or os.uname().release).strip()

@@ -47,8 +47,8 @@ class Journal:
         known = self._commands.get(command.id)
         if known is not None and (known.verb, known.release) != (command.verb, command.release):
             raise BootError(
-                f"the command id {command.id} was given to {known.verb} {known.release}".rstrip()
-                + ": another command needs an id of its own"
+                f"command id {command.id} was already used for {known.verb} {known.release}".rstrip()
+                + f", so it cannot be used for {command.verb}"
             )
         if known is not None and known.done:
             return True

@@ -1,49 +1,61 @@
 """The command line of `kernroll-boot`."""
 
 import argparse
-import fcntl
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from agent.boot import rehearsal, verbs
 from agent.boot.choice import loader_of
 from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
-from agent.boot.values import BootError, BootState, BrokenHost
+from agent.boot.trial import guard, status
+from agent.boot.trial.changes import BOOT_TIMEOUT_S, CHANGES, PATIENCE_S, PROBATION_TIMEOUT_S, Wanted
+from agent.boot.values import BootError, BootState, BrokenHost, Busy
 
-_OK, _REFUSED, _USAGE, _FAILED = 0, 1, 2, 3
-# Where only root writes: nobody else may keep it from acting.
-_LOCK = "/run/kernroll-boot.lock"
+_OK, _REFUSED, _USAGE, _FAILED, _BUSY = 0, 1, 2, 3, 4
+# After these what speaks against a trial may be another; to find out takes seconds on a slow host.
+_LOOKS: Final = frozenset({"pin", "rehearse", "staged"})
 _EPILOG = """examples:
   kernroll-boot check
   kernroll-boot status --output json
   kernroll-boot pin
   kernroll-boot rehearse && reboot        # and once it is back: kernroll-boot rehearse
   kernroll-boot arm 7.1.13+deb13-amd64 --command-id u1/a/1.arm.0
-  kernroll-boot bless 7.1.13+deb13-amd64
+  kernroll-boot reboot                    # into what is armed; the guard brings it back unless it is blessed
+  kernroll-boot acknowledge && kernroll-boot bless 7.1.13+deb13-amd64
 
 exit codes:
     0  done
     1  refused: the host, as it is, would not come back by itself (check), or the loader does not allow it
     2  wrong arguments
     3  something of the host does not work: a tool, a file, a right
+    4  not now: another one is at work, or the host is about to go down; ask again
 """
-_HELP = {
+_HELP: Final = {
     "status": "show what boots, by default and once",
     "check": "say what speaks against booting a kernel on trial here",
     "pin": "make the running kernel the default, whatever is installed from now on",
     "rehearse": "prove that the host comes back, by booting its own kernel as a new one; before and after a reboot",
-    "arm": "let a kernel boot once",
+    "staged": "write down under which digest the controller knows an installed kernel",
+    "forget": "let no digest stand for a kernel any more",
+    "arm": "let a kernel boot once, on trial",
     "disarm": "let nothing boot once",
-    "bless": "make the running kernel the default",
+    "reboot": "restart the host: into what is armed, if that is still as it was armed, else into the default",
+    "acknowledge": "a healthy agent was heard: the boot deadline ends and the probation begins",
+    "bless": "make the running kernel the default; the trial ends",
     "revert": "make an installed kernel the default again",
+    "guard": "keep the deadlines of a kernel on trial; run by kernroll-guard.service in every boot",
+    "observe": "look at the host anew, for the agent",
+}
+_DEADLINES: Final = {
+    "boot-timeout": (BOOT_TIMEOUT_S, "from the kernel's start to the acknowledgement"),
+    "probation-timeout": (PROBATION_TIMEOUT_S, "from the acknowledgement to the blessing"),
+    "patience": (PATIENCE_S, "more, once, while the controller is away and the network works"),
 }
 
 
@@ -60,9 +72,20 @@ def parser() -> argparse.ArgumentParser:
     for name, told in _HELP.items():
         verb = names.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
         verb.add_argument("--output", choices=("text", "json"), default="text")
-        if name in verbs.CHANGES:
-            if verbs.CHANGES[name][1]:
-                verb.add_argument("release", help="the kernel, as `uname -r` would say")
+        if name in ("arm", "bless", "revert", "forget"):
+            count = "?" if name == "bless" else None
+            verb.add_argument("kernel", nargs=count, default="", help="as `uname -r` would say, or its digest")
+        elif name == "staged":
+            verb.add_argument("kernel", help="its digest")
+            verb.add_argument("release", help="the kernel, as `uname -r` would say")
+        if name == "arm":
+            for option, (default, what) in _DEADLINES.items():
+                verb.add_argument(f"--{option}", type=float, default=default, metavar="S", help=what)
+        elif name == "revert":
+            verb.add_argument("--reboot", action="store_true", help="and boot it, unless it runs as the default")
+        elif name == "guard":
+            verb.add_argument("--stop", action="store_true", help="the boot is being ended by somebody")
+        if name in CHANGES:
             verb.add_argument("--command-id", default="", metavar="ID", help="do it once, however often it is asked")
     return top
 
@@ -72,21 +95,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     host = Host(given.root)
     try:
-        if given.verb == "check":
-            return _check(host, given.output)
+        if given.verb in _DUTIES:
+            return _DUTIES[given.verb](host, given)
         if given.verb == "status":
             state = loader_of(host).read()
+            told = status.document(host, state, proven=_rehearsed(host))
         else:
-            with _alone(host):
+            with host.alone():
                 state = _change(host, given)
+                told = status.document(host, state, proven=_rehearsed(host))
+                status.keep(host, told, look=given.verb in _LOOKS)
     except BootError as error:
-        print(f"kernroll-boot: {error}", file=sys.stderr)
-        return _FAILED if isinstance(error, BrokenHost) else _REFUSED
+        code = _BUSY if isinstance(error, Busy) else _FAILED if isinstance(error, BrokenHost) else _REFUSED
+        return _failed(given, code, str(error))
     except OSError as error:
-        print(f"kernroll-boot: {error.filename}: {error.strerror}", file=sys.stderr)
-        return _FAILED
-    _show(state, _rehearsed(host), given.output)
+        return _failed(given, _FAILED, f"{error.filename}: {error.strerror}")
+    _show(state, told, given.output)
     return _OK
+
+
+def _failed(given: argparse.Namespace, code: int, why: str) -> int:
+    print(f"kernroll-boot: {why}", file=sys.stderr)
+    if given.output == "json":
+        words = {_REFUSED: "refused", _FAILED: "broken", _BUSY: "busy"}
+        print(json.dumps({"error": why, "code": words[code]}))
+    return code
 
 
 def _rehearsed(host: Host) -> rehearsal.Rehearsal | None:
@@ -99,35 +132,42 @@ def _rehearsed(host: Host) -> rehearsal.Rehearsal | None:
 
 
 def _change(host: Host, given: argparse.Namespace) -> BootState:
-    change, takes_release = verbs.CHANGES[given.verb]
-    release = given.release if takes_release else ""
-    if not given.command_id:
-        return change(host, release)
+    fields = {name: getattr(given, name) for name in Wanted.__dataclass_fields__ if hasattr(given, name)}
+    wanted, change = Wanted(**fields), CHANGES[given.verb]
+    if not wanted.command_id:
+        return change(host, wanted)
     journal = Journal(host)
-    command = Command(id=given.command_id, verb=given.verb, release=release)
+    command = Command(id=wanted.command_id, verb=given.verb, release=wanted.kernel)
     if journal.begun(command):
         return loader_of(host).read()
-    state = change(host, release)
+    state = change(host, wanted)
     journal.finished(command)
     return state
 
 
-@contextmanager
-def _alone(host: Host) -> Iterator[None]:
-    """Let nobody else change anything meanwhile."""
-    path = host.path(_LOCK)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BootError("another kernroll-boot is at work on this host: try again when it has ended") from error
-        yield
+def _guard(host: Host, given: argparse.Namespace) -> int:
+    if given.stop:
+        guard.stop(host)
+        return _OK
+    since = guard.begin(host)
+    try:
+        status.observed(host)
+    except BootError as error:
+        # What is told to others must not keep it from guarding.
+        print(f"kernroll-boot: {error}", file=sys.stderr)
+    guard.keep(host, since)
+    return _OK
 
 
-def _check(host: Host, output: str) -> int:
+def _observe(host: Host, _given: argparse.Namespace) -> int:
+    with host.alone():
+        status.observed(host)
+    return _OK
+
+
+def _check(host: Host, given: argparse.Namespace) -> int:
     found = list(verbs.refusals(host))
-    if output == "json":
+    if given.output == "json":
         print(json.dumps({"refusals": [asdict(one) for one in found]}, indent=2))
     elif found:
         for one in found:
@@ -137,16 +177,21 @@ def _check(host: Host, output: str) -> int:
     return _REFUSED if found else _OK
 
 
-def _show(state: BootState, rehearsed: rehearsal.Rehearsal | None, output: str) -> None:
+# What changes nothing about what boots.
+_DUTIES: Final = {"check": _check, "guard": _guard, "observe": _observe}
+
+
+def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:
     if output == "json":
-        print(json.dumps({**asdict(state), "rehearsal": asdict(rehearsed) if rehearsed else None}, indent=2))
+        print(json.dumps(told, indent=2))
         return
+    rehearsed = told["rehearsal"]
     named: dict[str, Any] = {"default": state.default, "once": state.next}
     for what, entry_id in named.items():
         entry = state.entry(entry_id)
         print(f"{what + ':':9} {(entry.release or entry.title) if entry else 'nothing'}")
     print(f"{'pinned:':9} {'yes' if state.pinned else 'no, a newly installed kernel may become the default'}")
-    print(f"{'proven:':9} {_proven(rehearsed)}")
+    print(f"{'proven:':9} {_proven(rehearsal.Rehearsal(**rehearsed) if rehearsed else None)}")
     print(f"{'kernels:':9} {', '.join(sorted({one.release for one in state.entries if one.release}))}")
 
 

@@ -14,7 +14,6 @@ from agent.boot.port import Loader
 from agent.boot.values import BootError, BrokenHost
 
 _FILE: Final = "/var/lib/kernroll-boot/rehearsal.json"
-_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _FIRMWARE: Final = ("bios_vendor", "bios_version", "bios_date")
 
 
@@ -47,14 +46,6 @@ def boots_by(host: Host, loader: Loader) -> str:
     known = (host.text(f"/sys/class/dmi/id/{name}") for name in _FIRMWARE)
     firmware = " ".join(one.strip() for one in known if one and one.strip())
     return f"loader {digest.hexdigest()[:12]}, firmware {firmware or 'unknown'}"
-
-
-def boot_id(host: Host) -> str:
-    """Return what tells this boot from every other."""
-    found = (host.text(_BOOT_ID) or "").strip()
-    if not found:
-        raise BrokenHost(f"{_BOOT_ID} says nothing, so that boots cannot be told apart")
-    return found
 
 
 def read(host: Host) -> Rehearsal | None:

@@ -10,6 +10,10 @@ class BootError(Exception):
     """It cannot be done; the text says what is wrong and what to do."""
 
 
+class Busy(BootError):
+    """Not now; the same asked again a little later may be done."""
+
+
 class BrokenHost(BootError):
     """A tool or a file of the host does not work."""
 

@@ -73,7 +73,7 @@ def rehearse(host: Host, _release: str) -> BootState:
     entry = state.of_release(running)
     if not state.pinned or state.default != entry.id:
         raise BootError("the running kernel is not the pinned default: `kernroll-boot pin` first")
-    here, by = rehearsal.boot_id(host), rehearsal.boots_by(host, loader)
+    here, by = host.boot_id, rehearsal.boots_by(host, loader)
     if known is not None and known.is_pending and known.boot_id != here and known.boots_by == by:
         return _rehearsed(host, loader, known)
     # Armed before it is written down: what was never armed must not pass.

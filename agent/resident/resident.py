@@ -59,6 +59,8 @@ class Parts:
     name: str
     host: Host
     read_facts: Callable[[], HostFacts]
+    # What kernroll-boot has written down of this host, as it is.
+    read_boot_status: Callable[[], str]
     journal: CommandJournal
     outbox: Outbox
     executor: Executor
@@ -140,6 +142,7 @@ class Resident:
             self._parts.read_facts(),
             active_command_ids=book.active_ids,
             highest_epoch=book.highest_epoch,
+            boot_status=self._parts.read_boot_status(),
         )
 
     def heartbeat(self) -> agent_pb2.AgentMessage:

@@ -19,6 +19,7 @@ def controller() -> None:
     epilog=examples(
         """
 kernroll controller serve
+kernroll controller serve --inventory /etc/kernroll/inventory.yaml
 kernroll controller serve --state-dir /var/lib/kernroll --listen 0.0.0.0:7443 --enroll-listen 0.0.0.0:7444
 """
     ),
@@ -27,6 +28,12 @@ kernroll controller serve --state-dir /var/lib/kernroll --listen 0.0.0.0:7443 --
 @click.option("--listen", metavar="HOST:PORT", help="Where operators and agents call.")
 @click.option("--enroll-listen", metavar="HOST:PORT", help="Where hosts enroll with a join token.")
 @click.option("--fleet-dir", metavar="DIR", type=click.Path(path_type=Path), help="Virtual machines of the hypervisor.")
+@click.option(
+    "--inventory",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Ansible's inventory of hosts that start from their own disk.",
+)
 @click.option("--cache-dir", metavar="DIR", type=click.Path(path_type=Path), help="Kernels and packages.")
 @click.option("--insecure-plaintext", is_flag=True, help="No TLS; loopback addresses only.")
 @click.option("--new-database", is_flag=True, help="Begin with an empty database beside a known authority.")

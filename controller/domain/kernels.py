@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+PACKAGE_ROLE: Final = "package/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,13 @@ class Kernel:
     command_line: str = ""
     # Files by role: "boot" (vmlinux or Image for direct boot); where there are modules, "modules" (an ext4 image with
     # lib/modules/RELEASE); where the disk's driver or its file system is one of them, "initrd".
+    # What installs it on a host that starts from its own disk, when there is all of it: "package/NAME".
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The package files that install it; empty when it can be booted directly only."""
+        return tuple(file for role, file in sorted(self.files.items()) if role.startswith(PACKAGE_ROLE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

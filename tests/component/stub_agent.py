@@ -33,6 +33,7 @@ def resident(directory: Path, address: str, boot_id: str, hanging: str) -> Resid
             name="host-1",
             host=process.host(),
             read_facts=lambda: read_facts(labels={"zone": "a"}, platform_override=None),
+            read_boot_status=lambda: "",
             journal=journal,
             outbox=outbox,
             executor=Executor(host=process.host(), journal=journal, outbox=outbox, lock=lock),

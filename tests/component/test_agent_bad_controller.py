@@ -57,6 +57,7 @@ class Agent:
                 name="host-1",
                 host=host,
                 read_facts=lambda: read_facts(labels={}, platform_override=None),
+                read_boot_status=lambda: "",
                 journal=journal,
                 outbox=outbox,
                 executor=Executor(host=host, journal=journal, outbox=outbox, lock=lock),

@@ -30,6 +30,8 @@ mount --make-rprivate /
 mount -t tmpfs boot-machine "$root"
 cd "$root"
 mkdir -p usr etc/default etc/apt/apt.conf.d etc/kernel boot/grub dev efi proc sys/kernel tmp run/lock var/lib upper work
+mkdir -p etc/systemd/system/sysinit.target.wants
+touch etc/systemd/system/sysinit.target.wants/kernroll-guard.service
 mount -t overlay boot-machine -o lowerdir="$programs/usr:/usr",upperdir="$root/upper",workdir="$root/work" usr
 for folder in bin sbin lib lib64; do
   ln -s usr/$folder $folder
@@ -55,10 +57,14 @@ class BootMachine(ABC):
         self.root = root
         self.pid = pid
 
+    def command(self, *command: str) -> list[str]:
+        """Return the command that runs a program of ours so that it sees the machine's files below `root`."""
+        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wd={ROOT}", *command]
+
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program of ours that sees the machine's files below `root`."""
         return subprocess.run(
-            ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wd={ROOT}", *command],
+            self.command(*command),
             input=stdin,
             capture_output=True,
             text=True,

@@ -125,7 +125,12 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def hello(
-    host: str, host_facts: facts.HostFacts, *, active_command_ids: tuple[str, ...], highest_epoch: int
+    host: str,
+    host_facts: facts.HostFacts,
+    *,
+    active_command_ids: tuple[str, ...],
+    highest_epoch: int,
+    boot_status: str = "",
 ) -> agent_pb2.AgentMessage:
     """Return the session's first message."""
     return agent_pb2.AgentMessage(
@@ -135,6 +140,7 @@ def hello(
             facts=facts_to_message(host_facts),
             active_command_ids=active_command_ids,
             highest_epoch=highest_epoch,
+            boot_status=boot_status,
         )
     )
 

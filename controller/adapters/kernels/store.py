@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from controller.adapters.kernels.debian import AptRoot
 from controller.adapters.kernels.debian.suites import guest_packages
 from controller.adapters.kernels.image import MOST_IMAGE_BYTES, KernelImage, read_image
 from controller.adapters.kernels.initrd import INITRD_RECIPE, build_initrd, fetch_busybox, modules_to_load, recipe
+from controller.adapters.kernels.installable import keep_packages, kept_packages
 from controller.adapters.kernels.modules import (
     find_modules,
     fingerprint,
@@ -53,23 +54,29 @@ class KernelStore:
         key = request_key({"format": _FORMAT, "initrd": INITRD_RECIPE, **request(source, architecture)})
         index = f"kernel-index/{key}.json"
         if (known := self._indexed(index)) is not None:
-            return known
+            return self._with_packages(known, source, progress)
         with self._cache.lock(f"kernel-{key}"), self._cache.scratch(f"kernel-{key}") as scratch:
             if (known := self._indexed(index)) is not None:
-                return known
+                return self._with_packages(known, source, progress)
             self._cache.require_room(_ROOM_BYTES, "preparing a kernel")
             (scratch / "packages").mkdir()
             found = obtain(source, architecture, self._packages, scratch / "packages", progress)
             kernel = self._add(found, architecture, source.command_line, scratch / "indexed", progress)
             self._cache.write_json(index, {"digest": kernel.digest})
-        return kernel
+        return self._with_packages(kernel, source, progress)
 
     def load(self, digest: str) -> Kernel:
         """Return a stored kernel. Raises NotFound."""
         value = self._cache.read_json(f"kernels/{digest}/kernel.json") if _is_digest(digest) else None
         if value is None:
             raise NotFound(f"The kernel store has no kernel {digest}. Resolve it again, or check KERNROLL_CACHE_DIR.")
-        return _from_json(value, self._cache.root / "kernels" / digest)
+        kernel = _from_json(value, self._cache.root / "kernels" / digest)
+        return replace(kernel, files={**kernel.files, **kept_packages(self._cache, digest)})
+
+    def _with_packages(self, kernel: Kernel, source: KernelSource, progress: Progress) -> Kernel:
+        """Return the kernel with what installs it on hosts that start from their own disk."""
+        keep_packages(self._cache, kernel, source, self._packages, progress)
+        return self.load(kernel.digest)
 
     def list(self) -> list[Kernel]:
         """Return every stored kernel, by release and architecture."""

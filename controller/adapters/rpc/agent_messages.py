@@ -9,6 +9,7 @@ from controller.adapters.rpc.workload_messages import workload_message
 from controller.domain import bounds
 from controller.domain.errors import InvalidInput
 from controller.domain.hosts.host import Host, HostFacts, SwapDevice, check_host_name
+from controller.domain.hosts.loader_document import boot_of
 from controller.domain.printable import printable
 from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
@@ -54,7 +55,7 @@ _CUTS: Final[Mapping[str | type, Callable[[Any], Any]]] = {
 _NEEDED_FACTS = ("architecture", "boot_id", "kernel_release")
 
 
-def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
+def host_of(name: str, facts: common_pb2.HostFacts, boot_status: str = "") -> Host:
     """Return the host a Hello describes; raises InvalidInput when it leaves out what strata are made of."""
     check_host_name(name)
     for field in _NEEDED_FACTS:
@@ -75,6 +76,7 @@ def host_of(name: str, facts: common_pb2.HostFacts) -> Host:
             for device in facts.swap_devices[: bounds.SWAP_DEVICES]
         ),
         labels=bounds.labels(facts.labels),
+        boot=boot_of(name, boot_status),
     )
 
 

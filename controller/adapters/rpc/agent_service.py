@@ -203,7 +203,7 @@ class AgentService:
             )
         name = claimed if self._plaintext else (await self._caller(context, claimed))[0]
         try:
-            host, computed_s = await self._aside(len(data), lambda: host_of(name, hello.facts))
+            host, computed_s = await self._aside(len(data), lambda: host_of(name, hello.facts, hello.boot_status))
         except InvalidInput as error:
             await self._refusals.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, name, str(error))
         try:

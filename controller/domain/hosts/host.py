@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controller.domain.errors import InvalidInput
+from controller.domain.hosts.loaders import HostBoot
 
 # A certificate's common name holds 64 characters.
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
@@ -62,6 +63,8 @@ class Host(HostFacts):
     serious: Mapping[str, str] = field(default_factory=dict)
     fatal: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
+    # None for a host that does not start from its own disk, or has no kernroll-boot.
+    boot: HostBoot | None = None
 
     @property
     def stratum(self) -> str:

@@ -222,6 +222,10 @@ class Engine:
         """Return what the host is asked and has not confirmed."""
         return tuple(self.outstanding[command_id] for command_id in self._of_host.get(host, ()))
 
+    def host_named(self, name: str) -> Host | None:
+        """Return what is known of a host."""
+        return self.world.hosts.get(name)
+
     def delivery_of(self, host: str, command_id: str) -> str:
         """Return the delivery that is pinned in the plan of a command, or else of the host's newest rollout."""
         return self.world.delivery_of(host, command_id)

@@ -10,6 +10,7 @@ from controller.domain.fleet.denials import everywhere
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
 from controller.domain.planning.design import design_notes, needed_comparisons, refusals
+from controller.domain.planning.own_disks import DELIVERY, not_installable, not_to_be_risked
 from controller.domain.planning.policy import policy_of
 from controller.domain.planning.selection import HostCandidate, WavePlan, hosts_by_stratum, plan_waves, selected
 from controller.domain.planning.targeting import (
@@ -130,7 +131,11 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
         blockers += () if spec.allow_downgrade else downgrades(in_plan(plan, hosts), found)
         blockers += refusals(spec, plan, ledger)
     if known.delivery_of is not None:
-        blockers += unreached(planned for wave in plan.waves for planned in wave.hosts)
+        planned = [one for wave in plan.waves for one in wave.hosts]
+        blockers += unreached(planned)
+        own_disks = [world.hosts[one.host] for one in planned if one.delivered_by == DELIVERY]
+        blockers += not_to_be_risked(own_disks)
+        blockers += () if aa else not_installable(own_disks, found)
     if world.by_name(spec.name) is not None:
         blockers.append(f"a rollout named {spec.name} exists already; give this one another metadata.name")
     return Prepared(
@@ -160,7 +165,8 @@ def unreached(planned: Iterable[PlannedHost]) -> Iterator[str]:
     if names := sorted(one.host for one in planned if not one.delivered_by):
         yield (
             f"No delivery of this controller reaches {names_text(names)}, so no kernel could be brought there or taken "
-            "back; `kernroll lab status` lists the virtual machines that it serves."
+            "back. Hosts that start from their own disk need kernroll-boot (`kernroll hosts enroll`) and a controller "
+            "with --inventory; `kernroll lab status` lists the virtual machines that it serves."
         )
 
 

@@ -27,7 +27,7 @@ from protos.kernroll.v1 import common_pb2 as protos_dot_kernroll_dot_v1_dot_comm
 from protos.kernroll.v1 import workloads_pb2 as protos_dot_kernroll_dot_v1_dot_workloads__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/kernroll/v1/agent.proto\x12\x0bkernroll.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fprotos/kernroll/v1/common.proto\x1a\"protos/kernroll/v1/workloads.proto\"\\\n\rEnrollRequest\x12\x14\n\x0ctoken_secret\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\'\n\x1f\x63\x65rtificate_signing_request_pem\x18\x03 \x01(\x0c\"o\n\x0e\x45nrollResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x15\n\rauthority_pem\x18\x02 \x01(\x0c\x12-\n\tnot_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x0cRenewRequest\x12\'\n\x1f\x63\x65rtificate_signing_request_pem\x18\x01 \x01(\x0c\"\xea\x01\n\x0c\x41gentMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.kernroll.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.kernroll.v1.HeartbeatH\x00\x12.\n\x07receipt\x18\x03 \x01(\x0b\x32\x1b.kernroll.v1.CommandReceiptH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.kernroll.v1.ProgressH\x00\x12%\n\x06report\x18\x05 \x01(\x0b\x32\x13.kernroll.v1.ReportH\x00\x42\x06\n\x04\x62ody\"\xcf\x01\n\x11\x43ontrollerMessage\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.kernroll.v1.WelcomeH\x00\x12\'\n\x07\x63ommand\x18\x02 \x01(\x0b\x32\x14.kernroll.v1.CommandH\x00\x12\x37\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32\x1c.kernroll.v1.AcknowledgementH\x00\x12\'\n\x07goodbye\x18\x04 \x01(\x0b\x32\x14.kernroll.v1.GoodbyeH\x00\x42\x06\n\x04\x62ody\"\x89\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04host\x18\x02 \x01(\t\x12%\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x16.kernroll.v1.HostFacts\x12\x1a\n\x12\x61\x63tive_command_ids\x18\x04 \x03(\t\x12\x15\n\rhighest_epoch\x18\x05 \x01(\x04\"P\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x1c\n\x14heartbeat_interval_s\x18\x03 \x01(\x01\"Q\n\tHeartbeat\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\x17\n\x0fspooled_reports\x18\x02 \x01(\r\x12\x1a\n\x12\x61\x63tive_command_ids\x18\x03 \x03(\t\"\xa7\x01\n\x07\x43ommand\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\ttimeout_s\x18\x03 \x01(\x01\x12\x30\n\x0crun_workload\x18\x04 \x01(\x0b\x32\x18.kernroll.v1.RunWorkloadH\x00\x12,\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x1a.kernroll.v1.CancelCommandH\x00\x42\x06\n\x04\x62ody\"\xd1\x04\n\x0bRunWorkload\x12\x13\n\x0brepetitions\x18\x01 \x01(\r\x12\x0f\n\x07warmups\x18\x02 \x01(\r\x12,\n\nswap_mount\x18\x03 \x01(\x0b\x32\x16.kernroll.v1.SwapMountH\x00\x12*\n\tswap_fill\x18\x04 \x01(\x0b\x32\x15.kernroll.v1.SwapFillH\x00\x12\x34\n\x0eswap_integrity\x18\x05 \x01(\x0b\x32\x1a.kernroll.v1.SwapIntegrityH\x00\x12\x30\n\x0ckernel_build\x18\x06 \x01(\x0b\x32\x18.kernroll.v1.KernelBuildH\x00\x12,\n\nvalkey_get\x18\x07 \x01(\x0b\x32\x16.kernroll.v1.ValkeyGetH\x00\x12,\n\nanon_sweep\x18\x08 \x01(\x0b\x32\x16.kernroll.v1.AnonSweepH\x00\x12*\n\tstress_ng\x18\t \x01(\x0b\x32\x15.kernroll.v1.StressNgH\x00\x12?\n\x14swap_mount_indicator\x18\n \x01(\x0b\x32\x1f.kernroll.v1.SwapMountIndicatorH\x00\x12.\n\x0bpanic_drill\x18\x0c \x01(\x0b\x32\x17.kernroll.v1.PanicDrillH\x00\x12\x30\n\x0cmm_selftests\x18\r \x01(\x0b\x32\x18.kernroll.v1.MmSelftestsH\x00\x12#\n\x06preset\x18\x0b \x01(\x0e\x32\x13.kernroll.v1.PresetB\n\n\x08workload\"\xaa\x01\n\tSwapMount\x12\x16\n\x0c\x62lock_device\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x62rd_size_bytes\x18\x02 \x01(\x04H\x00\x12\'\n\x04swap\x18\x05 \x01(\x0b\x32\x17.kernroll.v1.SwapSourceH\x00\x12\x1e\n\x16settle_tolerance_bytes\x18\x03 \x01(\x04\x12\x18\n\x10settle_timeout_s\x18\x04 \x01(\x01\x42\x08\n\x06\x64\x65vice\"#\n\rCancelCommand\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"5\n\x0e\x43ommandReceipt\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0f\n\x07refused\x18\x02 \x01(\t\">\n\x08Progress\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\"\xf7\x01\n\x06Report\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\ncommand_id\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03run\x18\x05 \x01(\x0b\x32\x18.kernroll.v1.WorkloadRunH\x00\x12.\n\x07outcome\x18\x06 \x01(\x0b\x32\x1b.kernroll.v1.CommandOutcomeH\x00\x12,\n\nkernel_log\x18\x07 \x01(\x0b\x32\x16.kernroll.v1.KernelLogH\x00\x42\x06\n\x04\x62ody\"\xa4\x02\n\x0e\x43ommandOutcome\x12\x32\n\x06status\x18\x01 \x01(\x0e\x32\".kernroll.v1.CommandOutcome.Status\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xcd\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10STATUS_COMPLETED\x10\x01\x12\x11\n\rSTATUS_FAILED\x10\x02\x12\x0f\n\x0bSTATUS_DIED\x10\x03\x12\x14\n\x10STATUS_CANCELLED\x10\x04\x12\x14\n\x10STATUS_TIMED_OUT\x10\x05\x12\x16\n\x12STATUS_UNSUPPORTED\x10\x06\x12\x12\n\x0eSTATUS_REFUSED\x10\x07\x12\x19\n\x15STATUS_INFRASTRUCTURE\x10\x08\"d\n\tKernelLog\x12-\n\x07records\x18\x01 \x03(\x0b\x32\x1c.kernroll.v1.KernelLogRecord\x12\x14\n\x0clost_records\x18\x02 \x01(\x04\x12\x12\n\nunreadable\x18\x03 \x01(\t\"%\n\x0f\x41\x63knowledgement\x12\x12\n\nreport_ids\x18\x01 \x03(\t\"0\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x15\n\rretry_after_s\x18\x02 \x01(\x01\x32V\n\x11\x45nrollmentService\x12\x41\n\x06\x45nroll\x12\x1a.kernroll.v1.EnrollRequest\x1a\x1b.kernroll.v1.EnrollResponse2\x99\x01\n\x0c\x41gentService\x12H\n\x07Session\x12\x19.kernroll.v1.AgentMessage\x1a\x1e.kernroll.v1.ControllerMessage(\x01\x30\x01\x12?\n\x05Renew\x12\x19.kernroll.v1.RenewRequest\x1a\x1b.kernroll.v1.EnrollResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/kernroll/v1/agent.proto\x12\x0bkernroll.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fprotos/kernroll/v1/common.proto\x1a\"protos/kernroll/v1/workloads.proto\"\\\n\rEnrollRequest\x12\x14\n\x0ctoken_secret\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\'\n\x1f\x63\x65rtificate_signing_request_pem\x18\x03 \x01(\x0c\"o\n\x0e\x45nrollResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x15\n\rauthority_pem\x18\x02 \x01(\x0c\x12-\n\tnot_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x0cRenewRequest\x12\'\n\x1f\x63\x65rtificate_signing_request_pem\x18\x01 \x01(\x0c\"\xea\x01\n\x0c\x41gentMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.kernroll.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.kernroll.v1.HeartbeatH\x00\x12.\n\x07receipt\x18\x03 \x01(\x0b\x32\x1b.kernroll.v1.CommandReceiptH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.kernroll.v1.ProgressH\x00\x12%\n\x06report\x18\x05 \x01(\x0b\x32\x13.kernroll.v1.ReportH\x00\x42\x06\n\x04\x62ody\"\xcf\x01\n\x11\x43ontrollerMessage\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.kernroll.v1.WelcomeH\x00\x12\'\n\x07\x63ommand\x18\x02 \x01(\x0b\x32\x14.kernroll.v1.CommandH\x00\x12\x37\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32\x1c.kernroll.v1.AcknowledgementH\x00\x12\'\n\x07goodbye\x18\x04 \x01(\x0b\x32\x14.kernroll.v1.GoodbyeH\x00\x42\x06\n\x04\x62ody\"\x9e\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04host\x18\x02 \x01(\t\x12%\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x16.kernroll.v1.HostFacts\x12\x1a\n\x12\x61\x63tive_command_ids\x18\x04 \x03(\t\x12\x15\n\rhighest_epoch\x18\x05 \x01(\x04\x12\x13\n\x0b\x62oot_status\x18\x06 \x01(\t\"P\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x1c\n\x14heartbeat_interval_s\x18\x03 \x01(\x01\"Q\n\tHeartbeat\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\x17\n\x0fspooled_reports\x18\x02 \x01(\r\x12\x1a\n\x12\x61\x63tive_command_ids\x18\x03 \x03(\t\"\xa7\x01\n\x07\x43ommand\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\ttimeout_s\x18\x03 \x01(\x01\x12\x30\n\x0crun_workload\x18\x04 \x01(\x0b\x32\x18.kernroll.v1.RunWorkloadH\x00\x12,\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x1a.kernroll.v1.CancelCommandH\x00\x42\x06\n\x04\x62ody\"\xd1\x04\n\x0bRunWorkload\x12\x13\n\x0brepetitions\x18\x01 \x01(\r\x12\x0f\n\x07warmups\x18\x02 \x01(\r\x12,\n\nswap_mount\x18\x03 \x01(\x0b\x32\x16.kernroll.v1.SwapMountH\x00\x12*\n\tswap_fill\x18\x04 \x01(\x0b\x32\x15.kernroll.v1.SwapFillH\x00\x12\x34\n\x0eswap_integrity\x18\x05 \x01(\x0b\x32\x1a.kernroll.v1.SwapIntegrityH\x00\x12\x30\n\x0ckernel_build\x18\x06 \x01(\x0b\x32\x18.kernroll.v1.KernelBuildH\x00\x12,\n\nvalkey_get\x18\x07 \x01(\x0b\x32\x16.kernroll.v1.ValkeyGetH\x00\x12,\n\nanon_sweep\x18\x08 \x01(\x0b\x32\x16.kernroll.v1.AnonSweepH\x00\x12*\n\tstress_ng\x18\t \x01(\x0b\x32\x15.kernroll.v1.StressNgH\x00\x12?\n\x14swap_mount_indicator\x18\n \x01(\x0b\x32\x1f.kernroll.v1.SwapMountIndicatorH\x00\x12.\n\x0bpanic_drill\x18\x0c \x01(\x0b\x32\x17.kernroll.v1.PanicDrillH\x00\x12\x30\n\x0cmm_selftests\x18\r \x01(\x0b\x32\x18.kernroll.v1.MmSelftestsH\x00\x12#\n\x06preset\x18\x0b \x01(\x0e\x32\x13.kernroll.v1.PresetB\n\n\x08workload\"\xaa\x01\n\tSwapMount\x12\x16\n\x0c\x62lock_device\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x62rd_size_bytes\x18\x02 \x01(\x04H\x00\x12\'\n\x04swap\x18\x05 \x01(\x0b\x32\x17.kernroll.v1.SwapSourceH\x00\x12\x1e\n\x16settle_tolerance_bytes\x18\x03 \x01(\x04\x12\x18\n\x10settle_timeout_s\x18\x04 \x01(\x01\x42\x08\n\x06\x64\x65vice\"#\n\rCancelCommand\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"5\n\x0e\x43ommandReceipt\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0f\n\x07refused\x18\x02 \x01(\t\">\n\x08Progress\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\"\xf7\x01\n\x06Report\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\ncommand_id\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03run\x18\x05 \x01(\x0b\x32\x18.kernroll.v1.WorkloadRunH\x00\x12.\n\x07outcome\x18\x06 \x01(\x0b\x32\x1b.kernroll.v1.CommandOutcomeH\x00\x12,\n\nkernel_log\x18\x07 \x01(\x0b\x32\x16.kernroll.v1.KernelLogH\x00\x42\x06\n\x04\x62ody\"\xa4\x02\n\x0e\x43ommandOutcome\x12\x32\n\x06status\x18\x01 \x01(\x0e\x32\".kernroll.v1.CommandOutcome.Status\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xcd\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10STATUS_COMPLETED\x10\x01\x12\x11\n\rSTATUS_FAILED\x10\x02\x12\x0f\n\x0bSTATUS_DIED\x10\x03\x12\x14\n\x10STATUS_CANCELLED\x10\x04\x12\x14\n\x10STATUS_TIMED_OUT\x10\x05\x12\x16\n\x12STATUS_UNSUPPORTED\x10\x06\x12\x12\n\x0eSTATUS_REFUSED\x10\x07\x12\x19\n\x15STATUS_INFRASTRUCTURE\x10\x08\"d\n\tKernelLog\x12-\n\x07records\x18\x01 \x03(\x0b\x32\x1c.kernroll.v1.KernelLogRecord\x12\x14\n\x0clost_records\x18\x02 \x01(\x04\x12\x12\n\nunreadable\x18\x03 \x01(\t\"%\n\x0f\x41\x63knowledgement\x12\x12\n\nreport_ids\x18\x01 \x03(\t\"0\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x15\n\rretry_after_s\x18\x02 \x01(\x01\x32V\n\x11\x45nrollmentService\x12\x41\n\x06\x45nroll\x12\x1a.kernroll.v1.EnrollRequest\x1a\x1b.kernroll.v1.EnrollResponse2\x99\x01\n\x0c\x41gentService\x12H\n\x07Session\x12\x19.kernroll.v1.AgentMessage\x1a\x1e.kernroll.v1.ControllerMessage(\x01\x30\x01\x12?\n\x05Renew\x12\x19.kernroll.v1.RenewRequest\x1a\x1b.kernroll.v1.EnrollResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,37 +45,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTROLLERMESSAGE']._serialized_start=651
   _globals['_CONTROLLERMESSAGE']._serialized_end=858
   _globals['_HELLO']._serialized_start=861
-  _globals['_HELLO']._serialized_end=998
-  _globals['_WELCOME']._serialized_start=1000
-  _globals['_WELCOME']._serialized_end=1080
-  _globals['_HEARTBEAT']._serialized_start=1082
-  _globals['_HEARTBEAT']._serialized_end=1163
-  _globals['_COMMAND']._serialized_start=1166
-  _globals['_COMMAND']._serialized_end=1333
-  _globals['_RUNWORKLOAD']._serialized_start=1336
-  _globals['_RUNWORKLOAD']._serialized_end=1929
-  _globals['_SWAPMOUNT']._serialized_start=1932
-  _globals['_SWAPMOUNT']._serialized_end=2102
-  _globals['_CANCELCOMMAND']._serialized_start=2104
-  _globals['_CANCELCOMMAND']._serialized_end=2139
-  _globals['_COMMANDRECEIPT']._serialized_start=2141
-  _globals['_COMMANDRECEIPT']._serialized_end=2194
-  _globals['_PROGRESS']._serialized_start=2196
-  _globals['_PROGRESS']._serialized_end=2258
-  _globals['_REPORT']._serialized_start=2261
-  _globals['_REPORT']._serialized_end=2508
-  _globals['_COMMANDOUTCOME']._serialized_start=2511
-  _globals['_COMMANDOUTCOME']._serialized_end=2803
-  _globals['_COMMANDOUTCOME_STATUS']._serialized_start=2598
-  _globals['_COMMANDOUTCOME_STATUS']._serialized_end=2803
-  _globals['_KERNELLOG']._serialized_start=2805
-  _globals['_KERNELLOG']._serialized_end=2905
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=2907
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=2944
-  _globals['_GOODBYE']._serialized_start=2946
-  _globals['_GOODBYE']._serialized_end=2994
-  _globals['_ENROLLMENTSERVICE']._serialized_start=2996
-  _globals['_ENROLLMENTSERVICE']._serialized_end=3082
-  _globals['_AGENTSERVICE']._serialized_start=3085
-  _globals['_AGENTSERVICE']._serialized_end=3238
+  _globals['_HELLO']._serialized_end=1019
+  _globals['_WELCOME']._serialized_start=1021
+  _globals['_WELCOME']._serialized_end=1101
+  _globals['_HEARTBEAT']._serialized_start=1103
+  _globals['_HEARTBEAT']._serialized_end=1184
+  _globals['_COMMAND']._serialized_start=1187
+  _globals['_COMMAND']._serialized_end=1354
+  _globals['_RUNWORKLOAD']._serialized_start=1357
+  _globals['_RUNWORKLOAD']._serialized_end=1950
+  _globals['_SWAPMOUNT']._serialized_start=1953
+  _globals['_SWAPMOUNT']._serialized_end=2123
+  _globals['_CANCELCOMMAND']._serialized_start=2125
+  _globals['_CANCELCOMMAND']._serialized_end=2160
+  _globals['_COMMANDRECEIPT']._serialized_start=2162
+  _globals['_COMMANDRECEIPT']._serialized_end=2215
+  _globals['_PROGRESS']._serialized_start=2217
+  _globals['_PROGRESS']._serialized_end=2279
+  _globals['_REPORT']._serialized_start=2282
+  _globals['_REPORT']._serialized_end=2529
+  _globals['_COMMANDOUTCOME']._serialized_start=2532
+  _globals['_COMMANDOUTCOME']._serialized_end=2824
+  _globals['_COMMANDOUTCOME_STATUS']._serialized_start=2619
+  _globals['_COMMANDOUTCOME_STATUS']._serialized_end=2824
+  _globals['_KERNELLOG']._serialized_start=2826
+  _globals['_KERNELLOG']._serialized_end=2926
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=2928
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=2965
+  _globals['_GOODBYE']._serialized_start=2967
+  _globals['_GOODBYE']._serialized_end=3015
+  _globals['_ENROLLMENTSERVICE']._serialized_start=3017
+  _globals['_ENROLLMENTSERVICE']._serialized_end=3103
+  _globals['_AGENTSERVICE']._serialized_start=3106
+  _globals['_AGENTSERVICE']._serialized_end=3259
 # @@protoc_insertion_point(module_scope)

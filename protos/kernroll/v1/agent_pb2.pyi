@@ -183,12 +183,17 @@ class Hello(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     ACTIVE_COMMAND_IDS_FIELD_NUMBER: _builtins.int
     HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
+    BOOT_STATUS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """This file's major version: 1."""
     host: _builtins.str
     """The name in the client certificate; checked against it."""
     highest_epoch: _builtins.int
     """The highest controller epoch this agent has obeyed."""
+    boot_status: _builtins.str
+    """What kernroll-boot has written down of which kernels this host boots, as `kernroll-boot status --output json` gives
+    it, with what speaks against a trial. Empty where that program is not installed.
+    """
     @_builtins.property
     def facts(self) -> _common_pb2.HostFacts: ...
     @_builtins.property
@@ -203,10 +208,11 @@ class Hello(_message.Message):
         facts: _common_pb2.HostFacts | None = ...,
         active_command_ids: _abc.Iterable[_builtins.str] | None = ...,
         highest_epoch: _builtins.int = ...,
+        boot_status: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_command_ids", b"active_command_ids", "facts", b"facts", "highest_epoch", b"highest_epoch", "host", b"host", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_command_ids", b"active_command_ids", "boot_status", b"boot_status", "facts", b"facts", "highest_epoch", b"highest_epoch", "host", b"host", "protocol_version", b"protocol_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

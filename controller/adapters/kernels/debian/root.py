@@ -120,6 +120,13 @@ class AptRoot:
         uris = parse_uris(self._ask(configuration, ["apt-get", "download", "--print-uris", "-qq", *chosen]))
         return self._describe(configuration, uris, ["apt-cache", "show", *chosen])
 
+    def needed_exactly(self, package: str, version: str, architecture: str, progress: Progress) -> set[str]:
+        """Return the packages that one needs in exactly its own version: the other parts of the same build."""
+        configuration = self.prepare(progress)
+        output = self._ask(configuration, ["apt-cache", "show", f"{package}:{architecture}={version}"])
+        needed = ",".join(record.get("Depends", "") for record in parse_records(output))
+        return set(re.findall(rf"([a-z0-9][a-z0-9.+-]+) \(= {re.escape(version)}\)", needed))
+
     def fetch(self, archives: Sequence[Archive], progress: Progress, *, label: str) -> list[Path]:
         """Bring package files into the cache and return their paths in order. Errors as in archives.fetch."""
         environment = {"APT_CONFIG": str(self.prepare(progress))}

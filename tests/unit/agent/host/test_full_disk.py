@@ -96,6 +96,7 @@ def resident_at(root: Path) -> tuple[Resident, Parts]:
         name="h",
         host=host,
         read_facts=facts,
+        read_boot_status=lambda: "",
         journal=journal,
         outbox=outbox,
         executor=Executor(host=host, journal=journal, outbox=outbox, lock=lock),

@@ -1,0 +1,186 @@
+"""Everything that may be asked of a host's boot: through the loader, and written down in the ledger and the journal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from agent.boot import kernels, verbs
+from agent.boot.choice import loader_of
+from agent.boot.host import Host
+from agent.boot.trial import book, ledger
+from agent.boot.trial.ledger import Asked, Cause, Ledger, Trial
+from agent.boot.values import BootError, BootState, Busy
+
+# The boot deadline by default; metal spends minutes in its firmware.
+BOOT_TIMEOUT_S: Final = 900.0
+PROBATION_TIMEOUT_S: Final = 3600.0
+# How much longer a kernel may run unblessed while its controller is away and its network works.
+PATIENCE_S: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked, beside the verb."""
+
+    # A digest by which the controller knows it, or a release; empty where a verb takes none.
+    kernel: str = ""
+    command_id: str = ""
+    # Of `staged`.
+    release: str = ""
+    # Of `arm`.
+    boot_timeout_s: float = BOOT_TIMEOUT_S
+    probation_timeout_s: float = PROBATION_TIMEOUT_S
+    patience_s: float = PATIENCE_S
+    # Of `revert`: whether to boot it as well, unless it runs as the default already.
+    reboot: bool = False
+
+
+def _pin(host: Host, _wanted: Wanted) -> BootState:
+    return verbs.pin(host, "")
+
+
+def _rehearse(host: Host, _wanted: Wanted) -> BootState:
+    return verbs.rehearse(host, "")
+
+
+def _staged(host: Host, wanted: Wanted) -> BootState:
+    state = loader_of(host).read()
+    state.of_release(wanted.release)
+    kernels.name(host, wanted.kernel, wanted.release)
+    book.write(host, replace(before := book.read(host), revision=before.revision + 1))
+    return state
+
+
+def _forget(host: Host, wanted: Wanted) -> BootState:
+    state = loader_of(host).read()
+    kernels.forget(host, kernels.release_of(host, wanted.kernel, state))
+    return state
+
+
+def _arm(host: Host, wanted: Wanted) -> BootState:
+    loader = loader_of(host)
+    release = kernels.release_of(host, wanted.kernel, loader.read())
+    if not (wanted.boot_timeout_s > 0 and wanted.probation_timeout_s > 0 and wanted.patience_s >= 0):
+        raise BootError("deadlines must be above zero")
+    before = book.read(host)
+    if before.trial is not None and before.trial.boot_id == host.boot_id:
+        raise BootError(f"{before.trial.release} is on trial in this boot: bless or revert it before another is armed")
+    trial = Trial(
+        kernel=kernels.kernel_of(host, release) if release == wanted.kernel else wanted.kernel,
+        release=release,
+        boot_timeout_s=wanted.boot_timeout_s,
+        probation_timeout_s=wanted.probation_timeout_s,
+        patience_s=wanted.patience_s,
+    )
+    # First what guards it: no kernel boots on trial without its deadline.
+    book.change(host, before, ledger.armed(before, trial))
+    try:
+        return verbs.arm(host, release)
+    except BootError:
+        book.change(host, now := book.read(host), ledger.disarmed(now))
+        raise
+
+
+def _disarm(host: Host, _wanted: Wanted) -> BootState:
+    state = verbs.disarm(host, "")
+    book.change(host, before := book.read(host), ledger.disarmed(before))
+    return state
+
+
+def _reboot(host: Host, wanted: Wanted) -> BootState:
+    before, here = book.read(host), host.boot_id
+    state = loader_of(host).read()
+    if wanted.command_id and any(one.command_id == wanted.command_id for one in before.boots):
+        # It has been booted since; what was not written down any more is that this was done.
+        return state
+    cause = Cause.REQUESTED
+    if before.trial is not None and not before.trial.boot_id:
+        cause = Cause.TRIAL
+        if found := still_armed(host, before.trial):
+            verbs.disarm(host, "")
+            book.change(host, before, ledger.disarmed(before))
+            raise BootError(f"{found}; nothing is armed any more, and the host was not rebooted")
+    _go_down(host, before, Asked(cause=cause, command_id=wanted.command_id, boot_id=here))
+    return state
+
+
+def still_armed(host: Host, trial: Trial) -> str:
+    """Return what has changed since a kernel was armed, so that it must not be booted; empty when nothing has."""
+    state = loader_of(host).read()
+    armed, back = state.entry(state.next), state.entry(state.default)
+    if armed is None or armed.release != trial.release:
+        return f"{trial.release} was armed, and {armed.release if armed else state.next or 'nothing'} is now"
+    if not state.pinned or back is None or back.release != host.running_release:
+        told = (back.release or back.title) if back else "nothing that is in the menu"
+        return f"the default was {host.running_release} when {trial.release} was armed, and is {told} now"
+    files = (*armed.files, *back.files)
+    if missing := sorted({name for name in files if not host.path(name).is_file()}):
+        return f"{', '.join(missing)} was there when {trial.release} was armed, and is not now"
+    return ""
+
+
+def _go_down(host: Host, before: Ledger, asked: Asked) -> None:
+    # Written down first: a host that comes back must know why it went.
+    book.change(host, before, ledger.asked_to_boot(before, asked))
+    host.reboot()
+
+
+def _acknowledge(host: Host, _wanted: Wanted) -> BootState:
+    before = _settled(host)
+    book.change(host, before, ledger.acknowledged(before, host.uptime_s()))
+    return loader_of(host).read()
+
+
+def _bless(host: Host, wanted: Wanted) -> BootState:
+    before = _settled(host)
+    ledger.require_going_on(before)
+    running, release = host.running_release, host.running_release
+    if wanted.kernel:
+        release = kernels.release_of(host, wanted.kernel, loader_of(host).read())
+    if before.trial is not None and before.trial.boot_id and before.trial.release != running:
+        raise BootError(f"{before.trial.release} was on trial, and {running} runs")
+    state = verbs.bless(host, release)
+    # The loader first: from then on the host comes back to it, guarded or not.
+    book.change(host, before, ledger.blessed(before))
+    return state
+
+
+def _settled(host: Host) -> Ledger:
+    """Return the ledger. Raises BootError while the host is about to go down, or a guard is missing."""
+    before, here = book.read(host), host.boot_id
+    if before.asked is not None and before.asked.boot_id == here:
+        raise Busy(f"a reboot is under way (command {before.asked.command_id or 'without an id'})")
+    if before.ending is not None and before.ending.boot_id == here:
+        ending = replace(before.boots[-1], end=before.ending.end.value, line=before.ending.line)
+        ledger.require_going_on(replace(before, boots=(*before.boots[:-1], ending)))
+    return before
+
+
+def _revert(host: Host, wanted: Wanted) -> BootState:
+    loader, before, here = loader_of(host), book.read(host), host.boot_id
+    release = kernels.release_of(host, wanted.kernel, loader.read())
+    if wanted.command_id and any(one.command_id == wanted.command_id for one in before.boots):
+        return loader.read()
+    state = verbs.revert(host, release)
+    on_trial = before.trial is not None and before.trial.boot_id == here
+    going = before.asked is not None and before.asked.boot_id == here
+    if release == host.running_release and not on_trial and not going:
+        book.change(host, before, ledger.disarmed(before))
+    elif wanted.reboot:
+        _go_down(host, before, Asked(cause=Cause.REVERT, command_id=wanted.command_id, boot_id=here))
+    return state
+
+
+# A verb -> what it does.
+CHANGES: Final[dict[str, Callable[[Host, Wanted], BootState]]] = {
+    "pin": _pin,
+    "rehearse": _rehearse,
+    "staged": _staged,
+    "forget": _forget,
+    "arm": _arm,
+    "disarm": _disarm,
+    "reboot": _reboot,
+    "acknowledge": _acknowledge,
+    "bless": _bless,
+    "revert": _revert,
+}

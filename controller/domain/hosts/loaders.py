@@ -1,0 +1,31 @@
+"""The boot side of a host that starts from its own disk, as its own program tells it."""
+
+from dataclasses import dataclass
+
+from controller.domain.delivery import DeliveryStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootRefusal:
+    """Why no kernel may be tried on the host: it would not come back by itself."""
+
+    # For programs, for example "environment-on-lvm".
+    code: str
+    cause: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBoot:
+    """What the host's own program says."""
+
+    # "grub", "systemd-boot".
+    loader: str
+    # Kernels by the digest under which the controller knows them; those the host came with by that of their image.
+    delivery: DeliveryStatus
+    # Whether a newly installed kernel leaves the default alone.
+    pinned: bool
+    # When it was proven that the host comes back, and by what it boots; None and empty when it is not proven.
+    proven_at: float | None = None
+    boots_by: str = ""
+    refusals: tuple[BootRefusal, ...] = ()
