@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from bls_machine import bls_machine
 from boot_machine import OTHER, RUNNING, BootMachine
 from grub_machine import grub_machine
 from project import ROOT
@@ -25,7 +26,7 @@ _ENDS |= {"bless": (RUNNING, ""), "revert": (OTHER, "")}
 
 
 # The machine of each loader.
-_LOADERS = {"grub": grub_machine, "systemd-boot": systemd_boot_machine}
+_LOADERS = {"grub": grub_machine, "blscfg": bls_machine, "systemd-boot": systemd_boot_machine}
 
 
 @pytest.fixture(scope="module", params=_LOADERS)

@@ -55,7 +55,11 @@ class BootMachine(ABC):
 
     def __init__(self, root: Path, pid: int) -> None:
         self.root = root
-        self._pid = pid
+        self.pid = pid
+
+    def command(self, *command: str) -> list[str]:
+        """Return the command that runs a program of ours so that it sees the machine's files below `root`."""
+        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wd={ROOT}", *command]
 
     def command(self, *command: str) -> list[str]:
         """Return the command that runs a program of ours so that it sees the machine's files below `root`."""

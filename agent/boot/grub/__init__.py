@@ -1,1 +1,1 @@
-"""GRUB with a generated configuration, as on Debian and Ubuntu: environment, menu, refusals, and the loader of both."""
+"""GRUB with a generated configuration, as on Debian and Ubuntu, or with entries in files, as on Fedora."""

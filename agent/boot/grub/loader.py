@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,7 @@ from agent.boot.grub.refusals import of_environment, of_menu, of_place
 from agent.boot.host import Host
 from agent.boot.values import BootError, BootState, BrokenHost, Entry, Refusal
 
-_CONFIGURATION: Final = "/boot/grub/grub.cfg"
-_CUSTOM: Final = "/boot/grub/custom.cfg"
 _SETS_DEFAULT: Final = re.compile(r"^[ \t]*(?:set[ \t]+)?default=", re.MULTILINE)
-_ENVIRONMENT: Final = "/boot/grub/grubenv"
 # Read after /etc/default/grub, so that what stands there is left as it is.
 _PINNED: Final = "/etc/default/grub.d/zz-kernroll.cfg"
 _PIN_TEXT: Final = (
@@ -22,10 +20,27 @@ _PIN_TEXT: Final = (
     "GRUB_DEFAULT=saved\n"
     "GRUB_SAVEDEFAULT=false\n"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where a distribution has GRUB's files, and what it calls the tool that looks at disks."""
+
+    configuration: str
+    environment: str
+    probe: str
+
+    @property
+    def custom(self) -> str:
+        """What the configuration reads at its end."""
+        return self.configuration.replace("grub.cfg", "custom.cfg")
+
+
+_LAYOUT: Final = Layout(configuration="/boot/grub/grub.cfg", environment="/boot/grub/grubenv", probe="grub-probe")
 # What GRUB consists of before it reads its configuration, by platform.
 _IMAGES: Final = (
-    "boot/grub/*/core.img",
-    "boot/grub/*/core.efi",
+    "boot/grub*/*/core.img",
+    "boot/grub*/*/core.efi",
     "boot/efi/EFI/*/grub*.efi",
     "boot/efi/EFI/*/shim*.efi",
 )
@@ -33,7 +48,7 @@ _IMAGES: Final = (
 
 def is_there(host: Host) -> bool:
     """Whether this loader's configuration is on the host."""
-    return host.path(_CONFIGURATION).exists() and host.has("grub-editenv") and host.has("update-grub")
+    return host.path(_LAYOUT.configuration).exists() and host.has("grub-editenv") and host.has("update-grub")
 
 
 class Grub:
@@ -41,8 +56,8 @@ class Grub:
 
     adds_argument = "add {} to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub"
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, layout: Layout = _LAYOUT) -> None:
+        self._host, self._layout = host, layout
 
     def images(self) -> list[Path]:
         """See Loader."""
@@ -65,18 +80,18 @@ class Grub:
             default=default,
             next=(menu.resolved(armed) or armed) if armed else "",
             # A position or a title is whichever kernel stands there.
-            pinned=menu.is_saved and bool(saved) and default == saved,
+            pinned=menu.is_saved and bool(saved) and default == saved and self._leaves_default(),
         )
 
     def refusals(self) -> Iterator[Refusal]:
         """See Loader."""
         menu = self._menu()
         yield from of_menu(menu, self._host.running_release)
-        if _SETS_DEFAULT.search(self._host.text(_CUSTOM) or ""):
+        if _SETS_DEFAULT.search(self._host.text(self._layout.custom) or ""):
             yield Refusal(
                 code="custom-default",
-                cause=f"{_CUSTOM} sets the default after everything else, armed or not",
-                remedy=f"remove that line from {_CUSTOM}",
+                cause=f"{self._layout.custom} sets the default after everything else, armed or not",
+                remedy=f"remove that line from {self._layout.custom}",
             )
         try:
             environment = self._environment()
@@ -84,25 +99,25 @@ class Grub:
             yield Refusal(
                 code="environment-damaged",
                 cause=str(error),
-                remedy=f"grub-editenv {_ENVIRONMENT} create, and pin the default again",
+                remedy=f"grub-editenv {self._layout.environment} create, and pin the default again",
             )
             return
         yield from of_environment(environment, menu)
-        if not self._host.path(_ENVIRONMENT).exists():
+        if not self._host.path(self._layout.environment).exists():
             yield Refusal(
                 code="environment-missing",
-                cause=f"{_ENVIRONMENT} is not there, so nothing can be armed or written down",
-                remedy=f"grub-editenv {_ENVIRONMENT} create",
+                cause=f"{self._layout.environment} is not there, so nothing can be armed or written down",
+                remedy=f"grub-editenv {self._layout.environment} create",
             )
             return
         try:
-            abstractions = self._host.run("grub-probe", "--target=abstraction", _ENVIRONMENT)
-            file_system = self._host.run("grub-probe", "--target=fs", _ENVIRONMENT).strip()
+            abstractions = self._host.run(self._layout.probe, "--target=abstraction", self._layout.environment)
+            file_system = self._host.run(self._layout.probe, "--target=fs", self._layout.environment).strip()
         except BootError as error:
             yield Refusal(
                 code="environment-place-unknown",
                 cause=f"where GRUB's environment lies cannot be told, nor whether GRUB can write there: {error}",
-                remedy=f"see what grub-probe says of {_ENVIRONMENT}; /boot may not be mounted",
+                remedy=f"see what grub-probe says of {self._layout.environment}; /boot may not be mounted",
             )
             return
         yield from of_place(abstractions, file_system, environment)
@@ -114,10 +129,10 @@ class Grub:
         if not self._menu().is_saved or self._host.text(_PINNED) != _PIN_TEXT:
             self._host.write(_PINNED, _PIN_TEXT)
             self._host.run("update-grub")
-            self._host.sync_file(_CONFIGURATION)
+            self._host.sync_file(self._layout.configuration)
         if not self._menu().is_saved:
             raise BootError(
-                f"GRUB_DEFAULT=saved in {_PINNED} had no effect on {_CONFIGURATION}: something else in "
+                f"GRUB_DEFAULT=saved in {_PINNED} had no effect on {self._layout.configuration}: something else in "
                 "/etc/default/grub.d or /etc/grub.d sets the default; remove it"
             )
         self._expect_default(entry)
@@ -130,7 +145,7 @@ class Grub:
     def _write_default(self, entry: Entry) -> None:
         self._set("saved_entry", entry.id)
         if (saved := self._environment().get("saved_entry", "")) != entry.id:
-            raise BootError(f"{_ENVIRONMENT} says {saved!r} where {entry.id!r} was written")
+            raise BootError(f"{self._layout.environment} says {saved!r} where {entry.id!r} was written")
 
     def _expect_default(self, entry: Entry) -> None:
         if (found := self.read().default) != entry.id:
@@ -149,21 +164,26 @@ class Grub:
             return
         self._set("next_entry", None)
         if found := self.read().next:
-            raise BootError(f"{found} is still armed in {_ENVIRONMENT} after it was taken back")
+            raise BootError(f"{found} is still armed in {self._layout.environment} after it was taken back")
+
+    def _leaves_default(self) -> bool:
+        """Whether a newly installed kernel leaves saved_entry as it is."""
+        return True
 
     def _set(self, name: str, value: str | None) -> None:
         """Change the environment where it lies: its tools empty the file first, and GRUB replays no journal."""
-        block = self._host.data(_ENVIRONMENT)
+        place = self._layout.environment
+        block = self._host.data(place)
         if block is None:
-            raise BootError(f"{_ENVIRONMENT} is not there: `grub-editenv {_ENVIRONMENT} create`")
-        self._host.write_in_place(_ENVIRONMENT, changed(block, name, value, _ENVIRONMENT))
+            raise BootError(f"{place} is not there: `grub-editenv {place} create`")
+        self._host.write_in_place(place, changed(block, name, value, place))
 
     def _menu(self) -> Menu:
-        text = self._host.text(_CONFIGURATION)
+        text = self._host.text(self._layout.configuration)
         if text is None:
-            raise BrokenHost(f"{_CONFIGURATION} is not there: run update-grub")
+            raise BrokenHost(f"{self._layout.configuration} is not there: run update-grub")
         return parse_menu(text)
 
     def _environment(self) -> Mapping[str, str]:
-        block = self._host.data(_ENVIRONMENT)
-        return {} if block is None else parse_environment(block, _ENVIRONMENT)
+        block = self._host.data(self._layout.environment)
+        return {} if block is None else parse_environment(block, self._layout.environment)

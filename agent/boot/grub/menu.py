@@ -38,6 +38,8 @@ class Menu:
     tries_twice: bool
     # Whether somebody must give a password before an entry boots.
     asks: bool
+    # Whether a name is looked for among the ids before it is taken for a position, and a position has digits only.
+    ids_first: bool = False
 
     @property
     def is_saved(self) -> bool:
@@ -51,12 +53,12 @@ class Menu:
         """
         path = ""
         for part in name.split(">") if name else ["0"]:
-            if number := _NUMBER.match(part):
+            named = next((one for one in self._below(path) if part in (one.rpartition(">")[2], self.titles[one])), "")
+            number = _NUMBER.fullmatch(part) if self.ids_first else _NUMBER.match(part)
+            if number and not (self.ids_first and named):
                 found = self.positions.get(f"{path}>{number[0]}" if path else number[0], "")
             else:
-                found = next(
-                    (one for one in self._below(path) if part in (one.rpartition(">")[2], self.titles[one])), ""
-                )
+                found = named
             if not found:
                 return ""
             path = found
