@@ -70,6 +70,11 @@ def boot_program() -> bytes:
     return b"#!/usr/bin/python3 -I\n" + archive.getvalue()
 
 
+def boot_program_name(content: bytes) -> str:
+    """Return the name under which a program is kept."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progress) -> Bundle:
     """Return the agent for hosts of an architecture ("x86_64", "arm64") and a Python version ("3.11").
 
