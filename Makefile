@@ -55,6 +55,7 @@ check: setup ## Style, types, import layers, size limits and links
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy controller agent
 	$(BIN)/lint-imports --no-logo
+	PATH=$(abspath $(BIN)):$$PATH ansible-lint --offline -q playbooks
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: bench

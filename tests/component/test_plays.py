@@ -17,12 +17,14 @@ from controller.adapters.plays.outcomes import PlayEvent
 from controller.adapters.plays.runner import Plays
 from controller.domain.errors import InvalidInput, Permanent, Temporary
 
+KERNEL = "ab" * 32
 SECRET = "kr1.a-secret-of-this-test"
 # The stand-in says what it was asked, refuses, waits until it is let go, or fails when it does not run alone.
 BOOT = """#!/bin/sh
 case "$1" in
 status) echo "{\\"asked\\": \\"$*\\", \\"by\\": \\"$(id -un)\\"}" ;;
-arm) echo "kernroll-boot: it is not proven that this host comes back" >&2; exit 1 ;;
+arm) echo "kernroll-boot: it is not proven that this host comes back, asked: $*" >&2; exit 1 ;;
+revert) echo "{\\"asked\\": \\"$*\\"}" ;;
 pin) timeout 20 sh -c 'echo begun > /run/begun; cat /run/go' ;;
 bless) mkdir /run/alone || exit 7; sleep 0.5; rmdir /run/alone; echo '{}' ;;
 esac
@@ -127,9 +129,20 @@ async def test_each_host_gets_its_own_outcome(plays: Plays) -> None:
 
 
 async def test_a_refusal_is_told_in_kernroll_boots_own_words(plays: Plays) -> None:
-    found = await plays.run("boot.yml", ["a"], {"kernroll_arguments": ["arm", "7.1.13"]}, timeout_s=WAIT_S)
-    assert found["a"].sentence == "it is not proven that this host comes back"
+    asked = {
+        "kernroll_command_id": "u/a/1.arm.0",
+        "kernroll_kernel": KERNEL,
+        "kernroll_boot_timeout_s": 600,
+        "kernroll_probation_timeout_s": 900.0,
+    }
+    found = await plays.run("arm.yml", ["a"], asked, timeout_s=WAIT_S)
+    assert found["a"].sentence == (
+        f"it is not proven that this host comes back, asked: arm {KERNEL} --boot-timeout 600 --probation-timeout 900.0 "
+        "--command-id u/a/1.arm.0 --output json"
+    )
     assert not found["a"].unreachable
+    found = await plays.run("revert.yml", ["a"], asked, timeout_s=WAIT_S)
+    assert found["a"].answer["asked"] == f"revert {KERNEL} --reboot --command-id u/a/1.arm.0 --output json"
 
 
 async def test_what_cannot_be_run_is_told_before_a_host_is_touched(plays: Plays, tmp_path: Path) -> None:

@@ -61,10 +61,6 @@ class BootMachine(ABC):
         """Return the command that runs a program of ours so that it sees the machine's files below `root`."""
         return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wd={ROOT}", *command]
 
-    def command(self, *command: str) -> list[str]:
-        """Return the command that runs a program of ours so that it sees the machine's files below `root`."""
-        return ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt", f"--wd={ROOT}", *command]
-
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program of ours that sees the machine's files below `root`."""
         return subprocess.run(

@@ -121,6 +121,12 @@ def _answer(result: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _sentence(host: str, status: str, result: Mapping[str, Any]) -> str:
+    sentence = _reason(host, status, result)
+    # Our own modules say which of their steps it was.
+    return printable(f"{step}: {sentence}", _MOST_CHARACTERS) if (step := _text(result, "step")) else sentence
+
+
+def _reason(host: str, status: str, result: Mapping[str, Any]) -> str:
     if "censored" in result:
         return "it failed, and what it said is not shown, because it handles a secret; run the playbook by hand to see"
     for item in result.get("results") or ():
@@ -218,7 +224,7 @@ _KNOWN: Final = (
         "the account may not log in: set ansible_user to one that may become root",
     ),
     (
-        re.compile(r"Could not get lock (\S+?)\.?(?:\s|$)"),
+        re.compile(r"(?:Could not get lock |frontend lock \()(/[\w/-]+(?:\.[\w/-]+)*)"),
         f"another package manager held {{found}} for too long: {_LOCK_REMEDY}",
     ),
     (

@@ -2,13 +2,14 @@
 
 import click
 
+from controller.cli.hosts.enroll import enroll
 from controller.cli.hosts.verbs import VERBS
 from controller.cli.session import HOST_NAME, Session, calls, examples
 
 
 @click.group()
 def hosts() -> None:
-    """List, label, quarantine and forget hosts; deny them kernels."""
+    """Enroll, list, label, quarantine and forget hosts; deny them kernels."""
 
 
 @hosts.command(
@@ -90,5 +91,5 @@ def facts(session: Session) -> None:
         output.show(*facts_parts())
 
 
-for _verb in VERBS:
+for _verb in (*VERBS, enroll):
     hosts.add_command(_verb)

@@ -56,6 +56,13 @@ def event(kind: str = "runner_on_failed", task: str = "t", **result: Any) -> dic
             {"msg": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt-get)"},
             "another package manager held /var/lib/dpkg/lock-frontend for too long: see what holds it",
         ),
+        (
+            {
+                "msg": "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another",
+                "step": "x",
+            },
+            "x: another package manager held /var/lib/dpkg/lock-frontend for too long: see what holds it",
+        ),
         ({"msg": "E: dpkg was interrupted, you must manually run it"}, "its package manager was interrupted"),
         ({"msg": "write error: No space left on device"}, "its disk is full: free some space"),
         ({"msg": "non-zero return code", "rc": 4, "stderr": ""}, "it ended with code 4 and gave no reason"),

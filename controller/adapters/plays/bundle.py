@@ -1,0 +1,193 @@
+"""What enrolling puts on a host: kernroll-boot as one file, and the agent with its wheels as one archive.
+
+The agent's archive is made for an architecture and a Python version, once, in the user's cache.
+"""
+
+import compileall
+import gzip
+import hashlib
+import importlib.metadata
+import io
+import os
+import py_compile
+import re
+import shutil
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from controller.adapters.local.cache import Cache, Progress, request_key
+from controller.adapters.local.tools import run_tool
+from controller.adapters.plays.places import code_directory
+from controller.domain.errors import InvalidInput, Permanent, Temporary
+
+INSTALLED_IN: Final = "/opt/kernroll"
+_MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
+_LEVELS: Final = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+_PYTHON: Final = re.compile(r"3\.(1[1-9]|[2-9][0-9])")
+_PIP_TIMEOUT_S: Final = 600.0
+_MOST_WHEEL_BYTES: Final = 512 << 20
+# The first moment that a zip archive can hold: the same files make the same archive.
+_MOMENT: Final = (1980, 1, 1, 0, 0, 0)
+_MAIN: Final = "import sys\n\nfrom agent.boot.main import main\n\nsys.exit(main())\n"
+_AGENT: Final = f"""#!/usr/bin/python3 -I
+import sys
+
+sys.path.insert(0, "{INSTALLED_IN}/lib")
+
+from agent.main import main
+
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """The agent as one archive."""
+
+    path: Path
+    sha256: str
+    # Whether its bytecode is in it; otherwise the host makes it.
+    compiled: bool
+
+
+def boot_program() -> bytes:
+    """Return kernroll-boot as a program of one file: a zip archive that Python runs."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        files = {
+            "__main__.py": _MAIN.encode(),
+            "agent/__init__.py": (code_directory() / "agent/__init__.py").read_bytes(),
+        }
+        for path in _sources("agent/boot"):
+            files[str(path.relative_to(code_directory()))] = path.read_bytes()
+        for name, content in sorted(files.items()):
+            file.writestr(zipfile.ZipInfo(name, _MOMENT), content, zipfile.ZIP_DEFLATED)
+    return b"#!/usr/bin/python3 -I\n" + archive.getvalue()
+
+
+def boot_program_name(content: bytes) -> str:
+    """Return the name under which a program is kept."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progress) -> Bundle:
+    """Return the agent for hosts of an architecture ("x86_64", "arm64") and a Python version ("3.11").
+
+    Raises InvalidInput for others, Temporary when the package index cannot be reached.
+    """
+    if architecture not in _MACHINES:
+        raise InvalidInput(f"the agent is made for {' and '.join(_MACHINES)}, and the host is {architecture}")
+    if not _PYTHON.fullmatch(python):
+        raise InvalidInput(f"the agent needs Python 3.11 or newer, and the host has {python}")
+    sources = hashlib.sha256()
+    for path in (*_sources("agent"), *_sources("protos")):
+        sources.update(f"{path.relative_to(code_directory())}\0".encode() + path.read_bytes())
+    compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = {
+        "sources": sources.hexdigest(),
+        "requirements": _requirements(),
+        "architecture": architecture,
+        "python": python,
+        "compiled": compiled,
+    }
+
+    def build(directory: Path) -> None:
+        tree = directory / "tree"
+        library = tree / "lib"
+        _install(_wheels(architecture, python, directory / "wheels", progress), library)
+        for path in (*_sources("agent"), *_sources("protos")):
+            target = library / path.relative_to(code_directory())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        if compiled:
+            _compile(library)
+        (tree / "bin").mkdir()
+        (tree / "bin" / "kernroll-agent").write_text(_AGENT, encoding="utf-8")
+        content = _archive(tree)
+        shutil.rmtree(tree)
+        shutil.rmtree(directory / "wheels")
+        (directory / "agent.tar.gz").write_bytes(content)
+        (directory / "sha256").write_text(hashlib.sha256(content).hexdigest(), encoding="ascii")
+
+    made = cache.publish(f"agent-bundles/{request_key(wanted)}", build)
+    return Bundle(path=made / "agent.tar.gz", sha256=(made / "sha256").read_text(encoding="ascii"), compiled=compiled)
+
+
+def _sources(folder: str) -> Iterator[Path]:
+    """Yield the files of a package, in order."""
+    for path in sorted((code_directory() / folder).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path
+
+
+def _requirements() -> list[str]:
+    """Return what the agent needs from the package index, as the project's own metadata states it."""
+    try:
+        stated = importlib.metadata.requires("kernroll") or []
+    except importlib.metadata.PackageNotFoundError:
+        stated = []
+    split = (requirement.partition(";") for requirement in stated)
+    found = sorted(name.strip() for name, _, marker in split if re.search(r"extra == ['\"](agent|enroll)['\"]", marker))
+    if not found:
+        raise Permanent("the installed kernroll does not state the agent's requirements: install it again")
+    return found
+
+
+def _wheels(architecture: str, python: str, directory: Path, progress: Progress) -> Sequence[Path]:
+    progress(f"The agent for {architecture} and Python {python}", 0, 0)
+    command: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-input", "--dest", directory, "--python-version", python, "--implementation", "cp"]
+    command += ["--only-binary=:all:"]
+    for level in _LEVELS:
+        command += ["--platform", f"{level}_{_MACHINES[architecture]}"]
+    try:
+        run_tool([*command, *_requirements()], timeout_s=_PIP_TIMEOUT_S, what="Fetching the agent's Python packages")
+    except Permanent as error:
+        if "disk is full" in str(error):
+            raise
+        raise Temporary(f"{error} Check the network and pip's index settings, then try again.") from error
+    return sorted(directory.glob("*.whl"))
+
+
+def _install(wheels: Sequence[Path], library: Path) -> None:
+    """Unpack wheels side by side; what they put elsewhere (scripts, headers) the agent does not need."""
+    library.mkdir(parents=True)
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as content:
+            members = [name for name in content.namelist() if ".data/" not in name]
+            if sum(content.getinfo(name).file_size for name in members) > _MOST_WHEEL_BYTES:
+                raise Permanent(f"{wheel.name} is larger than a Python package of the agent's")
+            content.extractall(library, members)
+
+
+def _compile(library: Path) -> None:
+    """Put bytecode beside the sources: where it runs the agent must not write, and a slow host need not compile."""
+    compileall.compile_dir(
+        library,
+        quiet=2,
+        stripdir=os.fspath(library),
+        prependdir=f"{INSTALLED_IN}/lib",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def _archive(tree: Path) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted(tree.rglob("*")):
+            member = archive.gettarinfo(path, str(path.relative_to(tree)))
+            member.uid = member.gid = member.mtime = 0
+            member.uname = member.gname = "root"
+            program = path.is_dir() or path.parent.name == "bin"
+            member.mode = 0o755 if program else 0o644
+            if path.is_file():
+                with path.open("rb") as file:
+                    archive.addfile(member, file)
+            else:
+                archive.addfile(member)
+    return gzip.compress(raw.getvalue(), compresslevel=6, mtime=0)

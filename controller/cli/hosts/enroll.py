@@ -1,0 +1,168 @@
+"""`kernroll hosts enroll`: puts kernroll on the hosts of an inventory."""
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from controller.cli.exit_codes import ExitCode
+from controller.cli.session import DURATION, Session, calls, examples
+from controller.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
+
+_POLL_S = 2.0
+# Longer than any enrolling takes, and no longer: it is a secret.
+_TOKEN_SPARE_S = 600.0
+
+
+@click.command(
+    "enroll",
+    short_help="Put kernroll on the hosts of an Ansible inventory.",
+    epilog=examples(
+        """
+kernroll hosts enroll -i inventory.yaml --controller-address 10.0.0.5:7443
+kernroll hosts enroll -i inventory.yaml --limit 'canary-*,berlin' --forks 50
+kernroll hosts enroll -i inventory.yaml --output json | jq -r '.hosts[] | select(.done | not).name'
+"""
+    ),
+)
+@click.option("-i", "--inventory", type=click.Path(path_type=Path), required=True, help="What Ansible reads.")
+@click.option("--limit", metavar="PATTERN,…", help="Only these hosts and groups; * and ? stand for any letters.")
+@click.option("--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at a time.")
+@click.option("--controller-address", metavar="HOST:PORT", help="Where hosts reach it. [default: that of --controller]")
+@click.option("--enroll-address", metavar="HOST:PORT", help="Where hosts enroll. [default: the same host, next port]")
+@click.option("--timeout", type=DURATION, default="30m", show_default=True, help="For all plays together.")
+@click.option("--wait", type=DURATION, default="3m", show_default=True, help="For the controller to hear every host.")
+@calls
+def enroll(session: Session, /, *, inventory: Path, limit: str | None, **options: Any) -> None:
+    """Install kernroll-boot and the agent on hosts, over ssh from here, and start them.
+
+    A host's name in the inventory becomes its name. Hosts that are enrolled keep their settings and get the newer
+    programs. The table at the end says what speaks against giving a host kernels, and what to do about it.
+    """
+    import asyncio
+
+    from controller.adapters.imports.ansible_inventory import read_inventory
+    from controller.adapters.local.cache import Cache, no_progress
+    from controller.adapters.plays.enrolling import enroll as enroll_hosts
+    from controller.adapters.plays.runner import Plays
+    from controller.domain.fleet.inventory import NO_HOSTS, inventory_labels
+
+    addresses = _addresses(session.address, options["controller_address"], options["enroll_address"])
+    listing = read_inventory(inventory, timeout_s=options["timeout"])
+    read = inventory_labels(listing.content, str(inventory))
+    for told in (*listing.warnings, *read.refused.values()):
+        click.echo(told, err=True)
+    hosts = _chosen(sorted(read.hosts), listing.content, limit)
+    if not hosts:
+        raise InvalidInput(f"{inventory}: {f'--limit {limit} names no host of it' if limit else NO_HOSTS}")
+    with session.client() as client:
+
+        def make_token(uses: int) -> str:
+            return client.create_join_token(uses=uses, valid_s=options["timeout"] + _TOKEN_SPARE_S).token
+
+        found = asyncio.run(
+            enroll_hosts(
+                Plays(inventory, forks=options["forks"]),
+                hosts,
+                cache=Cache.from_environment(),
+                addresses=addresses,
+                make_token=make_token,
+                timeout_s=options["timeout"],
+                told=_tell,
+                progress=no_progress,
+            )
+        )
+        heard = _heard(client, [host for host, outcome in found.items() if outcome.done], options["wait"])
+    _show(session, found, heard)
+    if len(heard) < len(found):
+        click.get_current_context().exit(ExitCode.FAILURE)
+
+
+def _tell(event: "PlayEvent") -> None:
+    if event.status != "skipped":
+        told = f": {event.sentence}" if event.sentence else ""
+        click.echo(f"{event.host}: {event.task}: {event.status} ({event.seconds:.0f} s){told}", err=True)
+
+
+def _addresses(called: str, controller: str | None, enrolling: str | None) -> tuple[str, str]:
+    """Return where hosts reach the controller and enroll. Raises InvalidInput for what only this machine reaches."""
+    address = controller or called
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port):
+        raise InvalidInput(f"{address!r} is no HOST:PORT, such as 10.0.0.5:7443")
+    if controller is None and _is_loopback(host):
+        raise InvalidInput(
+            f"hosts do not reach the controller at {called}: say where with --controller-address HOST:PORT"
+        )
+    return address, enrolling or f"{host}:{int(port) + 1}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _chosen(hosts: Sequence[str], content: Mapping[str, Any], limit: str | None) -> list[str]:
+    """Return the hosts that patterns name, by themselves or by a group that they are in."""
+    if not limit:
+        return list(hosts)
+    patterns = [part for part in limit.split(",") if part]
+    groups = [name for name in content if name != "_meta" and any(fnmatchcase(name, one) for one in patterns)]
+    members: set[str] = set()
+    seen: set[str] = set()
+    while groups:
+        name = groups.pop()
+        group = content.get(name)
+        if name not in seen and isinstance(group, Mapping):
+            members.update(group.get("hosts", ()))
+            groups.extend(group.get("children", ()))
+        seen.add(name)
+    return [host for host in hosts if host in members or any(fnmatchcase(host, one) for one in patterns)]
+
+
+def _heard(client: Any, hosts: Sequence[str], wait_s: float) -> frozenset[str]:
+    """Return the hosts that the controller is connected to, after waiting for all of them."""
+    import time
+
+    give_up = time.monotonic() + wait_s
+    while True:
+        heard = frozenset(host.name for host in client.list_hosts() if host.connected) & frozenset(hosts)
+        if len(heard) == len(hosts) or time.monotonic() >= give_up:
+            return heard
+        time.sleep(_POLL_S)
+
+
+def _show(session: Session, found: "Mapping[str, HostOutcome]", heard: frozenset[str]) -> None:
+    from controller.cli import output
+
+    rows: list[dict[str, Any]] = []
+    for host, outcome in found.items():
+        refusals = [one for one in outcome.answer.get("refusals", ()) if isinstance(one, Mapping)]
+        if outcome.done:
+            before = "enrolled before" if outcome.answer.get("enrolled") else "enrolled"
+            told = before if host in heard else "installed, and not heard of yet"
+        else:
+            told = outcome.sentence
+        rows.append({"name": host, "done": host in heard, "outcome": told, "refusals": refusals})
+    if session.output == "json":
+        output.show_json({"hosts": rows})
+        return
+    said = [
+        output.cells(
+            row["name"],
+            row["outcome"],
+            "; ".join(f"{one.get('cause')} ({one.get('remedy')})" for one in row["refusals"])
+            or ("nothing" if row["done"] else ""),
+        )
+        for row in rows
+    ]
+    output.show_rows(("HOST", "OUTCOME", "AGAINST GIVING IT KERNELS"), said)

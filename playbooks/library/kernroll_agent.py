@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+"""The agent on a host, as one module: look, install, remove."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+BOOT = "/usr/local/sbin/kernroll-boot"
+PLACE = "/opt/kernroll"
+SETTINGS = "/etc/kernroll/agent.toml"
+STATE = "/var/lib/kernroll"
+UNITS = "/etc/systemd/system"
+# Which bundle is installed.
+MARK = f"{PLACE}/bundle.sha256"
+TIMEOUT_S = 900
+
+
+class Refused(Exception):
+    """It is not done; the text says why and what to do."""
+
+
+class Step:
+    """Remembers which step a failure belongs to."""
+
+    def __init__(self):
+        self.name = "looking at the host"
+
+    def __call__(self, name):
+        self.name = name
+
+
+def run(*command, check=True):
+    """Run a program and return how it ended."""
+    done = subprocess.run(
+        command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    if check and done.returncode:
+        lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+        raise Refused(f"{os.path.basename(command[0])}: {lines[-1] if lines else f'it ended with {done.returncode}'}")
+    return done
+
+
+def text(path):
+    """Return a file's text, empty when there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def write(path, content, mode):
+    """Replace a file as a whole; nobody may read it before it has its mode. Return whether it was another."""
+    if text(path) == content:
+        return False
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    draft = f"{path}.kernroll"
+    if os.path.lexists(draft):
+        os.unlink(draft)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(draft, mode)
+    os.replace(draft, path)
+    return True
+
+
+def is_enrolled():
+    """Tell whether the host has a certificate and the settings that led to it."""
+    return os.path.exists(f"{STATE}/enrollment.json") and os.path.exists(SETTINGS)
+
+
+def look(_asked, _step):
+    """Say what the host is and has."""
+    machine = platform.machine()
+    return {
+        "architecture": "arm64" if machine == "aarch64" else machine,
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "enrolled": is_enrolled(),
+        "bundle": text(MARK).strip(),
+    }, False
+
+
+def unpacked(asked):
+    """Put the agent's files in their place; return whether they were others."""
+    wanted = asked["bundle_sha256"]
+    if text(MARK).strip() == wanted:
+        return False
+    if os.path.exists(f"{PLACE}/pyvenv.cfg"):
+        raise Refused(f"{PLACE} is an environment that was made by hand: remove it, or leave the host as it is")
+    digest = hashlib.sha256()
+    with open(asked["archive"], "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != wanted:
+        raise Refused("the archive of the agent is not the one that was sent: its sha256 is another one")
+    fresh, former = f"{PLACE}.new", f"{PLACE}.old"
+    for path in (fresh, former):
+        shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(fresh, mode=0o755)
+    with tarfile.open(asked["archive"]) as archive:
+        archive.extractall(fresh)
+    if not asked["compiled"]:
+        run(sys.executable, "-m", "compileall", "-q", "-s", fresh, "-p", PLACE, f"{fresh}/lib", check=False)
+    write(f"{fresh}/bundle.sha256", f"{wanted}\n", 0o644)
+    if os.path.exists(PLACE):
+        os.rename(PLACE, former)
+    os.rename(fresh, PLACE)
+    shutil.rmtree(former, ignore_errors=True)
+    return True
+
+
+def settings(asked):
+    """Return the agent's settings; texts of JSON are texts of TOML."""
+    given = {"host": "host", "controller": "controller", "enroll": "enroll_address", "join_token": "join_token"}
+    lines = [f"{name} = {json.dumps(asked[value])}" for name, value in given.items()]
+    return "# Written by kernroll hosts enroll.\n" + "\n".join(lines) + "\n"
+
+
+def install(asked, step):
+    """Install and start the agent, and say what speaks against giving the host kernels."""
+    step("unpacking the agent")
+    changed = unpacked(asked)
+    if os.path.exists(asked["archive"]):
+        os.unlink(asked["archive"])
+    step("writing the units")
+    units = {f"{UNITS}/{name}": content for name, content in asked["units"].items()}
+    for path, content in units.items():
+        changed = write(path, content, 0o644) or changed
+    step("writing the settings")
+    enrolled = is_enrolled()
+    if not enrolled:
+        if not asked["join_token"]:
+            raise Refused("it is not enrolled, and no join token was given")
+        os.makedirs(os.path.dirname(SETTINGS), mode=0o755, exist_ok=True)
+        changed = write(SETTINGS, settings(asked), 0o600) or changed
+    step("starting the agent")
+    run("systemctl", "daemon-reload")
+    for name in asked["units"]:
+        run("systemctl", "enable", name)
+        run("systemctl", "restart" if changed else "start", name)
+    step("looking at the boot loader")
+    state = asked_boot("status")
+    if state and not state.get("next"):
+        asked_boot("pin")
+    checked = asked_boot("check")
+    if checked is None:
+        raise Refused("kernroll-boot check does not work there")
+    return {"enrolled": enrolled, "refusals": checked["refusals"]}, changed
+
+
+def asked_boot(verb):
+    """Return what kernroll-boot says, None when it does not."""
+    try:
+        return json.loads(run(BOOT, verb, "--output", "json", check=False).stdout)
+    except ValueError:
+        return None
+
+
+def remove(asked, step):
+    """Take the agent off the host. What it boots stays as it is."""
+    step("looking at the boot loader")
+    state = asked_boot("status") if os.path.exists(BOOT) else None
+    if state and state.get("next"):
+        raise Refused("a kernel is armed: `kernroll-boot disarm` first, or let its trial end")
+    step("stopping the agent")
+    changed = False
+    for name in ("kernroll-agent.service", "kernroll-guard.service"):
+        if os.path.exists(f"{UNITS}/{name}"):
+            run("systemctl", "disable", "--now", name)
+            os.unlink(f"{UNITS}/{name}")
+            changed = True
+    run("systemctl", "daemon-reload")
+    step("removing its files")
+    if os.path.exists(MARK):
+        shutil.rmtree(PLACE)
+        changed = True
+    for path in (SETTINGS, BOOT, "/etc/apt/apt.conf.d/zz-kernroll"):
+        if os.path.exists(path):
+            os.unlink(path)
+            changed = True
+    if asked["state"]:
+        for path in (STATE, "/var/lib/kernroll-boot", "/var/lib/kernroll-stage"):
+            shutil.rmtree(path, ignore_errors=True)
+    return {}, changed
+
+
+VERBS = {"look": look, "install": install, "remove": remove}
+
+
+def main():
+    """Do what is asked, and answer."""
+    words = ("host", "controller", "enroll_address", "archive", "bundle_sha256")
+    module = AnsibleModule(
+        argument_spec={
+            "verb": {"type": "str", "required": True, "choices": sorted(VERBS)},
+            **{name: {"type": "str", "default": ""} for name in words},
+            "compiled": {"type": "bool", "default": False},
+            # Nothing that is told or logged shows it.
+            "join_token": {"type": "str", "default": "", "no_log": True},
+            "units": {"type": "dict", "default": {}},
+            "state": {"type": "bool", "default": False},
+        }
+    )
+    step = Step()
+    os.umask(0o022)
+    try:
+        answer, changed = VERBS[module.params["verb"]](module.params, step)
+    except subprocess.TimeoutExpired as error:
+        module.fail_json(msg=f"{error.cmd[0]} was not done after {error.timeout:.0f} s", step=step.name)
+    except (Refused, OSError, ValueError, tarfile.TarError) as error:
+        module.fail_json(msg=str(error), step=step.name)
+    module.exit_json(changed=changed, answer=answer)
+
+
+if __name__ == "__main__":
+    main()

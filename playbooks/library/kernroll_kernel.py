@@ -1,0 +1,395 @@
+#!/usr/bin/python3
+"""Kernel packages on a host, as one module: prepare, install, purge, probe.
+
+A verb is one task, because each task costs an emulated host seconds. The loader is left to kernroll-boot alone.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+BOOT = "/usr/local/sbin/kernroll-boot"
+# Only root reads it: what lies here is installed as root.
+STAGING = "/var/lib/kernroll-stage"
+GUARD = "/etc/apt/apt.conf.d/zz-kernroll"
+LOCK = "/var/lib/dpkg/lock-frontend"
+MIB = 1 << 20
+ROOM = 1.5
+TIMEOUT_S = 1800
+
+
+class Refused(Exception):
+    """It is not done; the text says why and what to do."""
+
+
+class Step:
+    """Remembers which step a failure belongs to."""
+
+    def __init__(self):
+        self.name = "looking at the host"
+
+    def __call__(self, name):
+        self.name = name
+
+
+def run(*command, check=True, extra=None):
+    """Run a program and return how it ended."""
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "APT_LISTCHANGES_FRONTEND": "none",
+        # It would restart services, and ask which.
+        "NEEDRESTART_SUSPEND": "1",
+        "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
+        **(extra or {}),
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if check and done.returncode:
+        raise Refused(told(done, command[0]))
+    return done
+
+
+def told(done, name):
+    """Return the most telling line of a program that failed."""
+    lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
+    marked = [line for line in lines if line.startswith(("E: ", "kernroll-boot: ", "dpkg: error"))]
+    reason = (marked or lines[-1:] or [f"{name} ended with code {done.returncode} and gave no reason"])[0]
+    return reason.replace("kernroll-boot: ", "", 1)
+
+
+def boot(*arguments):
+    """Run kernroll-boot and return what it answers."""
+    if not os.path.exists(BOOT):
+        raise Refused("kernroll-boot is not installed there: `kernroll hosts enroll` installs it")
+    return json.loads(run(BOOT, *arguments, "--output", "json").stdout)
+
+
+def release_of(state, entry_id):
+    """Return the release that an entry boots, empty when there is none."""
+    return next((one["release"] for one in state["entries"] if one["id"] == entry_id), "")
+
+
+def refusals():
+    """Return what speaks against giving this host a kernel."""
+    if not os.path.exists(BOOT):
+        raise Refused("kernroll-boot is not installed there: `kernroll hosts enroll` installs it")
+    done = run(BOOT, "check", "--output", "json", check=False)
+    if done.returncode not in (0, 1) or not done.stdout.startswith("{"):
+        raise Refused(told(done, BOOT))
+    return json.loads(done.stdout)["refusals"]
+
+
+def pinned(running):
+    """Make sure that the running kernel is the default, whatever is installed; return what is so."""
+    state = boot("status")
+    if not state["pinned"] or release_of(state, state["default"]) != running:
+        if state["next"]:
+            raise Refused("a kernel is armed and the running one is not the default: `kernroll-boot disarm` first")
+        state = boot("pin")
+    proved(state, running)
+    return state
+
+
+def proved(state, running):
+    """Raise Refused unless the running kernel is the pinned default."""
+    default = release_of(state, state["default"])
+    if not state["pinned"] or default != running:
+        raise Refused(f"the default is {default or state['default'] or 'nothing'} and not the running {running}")
+
+
+def sha256(path):
+    """Return a file's digest, empty when there is no such file."""
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(MIB), b""):
+                found.update(block)
+    except FileNotFoundError:
+        return ""
+    return found.hexdigest()
+
+
+def size(path):
+    """Return how much a tree takes."""
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def room(running):
+    """Raise Refused where another kernel would not fit."""
+    images = [f"/boot/{name}-{running}" for name in ("vmlinuz", "initrd.img", "System.map", "config")]
+    needs = {
+        "/boot": sum(os.path.getsize(one) for one in images if os.path.exists(one)),
+        "/usr": size(f"/usr/lib/modules/{running}") or size(f"/lib/modules/{running}"),
+    }
+    for place, used in needs.items():
+        free = shutil.disk_usage(place).free
+        if free < ROOM * used:
+            raise Refused(
+                f"{place} has {free // MIB} MiB left, and another kernel may need {int(ROOM * used) // MIB + 1} MiB: "
+                "remove kernels that nobody boots, but neither the running one nor the default"
+            )
+
+
+def owners(*paths):
+    """Return the packages that own files."""
+    found = set()
+    for path in filter(os.path.exists, paths):
+        for name in {path, os.path.realpath(path), re.sub("^/usr/lib/", "/lib/", path)}:
+            done = run("dpkg-query", "--search", name, check=False)
+            for line in done.stdout.splitlines() if done.returncode == 0 else ():
+                if not line.startswith("diversion by "):
+                    found |= {one.strip().partition(":")[0] for one in line.rpartition(": ")[0].split(",")}
+    return found
+
+
+def kernel_packages(release):
+    """Return the packages of a kernel: image and modules."""
+    return owners(f"/boot/vmlinuz-{release}", f"/usr/lib/modules/{release}/modules.builtin") | owners(
+        f"/usr/lib/modules/{release}/kernel"
+    )
+
+
+def record_path(release):
+    """Return where is written down what was staged for a release."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}", release):
+        raise Refused(f"{release!r} is no kernel release")
+    return os.path.join(STAGING, f"{release}.json")
+
+
+def recorded(release):
+    """Return the digests of the packages that a release was staged from."""
+    try:
+        with open(record_path(release), encoding="utf-8") as file:
+            return json.load(file)["packages"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def staged_releases():
+    """Return the releases that were staged and are still there."""
+    names = sorted(os.listdir(STAGING)) if os.path.isdir(STAGING) else []
+    found = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+    return [release for release in found if os.path.exists(f"/boot/vmlinuz-{release}")]
+
+
+def write(path, text):
+    """Replace a file as a whole, durably."""
+    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".kernroll-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(draft, 0o644)
+    os.replace(draft, path)
+
+
+def is_staged(asked):
+    """Tell whether the very packages were installed before, and are still there."""
+    release = asked["release"]
+    there = all(os.path.exists(one.format(release)) for one in ("/boot/vmlinuz-{}", "/usr/lib/modules/{}"))
+    return there and recorded(release) == sorted(one["sha256"] for one in asked["packages"])
+
+
+def prepare(asked, step):
+    """Pin the running kernel and look whether another fits, before any package is touched."""
+    running = os.uname().release
+    record_path(asked["release"])
+    for one in asked["packages"]:
+        if os.path.basename(one["name"]) != one["name"] or not re.fullmatch(r"[\w.+~%-]+\.deb", one["name"]):
+            raise Refused(f"{one['name']!r} is no file name of a Debian package: other packages are not installed yet")
+    step("checking that it comes back")
+    if found := refusals():
+        raise Refused(f"{found[0]['cause']}. {found[0]['remedy']}")
+    step("pinning the running kernel")
+    state = pinned(running)
+    step("looking for room")
+    staged = is_staged(asked)
+    if not staged:
+        room(running)
+        os.makedirs(STAGING, mode=0o700, exist_ok=True)
+        os.chmod(STAGING, 0o700)
+    return {"staged": staged, "default": state["default"]}, False
+
+
+def install(asked, step):
+    """Install the packages that were copied, and prove what is so then."""
+    running, release, staged = os.uname().release, asked["release"], is_staged(asked)
+    if not staged:
+        step("comparing the packages")
+        for one in asked["packages"]:
+            path = os.path.join(STAGING, one["name"])
+            if sha256(path) != one["sha256"]:
+                if os.path.exists(path):
+                    os.unlink(path)
+                raise Refused(f"{one['name']} is not the package that was meant: its sha256 is another one")
+        step("installing the packages")
+        paths = [os.path.join(STAGING, one["name"]) for one in asked["packages"]]
+        apt(asked, "install", "--no-install-recommends", "--no-remove", *paths)
+        write(record_path(release), json.dumps({"packages": sorted(one["sha256"] for one in asked["packages"])}))
+        for path in paths:
+            os.unlink(path)
+    step("keeping the running kernel from being removed")
+    keep(running, *staged_releases())
+    step("comparing the kernel")
+    found = sha256(f"/boot/vmlinuz-{release}")
+    if not found or asked["image_sha256"] not in ("", found):
+        raise Refused(
+            f"/boot/vmlinuz-{release} {'is not the kernel that was meant' if found else 'is not there'}: "
+            "the packages are not those of this release"
+        )
+    step("looking for modules")
+    modules(release)
+    step("auditing the packages")
+    if said := audit():
+        raise Refused(f"dpkg --audit finds: {said}. Run `dpkg --configure -a` on it, and try again")
+    step("naming the kernel")
+    boot("staged", asked["kernel"], release, "--command-id", asked["command_id"])
+    step("proving the default")
+    state = boot("status")
+    proved(state, running)
+    if not any(one["release"] == release for one in state["entries"]):
+        raise Refused(f"the boot loader does not offer {release}: run update-grub, and try again")
+    return state, not staged
+
+
+def apt(asked, verb, *words):
+    """Run apt-get without a question."""
+    options = [f"DPkg::Lock::Timeout={asked['lock_timeout_s']}", "APT::Sandbox::User=root"]
+    options += ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"]
+    return run("apt-get", verb, "-y", "-q", *(word for one in options for word in ("-o", one)), *words)
+
+
+def keep(*releases):
+    """Mark kernels' packages as wanted, and tell apt never to take them for superfluous."""
+    names = sorted(set().union(*map(kernel_packages, releases)))
+    if names:
+        run("apt-mark", "manual", *names)
+    lines = "".join(f'    "^{re.escape(name)}$";\n' for name in names)
+    head = "// Written by kernroll: the running kernel and those that were staged stay.\n"
+    write(GUARD, f"{head}APT::NeverAutoRemove {{\n{lines}}};\n")
+
+
+def modules(release):
+    """Raise Refused when a module from elsewhere that runs now does not exist for a release."""
+    for name in sorted(os.listdir("/sys/module")):
+        try:
+            with open(f"/sys/module/{name}/taint", encoding="ascii") as file:
+                outside = "O" in file.read()
+        except OSError:
+            continue
+        if outside and run("modinfo", "-k", release, "-n", name, check=False).returncode:
+            raise Refused(
+                f"the module {name} is not part of the kernel, runs now, and does not exist for {release}: "
+                "build it (dkms autoinstall) or install its package for this release"
+            )
+
+
+def audit():
+    """Return what dpkg finds unfinished, empty when nothing is."""
+    return " ".join(run("dpkg", "--audit", check=False).stdout.split())[:300]
+
+
+def purge(asked, step):
+    """Remove a kernel that is neither running nor the default nor armed."""
+    running, release = os.uname().release, asked["release"]
+    path = record_path(release)
+    state = boot("status")
+    used = {release_of(state, state["next"]): "is armed"} if state["next"] else {}
+    used.update({release_of(state, state["default"]): "is the default"})
+    used[running] = "runs"
+    if release in used:
+        raise Refused(f"{release} {used[release]}: only a kernel that nobody boots is removed")
+    step("removing the packages")
+    names = sorted(kernel_packages(release))
+    if names:
+        planned = apt(asked, "purge", "--simulate", *names).stdout
+        gone = set(re.findall(r"^(?:Purg|Remv) (\S+)", planned, re.MULTILINE))
+        if others := sorted(gone - set(names)):
+            raise Refused(f"{', '.join(others)} would go with {release}: remove them first, if nobody needs them")
+        apt(asked, "purge", *names)
+    if os.path.exists(path):
+        os.unlink(path)
+    keep(running, *staged_releases())
+    step("forgetting its name")
+    boot("forget", release)
+    step("proving the default")
+    state = boot("status")
+    proved(state, running)
+    return state, bool(names)
+
+
+def probe(asked, step):
+    """Say what speaks against giving this host a kernel, its package manager included."""
+    found = refusals()
+    if os.path.exists(LOCK):
+        with open(LOCK, "rb+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                found.append(
+                    {
+                        "code": "packages-locked",
+                        "cause": "another package manager is at work",
+                        "remedy": f"wait until it has ended (`fuser -v {LOCK}`)",
+                    }
+                )
+    if said := audit():
+        found.append(
+            {
+                "code": "packages-unfinished",
+                "cause": f"dpkg --audit finds: {said}",
+                "remedy": "run `dpkg --configure -a` on it",
+            }
+        )
+    try:
+        state = boot("status")
+    except Refused:
+        state = {}
+    return {**state, "refusals": found}, False
+
+
+VERBS = {"prepare": prepare, "install": install, "purge": purge, "probe": probe}
+
+
+def main():
+    """Do what is asked, and answer."""
+    package = {"name": {"type": "str", "required": True}, "sha256": {"type": "str", "required": True}}
+    module = AnsibleModule(
+        argument_spec={
+            "verb": {"type": "str", "required": True, "choices": sorted(VERBS)},
+            "command_id": {"type": "str", "default": ""},
+            "kernel": {"type": "str", "default": ""},
+            "release": {"type": "str", "default": ""},
+            "image_sha256": {"type": "str", "default": ""},
+            "lock_timeout_s": {"type": "int", "default": 300},
+            "packages": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {**package, "path": {"type": "str"}},
+            },
+        }
+    )
+    step = Step()
+    os.umask(0o022)
+    try:
+        answer, changed = VERBS[module.params["verb"]](module.params, step)
+    except subprocess.TimeoutExpired as error:
+        module.fail_json(msg=f"{error.cmd[0]} was not done after {error.timeout:.0f} s", step=step.name)
+    except (Refused, OSError, ValueError) as error:
+        module.fail_json(msg=str(error), step=step.name)
+    if answer.get("refusals"):
+        module.fail_json(msg="it may not be given a kernel", answer=answer)
+    module.exit_json(changed=changed, answer=answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""kernroll-boot and the agent are put on a machine over ssh; the join token is seen by nobody but the agent."""
+
+import asyncio
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grub_machine import RUNNING, grub_machine
+from ssh_machine import SshMachine, ssh_machine
+
+from controller.adapters.local.cache import Cache, no_progress
+from controller.adapters.plays import enrolling
+from controller.adapters.plays.bundle import Bundle
+from controller.adapters.plays.enrolling import enroll
+from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
+from controller.adapters.plays.runner import Plays
+
+TOKEN = "kr1.a-secret-of-this-test"
+WAIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
+    directory = tmp_path_factory.mktemp("ssh")
+    with grub_machine(tmp_path_factory.mktemp("machine")) as machine, ssh_machine(machine, directory) as made:
+        # No service manager runs there.
+        made.put("/usr/local/bin/systemctl", '#!/bin/sh\necho "$@" >> /var/lib/systemctl\n')
+        yield made
+
+
+def enrolled(ssh: SshMachine, cache: Path, told: list[PlayEvent]) -> tuple[HostOutcome, HostOutcome, list[int]]:
+    """Enroll the machine and one that is not there; return what became of both, and for how many a token was made."""
+    inventory = cache / "inventory.json"
+    hosts = {"a": ssh.variables(), "away": ssh.variables(ansible_port=1)}
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    made: list[int] = []
+
+    def make_token(uses: int) -> str:
+        made.append(uses)
+        return TOKEN
+
+    enrolling_both = enroll(
+        Plays(inventory),
+        ["a", "away"],
+        cache=Cache(root=cache / "cache"),
+        addresses=("10.0.0.5:7443", "10.0.0.5:7444"),
+        make_token=make_token,
+        timeout_s=WAIT_S,
+        told=told.append,
+        progress=no_progress,
+    )
+    found = asyncio.run(enrolling_both)
+    return found["a"], found["away"], made
+
+
+def stub_bundle(directory: Path) -> Any:
+    """Return what makes a bundle without the package index."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as archive:
+        member = tarfile.TarInfo("bin/kernroll-agent")
+        member.mode, member.size = 0o755, 3
+        archive.addfile(member, io.BytesIO(b"#!x"))
+    path = directory / "agent.tar.gz"
+    path.write_bytes(raw.getvalue())
+    return lambda *_: Bundle(path=path, sha256=hashlib.sha256(raw.getvalue()).hexdigest(), compiled=True)
+
+
+def test_a_host_is_enrolled_once_and_says_what_speaks_against_it(
+    ssh: SshMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolling, "agent_bundle", stub_bundle(tmp_path))
+    machine, told = ssh.machine, list[PlayEvent]()
+    done, away, tokens = enrolled(ssh, tmp_path, told)
+    assert (done.done, done.sentence, done.answer) == (True, "", {"enrolled": False, "refusals": []})
+    assert (away.done, away.unreachable, tokens) == (False, True, [1])
+    settings = machine.sh("cat /etc/kernroll/agent.toml")
+    assert f'host = "a"\ncontroller = "10.0.0.5:7443"\nenroll = "10.0.0.5:7444"\njoin_token = "{TOKEN}"' in settings
+    assert machine.sh("stat -c %a /etc/kernroll/agent.toml") == "600\n"
+    assert machine.sh("cat /opt/kernroll/bin/kernroll-agent") == "#!x"
+    assert "enable kernroll-agent.service\nrestart kernroll-agent.service\n" in machine.sh("cat /var/lib/systemctl")
+    # kernroll-boot is real there, and the running kernel is pinned.
+    state = json.loads(machine.sh("/usr/local/sbin/kernroll-boot status --output json"))
+    assert (state["pinned"], state["default"]) == (True, machine.entry_of(RUNNING))
+    assert TOKEN not in repr(told)
+    found = machine.sh(f"grep -rls {TOKEN} /root /home /tmp /var /etc /opt /run || true")
+    assert found == "/etc/kernroll/agent.toml\n"
+    # The agent has enrolled meanwhile, and a newer token would make it do so again.
+    machine.sh("mkdir -p /var/lib/kernroll; : > /var/lib/kernroll/enrollment.json")
+    again, _, tokens = enrolled(ssh, tmp_path, told)
+    assert (again.done, again.answer["enrolled"], tokens) == (True, True, [])
+    assert machine.sh("cat /etc/kernroll/agent.toml") == settings
+    gone = asyncio.run(Plays(tmp_path / "inventory.json").run("unenroll.yml", ["a"], {}, timeout_s=WAIT_S))["a"]
+    assert (gone.done, gone.sentence) == (True, "")
+    assert machine.sh("ls /opt /etc/kernroll /usr/local/sbin; ls /var/lib/kernroll").split().count("kernroll") == 0
+    assert machine.entry_of(RUNNING) == machine.environment()["saved_entry"]

@@ -1,0 +1,175 @@
+"""A kernel's packages are installed on a machine that boots by GRUB, with Debian's own apt, and the default stays."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crafted_kernels import CraftedKernel, crafted_kernel
+from grub_machine import RUNNING, grub_machine
+from ssh_machine import SshMachine, ssh_machine
+
+from controller.adapters.plays.bundle import boot_program
+from controller.adapters.plays.outcomes import HostOutcome
+from controller.adapters.plays.runner import Plays
+
+WAIT_S = 120.0
+KERNEL = "ab" * 32
+NEW = "99.9.9-test"
+_PACKAGES = """
+mkdir -p /sys/module
+mkdir -p /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers /var/lib/apt/lists/partial /var/log/apt
+mkdir -p /var/cache/apt/archives/partial /etc/dpkg/dpkg.cfg.d
+: > /var/lib/dpkg/status
+: > /var/lib/dpkg/available
+"""
+# What this branch's kernroll-boot does not know yet is written down and done by nobody.
+_HOLD = """
+import fcntl
+file = open("/var/lib/dpkg/lock-frontend", "wb")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
+    directory = tmp_path_factory.mktemp("ssh")
+    with grub_machine(tmp_path_factory.mktemp("machine")) as machine, ssh_machine(machine, directory) as made:
+        machine.sh(_PACKAGES)
+        (directory / "kernroll-boot").write_bytes(boot_program())
+        machine.run("cp", str(directory / "kernroll-boot"), f"{machine.root}/usr/local/sbin/kernroll-boot")
+        machine.sh("chmod +x /usr/local/sbin/kernroll-boot")
+        own = crafted_kernel(directory, RUNNING)
+        machine.run("cp", str(own.path), f"{machine.root}/opt/own.deb")
+        machine.sh("dpkg -i /opt/own.deb")
+        machine.keep()
+        yield made
+
+
+@pytest.fixture
+def ssh(one: SshMachine) -> SshMachine:
+    one.machine.restore()
+    return one
+
+
+def play(ssh: SshMachine, playbook: str, **variables: Any) -> HostOutcome:
+    inventory = ssh.directory / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"a": ssh.variables()}}}))
+    return asyncio.run(Plays(inventory).run(playbook, ["a"], variables, timeout_s=WAIT_S))["a"]
+
+
+def staging(kernel: CraftedKernel, **changed: Any) -> Mapping[str, Any]:
+    return {
+        "kernroll_command_id": "u/a/1.stage.0",
+        "kernroll_kernel": KERNEL,
+        "kernroll_release": kernel.release,
+        "kernroll_packages": [kernel.package],
+        "kernroll_image_sha256": kernel.image_sha256,
+        **changed,
+    }
+
+
+def test_a_staged_kernel_is_there_and_the_running_one_stays_the_default(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel, machine = crafted_kernel(tmp_path, NEW), ssh.machine
+    assert machine.ask("status")["pinned"] is False
+    found = play(ssh, "stage.yml", **staging(kernel))
+    assert (found.done, found.sentence) == (True, "")
+    state = machine.ask("status")
+    assert (state["default"], state["pinned"], state["next"]) == (machine.entry_of(RUNNING), True, "")
+    assert NEW in {one["release"] for one in found.answer["entries"]}
+    assert found.answer["kernels"][KERNEL] == NEW
+    manual = machine.sh("apt-mark showmanual").split()
+    assert {f"linux-image-{RUNNING}", f"linux-image-{NEW}"} <= set(manual)
+    never = machine.sh("apt-config dump APT::NeverAutoRemove")
+    assert NEW.replace(".", r"\.").replace("-", r"\-") in never
+    assert machine.sh("ls /var/lib/kernroll-stage") == f"{NEW}.json\n"
+    # Asked again nothing is installed.
+    before = machine.sh("cat /var/log/apt/history.log")
+    again = play(ssh, "stage.yml", **staging(kernel))
+    assert (again.done, again.answer["default"]) == (True, state["default"])
+    assert machine.sh("cat /var/log/apt/history.log") == before
+    # What nobody boots can be removed again, and what is booted cannot.
+    assert play(ssh, "purge.yml", kernroll_release=RUNNING).sentence.endswith(
+        f"{RUNNING} runs: only a kernel that nobody boots is removed"
+    )
+    gone = play(ssh, "purge.yml", kernroll_release=NEW)
+    assert (gone.done, gone.sentence) == (True, "")
+    assert NEW not in machine.sh("ls /boot; ls /var/lib/kernroll-stage; cat /etc/apt/apt.conf.d/zz-kernroll")
+    assert machine.ask("status")["default"] == machine.entry_of(RUNNING)
+
+
+def refused(ssh: SshMachine, kernel: CraftedKernel, **changed: Any) -> str:
+    """Stage, which must fail; return the sentence. The default must be what it was."""
+    found = play(ssh, "stage.yml", **staging(kernel, **changed))
+    assert not found.done
+    state = ssh.machine.ask("status")
+    assert (state["default"], state["next"]) == (ssh.machine.entry_of(RUNNING), "")
+    return found.sentence
+
+
+def test_another_package_than_was_meant_is_not_installed(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel = crafted_kernel(tmp_path, NEW)
+    wrong = {**kernel.package, "sha256": "0" * 64}
+    assert refused(ssh, kernel, kernroll_packages=[wrong]) == (
+        f"comparing the packages: {kernel.path.name} is not the package that was meant: its sha256 is another one"
+    )
+    assert "vmlinuz-" + NEW not in ssh.machine.sh("ls /boot /var/lib/kernroll-stage")
+
+
+def test_a_package_that_fails_leaves_the_default_and_says_which_step(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel = crafted_kernel(tmp_path, NEW, postinst="#!/bin/sh\nupdate-grub\necho broken >&2\nexit 3\n")
+    assert refused(ssh, kernel).startswith("installing the packages: ")
+    unfinished = play(ssh, "preflight.yml")
+    assert "packages-unfinished" in {one["code"] for one in unfinished.answer["refusals"]}
+
+
+def test_what_would_remove_others_is_not_installed(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel = crafted_kernel(tmp_path, NEW, control=f"Conflicts: linux-image-{RUNNING}\n")
+    assert "remove is disabled" in refused(ssh, kernel)
+
+
+def test_a_lock_that_is_held_too_long_is_told(ssh: SshMachine, tmp_path: Path) -> None:
+    machine = ssh.machine
+    holding = machine.command("chroot", str(machine.root), "python3", "-c", _HOLD)
+    with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        told = refused(ssh, crafted_kernel(tmp_path, NEW), kernroll_lock_timeout_s=1)
+        assert told.startswith(
+            "installing the packages: another package manager held /var/lib/dpkg/lock-frontend for too long"
+        )
+        assert "packages-locked" in {one["code"] for one in play(ssh, "preflight.yml").answer["refusals"]}
+        other.communicate("\n", timeout=WAIT_S)
+
+
+def test_a_host_that_would_not_come_back_is_refused_before_a_package_is_touched(
+    ssh: SshMachine, tmp_path: Path
+) -> None:
+    ssh.machine.sh("sed -i 's/panic=10//' /etc/default/grub; update-grub")
+    found = play(ssh, "stage.yml", **staging(crafted_kernel(tmp_path, NEW)))
+    assert found.sentence.startswith("checking that it comes back: ")
+    assert "would stop at a panic" in found.sentence
+    assert found.task == "Pin the running kernel"
+    assert ssh.machine.run("test", "-e", f"{ssh.machine.root}/var/lib/kernroll-stage").returncode == 1
+
+
+def test_what_was_installed_is_compared_before_it_is_named(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel = crafted_kernel(tmp_path, NEW)
+    assert refused(ssh, kernel, kernroll_image_sha256="0" * 64).startswith(
+        f"comparing the kernel: /boot/vmlinuz-{NEW} is not the kernel that was meant"
+    )
+    ssh.machine.sh("mkdir -p /sys/module/elsewhere; echo OE > /sys/module/elsewhere/taint")
+    assert refused(ssh, kernel).startswith(
+        f"looking for modules: the module elsewhere is not part of the kernel, runs now, and does not exist for {NEW}"
+    )
+    assert KERNEL not in ssh.machine.ask("status")["kernels"]
+
+
+def test_variables_that_are_missing_are_named(ssh: SshMachine) -> None:
+    for playbook in ("stage.yml", "arm.yml", "purge.yml"):
+        assert "wanted" in play(ssh, playbook, kernroll_kernel=KERNEL).sentence

@@ -1,0 +1,33 @@
+"""kernroll-boot as one file, and for whom there is an agent."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from controller.adapters.local.cache import Cache, no_progress
+from controller.adapters.plays.bundle import agent_bundle, boot_program
+from controller.domain.errors import InvalidInput
+
+
+def test_kernroll_boot_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
+    program = tmp_path / "kernroll-boot"
+    program.write_bytes(boot_program())
+    program.chmod(0o755)
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=60, env={}).stdout
+    assert told.startswith("usage: kernroll-boot")
+    # The same code is the same file, so that a host that has it is left alone.
+    assert program.read_bytes() == boot_program()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "python", "sentence"),
+    [
+        ("riscv64", "3.11", "the agent is made for x86_64 and arm64, and the host is riscv64"),
+        ("x86_64", "3.9", "the agent needs Python 3.11 or newer, and the host has 3.9"),
+        ("x86_64", "3.11; rm", "the agent needs Python 3.11 or newer"),
+    ],
+)
+def test_there_is_no_agent_for_every_host(tmp_path: Path, architecture: str, python: str, sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=sentence):
+        agent_bundle(Cache(root=tmp_path), architecture, python, no_progress)
