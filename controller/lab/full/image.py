@@ -3,15 +3,14 @@
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.adapters.local.cache import Cache, Progress, no_progress, request_key
 from controller.adapters.local.ext4 import build_ext4
 from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent
-from controller.lab.accelerator import cpu_model
-from controller.lab.full.shapes import ROOT_SERIAL, SHAPES, Shape, shape_named
+from controller.lab.full.shapes import ROOT_SERIAL, SHAPES, Shape, processor, shape_named
 from controller.lab.full.userland import (
     GUEST_FILES,
     PACKAGES,
@@ -49,7 +48,7 @@ class FullImage:
     # Over the versions of everything in it.
     digest: str
     # Its packages, as "NAME VERSION".
-    contents: frozenset[str]
+    contents: frozenset[str] = field(repr=False)
 
 
 def prepare_disk(cache: Cache, shape: str, progress: Progress = no_progress) -> FullImage:
@@ -142,7 +141,7 @@ def _finish(toolset: Toolset, shape: Shape, disk: Path, scratch: Path, progress:
         f"console={shape.console} root=/dev/nvme0n1p1 rootfstype=ext4 ro mitigations=off panic=5 init=/{WORK}/finish"
     )
     command: list[str | Path] = [tool.binary, *tool.arguments, "-nodefaults", "-no-user-config", "-display", "none"]
-    command += ["-no-reboot", "-machine", shape.machine, "-accel", "tcg", "-cpu", cpu_model(shape.architecture, "tcg")]
+    command += ["-no-reboot", "-machine", shape.machine, "-accel", "tcg", "-cpu", processor(shape, "tcg")]
     command += ["-m", str(_MEMORY_MIB), "-nic", "none", "-serial", f"file:{console}"]
     command += ["-kernel", scratch / "vmlinuz", "-append", words]
     command += ["-drive", f"file={disk},format=raw,if=none,id=root,discard=unmap"]

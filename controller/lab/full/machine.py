@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import socket
 import subprocess
 import time
 import uuid
@@ -12,18 +13,18 @@ from pathlib import Path
 from controller.adapters.local.cache import Cache
 from controller.adapters.local.tools import tool_environment
 from controller.domain.errors import Permanent, Temporary
-from controller.lab.accelerator import cpu_model
 from controller.lab.full.image import FullImage
 from controller.lab.full.qmp import Monitor
 from controller.lab.full.seed import Keys, make_seed
-from controller.lab.full.shapes import ROOT_SERIAL, SEED_SERIAL, SHAPES, SWAP_SERIAL
+from controller.lab.full.shapes import ROOT_SERIAL, SEED_SERIAL, SHAPES, SWAP_SERIAL, processor
 from controller.lab.toolset import Toolset, prepare_toolset
 
 SWAP_BYTES = 2**40
 # Where a machine reaches the loopback interface of the machine that it runs on.
 CONTROLLER_ADDRESS = "10.0.2.2"
 
-_SSH_POLL_S = 0.5
+_SSH_POLL_S = 0.25
+_GREETING_TIMEOUT_S = 2.0
 _CONNECT_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 30.0
@@ -192,12 +193,24 @@ class FullMachine:
         while time.monotonic() < give_up:
             if not self.running():
                 raise Permanent(f"{self.name} has switched itself off; its last words: {self.console()[-500:]!r}")
+            # One long attempt would miss the moment: what the machine drops is sent again only after seconds.
+            if not self._answers():
+                time.sleep(_SSH_POLL_S)
+                continue
             with contextlib.suppress(Temporary):
                 done = self.run("cat", "/proc/sys/kernel/random/boot_id", timeout_s=30.0)
                 if done.code == 0 and done.stdout.strip() not in ("", after_boot):
                     return done.stdout.strip()
             time.sleep(_SSH_POLL_S)
         raise Temporary(f"{self.name} was not reached by ssh within {timeout_s:.0f} s: {self.console()[-500:]!r}")
+
+    def _answers(self) -> bool:
+        """Tell whether an ssh server greets who connects."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=_GREETING_TIMEOUT_S) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
 
     def _monitor(self) -> Monitor:
         return Monitor(self.directory / "qmp.sock")
@@ -206,7 +219,7 @@ class FullMachine:
         shape, hardware = SHAPES[self.image.shape], self._hardware
         number = uuid.uuid5(_NAMESPACE, str(self.directory))
         words = ["-nodefaults", "-no-user-config", "-display", "none", "-name", self.name, "-machine", shape.machine]
-        words += ["-accel", hardware.accelerator, "-cpu", cpu_model(shape.architecture, hardware.accelerator)]
+        words += ["-accel", hardware.accelerator, "-cpu", processor(shape, hardware.accelerator)]
         words += ["-m", str(hardware.memory_mib), "-smp", str(hardware.vcpus), "-smbios", f"type=1,uuid={number}"]
         words += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
         words += ["-qmp", "unix:qmp.sock,server=on,wait=off", "-device", "virtio-rng-pci"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.domain.errors import InvalidInput
+from controller.lab.accelerator import cpu_model
 
 DEFAULT_SHAPE = "x86_64-bios-grub"
 # The disks' serial numbers, by which the machine finds them: NVMe names change from boot to boot.
@@ -24,6 +25,8 @@ class Shape:
     # QEMU's machine, and the serial port that is the console.
     machine: str
     console: str
+    # What an emulated processor is better off without: each of these makes the machine load modules at boot.
+    left_out: str
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -33,8 +36,14 @@ SHAPES: Mapping[str, Shape] = {
         kernel="linux-image-cloud-amd64",
         machine="q35,sata=off",
         console="ttyS0",
+        left_out=",svm=off,aes=off,pclmulqdq=off,sha-ni=off",
     ),
 }
+
+
+def processor(shape: Shape, accelerator: str) -> str:
+    """Return what QEMU is told of the processor."""
+    return cpu_model(shape.architecture, accelerator) + (shape.left_out if accelerator == "tcg" else "")
 
 
 def shape_named(name: str) -> Shape:

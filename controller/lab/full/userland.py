@@ -123,7 +123,7 @@ def build_userland(
         if step == "essential":
             unpack(files, tree, progress, label="a machine's essential packages")
     _write_settings(shape, tree)
-    for name in ("configure", "settle"):
+    for name in ("configure", "settle", "plain.conf", "trigger.conf"):
         shutil.copyfile(GUEST_FILES / name, work / name)
     (work / "wanted").write_text("\n".join([*PACKAGES, *shape.loader, shape.kernel]) + "\n", encoding="utf-8")
     (work / "debconf").write_text(_DEBCONF, encoding="utf-8")
@@ -155,7 +155,7 @@ def settings(shape: Shape) -> dict[str, str]:
     """Return the machine's settings by their paths."""
     words = f"console={shape.console} panic=10 mitigations=off"
     return {
-        "etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n",
+        "etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 0\n",
         "etc/hostname": "kernroll\n",
         "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
         # Empty, not absent: each machine gets its own from the number that QEMU gives it.
