@@ -31,11 +31,13 @@ def build_ext4(
     offset_bytes: int = 0,
     journal_mib: int = 0,
     spare_inodes: int = 16,
+    uuid: str | None = None,
 ) -> None:
     """Write a file system with the tree's files to `image`, from `offset_bytes` on.
 
-    `size_bytes` of None makes it as small as the files allow. Its root belongs to root; other files keep their owner's
-    number, which a guest that runs everything as root does not mind. Raises Permanent, also when the disk is full.
+    `size_bytes` of None makes it as small as the files allow, `uuid` of None lets it have any. Its root belongs to
+    root; other files keep their owner's number, which a guest that runs everything as root does not mind. Raises
+    Permanent, also when the disk is full.
     """
     content_bytes, count = measure(tree)
     inodes = count + spare_inodes
@@ -63,6 +65,8 @@ def build_ext4(
     command += ["-I", str(_INODE_BYTES), "-O", features, "-d", tree]
     if journal_mib:
         command += ["-J", f"size={journal_mib}"]
+    if uuid is not None:
+        command += ["-U", uuid]
     extended = "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     if offset_bytes:
         extended += f",offset={offset_bytes}"

@@ -1,0 +1,1 @@
+"""What runs inside the machines: shell only, and no module of ours."""
