@@ -35,9 +35,12 @@ _MOST_WHEEL_BYTES: Final = 512 << 20
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)
 _MAIN: Final = "import sys\n\nfrom agent.boot.main import main\n\nsys.exit(main())\n"
 _AGENT: Final = f"""#!/usr/bin/python3 -I
+import os
 import sys
 
 sys.path.insert(0, "{INSTALLED_IN}/lib")
+# What it starts, its own programs, looks there too.
+os.environ["PYTHONPATH"] = "{INSTALLED_IN}/lib"
 
 from agent.main import main
 
@@ -94,6 +97,7 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
         "architecture": architecture,
         "python": python,
         "compiled": compiled,
+        "launcher": _AGENT,
     }
 
     def build(directory: Path) -> None:
