@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from booted_host import BootedHost, BootedProgram, own_loader, stand_in
@@ -16,6 +16,7 @@ from patience import PATIENCE_S
 
 from agent.boot import kernels
 from controller.adapters.delivery.ansible.delivery import AnsibleDelivery
+from controller.adapters.delivery.ansible.program import AgentProgram, EitherProgram
 from controller.adapters.delivery.hypervisor.client import call_async
 from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.delivery.hypervisor.supervising.supervisor import supervise
@@ -26,6 +27,7 @@ from controller.domain.hosts.host import Host
 from controller.domain.hosts.loader_document import boot_of
 from controller.domain.kernels import PACKAGE_ROLE, Kernel
 from controller.domain.record.effects import RebootHost, StageKernel
+from controller.services.agents.boot_requests import BootRequest, BootRequests
 from controller.services.ports import Delivery
 
 HOST = "vm1"
@@ -160,7 +162,30 @@ class OwnDiskWorld:
         self.program.boot()
 
 
-@pytest.fixture(params=["fake", "routed", "hypervisor", "ansible"])
+class StagedOnly:
+    """Playbooks that are needed for nothing but staging."""
+
+    def __init__(self, program: BootedProgram) -> None:
+        self.stage = program.stage
+
+    async def ask(self, host: str, *arguments: str) -> Mapping[str, Any]:
+        raise AssertionError(f"{host} was asked over ssh for {arguments}")
+
+
+class AskedWorld(OwnDiskWorld):
+    """The same host, every verb of which goes through its agent."""
+
+    def __init__(self, root: Path, old: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(root, old, monkeypatch)
+        self.requests = BootRequests(lambda _host: self._take)
+        program = EitherProgram(AgentProgram(self.requests), StagedOnly(self.program))
+        self.delivery = PackagedDelivery(program, self._told, look_s=0.01)
+
+    async def _take(self, request: BootRequest) -> None:
+        self.requests.answered(HOST, request.request_id, self.program.passed_on(*request.arguments))
+
+
+@pytest.fixture(params=["fake", "routed", "hypervisor", "ansible", "agent"])
 async def world(
     request: pytest.FixtureRequest,
     make_vm: Callable[..., Path],
@@ -177,6 +202,9 @@ async def world(
         return
     if request.param == "ansible":
         yield OwnDiskWorld(tmp_path / "machine", make_kernel("old"), monkeypatch)
+        return
+    if request.param == "agent":
+        yield AskedWorld(tmp_path / "machine", make_kernel("old"), monkeypatch)
         return
     real = RealWorld(make_vm(HOST))
     ready = asyncio.Event()

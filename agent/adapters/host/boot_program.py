@@ -7,6 +7,7 @@ a socket of the service manager's starts it outside of that, and what it says is
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -61,15 +62,17 @@ class BootProgram:
 
     async def _answer(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._socket)
+        found = b""
         try:
-            writer.write(request)
-            await writer.drain()
-            found = b""
-            while len(found) <= _MOST_BYTES and (block := await reader.read(_MOST_BYTES)):
-                found += block
-            return found
+            # One that ends before it has read what was asked breaks the connection.
+            with suppress(ConnectionError):
+                writer.write(request)
+                await writer.drain()
+                while len(found) <= _MOST_BYTES and (block := await reader.read(_MOST_BYTES)):
+                    found += block
         finally:
             writer.close()
+        return found
 
 
 def unanswered(why: str) -> str:
