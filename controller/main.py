@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from controller.adapters.checks.checker import NetworkChecker
 from controller.adapters.delivery.ansible.delivery import AnsibleDelivery
-from controller.adapters.delivery.ansible.program import PlayedProgram
+from controller.adapters.delivery.ansible.program import AgentProgram, EitherProgram, PlayedProgram
 from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.delivery.routed import RoutedDelivery
 from controller.adapters.kernels import KernelStore
@@ -99,10 +99,10 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     core = assemble_core(store, clock, kernels)
     engine = core.engine
     virtual = HypervisorDelivery(settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels")
-    ways: dict[str, Delivery] = {"hypervisor": virtual}
-    if settings.inventory is not None:
-        program = PlayedProgram(Plays(settings.inventory))
-        ways[own_disks.DELIVERY] = AnsibleDelivery(program, engine.host_named)
+    played = None if settings.inventory is None else PlayedProgram(Plays(settings.inventory))
+    program = EitherProgram(AgentProgram(core.sessions.boot_requests), played)
+    installed = AnsibleDelivery(program, engine.host_named, installs=played is not None)
+    ways: dict[str, Delivery] = {"hypervisor": virtual, own_disks.DELIVERY: installed}
     delivery = RoutedDelivery(ways, engine.delivery_of)
     core.operations.delivery_of = delivery.chosen
     checker = NetworkChecker()

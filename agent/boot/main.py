@@ -1,6 +1,8 @@
 """The command line of `kernroll-boot`."""
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agent.boot import choice, rehearsal, verbs
+from agent.boot import choice, rehearsal, request, verbs
 from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.trial import guard, status
@@ -50,6 +52,7 @@ _HELP: Final = {
     "revert": "make an installed kernel the default again",
     "guard": "keep the deadlines of a kernel on trial; run by kernroll-guard.service in every boot",
     "observe": "look at the host anew, for the agent",
+    "answer": "carry out the one request that comes in on stdin; run by kernroll-boot@.service for the agent",
 }
 _DEADLINES: Final = {
     "boot-timeout": (BOOT_TIMEOUT_S, "from the kernel's start to the acknowledgement"),
@@ -70,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
     names = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, told in _HELP.items():
         verb = names.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
-        verb.add_argument("--output", choices=("text", "json"), default="text")
+        output = "json" if name == "answer" else "text"
+        verb.add_argument("--output", choices=("text", "json"), default=output)
         if name in ("arm", "bless", "revert", "forget"):
             count = "?" if name == "bless" else None
             verb.add_argument("kernel", nargs=count, default="", help="as `uname -r` would say, or its digest")
@@ -165,6 +169,16 @@ def _observe(host: Host, _given: argparse.Namespace) -> int:
     return _OK
 
 
+def _answer(_host: Host, given: argparse.Namespace) -> int:
+    arguments = request.arguments_of(request.received(sys.stdin.fileno()))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        main(["--root", str(given.root), *arguments])
+    # As a whole, and only now: whoever asks hears everything or nothing. A refusal is an answer, too.
+    print(printed.getvalue(), end="")
+    return _OK
+
+
 def _check(host: Host, given: argparse.Namespace) -> int:
     found = list(verbs.refusals(host))
     if given.output == "json":
@@ -177,8 +191,8 @@ def _check(host: Host, given: argparse.Namespace) -> int:
     return _REFUSED if found else _OK
 
 
-# What changes nothing about what boots.
-_DUTIES: Final = {"check": _check, "guard": _guard, "observe": _observe}
+# What is no change of its own to what boots.
+_DUTIES: Final = {"check": _check, "guard": _guard, "observe": _observe, "answer": _answer}
 
 
 def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 import grpc.aio
 import structlog
 
+from agent.adapters.host.boot_program import BootProgram
 from agent.adapters.host.kmsg import KernelLogWatcher
 from agent.adapters.network.controller import Session
 from agent.adapters.state.command_journal import CommandJournal
@@ -35,7 +36,9 @@ from agent.domain.session.commands import (
     unwritable,
 )
 from agent.domain.session.recovery import interrupted
+from agent.domain.session.session import BootRequest
 from agent.locks import Lock
+from agent.resident.boot_requests import BootRequests
 from agent.resident.executor import Executor
 from agent.resident.outbox import Outbox
 from agent.workloads.port import Host
@@ -59,8 +62,7 @@ class Parts:
     name: str
     host: Host
     read_facts: Callable[[], HostFacts]
-    # What kernroll-boot has written down of this host, as it is.
-    read_boot_status: Callable[[], str]
+    boot_program: BootProgram
     journal: CommandJournal
     outbox: Outbox
     executor: Executor
@@ -82,6 +84,7 @@ class Resident:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._session: Session | None = None
+        self._boot_requests = BootRequests(parts.boot_program, self._on_answer)
         parts.outbox.on_news = self._on_news
         parts.executor.on_progress = self._on_progress
         if parts.kernel_log is not None:
@@ -97,6 +100,7 @@ class Resident:
             sessions = group.create_task(self._hold_sessions(), name="sessions")
             await stop.wait()
             recovery.cancel()
+            self._boot_requests.stop()
             await self._parts.executor.shut_down()
             await self._hand_over()
             sessions.cancel()
@@ -142,7 +146,8 @@ class Resident:
             self._parts.read_facts(),
             active_command_ids=book.active_ids,
             highest_epoch=book.highest_epoch,
-            boot_status=self._parts.read_boot_status(),
+            boot_status=self._parts.boot_program.status(),
+            takes_boot_requests=self._parts.boot_program.takes_requests,
         )
 
     def heartbeat(self) -> agent_pb2.AgentMessage:
@@ -195,6 +200,15 @@ class Resident:
         if decision.refused:
             log.warning("command_refused", command_id=command.command_id, reason=decision.refused)
         return decision.refused
+
+    def ask(self, request: BootRequest) -> None:
+        """Pass on what kernroll-boot is asked, unless whoever asks does not lead any more."""
+        journal = self._parts.journal
+        highest = journal.book.highest_epoch
+        if request.epoch > highest:
+            journal.note(EpochSeen(epoch=request.epoch))
+        stale = f"stale epoch {request.epoch}: epoch {highest} has been obeyed" if request.epoch < highest else ""
+        self._boot_requests.take(request, stale=stale)
 
     def _conclude(self, conclude: Conclude, epoch: int) -> None:
         outbox = self._parts.outbox
@@ -254,6 +268,11 @@ class Resident:
     def _on_news(self) -> None:
         if self._session is not None:
             self._session.notice()
+
+    def _on_answer(self, request_id: str, document: str) -> None:
+        # Without a session it is lost, and asked for again.
+        if self._session is not None:
+            self._session.answer(request_id, document)
 
     def _on_progress(self, command_id: str, step: str, fraction: float) -> None:
         if self._session is not None:

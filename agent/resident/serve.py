@@ -19,7 +19,7 @@ import grpc.aio
 import structlog
 
 from agent.adapters.host.block import KernelBlockDevices
-from agent.adapters.host.boot_status import read_boot_status
+from agent.adapters.host.boot_program import BootProgram
 from agent.adapters.host.boots import BootMarkFile, crash_dumps, kept_logs, witnesses
 from agent.adapters.host.cgroups import Cgroups
 from agent.adapters.host.environment import environment_document
@@ -197,7 +197,7 @@ def _parts(settings: Settings, connect: Callable[[int], grpc.aio.Channel]) -> Pa
         name=settings.host,
         host=host,
         read_facts=lambda: read_facts(labels=settings.labels, platform_override=settings.platform),
-        read_boot_status=read_boot_status,
+        boot_program=BootProgram(),
         journal=journal,
         outbox=outbox,
         executor=Executor(host=host, journal=journal, outbox=outbox, lock=lock),

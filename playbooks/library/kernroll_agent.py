@@ -144,7 +144,7 @@ def install(asked, step):
         changed = write(SETTINGS, settings(asked), 0o600) or changed
     step("starting the agent")
     run("systemctl", "daemon-reload")
-    for name in asked["units"]:
+    for name in (name for name in asked["units"] if "@." not in name):
         run("systemctl", "enable", name)
         run("systemctl", "restart" if changed else "start", name)
     step("looking at the boot loader")
@@ -173,9 +173,11 @@ def remove(asked, step):
         raise Refused("a kernel is armed: `kernroll-boot disarm` first, or let its trial end")
     step("stopping the agent")
     changed = False
-    for name in ("kernroll-agent.service", "kernroll-guard.service"):
+    for name in ("kernroll-agent.service", "kernroll-boot.socket", "kernroll-boot@.service", "kernroll-guard.service"):
         if os.path.exists(f"{UNITS}/{name}"):
-            run("systemctl", "disable", "--now", name)
+            # Of a template, that others start, nothing runs for longer than it takes.
+            if "@." not in name:
+                run("systemctl", "disable", "--now", name)
             os.unlink(f"{UNITS}/{name}")
             changed = True
     run("systemctl", "daemon-reload")

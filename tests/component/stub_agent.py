@@ -11,6 +11,7 @@ from pathlib import Path
 from fake_host import FakeProcess
 from fake_kernel import FakeKernel
 
+from agent.adapters.host.boot_program import BootProgram
 from agent.adapters.host.host import read_facts
 from agent.adapters.network import channel
 from agent.adapters.state.command_journal import CommandJournal
@@ -33,7 +34,7 @@ def resident(directory: Path, address: str, boot_id: str, hanging: str) -> Resid
             name="host-1",
             host=process.host(),
             read_facts=lambda: read_facts(labels={"zone": "a"}, platform_override=None),
-            read_boot_status=lambda: "",
+            boot_program=BootProgram(status=directory / "status.json", socket=directory / "boot.sock"),
             journal=journal,
             outbox=outbox,
             executor=Executor(host=process.host(), journal=journal, outbox=outbox, lock=lock),

@@ -15,6 +15,7 @@ from fake_kernel import FakeKernel
 from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
+from agent.adapters.host.boot_program import BootProgram
 from agent.adapters.host.host import read_facts
 from agent.adapters.network import channel
 from agent.adapters.network.controller import blame_of
@@ -57,7 +58,7 @@ class Agent:
                 name="host-1",
                 host=host,
                 read_facts=lambda: read_facts(labels={}, platform_override=None),
-                read_boot_status=lambda: "",
+                boot_program=BootProgram(status=directory / "status.json", socket=directory / "boot.sock"),
                 journal=journal,
                 outbox=outbox,
                 executor=Executor(host=host, journal=journal, outbox=outbox, lock=lock),

@@ -4,18 +4,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
-from booted_host import BootedHost, BootedProgram, own_loader, stand_in
 from engine_parts import host
-from fake_delivery import PANIC_LINE, FakeDelivery
+from fake_delivery import FakeDelivery
+from own_disk_worlds import HOST, AskedWorld, OwnDiskWorld
 from patience import PATIENCE_S
 
-from agent.boot import kernels
-from controller.adapters.delivery.ansible.delivery import AnsibleDelivery
 from controller.adapters.delivery.hypervisor.client import call_async
 from controller.adapters.delivery.hypervisor.delivery import HypervisorDelivery
 from controller.adapters.delivery.hypervisor.supervising.supervisor import supervise
@@ -23,12 +20,10 @@ from controller.adapters.delivery.routed import RoutedDelivery
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.errors import NotFound, Permanent
 from controller.domain.hosts.host import Host
-from controller.domain.hosts.loader_document import boot_of
-from controller.domain.kernels import PACKAGE_ROLE, Kernel
+from controller.domain.kernels import Kernel
 from controller.domain.record.effects import RebootHost, StageKernel
 from controller.services.ports import Delivery
 
-HOST = "vm1"
 UNKNOWN = "f" * 64
 BOOT_S = 100.0
 PROBATION_S = 50.0
@@ -117,50 +112,7 @@ class RealWorld:
         os.kill(int((await self._last_boot_dir() / "pid").read_text()), 9)
 
 
-class PackagedDelivery(AnsibleDelivery):
-    """Gives kernels what this delivery needs of them: packages, and no command line of their own."""
-
-    async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
-        files = {**kernel.files, f"{PACKAGE_ROLE}kernel.deb": "kernel.deb"}
-        await super().stage(host, command_id, replace(kernel, command_line="", files=files))
-
-
-class OwnDiskWorld:
-    """A host that starts from its own disk: kernroll-boot and its guard, in this process, so that its clock is ours."""
-
-    sees_it_down = False
-
-    def __init__(self, root: Path, old: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.machine = BootedHost(root, own_loader(old.release))
-        stand_in(self.machine, monkeypatch)
-        kernels.name(self.machine, old.digest, old.release)
-        self.program = BootedProgram(self.machine, panics={"1.0-bad": PANIC_LINE})
-        self.delivery: Delivery = PackagedDelivery(self.program, self._told, look_s=0.01)
-
-    def _told(self, name: str) -> Host | None:
-        """What its agent would have told."""
-        told = self.machine.text("/var/lib/kernroll-boot/status.json") or ""
-        return replace(host(HOST), boot=boot_of(HOST, told)) if name == HOST else None
-
-    @property
-    def host(self) -> Host:
-        known = self._told(HOST)
-        assert known is not None
-        return known
-
-    def advance(self, seconds: float) -> None:
-        self.machine.clock_s += seconds
-        self.program.settle()
-
-    async def panic(self, line: str) -> None:
-        self.program.wrote(line)
-        self.program.boot()
-
-    async def reset(self) -> None:
-        self.program.boot()
-
-
-@pytest.fixture(params=["fake", "routed", "hypervisor", "ansible"])
+@pytest.fixture(params=["fake", "routed", "hypervisor", "ansible", "agent"])
 async def world(
     request: pytest.FixtureRequest,
     make_vm: Callable[..., Path],
@@ -177,6 +129,9 @@ async def world(
         return
     if request.param == "ansible":
         yield OwnDiskWorld(tmp_path / "machine", make_kernel("old"), monkeypatch)
+        return
+    if request.param == "agent":
+        yield AskedWorld(tmp_path / "machine", make_kernel("old"), monkeypatch)
         return
     real = RealWorld(make_vm(HOST))
     ready = asyncio.Event()

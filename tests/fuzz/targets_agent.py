@@ -22,6 +22,9 @@ from agent.adapters.state.command_journal import CommandJournal
 from agent.adapters.state.leftovers import LeftoversFile
 from agent.adapters.state.spool import ReportSpool
 from agent.adapters.wire import messages
+from agent.boot import request
+from agent.boot.main import parser
+from agent.boot.values import BootError
 from agent.domain.errors import ConfigError, EnrollmentError, ProtocolViolation, RigError
 from agent.domain.session import commands
 from agent.domain.session.session import CommandReceived, SessionState, react
@@ -56,6 +59,8 @@ def _obeyed(sent: list[agent_pb2.ControllerMessage]) -> None:
         assert state.retry_after_s >= 0
         if isinstance(told, CommandReceived):
             assert 0 < told.command.timeout_s < math.inf
+        if reaction.ask is not None:
+            assert 0 < reaction.ask.timeout_s <= 600 and len(reaction.ask.arguments) <= 32
         if reaction.obey is not None:
             decision = commands.decide(book, reaction.obey, boot_id="b", kernel_release="7", unable="")
             for record in decision.records:
@@ -184,7 +189,21 @@ _TOML_WORDS = (
     *('transport = "serial"', 'platform = "vm"', "[[", "'''", "1979-05-27", "\\u202e", "\x1b", "²"),
 )
 
+
+def _boot_request(data: bytes) -> None:
+    taken = request.arguments_of(data)
+    # What is taken is a command line, and no option of the program itself.
+    given = parser().parse_args(taken)
+    assert (given.root, given.output) == (Path("/"), "json")
+
+
 TARGETS = (
+    Target(
+        name="boot-request",
+        run=_boot_request,
+        errors=(BootError,),
+        words=('{"arguments": ["', '", "', '"]}', "arm", "revert", "--reboot", "--boot-timeout=", "--root=/", "7.1"),
+    ),
     Target(
         name="controller-bytes",
         run=_controller_bytes,

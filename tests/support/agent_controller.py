@@ -6,6 +6,7 @@ import datetime
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -119,6 +120,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         self.progress: list[agent_pb2.Progress] = []
         # Every telling, also repeated ones.
         self.tellings: list[agent_pb2.Report] = []
+        self.boot_answers: dict[str, str] = {}
         self.acknowledges = True
         self.epoch = 1
         self.protocol_version = 1
@@ -145,6 +147,13 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
 
     def say(self, message: agent_pb2.ControllerMessage) -> None:
         self.sessions[-1].put_nowait(message)
+
+    async def ask_boot(self, request_id: str, *arguments: str, epoch: int = 1, timeout_s: float = 60.0) -> Any:
+        """Ask the host's kernroll-boot and return the document that its agent answers."""
+        asked = agent_pb2.BootRequest(request_id=request_id, epoch=epoch, timeout_s=timeout_s, arguments=arguments)
+        self.say(agent_pb2.ControllerMessage(boot_request=asked))
+        await self.until(lambda: request_id in self.boot_answers)
+        return json.loads(self.boot_answers[request_id])
 
     def order(self, command: agent_pb2.Command) -> None:
         self.say(agent_pb2.ControllerMessage(command=command))
@@ -200,6 +209,8 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
                 self.receipts.append(message.receipt)
             case "heartbeat":
                 self.heartbeats.append(message.heartbeat)
+            case "boot_answer":
+                self.boot_answers[message.boot_answer.request_id] = message.boot_answer.document
             case "progress":
                 self.progress.append(message.progress)
             case "report":

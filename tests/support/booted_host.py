@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.boot import choice, circumstances, main
+from agent.boot import choice, circumstances, main, request
 from agent.boot.host import Host
 from agent.boot.trial import guard, status
 from agent.boot.trial.ledger import Ledger
@@ -162,6 +162,16 @@ class BootedProgram:
         self._host.loader.offer(kernel.release)
         (self._host.root / "boot").mkdir(exist_ok=True)
         return self._run("staged", kernel.digest, kernel.release, f"--command-id={command_id}", "--output=json")
+
+    def passed_on(self, *arguments: str) -> str:
+        """Return what its agent would answer."""
+        try:
+            asked = request.arguments_of(json.dumps({"arguments": arguments}).encode())
+            return json.dumps(self._run(*asked))
+        except Temporary as error:
+            return json.dumps({"error": str(error), "code": "busy"})
+        except Permanent as error:
+            return json.dumps({"error": str(error), "code": "refused"})
 
     def _run(self, *arguments: str) -> Mapping[str, Any]:
         printed, said = io.StringIO(), io.StringIO()

@@ -28,6 +28,7 @@ _LONGEST_STEP = 128
 _LONGEST_REFUSAL_BYTES = 2048
 # Of a controller that orders and does not listen.
 _MOST_RECEIPTS = 10_000
+_MOST_ANSWERS = 100
 # How much an end speaks against the report that was on its way: what they say of the message itself, and what a fault
 # of the controller may be as well.
 _BLAME = {
@@ -49,6 +50,10 @@ def blame_of(error: grpc.aio.AioRpcError) -> int:
     return 0 if error.details() == _OF_THE_LIBRARY else _BLAME.get(error.code(), 0)
 
 
+def _is_id(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_ID and name.isprintable()
+
+
 class Handler(Protocol):
     """What a session does to the agent."""
 
@@ -64,6 +69,9 @@ class Handler(Protocol):
     def obey(self, command: Command) -> str:
         """Take a command; return why it is refused, empty when it is not. Durable before this returns."""
 
+    def ask(self, request: session.BootRequest) -> None:
+        """Take what kernroll-boot is asked; the answer follows."""
+
 
 class Session:
     """Connects once, and lasts until the stream ends."""
@@ -74,6 +82,7 @@ class Session:
         self._state = session.SessionState()
         self._news = asyncio.Event()
         self._receipts: list[agent_pb2.AgentMessage] = []
+        self._answers: list[agent_pb2.AgentMessage] = []
         # Newest progress by command; an unsent one is replaced.
         self._progress: dict[str, agent_pb2.AgentMessage] = {}
         self._last_sent = 0
@@ -100,6 +109,12 @@ class Session:
 
     def notice(self) -> None:
         """Wake the sender: there are new reports."""
+        self._news.set()
+
+    def answer(self, request_id: str, document: str) -> None:
+        """Send what kernroll-boot has answered."""
+        body = agent_pb2.BootAnswer(request_id=request_id, document=document)
+        self._answers.append(agent_pb2.AgentMessage(boot_answer=body))
         self._news.set()
 
     def progress(self, command_id: str, step: str, fraction: float) -> None:
@@ -148,6 +163,10 @@ class Session:
             self._receipts.append(self._obeyed(reaction.obey))
             if len(self._receipts) > _MOST_RECEIPTS:
                 raise ProtocolViolation(f"the controller takes none of {_MOST_RECEIPTS} receipts")
+        if reaction.ask is not None and _is_id(reaction.ask.request_id):
+            self._handler.ask(reaction.ask)
+            if len(self._answers) > _MOST_ANSWERS:
+                raise ProtocolViolation(f"the controller takes none of {_MOST_ANSWERS} answers")
         if reaction.forget:
             self._acknowledged |= self._spool.acknowledge(reaction.forget)
             self._unconfirmed = [each for each in self._unconfirmed if self._spool.waits(each)]
@@ -155,7 +174,7 @@ class Session:
 
     def _obeyed(self, command: Command) -> agent_pb2.AgentMessage:
         name = command.command_id
-        if 0 < len(name) <= _LONGEST_ID and name.isprintable():
+        if _is_id(name):
             refused = self._handler.obey(command)
         else:
             # No report could name it either.
@@ -185,6 +204,8 @@ class Session:
     def _waiting(self) -> Iterator[agent_pb2.AgentMessage]:
         while self._receipts:
             yield self._receipts.pop(0)
+        while self._answers:
+            yield self._answers.pop(0)
         for entry in self._spool.queue.entries:
             if entry.number <= self._last_sent:
                 continue

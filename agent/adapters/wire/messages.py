@@ -43,6 +43,9 @@ _OUTCOMES = {
 _DEFAULT_TIMEOUT_S = 3600.0
 _MOST_RUNS = 10_000
 _MOST_TIMEOUT_S = 90 * 86_400.0
+# A request to kernroll-boot.
+_MOST_BOOT_TIMEOUT_S = 600.0
+_MOST_BOOT_WORDS = 32
 # In a Hello.
 _MOST_LABELS, _MOST_AREAS, _LONGEST_LABEL, _LONGEST_PATH, _LONGEST_LINE = 64, 64, 253, 256, 4096
 _LONGEST_REASON_BYTES = 2048
@@ -62,6 +65,8 @@ def incoming(message: agent_pb2.ControllerMessage) -> session.Incoming:
             )
         case "command":
             return session.CommandReceived(command=command(message.command))
+        case "boot_request":
+            return _boot_request(message.boot_request)
         case "acknowledgement":
             return session.Acknowledged(report_ids=frozenset(message.acknowledgement.report_ids))
         case "goodbye":
@@ -86,6 +91,16 @@ def command(message: agent_pb2.Command) -> commands.Command:
         # Not a number compares as false.
         timeout_s=min(message.timeout_s, _MOST_TIMEOUT_S) if message.timeout_s > 0 else _DEFAULT_TIMEOUT_S,
         body=body,
+    )
+
+
+def _boot_request(message: agent_pb2.BootRequest) -> session.BootRequest:
+    return session.BootRequest(
+        request_id=message.request_id,
+        epoch=message.epoch,
+        timeout_s=min(message.timeout_s, _MOST_BOOT_TIMEOUT_S) if message.timeout_s > 0 else _MOST_BOOT_TIMEOUT_S,
+        # One more than that program takes is refused by it.
+        arguments=tuple(message.arguments[:_MOST_BOOT_WORDS]),
     )
 
 
@@ -131,6 +146,7 @@ def hello(
     active_command_ids: tuple[str, ...],
     highest_epoch: int,
     boot_status: str = "",
+    takes_boot_requests: bool = False,
 ) -> agent_pb2.AgentMessage:
     """Return the session's first message."""
     return agent_pb2.AgentMessage(
@@ -141,6 +157,7 @@ def hello(
             active_command_ids=active_command_ids,
             highest_epoch=highest_epoch,
             boot_status=boot_status,
+            takes_boot_requests=takes_boot_requests,
         )
     )
 

@@ -10,7 +10,7 @@ from agent.boot.host import Host
 from agent.boot.trial import book
 from agent.boot.values import BootError, BootState
 
-# Read by the agent: agent.adapters.host.boot_status.
+# Read by the agent: agent.adapters.host.boot_program.
 _FILE: Final = "/var/lib/kernroll-boot/status.json"
 
 

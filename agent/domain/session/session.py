@@ -39,6 +39,17 @@ class CommandReceived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BootRequest:
+    """The controller asks something of this host's kernroll-boot."""
+
+    request_id: str
+    epoch: int
+    timeout_s: float
+    # As on its command line.
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledged:
     """These reports are durable on the other side."""
 
@@ -58,7 +69,7 @@ class UnknownMessage:
     """A message of a later version of the contract; ignored."""
 
 
-Incoming = Welcome | CommandReceived | Acknowledged | Goodbye | UnknownMessage
+Incoming = Welcome | CommandReceived | BootRequest | Acknowledged | Goodbye | UnknownMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +91,7 @@ class Reaction:
 
     state: SessionState
     obey: Command | None = None
+    ask: BootRequest | None = None
     forget: frozenset[str] = frozenset()
     # True once, when the spool is to be sent from its beginning.
     opened: bool = False
@@ -91,7 +103,7 @@ _HEARTBEAT_LIMITS_S = (0.1, 300.0)
 
 _ADMISSIBLE: dict[Phase, tuple[type, ...]] = {
     Phase.GREETING: (Welcome, Goodbye, UnknownMessage),
-    Phase.OPEN: (CommandReceived, Acknowledged, Goodbye, UnknownMessage),
+    Phase.OPEN: (CommandReceived, BootRequest, Acknowledged, Goodbye, UnknownMessage),
     Phase.ENDED: (UnknownMessage,),
 }
 
@@ -101,7 +113,9 @@ def react(state: SessionState, message: Incoming) -> Reaction:
     if not isinstance(message, _ADMISSIBLE[state.phase]):
         raise ProtocolViolation(f"{type(message).__name__} has no place in a session that is {state.phase}")
     match message:
-        case Welcome(epoch=epoch) | CommandReceived(command=Command(epoch=epoch)) if epoch > HIGHEST_EPOCH:
+        case Welcome(epoch=epoch) | CommandReceived(command=Command(epoch=epoch)) | BootRequest(epoch=epoch) if (
+            epoch > HIGHEST_EPOCH
+        ):
             raise ProtocolViolation(f"the controller names epoch {epoch}, and none counts beyond {HIGHEST_EPOCH}")
         case Welcome(protocol_version=version) if version != PROTOCOL_VERSION:
             raise ProtocolViolation(
@@ -115,6 +129,8 @@ def react(state: SessionState, message: Incoming) -> Reaction:
             return Reaction(state=opened, opened=True)
         case CommandReceived(command=command):
             return Reaction(state=state, obey=command)
+        case BootRequest():
+            return Reaction(state=state, ask=message)
         case Acknowledged(report_ids=report_ids):
             return Reaction(state=state, forget=report_ids)
         case Goodbye(reason=reason, retry_after_s=retry_after_s):

@@ -12,8 +12,13 @@ from controller.adapters.plays.places import units_directory
 from controller.adapters.plays.runner import Plays
 from controller.domain.errors import InvalidInput
 
-# The guard is there as soon as kernroll-boot knows deadlines.
-_UNITS: Final = ("kernroll-guard.service", "kernroll-agent.service")
+# In the order in which they are started; what an agent says of the others it says when its session begins.
+_UNITS: Final = (
+    "kernroll-guard.service",
+    "kernroll-boot@.service",
+    "kernroll-boot.socket",
+    "kernroll-agent.service",
+)
 _LOOK_TIMEOUT_S: Final = 300.0
 
 

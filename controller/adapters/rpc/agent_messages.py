@@ -13,6 +13,7 @@ from controller.domain.hosts.loader_document import boot_of
 from controller.domain.printable import printable
 from controller.domain.record.effects import AgentEffect, CancelCommand, RunWorkload
 from controller.domain.record.events import CommandReported, CommandState, RunReported, RunState
+from controller.services.agents.boot_requests import BootRequest
 from controller.services.agents.sessions import Held, LogReported
 from controller.views.models import LiveProgress
 from controller.words import names_text
@@ -168,6 +169,15 @@ def progress_of(progress: agent_pb2.Progress) -> LiveProgress:
     """Return what an agent says of the work it is at; a fraction that is none is -1, as the contract has it."""
     fraction = progress.fraction if 0 <= progress.fraction <= 1 else -1.0
     return LiveProgress(bounds.name(progress.step), fraction)
+
+
+def boot_request_message(request: BootRequest, epoch: int) -> agent_pb2.ControllerMessage:
+    """Return what asks a host's kernroll-boot."""
+    return agent_pb2.ControllerMessage(
+        boot_request=agent_pb2.BootRequest(
+            request_id=request.request_id, epoch=epoch, timeout_s=request.timeout_s, arguments=request.arguments
+        )
+    )
 
 
 def command_message(effect: AgentEffect, epoch: int) -> agent_pb2.ControllerMessage:

@@ -5,19 +5,27 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from controller.adapters.rpc.agent_messages import command_message, held_of, host_of, progress_of, report_of
-from controller.adapters.rpc.identity import key_digest_of, names_of
+from controller.adapters.rpc.agent_messages import (
+    boot_request_message,
+    command_message,
+    held_of,
+    host_of,
+    progress_of,
+    report_of,
+)
+from controller.adapters.rpc.identity import Refusals, key_digest_of, names_of
 from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming, decoded
 from controller.domain import bounds
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts.host import Host
 from controller.domain.record.effects import AgentEffect
+from controller.services.agents.boot_requests import BootRequest
 from controller.services.agents.enrollment import Enrollment, Signed
 from controller.services.agents.identity import Epochs, SentAway, checked_name
 from controller.services.agents.sessions import AgentStream, Sessions
@@ -45,10 +53,6 @@ _FORGOTTEN_AFTER_S = 60.0
 # However much a host has had, it is heard again by then: silence would be counted against it.
 _LONGEST_PAUSE_S = 10.0
 
-# The same of the same host is logged once in this time, and of so many hosts: who knocks without end fills no log.
-_REFUSAL_PAUSE_S = 60.0
-_MOST_REFUSALS = 100
-
 T = TypeVar("T")
 
 
@@ -66,29 +70,6 @@ def add_agent_service(server: grpc.aio.Server, service: "AgentService") -> None:
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-
-
-class Refusals:
-    """Ends calls of hosts that are not let in, and says so in the log."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        # (host, why) -> when it was logged.
-        self._logged: dict[tuple[str, str], float] = {}
-
-    async def refuse(self, context: Any, code: grpc.StatusCode, host: str, why: str) -> NoReturn:
-        """Abort the call with a sentence."""
-        self.note(host, why)
-        await context.abort(code, why)
-        raise AssertionError("abort returned")
-
-    def note(self, host: str, why: str) -> None:
-        """Log it, unless it was just now or there are too many."""
-        now = self._now()
-        self._logged = {one: at for one, at in self._logged.items() if now - at < _REFUSAL_PAUSE_S}
-        if (host, why) not in self._logged and len(self._logged) < _MOST_REFUSALS:
-            self._logged[host, why] = now
-            _log.warning("refused", host=host, why=why)
 
 
 class AgentService:
@@ -119,7 +100,7 @@ class AgentService:
 
     async def Session(self, _requests: AsyncIterator[bytes], context: Any) -> None:
         """Serve one agent until its stream ends, it falls silent, or a newer session replaces it."""
-        host, allowance = await self._hello(context)
+        host, allowance, takes_boot_requests = await self._hello(context)
         if self._opening >= _MOST_OPENING:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._opening} sessions are opening at this moment; try again"
@@ -133,7 +114,13 @@ class AgentService:
             await line.welcomed.wait()
             await line.write(command_message(effect, self._epochs.current))
 
-        session = AgentStream(host=host.name, send=send, close=line.close)
+        async def ask_boot(request: BootRequest) -> None:
+            await line.welcomed.wait()
+            await line.write(boot_request_message(request, self._epochs.current))
+
+        session = AgentStream(
+            host=host.name, send=send, close=line.close, ask_boot=ask_boot if takes_boot_requests else None
+        )
         reading: asyncio.Future[None] | None = None
         try:
             try:
@@ -179,8 +166,11 @@ class AgentService:
             )
         )
 
-    async def _hello(self, context: Any) -> tuple[Host, Allowance]:
-        """Return the host that the first message describes, or abort the call with a sentence."""
+    async def _hello(self, context: Any) -> tuple[Host, Allowance, bool]:
+        """Return the host of the first message, its share of our time, and whether it takes requests to kernroll-boot.
+
+        Aborts the call with a sentence for a message that is none of the kind.
+        """
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 data = await context.read()
@@ -212,7 +202,7 @@ class AgentService:
             await self._refusals.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, name, str(error))
         except Temporary as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        return host, await self._admitted(name, len(data), computed_s, context)
+        return host, await self._admitted(name, len(data), computed_s, context), hello.takes_boot_requests
 
     async def _caller(self, context: Any, claimed: str = "") -> tuple[str, str]:
         """Return the name and the key's digest of an enrolled host, or abort the call with a sentence."""
@@ -317,6 +307,9 @@ class AgentService:
                 await self._sessions.accepted(session.host, receipt.command_id, receipt.refused)
             case "progress":
                 await self._sessions.progressed(session.host, progress_of(message.progress))
+            case "boot_answer":
+                answer = message.boot_answer
+                self._sessions.boot_requests.answered(session.host, answer.request_id, answer.document)
             case "heartbeat":
                 await self._sessions.holds(session, held_of(message.heartbeat))
             case _:

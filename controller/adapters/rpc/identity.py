@@ -1,16 +1,24 @@
-"""Who is calling: the URI names of the client certificate, checked by gRPC against our authority."""
+"""Who is calling: the URI names of the client certificate, checked by gRPC against our authority; who is sent away."""
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
+import grpc
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from controller.domain.caller import Caller
 from controller.domain.errors import Permanent
 
+_log = structlog.get_logger("agent_service")
+
 _ROLES = ("agent", "operator")
+# The same of the same host is logged once in this time, and of so many hosts: who knocks without end fills no log.
+_REFUSAL_PAUSE_S = 60.0
+_MOST_REFUSALS = 100
 
 
 def names_of(context: Any, role: str) -> tuple[str, ...]:
@@ -39,3 +47,26 @@ def operator_of(context: Any, *, plaintext: bool) -> Caller:
     if not names:
         raise Permanent("this call needs an operator's certificate; agents may not make it")
     return Caller(names[0])
+
+
+class Refusals:
+    """Ends calls of hosts that are not let in, and says so in the log."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        # (host, why) -> when it was logged.
+        self._logged: dict[tuple[str, str], float] = {}
+
+    async def refuse(self, context: Any, code: grpc.StatusCode, host: str, why: str) -> NoReturn:
+        """Abort the call with a sentence."""
+        self.note(host, why)
+        await context.abort(code, why)
+        raise AssertionError("abort returned")
+
+    def note(self, host: str, why: str) -> None:
+        """Log it, unless it was just now or there are too many."""
+        now = self._now()
+        self._logged = {one: at for one, at in self._logged.items() if now - at < _REFUSAL_PAUSE_S}
+        if (host, why) not in self._logged and len(self._logged) < _MOST_REFUSALS:
+            self._logged[host, why] = now
+            _log.warning("refused", host=host, why=why)

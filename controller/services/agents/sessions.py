@@ -25,6 +25,7 @@ from controller.domain.record.policy import Task
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.kernel_log import learnt_from_log
 from controller.gate.kernel_log import Continued
+from controller.services.agents.boot_requests import Ask, BootRequests
 from controller.services.agents.identity import Clones
 from controller.services.agents.kernel_logs import KernelLogs, LogReported
 from controller.services.engine.engine import Engine
@@ -64,6 +65,8 @@ class AgentStream:
     host: str
     send: Callable[[AgentEffect], Awaitable[None]]
     close: Callable[[str], None]
+    # Hands over what kernroll-boot is asked; None when the agent takes no such requests.
+    ask_boot: Ask | None = None
 
 
 class Sessions:
@@ -86,6 +89,7 @@ class Sessions:
         self._refused: dict[str, str] = {}
         self.on_connected: Callable[[str], None] = lambda _host: None
         self.clones = Clones(clock)
+        self.boot_requests = BootRequests(self._way_to_boot)
 
     async def connected(self, session: AgentStream, host: Host) -> None:
         """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt.
@@ -97,6 +101,7 @@ class Sessions:
         self._connected[session.host] = session
         if older is not None:
             older.close("another session of this host has begun")
+            self.boot_requests.ended(session.host)
         now = self._clock.now()
         known = self._engine.world.hosts.get(host.name)
         # A Hello says nothing of the log; within one boot what was heard of it stands.
@@ -126,6 +131,7 @@ class Sessions:
         del self._connected[session.host]
         self.live.pop(session.host, None)
         self.held.pop(session.host, None)
+        self.boot_requests.ended(session.host)
         known = self._engine.world.hosts.get(session.host)
         now = self._clock.now()
         if known is not None:
@@ -317,6 +323,10 @@ class Sessions:
         """End all sessions: each says goodbye, and what it leaves behind is recorded while that can be done."""
         for session in tuple(self._connected.values()):
             session.close(reason)
+
+    def _way_to_boot(self, host: str) -> Ask | None:
+        session = self._connected.get(host)
+        return None if session is None else session.ask_boot
 
     def is_connected(self, host: str) -> bool:
         """Whether the host has a stream now."""

@@ -111,6 +111,7 @@ class AgentMessage(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    BOOT_ANSWER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -121,6 +122,8 @@ class AgentMessage(_message.Message):
     def progress(self) -> Global___Progress: ...
     @_builtins.property
     def report(self) -> Global___Report: ...
+    @_builtins.property
+    def boot_answer(self) -> Global___BootAnswer: ...
     def __init__(
         self,
         *,
@@ -129,12 +132,13 @@ class AgentMessage(_message.Message):
         receipt: Global___CommandReceipt | None = ...,
         progress: Global___Progress | None = ...,
         report: Global___Report | None = ...,
+        boot_answer: Global___BootAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "heartbeat", b"heartbeat", "hello", b"hello", "progress", b"progress", "receipt", b"receipt", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "boot_answer", b"boot_answer", "heartbeat", b"heartbeat", "hello", b"hello", "progress", b"progress", "receipt", b"receipt", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "heartbeat", b"heartbeat", "hello", b"hello", "progress", b"progress", "receipt", b"receipt", "report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "boot_answer", b"boot_answer", "heartbeat", b"heartbeat", "hello", b"hello", "progress", b"progress", "receipt", b"receipt", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "receipt", "progress", "report"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "receipt", "progress", "report", "boot_answer"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -148,6 +152,7 @@ class ControllerMessage(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    BOOT_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -156,6 +161,8 @@ class ControllerMessage(_message.Message):
     def acknowledgement(self) -> Global___Acknowledgement: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def boot_request(self) -> Global___BootRequest: ...
     def __init__(
         self,
         *,
@@ -163,12 +170,13 @@ class ControllerMessage(_message.Message):
         command: Global___Command | None = ...,
         acknowledgement: Global___Acknowledgement | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        boot_request: Global___BootRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "body", b"body", "command", b"command", "goodbye", b"goodbye", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "body", b"body", "boot_request", b"boot_request", "command", b"command", "goodbye", b"goodbye", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "body", b"body", "command", b"command", "goodbye", b"goodbye", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "body", b"body", "boot_request", b"boot_request", "command", b"command", "goodbye", b"goodbye", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "command", "acknowledgement", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "command", "acknowledgement", "goodbye", "boot_request"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -184,6 +192,7 @@ class Hello(_message.Message):
     ACTIVE_COMMAND_IDS_FIELD_NUMBER: _builtins.int
     HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
     BOOT_STATUS_FIELD_NUMBER: _builtins.int
+    TAKES_BOOT_REQUESTS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """This file's major version: 1."""
     host: _builtins.str
@@ -194,6 +203,8 @@ class Hello(_message.Message):
     """What kernroll-boot has written down of which kernels this host boots, as `kernroll-boot status --output json` gives
     it, with what speaks against a trial. Empty where that program is not installed.
     """
+    takes_boot_requests: _builtins.bool
+    """Whether BootRequests are answered; others must not be sent any."""
     @_builtins.property
     def facts(self) -> _common_pb2.HostFacts: ...
     @_builtins.property
@@ -209,10 +220,11 @@ class Hello(_message.Message):
         active_command_ids: _abc.Iterable[_builtins.str] | None = ...,
         highest_epoch: _builtins.int = ...,
         boot_status: _builtins.str = ...,
+        takes_boot_requests: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_command_ids", b"active_command_ids", "boot_status", b"boot_status", "facts", b"facts", "highest_epoch", b"highest_epoch", "host", b"host", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_command_ids", b"active_command_ids", "boot_status", b"boot_status", "facts", b"facts", "highest_epoch", b"highest_epoch", "host", b"host", "protocol_version", b"protocol_version", "takes_boot_requests", b"takes_boot_requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -640,6 +652,71 @@ class Acknowledgement(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Acknowledgement: _TypeAlias = Acknowledgement  # noqa: Y015
+
+@_typing.final
+class BootRequest(_message.Message):
+    """A verb of the host's kernroll-boot, which is passed on and answered by a BootAnswer. No command: it takes no place
+    beside a workload, is held in no book, and is sent again under another id by a controller that hears nothing. What must
+    not be done twice is told by the command id among its arguments, which that program itself remembers.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    epoch: _builtins.int
+    """As a command's: of a lower epoch than the highest seen, it is not passed on."""
+    timeout_s: _builtins.float
+    """After it the agent answers that no answer came."""
+    @_builtins.property
+    def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As on the command line: the verb, then what it is given."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        timeout_s: _builtins.float = ...,
+        arguments: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "epoch", b"epoch", "request_id", b"request_id", "timeout_s", b"timeout_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BootRequest: _TypeAlias = BootRequest  # noqa: Y015
+
+@_typing.final
+class BootAnswer(_message.Message):
+    """Not reliable: lost ones are not sent again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    document: _builtins.str
+    """What `kernroll-boot VERB --output json` prints. One that has an `error` has a `code` too: the program's own "refused",
+    "broken" or "busy", or the agent's "unanswered" where nothing was heard of the program.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BootAnswer: _TypeAlias = BootAnswer  # noqa: Y015
 
 @_typing.final
 class Goodbye(_message.Message):

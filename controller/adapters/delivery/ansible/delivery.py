@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from controller.adapters.delivery.ansible.program import ASK_TIMEOUT_S, STAGE_TIMEOUT_S, BootProgram
+from controller.adapters.delivery.ansible.program import AGENT_TIMEOUT_S, ASK_TIMEOUT_S, STAGE_TIMEOUT_S, BootProgram
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import NotFound, Permanent
 from controller.domain.hosts.host import Host
@@ -31,11 +31,20 @@ class AnsibleDelivery:
     """See Delivery."""
 
     def __init__(
-        self, program: BootProgram, host_named: Callable[[str], Host | None], *, look_s: float = _LOOK_S
+        self,
+        program: BootProgram,
+        host_named: Callable[[str], Host | None],
+        *,
+        installs: bool = True,
+        look_s: float = _LOOK_S,
     ) -> None:
-        """Take how hosts' programs are asked, and what the controller knows of a host by its name."""
+        """Take how hosts' programs are asked, and what the controller knows of a host by its name.
+
+        Without `installs` nothing can be staged: no plan reaches a host, and rollouts that run are ended all the same.
+        """
         self._program = program
         self._host_named = host_named
+        self._installs = installs
         self._look_s = look_s
         # By host: what the newest answer said.
         self._answers: dict[str, DeliveryStatus] = {}
@@ -43,11 +52,12 @@ class AnsibleDelivery:
 
     def reaches(self, host: Host) -> bool:
         """Return whether the host has told that it starts from its own disk."""
-        return host.boot is not None
+        return self._installs and host.boot is not None
 
     def longest_s(self, effect: DeliveryEffect) -> float:
-        """Return a play's own limit, and some."""
-        return (STAGE_TIMEOUT_S if isinstance(effect, StageKernel) else ASK_TIMEOUT_S) + _MARGIN_S
+        """Return the limits of a play, and of an agent that was asked before it, and some."""
+        asked_s = STAGE_TIMEOUT_S if isinstance(effect, StageKernel) else AGENT_TIMEOUT_S + ASK_TIMEOUT_S
+        return asked_s + _MARGIN_S
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
         """Install the kernel's packages, after the running kernel was pinned."""

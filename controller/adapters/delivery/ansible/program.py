@@ -1,15 +1,22 @@
-"""How a host's kernroll-boot is asked: by whoever can reach it."""
+"""How a host's kernroll-boot is asked: through its agent where that is connected, else by playbooks."""
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import structlog
+
 from controller.adapters.plays.outcomes import HostOutcome
 from controller.adapters.plays.runner import Plays
+from controller.domain import bounds
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.kernels import Kernel
+from controller.services.agents.boot_requests import BootRequests, Unanswered
+
+_log = structlog.get_logger("delivery")
 
 # A verb takes a second on a host; the rest is Ansible's, also on an emulated processor.
 ASK_TIMEOUT_S: Final = 180.0
@@ -18,6 +25,13 @@ STAGE_TIMEOUT_S: Final = 1800.0
 _UNREACHABLE_RETRY_S: Final = 10.0
 _BUSY_RETRY_S: Final = 3.0
 _BUSY: Final = "busy"
+# A verb takes a second, and a minute where a configuration is made anew on an emulated processor.
+AGENT_TIMEOUT_S: Final = 60.0
+# As agents say that nothing was heard of the program.
+_UNANSWERED: Final = "unanswered"
+_AWAY_RETRY_S: Final = 10.0
+# No answer may be larger; agents send none that is.
+_MOST_CHARACTERS: Final = 256 << 10
 
 
 class BootProgram(Protocol):
@@ -58,6 +72,73 @@ class PlayedProgram:
     ) -> Mapping[str, Any]:
         found = await self._plays.run(playbook, [host], variables, timeout_s=timeout_s)
         return _answer(found[host])
+
+
+class AgentProgram:
+    """Asks through the host's agent. What is to be installed is not brought there this way."""
+
+    def __init__(self, requests: BootRequests, *, timeout_s: float = AGENT_TIMEOUT_S) -> None:
+        self._requests = requests
+        self._timeout_s = timeout_s
+
+    def reaches(self, host: str) -> bool:
+        """Return whether the host's agent is connected and passes requests on."""
+        return self._requests.reach(host)
+
+    async def ask(self, host: str, *arguments: str) -> Mapping[str, Any]:
+        """See BootProgram. Raises Unanswered when nothing was heard of the program itself."""
+        text = await self._requests.ask(host, arguments, timeout_s=self._timeout_s)
+        try:
+            found = json.loads(text) if len(text) <= _MOST_CHARACTERS else None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise Unanswered(f"{host}: what its agent passed on from kernroll-boot cannot be read")
+        if (error := found.get("error")) is None:
+            return found
+        told, code = f"{host}: {bounds.sentence(str(error))}", found.get("code")
+        if code == _UNANSWERED:
+            raise Unanswered(told)
+        if code == _BUSY:
+            raise Temporary(told, retry_after_s=_BUSY_RETRY_S)
+        raise Permanent(told)
+
+
+class EitherProgram:
+    """See BootProgram: verbs through the agent, which costs little, and by playbooks what it cannot or does not do.
+
+    Asked in both ways a verb is done once: kernroll-boot knows it by its command id, and lets nobody in beside it.
+    """
+
+    def __init__(self, agent: AgentProgram, played: BootProgram | None) -> None:
+        """`played` is None where no inventory says how hosts are reached over ssh."""
+        self._agent = agent
+        self._played = played
+
+    async def ask(self, host: str, *arguments: str) -> Mapping[str, Any]:
+        """See BootProgram."""
+        why = f"{host}: no agent is connected there that passes requests to kernroll-boot on"
+        if self._agent.reaches(host):
+            try:
+                return await self._agent.ask(host, *arguments)
+            except Unanswered as error:
+                why = str(error)
+        if self._played is None:
+            raise Temporary(
+                f"{why}; it is asked again when one is, and over ssh by a controller with --inventory",
+                retry_after_s=_AWAY_RETRY_S,
+            )
+        _log.info("asked_over_ssh", host=host, verb=arguments[0], why=why)
+        return await self._played.ask(host, *arguments)
+
+    async def stage(self, host: str, command_id: str, kernel: Kernel) -> Mapping[str, Any]:
+        """See BootProgram."""
+        if self._played is None:
+            raise Permanent(
+                f"{host}: kernel {kernel.release} is installed by playbooks, which need an inventory: "
+                "start the controller with --inventory"
+            )
+        return await self._played.stage(host, command_id, kernel)
 
 
 def _answer(outcome: HostOutcome) -> Mapping[str, Any]:

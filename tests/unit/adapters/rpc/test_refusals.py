@@ -2,7 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from controller.adapters.rpc.agent_service import Refusals
+from controller.adapters.rpc.identity import Refusals
 
 
 def test_the_same_refusal_is_logged_once_a_minute() -> None:

@@ -10,6 +10,7 @@ from fake_host import FakeProcess
 from fake_kernel import DEVICE, FakeKernel
 from structlog.testing import capture_logs
 
+from agent.adapters.host.boot_program import BootProgram
 from agent.adapters.state.command_journal import CommandJournal
 from agent.adapters.state.durable import replace_file
 from agent.adapters.state.spool import ReportSpool
@@ -96,7 +97,7 @@ def resident_at(root: Path) -> tuple[Resident, Parts]:
         name="h",
         host=host,
         read_facts=facts,
-        read_boot_status=lambda: "",
+        boot_program=BootProgram(status=root / "status.json", socket=root / "boot.sock"),
         journal=journal,
         outbox=outbox,
         executor=Executor(host=host, journal=journal, outbox=outbox, lock=lock),
