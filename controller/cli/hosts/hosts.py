@@ -68,6 +68,7 @@ kernroll hosts show x86-a --output json
 def show_host(session: Session, name: str) -> None:
     """Show everything known of one host."""
     from controller.cli import output
+    from controller.cli.hosts.boot_tables import boot_parts
     from controller.cli.hosts.tables import host_details
 
     with session.client() as client:
@@ -75,7 +76,7 @@ def show_host(session: Session, name: str) -> None:
     if session.output == "json":
         output.show_json(host)
     else:
-        output.show(host_details(host, session.now()))
+        output.show(host_details(host, session.now()), *boot_parts(host))
 
 
 @hosts.command("facts", epilog=examples("kernroll hosts facts --output json"))
