@@ -3,13 +3,14 @@
 import click
 
 from controller.cli.hosts.enroll import enroll
+from controller.cli.hosts.rehearse import rehearse
 from controller.cli.hosts.verbs import VERBS
 from controller.cli.session import HOST_NAME, Session, calls, examples
 
 
 @click.group()
 def hosts() -> None:
-    """Enroll, list, label, quarantine and forget hosts; deny them kernels."""
+    """Enroll, rehearse, list, label, quarantine and forget hosts; deny them kernels."""
 
 
 @hosts.command(
@@ -92,5 +93,5 @@ def facts(session: Session) -> None:
         output.show(*facts_parts())
 
 
-for _verb in (*VERBS, enroll):
+for _verb in (*VERBS, enroll, rehearse):
     hosts.add_command(_verb)
