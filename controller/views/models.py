@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from controller.domain.hosts.host import HostFacts
+from controller.domain.hosts.loaders import BootRefusal
 
 # Seconds since the Unix epoch. Fields of this type are written as RFC 3339 in JSON.
 Epoch = NewType("Epoch", float)
@@ -174,6 +175,59 @@ class HostFactsView(HostFacts):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BootKernelView:
+    """A kernel that a host boots."""
+
+    digest: str
+    # As `uname -r` would say; empty when the host does not tell it.
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBootRecordView:
+    """One start of a kernel on a host."""
+
+    # Counts from 1.
+    number: int
+    kernel: BootKernelView
+    # "initial", "trial", "requested", "fallback", "restart" or "revert".
+    cause: str
+    # "panic", "reset", "not_acknowledged", "not_blessed", "replaced" or "stopped"; empty while it runs.
+    end: str
+    # The most telling line of its end; may be empty.
+    line: str
+    # The delivery command that asked for it; empty for boots nobody asked for.
+    command_id: str
+    started_at: Epoch
+    # None while it runs, and where nobody knows.
+    ended_at: Epoch | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBootView:
+    """What a host that starts from its own disk says of its boot."""
+
+    # "grub" or "systemd-boot".
+    loader: str
+    # What boots when nothing is armed, and what runs; None where the host does not tell it.
+    default_kernel: BootKernelView | None
+    running_kernel: BootKernelView | None
+    # What boots once; None when nothing does.
+    armed_kernel: BootKernelView | None
+    # Whether a newly installed kernel leaves the default alone.
+    pinned: bool
+    # When it was proven that the host comes back by itself, None when it is not; by what it boots, empty then.
+    proven_at: Epoch | None
+    boots_by: str
+    # Why the newest rehearsal was not passed; empty while it may be, or when it was.
+    rehearsal_failed: str
+    # What speaks against giving the host a kernel.
+    refusals: tuple[BootRefusal, ...]
+    # The newest, oldest first; none in lists of hosts.
+    boots: tuple[HostBootRecordView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostView:
     """One enrolled host."""
 
@@ -194,6 +248,8 @@ class HostView:
     attention: str = ""
     # Reports that the agent holds and the controller has not acknowledged; 0 while it is away.
     spooled_reports: int = 0
+    # None for a host that does not start from its own disk, or has no kernroll-boot.
+    boot: HostBootView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
 from operator_server import OperatorServer, operator_server
+from own_boot import own_boot
 from patience import PATIENCE_S
 from rollout_story import Story
 from simulated_fleet import Faults
@@ -75,7 +77,7 @@ def test_hosts_list_as_json(server: OperatorServer, capsys: Captured) -> None:
         found = json.loads(capsys.readouterr().out)["hosts"]
         assert set(found[0]) == {
             "name", "stratum", "connected", "last_seen", "facts", "rollout", "step", "labels", "attention",
-            "quarantine", "spooled_reports",
+            "quarantine", "spooled_reports", "boot",
         }  # fmt: skip
         assert found[0]["facts"]["memory_bytes"] == 2**31
 
@@ -92,6 +94,25 @@ def test_hosts_show(server: OperatorServer, capsys: Captured) -> None:
     out = capsys.readouterr().out
     assert re.search(r"Page size +4 KiB", out)
     assert re.search(r"Rollout +trial, pending", out)
+
+
+def test_hosts_show_tells_of_the_boot_where_the_host_tells_it(server: OperatorServer, capsys: Captured) -> None:
+    server.answers["GetHost"] = host()
+    assert run(["hosts", "show", "a"]) == 0
+    assert "Pinned" not in capsys.readouterr().out
+    known = replace(Story([["a"]]).world.hosts["a"], boot=own_boot())
+    server.answers["GetHost"] = to_message(host_view(known), pb.Host)
+    assert run(["hosts", "show", "a"]) == 0
+    out = capsys.readouterr().out.partition("\nBoot\n")[2]
+    assert re.search(r"Default +7.0.13-old \(aaaaaaaaaaaa\)", out)
+    assert re.search(r"Armed +nothing", out)
+    assert re.search(r"Proven +2026-03-01 11:36:40.*, by loader 537087644082, firmware SeaBIOS 1.16", out)
+    assert re.search(r"Refused +menu-waits: the menu waits. Set GRUB_TIMEOUT", out)
+    assert re.search(r"8 +7.1.13-new \(bbbbbbbbbbbb\) +trial .* panic +Kernel panic - not syncing", out)
+    unproven = replace(known, boot=own_boot(proven_at=None, boots_by=""))
+    server.answers["GetHost"] = to_message(host_view(unproven), pb.Host)
+    assert run(["hosts", "show", "a"]) == 0
+    assert re.search(r"Proven +no: `kernroll hosts rehearse -i INVENTORY a`", capsys.readouterr().out)
 
 
 def test_plan_prints_waves_and_blockers_and_tells_by_its_code(server: OperatorServer, capsys: Captured) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.cli.exit_codes import ExitCode
+from controller.cli.hosts.chosen import chosen_hosts
 from controller.cli.session import DURATION, Session, calls, examples
 from controller.domain.errors import InvalidInput
 
@@ -48,20 +48,12 @@ def enroll(session: Session, /, *, inventory: Path, limit: str | None, **options
     """
     import asyncio
 
-    from controller.adapters.imports.ansible_inventory import read_inventory
     from controller.adapters.local.cache import Cache, no_progress
     from controller.adapters.plays.enrolling import enroll as enroll_hosts
     from controller.adapters.plays.runner import Plays
-    from controller.domain.fleet.inventory import NO_HOSTS, inventory_labels
 
     addresses = _addresses(session.address, options["controller_address"], options["enroll_address"])
-    listing = read_inventory(inventory, timeout_s=options["timeout"])
-    read = inventory_labels(listing.content, str(inventory))
-    for told in (*listing.warnings, *read.refused.values()):
-        click.echo(told, err=True)
-    hosts = _chosen(sorted(read.hosts), listing.content, limit)
-    if not hosts:
-        raise InvalidInput(f"{inventory}: {f'--limit {limit} names no host of it' if limit else NO_HOSTS}")
+    hosts = chosen_hosts(inventory, limit=limit, timeout_s=options["timeout"])
     with session.client() as client:
 
         def make_token(uses: int) -> str:
@@ -109,24 +101,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _chosen(hosts: Sequence[str], content: Mapping[str, Any], limit: str | None) -> list[str]:
-    """Return the hosts that patterns name, by themselves or by a group that they are in."""
-    if not limit:
-        return list(hosts)
-    patterns = [part for part in limit.split(",") if part]
-    groups = [name for name in content if name != "_meta" and any(fnmatchcase(name, one) for one in patterns)]
-    members: set[str] = set()
-    seen: set[str] = set()
-    while groups:
-        name = groups.pop()
-        group = content.get(name)
-        if name not in seen and isinstance(group, Mapping):
-            members.update(group.get("hosts", ()))
-            groups.extend(group.get("children", ()))
-        seen.add(name)
-    return [host for host in hosts if host in members or any(fnmatchcase(host, one) for one in patterns)]
 
 
 def _heard(client: Any, hosts: Sequence[str], wait_s: float) -> frozenset[str]:

@@ -3,13 +3,14 @@
 import click
 
 from controller.cli.hosts.enroll import enroll
+from controller.cli.hosts.rehearse import rehearse
 from controller.cli.hosts.verbs import VERBS
 from controller.cli.session import HOST_NAME, Session, calls, examples
 
 
 @click.group()
 def hosts() -> None:
-    """Enroll, list, label, quarantine and forget hosts; deny them kernels."""
+    """Enroll, rehearse, list, label, quarantine and forget hosts; deny them kernels."""
 
 
 @hosts.command(
@@ -68,6 +69,7 @@ kernroll hosts show x86-a --output json
 def show_host(session: Session, name: str) -> None:
     """Show everything known of one host."""
     from controller.cli import output
+    from controller.cli.hosts.boot_tables import boot_parts
     from controller.cli.hosts.tables import host_details
 
     with session.client() as client:
@@ -75,7 +77,7 @@ def show_host(session: Session, name: str) -> None:
     if session.output == "json":
         output.show_json(host)
     else:
-        output.show(host_details(host, session.now()))
+        output.show(host_details(host, session.now()), *boot_parts(host))
 
 
 @hosts.command("facts", epilog=examples("kernroll hosts facts --output json"))
@@ -91,5 +93,5 @@ def facts(session: Session) -> None:
         output.show(*facts_parts())
 
 
-for _verb in (*VERBS, enroll):
+for _verb in (*VERBS, enroll, rehearse):
     hosts.add_command(_verb)

@@ -84,6 +84,16 @@ def _swap_backends(subject: Subject) -> list[str] | None:
     return None if "" in found else sorted(found)
 
 
+def _boot_proven(subject: Subject) -> bool | None:
+    boot = subject.host.boot
+    return None if boot is None else boot.proven_at is not None
+
+
+def _boot_refusals(subject: Subject) -> list[str] | None:
+    boot = subject.host.boot
+    return None if boot is None else sorted({refusal.code for refusal in boot.refusals})
+
+
 FACTS: Final[Mapping[str, Fact]] = {
     "host": _made(Kind.TEXT, "the host's name", lambda of: of.host.name),
     "arch": _told("architecture", '"x86_64" or "arm64"'),
@@ -109,6 +119,16 @@ FACTS: Final[Mapping[str, Fact]] = {
     "swap_backends": _made(Kind.TEXTS, 'what they are, each once: "zram", "nvme", "disk", "file", …', _swap_backends),
     "firmware": _told("firmware", '"uefi", "bios" or "devicetree"', "Firmware"),
     "boot_loader": _told("boot_loader", '"grub", "systemd-boot", "u-boot", "qemu", …', "Boot loader"),
+    "boot_proven": _made(
+        Kind.TRUTH,
+        "whether it is proven that it comes back by itself; told by hosts that start from their own disk",
+        _boot_proven,
+    ),
+    "boot_refusals": _made(
+        Kind.TEXTS,
+        'what speaks against giving such a host a kernel: "menu-waits", "stops-at-a-panic", …',
+        _boot_refusals,
+    ),
     "virtualization": _told(
         "virtualization", '"none", "kvm", "qemu", "xen", "vmware", "microsoft", …', "Virtualization"
     ),

@@ -13,6 +13,7 @@ from controller.domain.hosts.loaders import BootRefusal, HostBoot
 _MOST_CHARACTERS: Final = 256 << 10
 _MOST_BOOTS: Final = 20
 _MOST_REFUSALS: Final = 32
+_MOST_RELEASES: Final = 64
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
@@ -34,8 +35,9 @@ def read_boot(host: str, text: str) -> HostBoot:
             loader=bounds.name(str(told["loader"])),
             delivery=_delivery(host, told),
             pinned=told["pinned"] is True,
-            **_proven(told.get("rehearsal")),
+            **_rehearsal(told.get("rehearsal")),
             refusals=tuple(_refusal(one) for one in told.get("refusals", [])[:_MOST_REFUSALS]),
+            releases=_releases(told.get("kernels", {})),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise Permanent(
@@ -79,10 +81,17 @@ def _moment(value: object) -> float:
     return found
 
 
-def _proven(told: Mapping[str, Any] | None) -> dict[str, Any]:
-    if not told or told["passed_at"] is None:
+def _rehearsal(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not told:
         return {}
+    if told["passed_at"] is None:
+        return {"rehearsal_failed": bounds.sentence(str(told.get("failed", "")))}
     return {"proven_at": _moment(told["passed_at"]), "boots_by": bounds.sentence(str(told["boots_by"]))}
+
+
+def _releases(told: Mapping[str, Any]) -> dict[str, str]:
+    some = list(told.items())[:_MOST_RELEASES]
+    return {bounds.name(str(digest)): bounds.name(str(release)) for digest, release in some}
 
 
 def _refusal(told: Mapping[str, Any]) -> BootRefusal:

@@ -1,6 +1,7 @@
 """The boot side of a host that starts from its own disk, as its own program tells it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from controller.domain.delivery import DeliveryStatus
 
@@ -28,4 +29,8 @@ class HostBoot:
     # When it was proven that the host comes back, and by what it boots; None and empty when it is not proven.
     proven_at: float | None = None
     boots_by: str = ""
+    # Why the newest rehearsal was not passed; empty while it may be, or when it was.
+    rehearsal_failed: str = ""
     refusals: tuple[BootRefusal, ...] = ()
+    # Digest -> release, as `uname -r` would say: kernels that were staged, the default and the running one.
+    releases: Mapping[str, str] = field(default_factory=dict)

@@ -22,7 +22,7 @@ def find_hosts(world: World, selector: str, where: str) -> HostsView:
     if where:
         matched = matching(condition(where, "where"), subjects)
         names, notes = list(matched.names), tuple(undecided_notes(matched.undecided))
-    views = (host_view(world.hosts[name], world.active_attempt(name), world.fleet) for name in sorted(names))
+    views = (host_view(world.hosts[name], world.active_attempt(name), world.fleet, boots=0) for name in sorted(names))
     return HostsView(tuple(views), notes)
 
 

@@ -164,6 +164,7 @@ class Host(_message.Message):
     QUARANTINE_FIELD_NUMBER: _builtins.int
     ATTENTION_FIELD_NUMBER: _builtins.int
     SPOOLED_REPORTS_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     stratum: _builtins.str
     connected: _builtins.bool
@@ -184,6 +185,10 @@ class Host(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """As they hold: the agent's, under what inventories say, under what operators set by hand."""
 
+    @_builtins.property
+    def boot(self) -> Global___HostBoot:
+        """Unset for a host that does not start from its own disk, or has no kernroll-boot."""
+
     def __init__(
         self,
         *,
@@ -198,14 +203,180 @@ class Host(_message.Message):
         quarantine: _builtins.str = ...,
         attention: _builtins.str = ...,
         spooled_reports: _builtins.int = ...,
+        boot: Global___HostBoot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "last_seen", b"last_seen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "facts", b"facts", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "spooled_reports", b"spooled_reports", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "boot", b"boot", "connected", b"connected", "facts", b"facts", "labels", b"labels", "last_seen", b"last_seen", "name", b"name", "quarantine", b"quarantine", "rollout", b"rollout", "spooled_reports", b"spooled_reports", "step", b"step", "stratum", b"stratum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Host: _TypeAlias = Host  # noqa: Y015
+
+@_typing.final
+class HostBoot(_message.Message):
+    """What a host that starts from its own disk says of its boot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOADER_FIELD_NUMBER: _builtins.int
+    DEFAULT_KERNEL_FIELD_NUMBER: _builtins.int
+    RUNNING_KERNEL_FIELD_NUMBER: _builtins.int
+    ARMED_KERNEL_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    PROVEN_AT_FIELD_NUMBER: _builtins.int
+    BOOTS_BY_FIELD_NUMBER: _builtins.int
+    REHEARSAL_FAILED_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    BOOTS_FIELD_NUMBER: _builtins.int
+    loader: _builtins.str
+    """grub, systemd-boot."""
+    pinned: _builtins.bool
+    """A newly installed kernel leaves the default alone."""
+    boots_by: _builtins.str
+    """By what it boots: "loader 537087644082, firmware SeaBIOS 1.16"."""
+    rehearsal_failed: _builtins.str
+    """Why the newest rehearsal was not passed; empty while it may be, or when it was."""
+    @_builtins.property
+    def default_kernel(self) -> Global___BootKernel:
+        """What boots when nothing is armed, and what runs; unset where the host does not tell it."""
+
+    @_builtins.property
+    def running_kernel(self) -> Global___BootKernel: ...
+    @_builtins.property
+    def armed_kernel(self) -> Global___BootKernel:
+        """What boots once; unset when nothing does."""
+
+    @_builtins.property
+    def proven_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was proven that the host comes back by itself, by the host's clock; unset when it is not."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BootRefusal]:
+        """What speaks against giving the host a kernel."""
+
+    @_builtins.property
+    def boots(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostBootRecord]:
+        """The newest, oldest first; none in ListHosts."""
+
+    def __init__(
+        self,
+        *,
+        loader: _builtins.str = ...,
+        default_kernel: Global___BootKernel | None = ...,
+        running_kernel: Global___BootKernel | None = ...,
+        armed_kernel: Global___BootKernel | None = ...,
+        pinned: _builtins.bool = ...,
+        proven_at: _timestamp_pb2.Timestamp | None = ...,
+        boots_by: _builtins.str = ...,
+        rehearsal_failed: _builtins.str = ...,
+        refusals: _abc.Iterable[Global___BootRefusal] | None = ...,
+        boots: _abc.Iterable[Global___HostBootRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "default_kernel", b"default_kernel", "proven_at", b"proven_at", "running_kernel", b"running_kernel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "boots", b"boots", "boots_by", b"boots_by", "default_kernel", b"default_kernel", "loader", b"loader", "pinned", b"pinned", "proven_at", b"proven_at", "refusals", b"refusals", "rehearsal_failed", b"rehearsal_failed", "running_kernel", b"running_kernel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostBoot: _TypeAlias = HostBoot  # noqa: Y015
+
+@_typing.final
+class BootKernel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    release: _builtins.str
+    """As `uname -r` would say; empty when the host does not tell it."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        release: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BootKernel: _TypeAlias = BootKernel  # noqa: Y015
+
+@_typing.final
+class BootRefusal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """For programs: "menu-waits", "environment-on-lvm", …"""
+    cause: _builtins.str
+    remedy: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "code", b"code", "remedy", b"remedy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BootRefusal: _TypeAlias = BootRefusal  # noqa: Y015
+
+@_typing.final
+class HostBootRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    KERNEL_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts from 1 over the life of the host."""
+    cause: _builtins.str
+    """initial, trial, requested, fallback, restart, revert."""
+    end: _builtins.str
+    """panic, reset, not_acknowledged, not_blessed, replaced, stopped; empty while it runs."""
+    line: _builtins.str
+    """The most telling line of its end."""
+    command_id: _builtins.str
+    """The delivery command that asked for it; empty for boots nobody asked for."""
+    @_builtins.property
+    def kernel(self) -> Global___BootKernel: ...
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        kernel: Global___BootKernel | None = ...,
+        cause: _builtins.str = ...,
+        end: _builtins.str = ...,
+        line: _builtins.str = ...,
+        command_id: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "kernel", b"kernel", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "command_id", b"command_id", "end", b"end", "ended_at", b"ended_at", "kernel", b"kernel", "line", b"line", "number", b"number", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostBootRecord: _TypeAlias = HostBootRecord  # noqa: Y015
 
 @_typing.final
 class PlanRolloutRequest(_message.Message):

@@ -12,6 +12,7 @@ from controller.domain.delivery import BootEnd
 from controller.domain.errors import InvalidInput
 from controller.domain.hosts.facts import Subject
 from controller.domain.hosts.host import Host, SwapDevice
+from controller.domain.hosts.loaders import BootRefusal
 from controller.domain.kernels import Kernel
 from controller.domain.planning.selection import HostCandidate, plan_waves
 from controller.domain.record.journey import Step
@@ -65,6 +66,10 @@ PAIRS: list[tuple[type, type[Message]]] = [
     (plan_models.PlannedClaimView, operator_pb2.PlannedClaim),
     (models.HostView, operator_pb2.Host),
     (models.HostFactsView, common_pb2.HostFacts),
+    (models.HostBootView, operator_pb2.HostBoot),
+    (models.HostBootRecordView, operator_pb2.HostBootRecord),
+    (models.BootKernelView, operator_pb2.BootKernel),
+    (BootRefusal, operator_pb2.BootRefusal),
     (SwapDevice, common_pb2.SwapDevice),
     (models.ExplanationView, operator_pb2.Explanation),
     (models.ReportView, operator_pb2.RolloutReport),

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 from engine_parts import host
+from own_boot import own_boot
 
 from controller.domain.hosts.expressions import Undecided, expression
 from controller.domain.hosts.facts import FACTS, Subject, fact_text
@@ -24,6 +25,7 @@ FULL = replace(
     virtualization="none",
     kernel_command_line="ro quiet",
     connected=True,
+    boot=own_boot(),
 )
 A = Subject(
     host=FULL,
@@ -49,6 +51,8 @@ VALUES = {
     "swap_backends": '["nvme", "zram"]',
     "firmware": '"uefi"',
     "boot_loader": '"grub"',
+    "boot_proven": "true",
+    "boot_refusals": '["boot-counter", "menu-waits"]',
     "virtualization": '"none"',
     "zone": '"z1"',
     "rack": '"r1"',
@@ -70,7 +74,10 @@ def test_a_fact_is_the_hosts_own(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["page_size", "memory", "cpu_count", "swap_backends", "firmware", "boot_loader", "virtualization", "agent_version"],
+    [
+        *("page_size", "memory", "cpu_count", "swap_backends", "firmware", "boot_loader", "virtualization"),
+        *("agent_version", "boot_proven", "boot_refusals"),
+    ],
 )
 def test_what_an_older_agent_does_not_tell_decides_nothing(name: str) -> None:
     older = replace(
@@ -83,6 +90,7 @@ def test_what_an_older_agent_does_not_tell_decides_nothing(name: str) -> None:
         boot_loader="",
         virtualization="",
         agent_version="",
+        boot=None,
     )
     decided = decide(expression(f"{name} == {VALUES[name]}"), Subject(host=older))
     assert decided == Undecided(f"does not tell its {name}")
