@@ -6,12 +6,16 @@ died, and prints how many there were where it did not.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from agent.boot import main
 from agent.boot.host import Host
+from agent.boot.trial import status
 
 _DIED = 9
+_Told = TypeVar("_Told")
 
 
 class DyingHost(Host):
@@ -19,8 +23,11 @@ class DyingHost(Host):
 
     points = 0
     dies_at = 0
+    counts = True
 
     def _point(self) -> None:
+        if not DyingHost.counts:
+            return
         DyingHost.points += 1
         if DyingHost.points == DyingHost.dies_at:
             # As a power failure does it: nothing is told to anybody.
@@ -46,10 +53,24 @@ class DyingHost(Host):
         self._point()
 
 
+def uncounted(work: Callable[..., _Told]) -> Callable[..., _Told]:
+    """Return the work without moments of its own: what is told to the agent afterwards changes nothing that boots."""
+
+    def done(*given: object, **named: object) -> _Told:
+        DyingHost.counts = False
+        try:
+            return work(*given, **named)
+        finally:
+            DyingHost.counts = True
+
+    return done
+
+
 if __name__ == "__main__":
     point, root, *asked = sys.argv[1:]
     DyingHost.dies_at = int(point)
     main.Host = DyingHost  # stands in for it
+    status.document, status.keep = uncounted(status.document), uncounted(status.keep)
     code = main.main(["--root", str(Path(root)), *asked])
     print(DyingHost.points)
     sys.exit(code)

@@ -24,11 +24,8 @@ def not_to_be_risked(hosts: Iterable[Host]) -> Iterator[str]:
         for refusal in host.boot.refusals:
             by_reason[refusal.cause, refusal.remedy].append(host.name)
         if not host.boot.refusals and host.boot.proven_at is None:
-            why = (
-                "nobody has seen yet that it comes back by itself",
-                "prove it with `kernroll hosts rehearse -i INVENTORY NAME`",
-            )
-            by_reason[why].append(host.name)
+            remedy = "prove it with `kernroll hosts rehearse -i INVENTORY NAME`"
+            by_reason["nobody has seen yet that it comes back by itself", remedy].append(host.name)
     for (cause, remedy), names in by_reason.items():
         yield f"{names_text(sorted(names))}: {cause}. {remedy[:1].upper()}{remedy[1:]}."
 
