@@ -82,7 +82,14 @@ def test_a_host_is_enrolled_once_and_says_what_speaks_against_it(
     assert f'host = "a"\ncontroller = "10.0.0.5:7443"\nenroll = "10.0.0.5:7444"\njoin_token = "{TOKEN}"' in settings
     assert machine.sh("stat -c %a /etc/kernroll/agent.toml") == "600\n"
     assert machine.sh("cat /opt/kernroll/bin/kernroll-agent") == "#!x"
-    assert "enable kernroll-agent.service\nrestart kernroll-agent.service\n" in machine.sh("cat /var/lib/systemctl")
+    started = machine.sh("cat /var/lib/systemctl").split()
+    assert "enable kernroll-boot.socket restart kernroll-boot.socket" in " ".join(started)
+    assert " ".join(started).endswith("enable kernroll-agent.service restart kernroll-agent.service")
+    # systemd starts it for each request.
+    assert "kernroll-boot@.service" not in started
+    assert "kernroll-boot answer" in machine.sh("cat /etc/systemd/system/kernroll-boot@.service")
+    asked = machine.sh("echo '{\"arguments\": [\"status\"]}' | /usr/local/sbin/kernroll-boot answer")
+    assert json.loads(asked)["default"] == machine.entry_of(RUNNING)
     # kernroll-boot is real there, and the running kernel is pinned.
     state = json.loads(machine.sh("/usr/local/sbin/kernroll-boot status --output json"))
     assert (state["pinned"], state["default"]) == (True, machine.entry_of(RUNNING))
@@ -96,5 +103,6 @@ def test_a_host_is_enrolled_once_and_says_what_speaks_against_it(
     assert machine.sh("cat /etc/kernroll/agent.toml") == settings
     gone = asyncio.run(Plays(tmp_path / "inventory.json").run("unenroll.yml", ["a"], {}, timeout_s=WAIT_S))["a"]
     assert (gone.done, gone.sentence) == (True, "")
+    assert machine.sh("ls /etc/systemd/system").split() == ["sysinit.target.wants"]
     assert machine.sh("ls /opt /etc/kernroll /usr/local/sbin; ls /var/lib/kernroll").split().count("kernroll") == 0
     assert machine.entry_of(RUNNING) == machine.environment()["saved_entry"]
