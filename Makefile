@@ -25,15 +25,19 @@ demo: setup ## Two rollouts over a fleet of real virtual machines; KERNELS=6.18.
 
 .PHONY: test
 test: setup ## The test suite, one rollout over real virtual machines included
-	@$(BIN)/python -m pytest -m 'not e2e' $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m 'not e2e and not metal' $(WORKERS) $(ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## The tests that need no virtual machine
-	@$(BIN)/python -m pytest -m 'not vm and not e2e' $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m 'not vm and not e2e and not metal' $(WORKERS) $(ARGS)
 
 .PHONY: e2e
 e2e: setup ## Only the tests on real virtual machines, with everything that can break a rollout; takes about half an hour
 	@$(BIN)/python -m pytest -m 'vm or e2e' tests/e2e $(ARGS)
+
+.PHONY: e2e-metal
+e2e-metal: setup ## Kernels, good and bad, for a real virtual machine that starts from its own disk; more than an hour where it is emulated
+	@$(BIN)/python -m pytest -s -m metal -o faulthandler_timeout=10800 tests/e2e $(ARGS)
 
 .PHONY: sim
 sim: setup ## Drawn worlds under the controller's core, 9000 of 20 hosts, 1000 of 200, one of 10 000; resumable; SEEDS=… sets how many

@@ -155,8 +155,9 @@ def free_port() -> int:
 class ControllerProcess:
     """A controller in a process of its own, with its log in a file; what the demonstration and end-to-end tests run."""
 
-    def __init__(self, directory: Path, *, heartbeat_s: float = 5.0) -> None:
+    def __init__(self, directory: Path, *, heartbeat_s: float = 5.0, inventory: Path | None = None) -> None:
         self.directory = directory
+        self._inventory = inventory
         self.state_dir = directory / "controller"
         self.fleet_dir = directory / "fleet"
         self.client_dir = self.state_dir / "client"
@@ -178,6 +179,8 @@ class ControllerProcess:
         command += ["--state-dir", str(self.state_dir), "--fleet-dir", str(self.fleet_dir)]
         command += ["--listen", self.address, "--enroll-listen", f"127.0.0.1:{self.enroll_port}"]
         command += ["--heartbeat", f"{self._heartbeat_s:g}s"]
+        if self._inventory is not None:
+            command += ["--inventory", str(self._inventory)]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -62,6 +62,9 @@ def told(done, name):
     lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
     marked = [line for line in lines if line.startswith(("E: ", "kernroll-boot: ", "dpkg: error"))]
     reason = (marked or lines[-1:] or [f"{name} ended with code {done.returncode} and gave no reason"])[0]
+    # What apt says of a package that would have to be there comes before its error, which names none.
+    if unmet := [line for line in lines if re.search(r": (Pre)?Depends: ", line)]:
+        reason = f"{'; '.join(unmet)}: give the host a repository that has it, and try again"
     return reason.replace("kernroll-boot: ", "", 1)
 
 

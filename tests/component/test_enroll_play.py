@@ -88,7 +88,7 @@ def test_a_host_is_enrolled_once_and_says_what_speaks_against_it(
     # systemd starts it for each request.
     assert "kernroll-boot@.service" not in started
     assert "kernroll-boot answer" in machine.sh("cat /etc/systemd/system/kernroll-boot@.service")
-    asked = machine.sh("echo '{\"arguments\": [\"status\"]}' | /usr/local/sbin/kernroll-boot answer")
+    asked = machine.sh('echo \'{"arguments": ["status"]}\' | /usr/local/sbin/kernroll-boot answer')
     assert json.loads(asked)["default"] == machine.entry_of(RUNNING)
     # kernroll-boot is real there, and the running kernel is pinned.
     state = json.loads(machine.sh("/usr/local/sbin/kernroll-boot status --output json"))

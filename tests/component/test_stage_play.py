@@ -26,7 +26,6 @@ mkdir -p /var/cache/apt/archives/partial /etc/dpkg/dpkg.cfg.d
 : > /var/lib/dpkg/status
 : > /var/lib/dpkg/available
 """
-# What this branch's kernroll-boot does not know yet is written down and done by nobody.
 _HOLD = """
 import fcntl
 file = open("/var/lib/dpkg/lock-frontend", "wb")
@@ -173,3 +172,8 @@ def test_what_was_installed_is_compared_before_it_is_named(ssh: SshMachine, tmp_
 def test_variables_that_are_missing_are_named(ssh: SshMachine) -> None:
     for playbook in ("stage.yml", "arm.yml", "purge.yml"):
         assert "wanted" in play(ssh, playbook, kernroll_kernel=KERNEL).sentence
+
+
+def test_a_package_that_is_missing_is_told_by_its_name(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel = crafted_kernel(tmp_path, NEW, control="Depends: linux-base (>= 99)\n")
+    assert f"linux-image-{NEW} : Depends: linux-base (>= 99) but it is not installable" in refused(ssh, kernel)

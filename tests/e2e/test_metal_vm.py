@@ -1,0 +1,80 @@
+"""A host that starts from its own disk is enrolled, rehearsed and given kernels: good ones stay, bad ones are left.
+
+The tests share one machine and run in their order; `make e2e-metal` runs them.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from metal_fleet import BOOT_TIMEOUT_S, HOST, NEW, MetalFleet, metal_fleet
+
+pytestmark = pytest.mark.metal
+
+_UNIT = "/etc/systemd/system"
+# What goes wrong under the new kernel alone, each by units of the machine's own.
+_FAULTS = {
+    "panics": (
+        f"cat > {_UNIT}/fault.service <<'END'\n[Unit]\nConditionKernelVersion={NEW}*\nAfter=kernroll-guard.service\n"
+        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo c > /proc/sysrq-trigger'\n"
+        "[Install]\nWantedBy=multi-user.target\nEND\nsystemctl enable fault"
+    ),
+    "has no network": (
+        f"mkdir -p {_UNIT}/systemd-networkd.service.d; printf '[Unit]\\nConditionKernelVersion=!{NEW}*\\n' "
+        f"> {_UNIT}/systemd-networkd.service.d/fault.conf"
+    ),
+    "has no agent": (
+        f"mkdir -p {_UNIT}/kernroll-agent.service.d; printf '[Unit]\\nConditionKernelVersion=!{NEW}*\\n' "
+        f"> {_UNIT}/kernroll-agent.service.d/fault.conf"
+    ),
+}
+_MENDED = f"systemctl disable -q fault; rm -rf {_UNIT}/fault.service {_UNIT}/*.d/fault.conf; systemctl daemon-reload"
+
+
+@pytest.fixture(scope="module", params=["x86_64-bios-grub"])
+def metal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetalFleet]:
+    with metal_fleet(tmp_path_factory.mktemp("metal"), request.param) as fleet:
+        yield fleet
+
+
+def test_enrolled_and_rehearsed_it_says_so(metal: MetalFleet) -> None:
+    boot = metal.host().boot
+    assert boot is not None
+    assert (boot.loader, boot.pinned, boot.refusals) == ("grub", True, ())
+    assert boot.proven_at is not None
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_a_kernel_that_fails_is_left_without_anybodys_help(metal: MetalFleet, fault: str) -> None:
+    old = metal.runs()
+    metal.machine.sh(f"{_FAULTS[fault]}\nsystemctl daemon-reload")
+    ended = metal.rolled(f"it-{fault.replace(' ', '-')}")
+    assert ended.state == "reverted"
+    assert metal.runs() == old
+    boot = metal.host().boot
+    assert boot is not None
+    trial, back = boot.boots[-2:]
+    print(f"        {fault}: {trial.end}, {back.started_at - trial.started_at:.0f} s after its start")
+    assert (trial.cause, back.cause) == ("trial", "fallback")
+    if fault != "panics":
+        assert trial.end == "not_acknowledged"
+        assert back.started_at - trial.started_at >= BOOT_TIMEOUT_S - 60
+    metal.machine.sh(_MENDED)
+    metal.allow()
+
+
+def test_a_good_kernel_stays_and_is_still_there_after_apt_has_cleaned_up(metal: MetalFleet) -> None:
+    old = metal.runs()
+    ended = metal.rolled("it-is-good")
+    assert ended.state == "promoted", ended
+    assert metal.runs().startswith(NEW)
+    metal.machine.sh("apt-get autoremove --purge -y -q")
+    assert metal.machine.run("test", "-e", f"/boot/vmlinuz-{old}").code == 0
+
+
+def test_a_blessed_kernel_goes_back_when_it_is_asked_to(metal: MetalFleet) -> None:
+    metal.command("rollout", "revert", "it-is-good", "--remark", "a drill")
+    with metal.client() as client:
+        ended = list(client.watch_rollout("it-is-good", 3600.0))[-1]
+    assert ended.state == "reverted", ended
+    assert not metal.runs().startswith(NEW)
+    assert HOST in {one.host for wave in ended.waves for one in wave.hosts}

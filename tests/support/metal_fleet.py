@@ -1,0 +1,162 @@
+"""A controller and one machine that starts from its own disk, enrolled and rehearsed by the commands of a person."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from patience import PATIENCE_S
+from project import ROOT
+from real_fleet import until
+
+from controller.adapters.kernels.debian import PackageVersion
+from controller.adapters.kernels.debian.suites import guest_packages
+from controller.adapters.local.cache import Cache, no_progress
+from controller.adapters.rpc.operator_client import OperatorClient
+from controller.lab.demo import ControllerProcess, free_port
+from controller.lab.full.image import prepare_disk
+from controller.lab.full.machine import CONTROLLER_ADDRESS, FullMachine, open_machine
+from controller.views.models import HostView, RolloutView
+
+HOST = "metal-1"
+NEW = "7.3.4"
+# Kernels of backports need this one of theirs, which a host of the release itself does not have.
+_LINUX_BASE = PackageVersion(package="linux-base", version="4.17~bpo13+1")
+# An emulated machine's slowest step, on a busy machine.
+STEP_S = 4 * PATIENCE_S
+ROLLOUT_S = 12 * PATIENCE_S
+BOOT_TIMEOUT_S = 420
+_SPEC = """\
+apiVersion: kernroll/v1
+kind: Rollout
+metadata: {{name: {name}}}
+spec:
+  kernels:
+    x86_64: {{debian: {{version: "{version}"}}}}
+  selector: {{hosts: [{host}]}}
+  allow_downgrade: true
+  waves: [{{per_stratum: 1, bake: 2s}}]
+  workloads:
+    swap_mount:
+      device: {{block_device: /dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_kernroll-swap}}
+      repetitions: 1
+      warmups: 0
+      timeout: 900s
+  limits:
+    boot_timeout: {boot_timeout_s}s
+    probation_timeout: 1800s
+    baseline_timeout: 1800s
+    stage_timeout: 1800s
+    heartbeat_timeout: 300s
+    revert_timeout: 1800s
+"""
+_INVENTORY = """\
+all:
+  hosts:
+    {host}:
+      ansible_host: 127.0.0.1
+      ansible_port: {port}
+      ansible_user: operator
+      ansible_ssh_private_key_file: {identity}
+      ansible_ssh_common_args: -o UserKnownHostsFile={known_hosts}
+      ansible_python_interpreter: /usr/bin/python3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MetalFleet:
+    """The machine is enrolled, and it is proven that it comes back."""
+
+    machine: FullMachine
+    controller: ControllerProcess
+    inventory: Path
+
+    def command(self, *arguments: str) -> str:
+        """Run `kernroll`, which must succeed, and return what it printed."""
+        files = ["--controller", self.controller.address, "--client-dir", str(self.controller.client_dir)]
+        began_s = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "controller", *arguments, *files],
+            capture_output=True,
+            text=True,
+            timeout=ROLLOUT_S,
+            check=False,
+            cwd=ROOT,
+        )
+        print(f"{time.monotonic() - began_s:6.1f} s  kernroll {' '.join(arguments[:2])}", flush=True)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @contextmanager
+    def client(self) -> Iterator[OperatorClient]:
+        """Open an operator's connection."""
+        with OperatorClient(self.controller.address, client_dir=self.controller.client_dir, timeout_s=30.0) as client:
+            yield client
+
+    def host(self) -> HostView:
+        """Return the host as the controller knows it."""
+        with self.client() as client:
+            return client.get_host(HOST)
+
+    def rolled(self, name: str) -> RolloutView:
+        """Roll NEW out under this name, and return how it ended."""
+        began_s = time.monotonic()
+        text = _SPEC.format(name=name, version=NEW, host=HOST, boot_timeout_s=BOOT_TIMEOUT_S)
+        with self.client() as client:
+            client.start_rollout(text, "metal.yaml")
+            ended = list(client.watch_rollout(name, ROLLOUT_S))[-1]
+            assert ended.terminal, ended
+            sentence = client.explain_rollout(name).sentence
+        print(f"{time.monotonic() - began_s:6.1f} s  {name}: {ended.state}: {sentence}", flush=True)
+        return ended
+
+    def allow(self) -> None:
+        """Take back that a kernel which failed here is denied."""
+        with self.client() as client:
+            for denial in client.get_fleet().denials:
+                client.allow_kernel(denial.kernel, where=None, remark="the next test breaks it in another way")
+
+    def runs(self) -> str:
+        """Return what the machine runs, once its agent is heard."""
+        return until("the agent is heard", self._heard, STEP_S)
+
+    def _heard(self) -> str:
+        found = self.host()
+        return found.facts.kernel_release if found.connected else ""
+
+
+@contextmanager
+def metal_fleet(directory: Path, shape: str) -> Iterator[MetalFleet]:
+    """Yield such a fleet; each step says how long it took."""
+    cache, began_s = Cache.from_environment(), time.monotonic()
+    machine = open_machine(cache, directory / HOST, prepare_disk(cache, shape), port=free_port())
+    inventory = directory / "inventory.yaml"
+    inventory.write_text(
+        _INVENTORY.format(
+            host=HOST, port=machine.port, identity=machine.keys.identity, known_hosts=machine.keys.known_hosts
+        )
+    )
+    controller = ControllerProcess(directory / "state", heartbeat_s=2.0, inventory=inventory)
+    controller.start()
+    fleet = MetalFleet(machine, controller, inventory)
+    try:
+        machine.start()
+        machine.wait_for_ssh(STEP_S)
+        print(f"\n{time.monotonic() - began_s:6.1f} s  image and boot to ssh", flush=True)
+        packages = guest_packages(cache)
+        (base,) = packages.fetch(packages.exact([_LINUX_BASE], "amd64", no_progress), no_progress, label="linux-base")
+        copy = machine.ssh_command("root")
+        subprocess.run([*copy, "cat > /tmp/base.deb && dpkg -i /tmp/base.deb"], input=base.read_bytes(), check=True)
+        places = [f"{CONTROLLER_ADDRESS}:{port}" for port in (controller.port, controller.enroll_port)]
+        fleet.command(
+            *("hosts", "enroll", "-i", str(inventory), "--wait", "20m"),
+            *("--controller-address", places[0], "--enroll-address", places[1]),
+        )
+        fleet.command("hosts", "rehearse", "-i", str(inventory), "--wait", "20m", HOST)
+        yield fleet
+    finally:
+        machine.kill()
+        controller.stop()
