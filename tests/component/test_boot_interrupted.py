@@ -29,7 +29,11 @@ _ENDS |= {"bless": (RUNNING, ""), "revert": (OTHER, "")}
 _LOADERS = {"grub": grub_machine, "blscfg": bls_machine, "systemd-boot": systemd_boot_machine}
 
 
-@pytest.fixture(scope="module", params=_LOADERS)
+# The second and the third take minutes each: `make e2e` has them.
+_RUN = ["grub", *(pytest.param(one, marks=pytest.mark.e2e) for one in ("blscfg", "systemd-boot"))]
+
+
+@pytest.fixture(scope="module", params=_RUN)
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootMachine]:
     with _LOADERS[request.param](tmp_path_factory.mktemp("machine")) as made:
         made.prove()

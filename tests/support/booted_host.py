@@ -58,7 +58,8 @@ class OwnLoader:
 
     def offer(self, release: str) -> None:
         """A kernel is installed."""
-        entry = Entry(id=release, title=release, release=release, arguments=("panic=10",))
+        files = (f"/boot/vmlinuz-{release}",)
+        entry = Entry(id=release, title=release, release=release, arguments=("panic=10",), files=files)
         others = tuple(one for one in self.state.entries if one.id != release)
         self.state = replace(self.state, entries=(*others, entry))
 
@@ -85,7 +86,14 @@ class BootedHost(Host):
         self.count = 0
         # At a time since the kernel's start: what somebody does.
         self.events: dict[float, Callable[[], Any]] = {}
+        for entry in loader.state.entries:
+            self.install(entry.release)
         self.boot(loader.boots())
+
+    def install(self, release: str) -> None:
+        """Put a kernel's image there, and let the loader offer it."""
+        super().write(f"/boot/vmlinuz-{release}", f"kernel {release}")
+        self.loader.offer(release)
 
     def boot(self, release: str) -> None:
         """Let this kernel be the one that runs, from now on."""
@@ -159,8 +167,7 @@ class BootedProgram:
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> Mapping[str, Any]:
         """See BootProgram."""
-        self._host.loader.offer(kernel.release)
-        (self._host.root / "boot").mkdir(exist_ok=True)
+        self._host.install(kernel.release)
         return self._run("staged", kernel.digest, kernel.release, f"--command-id={command_id}", "--output=json")
 
     def passed_on(self, *arguments: str) -> str:

@@ -113,8 +113,8 @@ def still_armed(host: Host, trial: Trial) -> str:
         told = (back.release or back.title) if back else "nothing that is in the menu"
         return f"the default was {host.running_release} when {trial.release} was armed, and is {told} now"
     files = (*armed.files, *back.files)
-    if missing := sorted({name for name in files if not host.path(f"/boot/{name}").is_file()}):
-        return f"{', '.join(missing)} was in /boot when {trial.release} was armed, and is not there now"
+    if missing := sorted({name for name in files if not host.path(name).is_file()}):
+        return f"{', '.join(missing)} was there when {trial.release} was armed, and is not there now"
     return ""
 
 

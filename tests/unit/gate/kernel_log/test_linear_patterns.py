@@ -78,7 +78,8 @@ def _patterns(path: Path) -> Iterator[_Pattern]:
         if module == "re" and method in {"compile", *_METHODS}:
             flags = [ast.unparse(one) for one in node.args[1:] if ast.unparse(one).startswith("re.")]
             methods = used.get(names.get(node, ""), {"match"}) if method == "compile" else {method}
-            yield f"line {node.lineno}", node.args[0].value, sum(getattr(re, one[3:]) for one in flags), tuple(methods)
+            named = {name for one in flags for name in re.findall(r"re\.(\w+)", one)}
+            yield f"line {node.lineno}", node.args[0].value, sum(getattr(re, name) for name in named), tuple(methods)
 
 
 def _module_name(path: Path) -> str:
