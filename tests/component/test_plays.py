@@ -81,19 +81,24 @@ def environment(pid: int) -> bytes:
 
 
 def processes() -> dict[int, bytes]:
-    """Return the processes that belong to a play, with their command lines."""
+    """Return the processes that belong to a play of this test's, with their command lines; others may run elsewhere."""
     found = {}
+    own = f"{_place()}/kernroll-play-".encode()
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             line = Path(f"/proc/{name}/cmdline").read_bytes()
-            if f"{MARK}=".encode() in environment(int(name)) or b"kernroll-play-" in line:
+            if f"{MARK}=".encode() + own in environment(int(name)) or own in line:
                 found[int(name)] = line
     return found
 
 
+def _place() -> Path:
+    return Path("/tmp", f"kernroll-{os.getpid()}")
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    place = Path("/tmp", f"kernroll-{os.getpid()}")
+    place = _place()
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
     yield
