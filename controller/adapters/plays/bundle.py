@@ -34,7 +34,7 @@ _MOST_WHEEL_BYTES: Final = 512 << 20
 # The first moment that a zip archive can hold: the same files make the same archive.
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)
 _MAIN: Final = "import sys\n\nfrom agent.boot.main import main\n\nsys.exit(main())\n"
-_AGENT: Final = f"""#!/usr/bin/python3 -I
+LAUNCHER: Final = f"""#!/usr/bin/python3 -I
 import os
 import sys
 
@@ -97,7 +97,7 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
         "architecture": architecture,
         "python": python,
         "compiled": compiled,
-        "launcher": _AGENT,
+        "launcher": LAUNCHER,
     }
 
     def build(directory: Path) -> None:
@@ -111,7 +111,7 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
         if compiled:
             _compile(library)
         (tree / "bin").mkdir()
-        (tree / "bin" / "kernroll-agent").write_text(_AGENT, encoding="utf-8")
+        (tree / "bin" / "kernroll-agent").write_text(LAUNCHER, encoding="utf-8")
         content = _archive(tree)
         shutil.rmtree(tree)
         shutil.rmtree(directory / "wheels")

@@ -1,12 +1,13 @@
 """kernroll-boot as one file, and for whom there is an agent."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from controller.adapters.local.cache import Cache, no_progress
-from controller.adapters.plays.bundle import agent_bundle, boot_program
+from controller.adapters.plays.bundle import INSTALLED_IN, LAUNCHER, agent_bundle, boot_program
 from controller.domain.errors import InvalidInput
 
 
@@ -31,3 +32,18 @@ def test_kernroll_boot_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
 def test_there_is_no_agent_for_every_host(tmp_path: Path, architecture: str, python: str, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence):
         agent_bundle(Cache(root=tmp_path), architecture, python, no_progress)
+
+
+def test_what_the_agent_starts_finds_the_bundle_too(tmp_path: Path) -> None:
+    package = tmp_path / "lib" / "agent"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    starts = "subprocess.call([sys.executable, '-c', 'import agent; print(agent)'])"
+    (package / "main.py").write_text(f"import subprocess, sys\ndef main(): return {starts}\n")
+    launcher = tmp_path / "kernroll-agent"
+    launcher.write_text(LAUNCHER.replace(INSTALLED_IN, str(tmp_path)))
+    done = subprocess.run(
+        [sys.executable, "-I", launcher], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path, env={}
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(package) in done.stdout
