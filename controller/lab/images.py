@@ -11,6 +11,7 @@ from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot, un
 from controller.adapters.kernels.debian.suites import guest_packages
 from controller.adapters.local.cache import Cache, Progress, no_progress, request_key
 from controller.adapters.local.ext4 import build_ext4
+from controller.adapters.local.wheels import download_wheels, install_wheels, wheel_requirements
 from controller.domain.errors import Permanent
 from controller.lab import rootfs
 from controller.lab.bytecode import GUEST_PYTHON, compile_tree, guest_python, merge_usr
@@ -100,7 +101,7 @@ def prepare_guest(
     recipe = {
         "format": _FORMAT,
         "packages": wanted,
-        "wheels": rootfs.wheel_requirements(),
+        "wheels": wheel_requirements(),
         "init": (rootfs.GUEST_FILES / "kernroll-init").read_text(encoding="utf-8"),
         "root_bytes": _ROOT_BYTES,
         **({"source": SOURCE_RECIPE} if workloads else {}),
@@ -174,8 +175,8 @@ def _build_tree(
     merge_usr(tree)
     archives = packages.closure(wanted, DEBIAN_ARCHITECTURES[architecture], progress)
     unpack(packages.fetch(archives, progress, label=label), tree, progress, label=label)
-    wheels = rootfs.download_wheels(architecture, scratch / "wheels", progress)
-    rootfs.install_wheels(wheels, tree)
+    wheels = download_wheels(architecture, GUEST_PYTHON, scratch / "wheels", progress)
+    install_wheels(wheels, tree / rootfs.WHEELS_FOLDER)
     rootfs.complete(tree)
     progress(f"compiling Python for {architecture}", 0, 0)
     python = guest_python(cache, packages, progress)

@@ -1,16 +1,8 @@
 """The guests' userland as a directory tree: Debian packages and wheels, unpacked and slimmed, never run."""
 
-import importlib.metadata
-import re
 import shutil
-import sys
-import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from controller.adapters.local.cache import Progress
-from controller.adapters.local.tools import run_tool
-from controller.domain.errors import Permanent, Temporary
 from controller.lab.bytecode import GUEST_PYTHON
 
 PACKAGES = (
@@ -41,10 +33,6 @@ WORKLOAD_PACKAGES = (
 GUEST_FILES = Path(__file__).parent / "guest_files"
 WHEELS_FOLDER = "opt/kernroll/lib"
 
-_PLATFORM_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
-_PLATFORM_LEVELS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
-_PIP_TIMEOUT_S = 600.0
-_MOST_WHEEL_BYTES = 512 << 20
 _UNUSED_FOLDERS = (
     *(
         f"usr/share/{name}"
@@ -63,58 +51,6 @@ _APPLETS = (
     "readlink reboot poweroff rm rmdir sed seq sleep sort stat sync tail tar tee test time touch tr true "
     "uname uniq uptime vi wc which xargs"
 )
-
-
-def wheel_requirements() -> list[str]:
-    """Return what the agent needs from the package index, as the project's own metadata states it."""
-    try:
-        requirements = importlib.metadata.requires("kernroll") or []
-    except importlib.metadata.PackageNotFoundError:
-        requirements = []
-    found = []
-    for requirement in requirements:
-        name, _, marker = requirement.partition(";")
-        if re.search(r"extra == ['\"](agent|enroll)['\"]", marker):
-            found.append(name.strip())
-    if not found:
-        raise Permanent(
-            "The installed kernroll does not state the agent's requirements. Install it again (`make setup`)."
-        )
-    return sorted(found)
-
-
-def download_wheels(architecture: str, directory: Path, progress: Progress) -> list[Path]:
-    """Fetch the agent's wheels for a guest. Raises Temporary when the package index cannot be reached."""
-    progress(f"Python packages for {architecture}", 0, 0)
-    command: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-input", "--dest", directory, "--python-version", GUEST_PYTHON, "--implementation", "cp"]
-    command += ["--only-binary=:all:"]
-    for level in _PLATFORM_LEVELS:
-        command += ["--platform", f"{level}_{_PLATFORM_MACHINES[architecture]}"]
-    try:
-        run_tool(
-            [*command, *wheel_requirements()], timeout_s=_PIP_TIMEOUT_S, what="Fetching the agent's Python packages"
-        )
-    except Permanent as error:
-        if "disk is full" in str(error):
-            raise
-        raise Temporary(f"{error} Check the network and pip's index settings, then try again.") from error
-    return sorted(directory.glob("*.whl"))
-
-
-def install_wheels(wheels: Sequence[Path], tree: Path) -> None:
-    """Unpack wheels side by side; what wheels put elsewhere (scripts, headers) is not needed by the agent."""
-    target = tree / WHEELS_FOLDER
-    target.mkdir(parents=True, exist_ok=True)
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as content:
-            members = [name for name in content.namelist() if ".data/" not in name]
-            size_bytes = sum(content.getinfo(name).file_size for name in members)
-            if size_bytes > _MOST_WHEEL_BYTES:
-                raise Permanent(
-                    f"{wheel.name} holds {size_bytes >> 20} MiB, more than a Python package of the agent's has"
-                )
-            content.extractall(target, members)
 
 
 def complete(tree: Path) -> None:

@@ -6,7 +6,6 @@ The agent's archive is made for an architecture and a Python version, once, in t
 import compileall
 import gzip
 import hashlib
-import importlib.metadata
 import io
 import os
 import py_compile
@@ -15,22 +14,18 @@ import shutil
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from controller.adapters.local.cache import Cache, Progress, request_key
-from controller.adapters.local.tools import run_tool
+from controller.adapters.local.wheels import MACHINES, download_wheels, install_wheels, wheel_requirements
 from controller.adapters.plays.places import code_directory
-from controller.domain.errors import InvalidInput, Permanent, Temporary
+from controller.domain.errors import InvalidInput
 
 INSTALLED_IN: Final = "/opt/kernroll"
-_MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
-_LEVELS: Final = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 _PYTHON: Final = re.compile(r"3\.(1[1-9]|[2-9][0-9])")
-_PIP_TIMEOUT_S: Final = 600.0
-_MOST_WHEEL_BYTES: Final = 512 << 20
 # The first moment that a zip archive can hold: the same files make the same archive.
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)
 _MAIN: Final = "import sys\n\nfrom agent.boot.main import main\n\nsys.exit(main())\n"
@@ -83,8 +78,8 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
 
     Raises InvalidInput for others, Temporary when the package index cannot be reached.
     """
-    if architecture not in _MACHINES:
-        raise InvalidInput(f"the agent is made for {' and '.join(_MACHINES)}, and the host is {architecture}")
+    if architecture not in MACHINES:
+        raise InvalidInput(f"the agent is made for {' and '.join(MACHINES)}, and the host is {architecture}")
     if not _PYTHON.fullmatch(python):
         raise InvalidInput(f"the agent needs Python 3.11 or newer, and the host has {python}")
     sources = hashlib.sha256()
@@ -93,7 +88,7 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
     compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = {
         "sources": sources.hexdigest(),
-        "requirements": _requirements(),
+        "requirements": wheel_requirements(),
         "architecture": architecture,
         "python": python,
         "compiled": compiled,
@@ -103,7 +98,7 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
     def build(directory: Path) -> None:
         tree = directory / "tree"
         library = tree / "lib"
-        _install(_wheels(architecture, python, directory / "wheels", progress), library)
+        install_wheels(download_wheels(architecture, python, directory / "wheels", progress), library)
         for path in (*_sources("agent"), *_sources("protos")):
             target = library / path.relative_to(code_directory())
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,46 +122,6 @@ def _sources(folder: str) -> Iterator[Path]:
     for path in sorted((code_directory() / folder).rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path
-
-
-def _requirements() -> list[str]:
-    """Return what the agent needs from the package index, as the project's own metadata states it."""
-    try:
-        stated = importlib.metadata.requires("kernroll") or []
-    except importlib.metadata.PackageNotFoundError:
-        stated = []
-    split = (requirement.partition(";") for requirement in stated)
-    found = sorted(name.strip() for name, _, marker in split if re.search(r"extra == ['\"](agent|enroll)['\"]", marker))
-    if not found:
-        raise Permanent("the installed kernroll does not state the agent's requirements: install it again")
-    return found
-
-
-def _wheels(architecture: str, python: str, directory: Path, progress: Progress) -> Sequence[Path]:
-    progress(f"The agent for {architecture} and Python {python}", 0, 0)
-    command: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-input", "--dest", directory, "--python-version", python, "--implementation", "cp"]
-    command += ["--only-binary=:all:"]
-    for level in _LEVELS:
-        command += ["--platform", f"{level}_{_MACHINES[architecture]}"]
-    try:
-        run_tool([*command, *_requirements()], timeout_s=_PIP_TIMEOUT_S, what="Fetching the agent's Python packages")
-    except Permanent as error:
-        if "disk is full" in str(error):
-            raise
-        raise Temporary(f"{error} Check the network and pip's index settings, then try again.") from error
-    return sorted(directory.glob("*.whl"))
-
-
-def _install(wheels: Sequence[Path], library: Path) -> None:
-    """Unpack wheels side by side; what they put elsewhere (scripts, headers) the agent does not need."""
-    library.mkdir(parents=True)
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as content:
-            members = [name for name in content.namelist() if ".data/" not in name]
-            if sum(content.getinfo(name).file_size for name in members) > _MOST_WHEEL_BYTES:
-                raise Permanent(f"{wheel.name} is larger than a Python package of the agent's")
-            content.extractall(library, members)
 
 
 def _compile(library: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from patience import PATIENCE_S
 
 from controller.adapters.local.cache import Cache
+from controller.adapters.local.wheels import install_wheels, wheel_requirements
 from controller.domain.errors import Permanent
 from controller.lab.bytecode import merge_usr
 from controller.lab.images import SEED_APP, base_command_line, build_seed, guest_settings, partition_table
-from controller.lab.rootfs import GUEST_FILES, complete, install_wheels, wheel_requirements
+from controller.lab.rootfs import GUEST_FILES, complete
 
 
 def test_the_partition_is_where_the_kernel_looks_for_it() -> None:
@@ -123,5 +124,5 @@ def test_wheels_are_laid_side_by_side(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / f"{name}.whl", "w") as wheel:
             wheel.writestr(f"{name}/__init__.py", "")
             wheel.writestr(f"{name}-1.data/scripts/run", "")
-    install_wheels(sorted(tmp_path.glob("*.whl")), tmp_path / "tree")
-    assert sorted(path.name for path in (tmp_path / "tree/opt/kernroll/lib").iterdir()) == ["one", "two"]
+    install_wheels(sorted(tmp_path.glob("*.whl")), tmp_path / "lib")
+    assert sorted(path.name for path in (tmp_path / "lib").iterdir()) == ["one", "two"]
