@@ -72,7 +72,7 @@ def newer_kernel(image: FullImage) -> str:
     return f"linux-image-{flavour}/trixie-backports"
 
 
-@pytest.fixture(params=["x86_64-bios-grub"])
+@pytest.fixture(params=["x86_64-bios-grub", "x86_64-uefi-grub"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FullMachine]:
     cache = Cache.from_environment()
     image = prepare_disk(cache, request.param)

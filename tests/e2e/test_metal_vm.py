@@ -1,12 +1,15 @@
 """A host that starts from its own disk is enrolled, rehearsed and given kernels: good ones stay, bad ones are left.
 
-The tests share one machine and run in their order; `make e2e-metal` runs them.
+The tests of a shape share one machine and run in their order; `make e2e-metal` runs them all, and
+`make e2e-metal ARGS="-k arm64"` those of a shape.
 """
 
 from collections.abc import Iterator
 
 import pytest
 from metal_fleet import BOOT_TIMEOUT_S, HOST, NEW, MetalFleet, metal_fleet
+
+from controller.lab.full.shapes import SHAPES
 
 pytestmark = pytest.mark.metal
 
@@ -30,7 +33,7 @@ _FAULTS = {
 _MENDED = f"systemctl disable -q fault; rm -rf {_UNIT}/fault.service {_UNIT}/*.d/fault.conf; systemctl daemon-reload"
 
 
-@pytest.fixture(scope="module", params=["x86_64-bios-grub"])
+@pytest.fixture(scope="module", params=sorted(SHAPES))
 def metal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetalFleet]:
     with metal_fleet(tmp_path_factory.mktemp("metal"), request.param) as fleet:
         yield fleet

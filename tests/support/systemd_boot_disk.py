@@ -1,7 +1,6 @@
 """An EFI system partition with systemd-boot on it, and firmware that boots from it: both Debian's own."""
 
 import re
-import shutil
 from pathlib import Path
 
 import efi_variables
@@ -12,21 +11,22 @@ from systemd_boot_machine import VENDOR, SystemdBootMachine
 from controller.adapters.kernels.debian import unpack
 from controller.adapters.kernels.debian.suites import guest_packages
 from controller.adapters.local.cache import Cache, no_progress
+from controller.lab.full.firmware import prepare_firmware
 
 _DISK_BYTES = 128 << 20
-_PACKAGES = ("ovmf", "systemd-boot-efi-amd64-signed")
+_PACKAGE = "systemd-boot-efi-amd64-signed"
 _PROGRAM = "usr/lib/systemd/boot/efi/systemd-bootx64.efi.signed"
 
 
-def _unpacked() -> Path:
+def _program() -> Path:
     cache = Cache.from_environment()
     packages = guest_packages(cache)
-    archives = packages.closure(_PACKAGES, "amd64", no_progress)
+    archives = packages.closure([_PACKAGE], "amd64", no_progress)
 
     def build(directory: Path) -> None:
-        unpack(packages.fetch(archives, no_progress, label="OVMF"), directory, no_progress, label="OVMF")
+        unpack(packages.fetch(archives, no_progress, label=_PACKAGE), directory, no_progress, label=_PACKAGE)
 
-    return cache.publish("ovmf/" + "-".join(sorted(one.sha256[:8] for one in archives)), build)
+    return cache.publish("systemd-boot-efi/" + "-".join(sorted(one.sha256[:8] for one in archives)), build) / _PROGRAM
 
 
 class UefiDisk:
@@ -36,11 +36,12 @@ class UefiDisk:
         self._up = up
         self._image, self._store = directory / "esp", directory / "variables"
         self._console = directory / "console"
-        shutil.copy(_unpacked() / "usr/share/OVMF/OVMF_VARS_4M.fd", self._store)
+        self._firmware = prepare_firmware(Cache.from_environment(), "x86_64")
+        self._firmware.new_store(self._store)
 
     def install(self) -> None:
         """Put systemd-boot where the firmware looks for it, and let it say who it is."""
-        program = _unpacked() / _PROGRAM
+        program = _program()
         for place in ("systemd/systemd-bootx64.efi", "BOOT/BOOTX64.EFI"):
             self._up.run("install", "-D", str(program), f"{self._up.root}/efi/EFI/{place}")
         found = re.search(rb"#### LoaderInfo: (systemd-boot [^ ]+) ####", program.read_bytes())
@@ -50,10 +51,7 @@ class UefiDisk:
     def boot(self) -> list[str]:
         """Switch the machine on; return which kernels ran until it switched itself off."""
         self._write()
-        code = _unpacked() / "usr/share/OVMF/OVMF_CODE_4M.fd"
-        flash = "if=pflash,format=raw"
-        drives = [f"{flash},unit=0,readonly=on,file={code}", f"{flash},unit=1,file={self._store}"]
-        ran = switch_on([*drives, f"file={self._image},format=raw,if=virtio"], self._console)
+        ran = switch_on([*self._firmware.drives(self._store), f"file={self._image},format=raw,if=virtio"], self._console)
         self._read()
         self._up.reboot(clears=False)
         return ran

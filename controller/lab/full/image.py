@@ -10,28 +10,32 @@ from controller.adapters.local.cache import Cache, Progress, no_progress, reques
 from controller.adapters.local.ext4 import build_ext4
 from controller.adapters.local.tools import run_tool
 from controller.domain.errors import Permanent
+from controller.lab.full.partitions import MARGIN_BYTES, bios_table, uefi_disk_bytes, uefi_table
 from controller.lab.full.shapes import ROOT_SERIAL, SHAPES, Shape, processor, shape_named
 from controller.lab.full.userland import (
     GUEST_FILES,
     PACKAGES,
     ROOT_UUID,
+    SYSTEM_ID,
     WORK,
     build_userland,
     choose,
     full_packages,
+    is_native,
     settings,
 )
-from controller.lab.images import partition_table
 from controller.lab.toolset import Toolset, prepare_toolset
 
-_FORMAT = 1
-_PARTITION_START_BYTES = 2**20
+_FORMAT = 2
 _ROOT_BYTES = 4 * 2**30
+# Of the EFI system partition, which systemd-boot's kernels live on.
+_SYSTEM_BYTES = 256 * 2**20
 _JOURNAL_MIB = 64
 _SPARE_INODES = 120_000
 _ROOM_BYTES = 3 * 2**30
 _MEMORY_MIB = 1024
-_FINISH_TIMEOUT_S = 900.0
+# A machine that configures its own packages takes most of that.
+_FINISH_TIMEOUT_S = 3600.0
 _PASSED = b"kernroll-finish: passed"
 _TOLD_LINES = 12
 
@@ -69,8 +73,8 @@ def prepare_disk(cache: Cache, shape: str, progress: Progress = no_progress) -> 
             tree = scratch / "root"
             build_userland(cache, root, chosen, contents, tree, progress=progress)
             kernel = _kernel(tree)
-            _write_disk(tree, chosen, directory / "disk.raw", progress)
             shutil.copyfile(kernel, scratch / "vmlinuz")
+            _write_disk(tree, chosen, directory / "disk.raw", progress)
             _finish(toolset, chosen, directory / "disk.raw", scratch, progress)
         description = {
             "release": kernel.name.removeprefix("vmlinuz-"),
@@ -93,14 +97,15 @@ def prepare_disk(cache: Cache, shape: str, progress: Progress = no_progress) -> 
 
 
 def _recipe(shape: Shape) -> dict[str, object]:
+    others = {known.setup for known in SHAPES.values()} - {shape.setup}
     files = sorted(path for path in GUEST_FILES.iterdir() if path.is_file() and path.suffix != ".py")
     return {
         "format": _FORMAT,
         "packages": [*PACKAGES, shape.kernel, *shape.loader],
         "settings": settings(shape),
-        "guest": {path.name: path.read_text(encoding="utf-8") for path in files},
+        "guest": {path.name: path.read_text(encoding="utf-8") for path in files if path.name not in others},
         "shape": next(name for name, known in SHAPES.items() if known is shape),
-        "bytes": [_PARTITION_START_BYTES, _ROOT_BYTES, _JOURNAL_MIB],
+        "bytes": [MARGIN_BYTES, _ROOT_BYTES, _SYSTEM_BYTES, _JOURNAL_MIB],
     }
 
 
@@ -112,30 +117,38 @@ def _kernel(tree: Path) -> Path:
 
 
 def _write_disk(tree: Path, shape: Shape, disk: Path, progress: Progress) -> None:
-    """Write a disk with one partition that holds the tree, and what the machine's first boot will do."""
+    """Write a disk with a partition that holds the tree, and what the machine's first boot will do."""
     progress("writing the machine's disk", 0, 0)
     work = tree / WORK
-    shutil.rmtree(work)
-    work.mkdir()
-    shutil.copyfile(GUEST_FILES / "loader-bios-grub", work / "loader-setup")
+    if is_native(shape):
+        shutil.rmtree(work)
+        work.mkdir()
+    shutil.copyfile(GUEST_FILES / shape.setup, work / "loader-setup")
+    shutil.copyfile(GUEST_FILES / "system-partition", work / "system-partition")
+    (work / "system-id").write_text(SYSTEM_ID, encoding="ascii")
     shutil.copyfile(GUEST_FILES / "finish", work / "finish")
     (work / "finish").chmod(0o755)
     build_ext4(
         tree,
         disk,
         size_bytes=_ROOT_BYTES,
-        offset_bytes=_PARTITION_START_BYTES,
+        offset_bytes=MARGIN_BYTES,
         journal_mib=_JOURNAL_MIB,
         spare_inodes=_SPARE_INODES,
         uuid=ROOT_UUID,
     )
     with disk.open("r+b") as output:
-        output.write(partition_table(_PARTITION_START_BYTES, _ROOT_BYTES))
+        if shape.uefi:
+            output.truncate(uefi_disk_bytes(_ROOT_BYTES, _SYSTEM_BYTES))
+        for piece in uefi_table(_ROOT_BYTES, _SYSTEM_BYTES) if shape.uefi else bios_table(_ROOT_BYTES):
+            output.seek(piece.offset_bytes)
+            output.write(piece.content)
 
 
 def _finish(toolset: Toolset, shape: Shape, disk: Path, scratch: Path, progress: Progress) -> None:
     """Boot the disk once with its kernel given to QEMU: there its boot loader is installed, by its own tools."""
-    progress("installing the machine's boot loader", 0, 0)
+    own = "" if is_native(shape) else "configuring the machine's packages on it and "
+    progress(f"{own}installing the machine's boot loader", 0, 0)
     tool, console = toolset.qemu(shape.architecture), scratch / "console.log"
     words = (
         f"console={shape.console} root=/dev/nvme0n1p1 rootfstype=ext4 ro mitigations=off panic=5 init=/{WORK}/finish"

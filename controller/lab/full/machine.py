@@ -13,6 +13,7 @@ from pathlib import Path
 from controller.adapters.local.cache import Cache
 from controller.adapters.local.tools import tool_environment
 from controller.domain.errors import Permanent, Temporary
+from controller.lab.full.firmware import Firmware, prepare_firmware
 from controller.lab.full.image import FullImage
 from controller.lab.full.qmp import Monitor
 from controller.lab.full.seed import Keys, make_seed
@@ -29,6 +30,8 @@ _CONNECT_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 30.0
 _NETWORK = "network"
+# What its firmware remembers.
+_VARIABLES = "variables.fd"
 # A machine's number, from which it makes its machine id, comes from its name and place.
 _NAMESPACE = uuid.UUID("5d0a5a3c-6f0e-4b5e-9a55-0c1b5a3c6f0e")
 
@@ -62,7 +65,15 @@ class FullMachine:
     """
 
     def __init__(
-        self, directory: Path, image: FullImage, *, port: int, hardware: Hardware, toolset: Toolset, keys: Keys
+        self,
+        directory: Path,
+        image: FullImage,
+        *,
+        port: int,
+        hardware: Hardware,
+        toolset: Toolset,
+        firmware: Firmware | None,
+        keys: Keys,
     ) -> None:
         self.directory = directory
         self.image = image
@@ -71,6 +82,8 @@ class FullMachine:
         self.keys = keys
         self._hardware = hardware
         self._toolset = toolset
+        # None where it is QEMU's own, a BIOS.
+        self._firmware = firmware
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -232,6 +245,8 @@ class FullMachine:
         words += ["-device", f"nvme,drive=seed,serial={SEED_SERIAL}"]
         words += ["-netdev", f"user,id=user,hostfwd=tcp:127.0.0.1:{self.port}-:22"]
         words += ["-device", f"virtio-net-pci,id={_NETWORK},netdev=user,romfile="]
+        if self._firmware is not None:
+            words += [word for drive in self._firmware.drives(_VARIABLES) for word in ("-drive", drive)]
         if hardware.watchdog:
             words += ["-device", "i6300esb", "-action", "watchdog=reset"]
         return words
@@ -258,5 +273,17 @@ def open_machine(
     if not any((directory / f"swap.{kind}").exists() for kind in ("raw", "qcow2")):
         draft = directory / "swap.draft"
         draft.replace(directory / f"swap.{tools.create_swap_disk(draft, SWAP_BYTES)}")
+    shape = SHAPES[image.shape]
+    firmware = prepare_firmware(cache, shape.architecture) if shape.uefi else None
+    if firmware is not None and not (directory / _VARIABLES).exists():
+        firmware.new_store(directory / _VARIABLES)
     keys = make_seed(directory, directory.name, port)
-    return FullMachine(directory, image, port=port, hardware=hardware or Hardware(), toolset=tools, keys=keys)
+    return FullMachine(
+        directory,
+        image,
+        port=port,
+        hardware=hardware or Hardware(),
+        toolset=tools,
+        firmware=firmware,
+        keys=keys,
+    )

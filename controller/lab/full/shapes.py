@@ -1,7 +1,7 @@
 """The kinds of machine there are: how each boots, and what that needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.domain.errors import InvalidInput
 from controller.lab.accelerator import cpu_model
@@ -19,9 +19,13 @@ class Shape:
 
     # "x86_64" or "arm64".
     architecture: str
+    # Whether its firmware is UEFI, else a BIOS.
+    uefi: bool
     # Debian packages: the boot loader, and the release's own kernel.
     loader: tuple[str, ...]
     kernel: str
+    # Which of the files loader-* in `guest` installs the boot loader.
+    setup: str
     # QEMU's machine, and the serial port that is the console.
     machine: str
     console: str
@@ -29,14 +33,32 @@ class Shape:
     left_out: str
 
 
+_BIOS_GRUB = Shape(
+    architecture="x86_64",
+    uefi=False,
+    loader=("grub-pc",),
+    kernel="linux-image-cloud-amd64",
+    setup="loader-bios-grub",
+    machine="q35,sata=off",
+    console="ttyS0",
+    left_out=",svm=off,aes=off,pclmulqdq=off,sha-ni=off",
+)
+_UEFI_GRUB = replace(_BIOS_GRUB, uefi=True, loader=("grub-efi-amd64", "dosfstools"), setup="loader-uefi-grub")
 SHAPES: Mapping[str, Shape] = {
-    "x86_64-bios-grub": Shape(
-        architecture="x86_64",
-        loader=("grub-pc",),
-        kernel="linux-image-cloud-amd64",
-        machine="q35,sata=off",
-        console="ttyS0",
-        left_out=",svm=off,aes=off,pclmulqdq=off,sha-ni=off",
+    "x86_64-bios-grub": _BIOS_GRUB,
+    "x86_64-uefi-grub": _UEFI_GRUB,
+    "x86_64-uefi-systemd-boot": replace(
+        _UEFI_GRUB, loader=("systemd-boot", "dosfstools"), setup="loader-uefi-systemd-boot"
+    ),
+    "arm64-uefi-grub": Shape(
+        architecture="arm64",
+        uefi=True,
+        loader=("grub-efi-arm64", "dosfstools"),
+        kernel="linux-image-cloud-arm64",
+        setup="loader-uefi-grub",
+        machine="virt",
+        console="ttyAMA0",
+        left_out="",
     ),
 }
 

@@ -1,7 +1,6 @@
 """The userland of a machine: Debian packages, installed and configured by Debian's own tools inside their tree."""
 
 import os
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,10 +45,17 @@ PACKAGES = (
 )
 # Every machine's root file system; they never see each other's disks.
 ROOT_UUID = "2f1b6c4e-0000-4000-8000-000000000002"
+# Likewise their EFI system partition, which has a number of 32 bits.
+SYSTEM_ID = "4B524F4C"
 
 _CONFIGURE_TIMEOUT_S = 1800.0
+# GRUB is installed only where the disk is, and there as the firmware finds it without an entry of its own.
 _DEBCONF = """\
 grub-pc grub-pc/install_devices_empty boolean true
+grub-efi-amd64 grub2/force_efi_extra_removable boolean true
+grub-efi-amd64 grub2/update_nvram boolean false
+grub-efi-arm64 grub2/force_efi_extra_removable boolean true
+grub-efi-arm64 grub2/update_nvram boolean false
 """
 # A mount namespace with devices of its own: nothing that a package's script does reaches this machine's disks.
 _CHROOT = """
@@ -107,12 +113,13 @@ def choose(root: AptRoot, shape: Shape, progress: Progress) -> Contents:
 def build_userland(
     cache: Cache, root: AptRoot, shape: Shape, contents: Contents, tree: Path, *, progress: Progress
 ) -> None:
-    """Build the machine's tree: what boots, but for a boot loader. Raises Permanent, also without being root."""
-    if os.geteuid() != 0 or host_architecture() != shape.architecture:
-        raise Permanent(
-            f"Making a {shape.architecture} machine runs its package scripts: it takes root on such a machine "
-            f"(this is {platform.machine()})."
-        )
+    """Build the machine's tree: what boots, but for a boot loader. Raises Permanent, also without being root.
+
+    Of another architecture than this machine's nothing is run here: the packages are unpacked only, and the machine
+    configures them itself the first time it is switched on.
+    """
+    if os.geteuid() != 0:
+        raise Permanent("Making a machine writes files of many owners and makes devices: it takes root.")
     merge_usr(tree)
     work = tree / WORK
     for step, archives in contents.steps.items():
@@ -120,16 +127,23 @@ def build_userland(
         (work / step).mkdir(parents=True)
         for archive, file in zip(archives, files, strict=True):
             os.link(file, work / step / f"{archive.package}_.deb")
-        if step == "essential":
-            unpack(files, tree, progress, label="a machine's essential packages")
+        if step == "essential" or not is_native(shape):
+            unpack(files, tree, progress, label=f"a machine's {step} packages")
     _write_settings(shape, tree)
     for name in ("configure", "settle", "plain.conf", "trigger.conf"):
         shutil.copyfile(GUEST_FILES / name, work / name)
     (work / "wanted").write_text("\n".join([*PACKAGES, *shape.loader, shape.kernel]) + "\n", encoding="utf-8")
     (work / "debconf").write_text(_DEBCONF, encoding="utf-8")
+    if not is_native(shape):
+        return
     progress(f"configuring a {shape.architecture} machine's packages", 0, 0)
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _CHROOT, "userland", str(tree)]
     run_tool(command, timeout_s=_CONFIGURE_TIMEOUT_S, what="Configuring a machine's packages")
+
+
+def is_native(shape: Shape) -> bool:
+    """Tell whether this machine can run what belongs to machines of this shape."""
+    return host_architecture() == shape.architecture
 
 
 def _write_settings(shape: Shape, tree: Path) -> None:
@@ -154,8 +168,14 @@ def _write_settings(shape: Shape, tree: Path) -> None:
 def settings(shape: Shape) -> dict[str, str]:
     """Return the machine's settings by their paths."""
     words = f"console={shape.console} panic=10 mitigations=off"
+    mounts = f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 0\n"
+    if shape.uefi:
+        mounts += f"UUID={SYSTEM_ID[:4]}-{SYSTEM_ID[4:]} /boot/efi vfat umask=0077 0 0\n"
+    # A UEFI firmware shows on the serial port what is written to its console.
+    serial = 'GRUB_TERMINAL="serial"\nGRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
+    terminal = "GRUB_TERMINAL=console\n" if shape.uefi else serial
     return {
-        "etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 0\n",
+        "etc/fstab": mounts,
         "etc/hostname": "kernroll\n",
         "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
         # Empty, not absent: each machine gets its own from the number that QEMU gives it.
@@ -166,8 +186,7 @@ def settings(shape: Shape) -> dict[str, str]:
         ),
         "etc/default/grub.d/kernroll.cfg": (
             f'GRUB_CMDLINE_LINUX="{words}"\nGRUB_TIMEOUT=1\nGRUB_RECORDFAIL_TIMEOUT=1\n'
-            'GRUB_TERMINAL="serial"\nGRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
-            "GRUB_DISABLE_OS_PROBER=true\n"
+            f"{terminal}GRUB_DISABLE_OS_PROBER=true\n"
         ),
         "etc/apt/apt.conf.d/60kernroll": 'Unattended-Upgrade::Automatic-Reboot "false";\nAcquire::Languages "none";\n',
         # Everybody who connects comes from one address: sshd must not hold it against all when one leaves early.
