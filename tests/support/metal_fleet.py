@@ -19,6 +19,7 @@ from controller.adapters.rpc.operator_client import OperatorClient
 from controller.lab.demo import ControllerProcess, free_port
 from controller.lab.full.image import prepare_disk
 from controller.lab.full.machine import CONTROLLER_ADDRESS, FullMachine, open_machine
+from controller.lab.full.shapes import Shape, shape_named
 from controller.views.models import HostView, RolloutView
 
 HOST = "metal-1"
@@ -35,7 +36,7 @@ kind: Rollout
 metadata: {{name: {name}}}
 spec:
   kernels:
-    x86_64: {{debian: {{version: "{version}"}}}}
+    {architecture}: {{debian: {{version: "{version}"}}}}
   selector: {{hosts: [{host}]}}
   allow_downgrade: true
   waves: [{{per_stratum: 1, bake: 2s}}]
@@ -70,6 +71,7 @@ all:
 class MetalFleet:
     """The machine is enrolled, and it is proven that it comes back."""
 
+    shape: Shape
     machine: FullMachine
     controller: ControllerProcess
     inventory: Path
@@ -104,7 +106,9 @@ class MetalFleet:
     def rolled(self, name: str) -> RolloutView:
         """Roll NEW out under this name, and return how it ended."""
         began_s = time.monotonic()
-        text = _SPEC.format(name=name, version=NEW, host=HOST, boot_timeout_s=BOOT_TIMEOUT_S)
+        text = _SPEC.format(
+            name=name, architecture=self.shape.architecture, version=NEW, host=HOST, boot_timeout_s=BOOT_TIMEOUT_S
+        )
         with self.client() as client:
             client.start_rollout(text, "metal.yaml")
             ended = list(client.watch_rollout(name, ROLLOUT_S))[-1]
@@ -141,7 +145,7 @@ def metal_fleet(directory: Path, shape: str) -> Iterator[MetalFleet]:
     )
     controller = ControllerProcess(directory / "state", heartbeat_s=2.0, inventory=inventory)
     controller.start()
-    fleet = MetalFleet(machine, controller, inventory)
+    fleet = MetalFleet(shape_named(shape), machine, controller, inventory)
     try:
         machine.start()
         machine.wait_for_ssh(STEP_S)

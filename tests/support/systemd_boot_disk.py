@@ -51,7 +51,9 @@ class UefiDisk:
     def boot(self) -> list[str]:
         """Switch the machine on; return which kernels ran until it switched itself off."""
         self._write()
-        ran = switch_on([*self._firmware.drives(self._store), f"file={self._image},format=raw,if=virtio"], self._console)
+        ran = switch_on(
+            [*self._firmware.drives(self._store), f"file={self._image},format=raw,if=virtio"], self._console
+        )
         self._read()
         self._up.reboot(clears=False)
         return ran

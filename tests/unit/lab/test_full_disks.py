@@ -76,5 +76,5 @@ def test_only_a_uefi_machine_mounts_an_efi_system_partition(name: str) -> None:
 
 
 def test_an_unknown_shape_is_told_with_those_that_are_known() -> None:
-    with pytest.raises(InvalidInput, match="x86_64-bios-grub, .*arm64-uefi-grub"):
+    with pytest.raises(InvalidInput, match=r"x86_64-bios-grub, .*arm64-uefi-grub"):
         shape_named("vax")
