@@ -93,13 +93,14 @@ def entry_of(machine: FullMachine, release: str) -> str:
 
 def test_apt_and_grub_give_the_machine_another_kernel_once(machine: FullMachine, tmp_path: Path) -> None:
     steps = Steps()
-    files = packages_beyond(Cache.from_environment(), machine.image, [newer_kernel(machine.image)])
+    image = prepare_disk(Cache.from_environment(), machine.made_of.shape)
+    files = packages_beyond(Cache.from_environment(), image, [newer_kernel(image)])
     repository = write_repository(tmp_path / "repository", files, now_s=SystemClock().now())
     steps.done(f"writing a repository of {len(files)} packages")
     machine.start()
     first = machine.wait_for_ssh(STEP_S)
     steps.done("boot to ssh")
-    old = machine.image.release
+    old = machine.made_of.release
     assert machine.sh("uname -r").strip() == old
     assert machine.sh("dpkg --audit; apt-get check -qq") == ""
     state = machine.run("systemctl", "is-system-running", "--wait", timeout_s=STEP_S).stdout.strip()

@@ -42,7 +42,7 @@ def metal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_enrolled_and_rehearsed_it_says_so(metal: MetalFleet) -> None:
     boot = metal.host().boot
     assert boot is not None
-    loader = "systemd-boot" if "systemd-boot" in metal.machine.image.shape else "grub"
+    loader = "systemd-boot" if "systemd-boot" in metal.machine.made_of.shape else "grub"
     assert (boot.loader, boot.pinned, boot.refusals) == (loader, True, ())
     assert boot.proven_at is not None
 

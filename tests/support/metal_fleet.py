@@ -12,9 +12,7 @@ from patience import PATIENCE_S
 from project import ROOT
 from real_fleet import until
 
-from controller.adapters.kernels.debian import PackageVersion
-from controller.adapters.kernels.debian.suites import guest_packages
-from controller.adapters.local.cache import Cache, no_progress
+from controller.adapters.local.cache import Cache
 from controller.adapters.rpc.operator_client import OperatorClient
 from controller.lab.demo import ControllerProcess, free_port
 from controller.lab.full.image import prepare_disk
@@ -24,8 +22,6 @@ from controller.views.models import HostView, RolloutView
 
 HOST = "metal-1"
 NEW = "7.3.4"
-# Kernels of backports need this one of theirs, which a host of the release itself does not have.
-_LINUX_BASE = PackageVersion(package="linux-base", version="4.17~bpo13+1")
 # An emulated machine's slowest step, on a busy machine.
 STEP_S = 4 * PATIENCE_S
 ROLLOUT_S = 12 * PATIENCE_S
@@ -150,10 +146,6 @@ def metal_fleet(directory: Path, shape: str) -> Iterator[MetalFleet]:
         machine.start()
         machine.wait_for_ssh(STEP_S)
         print(f"\n{time.monotonic() - began_s:6.1f} s  image and boot to ssh", flush=True)
-        packages = guest_packages(cache)
-        (base,) = packages.fetch(packages.exact([_LINUX_BASE], "amd64", no_progress), no_progress, label="linux-base")
-        copy = machine.ssh_command("root")
-        subprocess.run([*copy, "cat > /tmp/base.deb && dpkg -i /tmp/base.deb"], input=base.read_bytes(), check=True)
         places = [f"{CONTROLLER_ADDRESS}:{port}" for port in (controller.port, controller.enroll_port)]
         fleet.command(
             *("hosts", "enroll", "-i", str(inventory), "--wait", "20m"),

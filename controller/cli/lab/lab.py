@@ -8,12 +8,18 @@ import click
 
 from controller.cli.session import DURATION, Session, calls, default_state_dir, examples
 
-_ARCHITECTURES = ("x86_64", "arm64")
+# A whole system takes longer to come up than the lab's own guests, for which --wait has its default.
+_FULL_WAITS = 4
 
 
 def default_fleet_dir() -> Path:
     """Return where the lab's machines live unless told otherwise: where the local controller looks for them."""
     return default_state_dir() / "fleet"
+
+
+def default_metal_dir() -> Path:
+    """Return where the lab's machines live that start from their own disks, unless told otherwise."""
+    return default_state_dir() / "metal"
 
 
 @click.group()
@@ -25,7 +31,14 @@ _FLEET_DIR = click.option(
     "--fleet-dir",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Where the machines live. [default: the local controller's]",
+    help="Where the machines live. [default: fleet, or metal, below the local controller's state directory]",
+)
+_PROFILE = click.option(
+    "--profile",
+    type=click.Choice(["direct", "full"]),
+    default="direct",
+    show_default=True,
+    help="direct: QEMU starts the kernel. full: whole systems that start from their own disk, by their own loader.",
 )
 
 
@@ -38,9 +51,11 @@ kernroll lab up
 kernroll lab up --kernel 6.18.15 --x86-64 1 --arm64 0 --memory 2048
 kernroll lab up --channel network --kernel 7.3.4
 kernroll lab up --kernel 6.18.15 --with-tools --x86-64 1 --arm64 0 --memory 2048
+kernroll lab up --profile full --shape x86_64-uefi-grub --shape arm64-uefi-grub
 """
     ),
 )
+@_PROFILE
 @click.option(
     "--x86-64", "x86_64", metavar="N", type=click.IntRange(0, 64), default=2, show_default=True, help="x86_64 machines."
 )
@@ -69,10 +84,35 @@ kernroll lab up --kernel 6.18.15 --with-tools --x86-64 1 --arm64 0 --memory 2048
     help="Where the controller enrolls hosts (its --enroll-listen).",
 )
 @click.option("--wait", type=DURATION, default="5m", show_default=True, help="How long a machine may show nothing new.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="SHAPE",
+    help="With --profile full: a machine of this shape: x86_64-bios-grub, x86_64-uefi-grub, x86_64-uefi-systemd-boot "
+    "or arm64-uefi-grub. May be given several times. [default: x86_64-bios-grub]",
+)
+@click.option("--watchdog", is_flag=True, help="With --profile full: give the machines an i6300esb watchdog.")
 @_FLEET_DIR
 @calls
-def up(session: Session, fleet_dir: Path | None, **options: Any) -> None:
-    """Build what is missing, start the machines, and wait until their agents have joined the controller."""
+def up(
+    session: Session, fleet_dir: Path | None, profile: str, shapes: tuple[str, ...], watchdog: bool, **options: Any
+) -> None:
+    """Build what is missing, start the machines, and wait until their agents have joined the controller.
+
+    Machines of the profile full come up as hosts that kernroll has not seen yet: an inventory of them is written, for
+    `kernroll hosts enroll`.
+    """
+    if profile == "full":
+        _refuse_given("up", "x86_64", "arm64", "kernel", "flavour", "with_tools", "channel", "enroll_port")
+        from controller.cli.lab import full
+
+        wanted = full.FullOptions(
+            shapes=shapes, memory=options["memory"], watchdog=watchdog, wait=_FULL_WAITS * options["wait"]
+        )
+        full.bring_up(session, fleet_dir or default_metal_dir(), wanted)
+        return
+    _refuse_given("up", "shapes", "watchdog")
     from controller.cli.lab import fleet as lab_fleet
 
     lab_fleet.bring_up(session, fleet_dir or default_fleet_dir(), lab_fleet.FleetOptions(**options))
@@ -81,26 +121,48 @@ def up(session: Session, fleet_dir: Path | None, **options: Any) -> None:
 @lab.command(
     "status",
     short_help="Show what every machine runs and how its last boot ended.",
-    epilog=examples("kernroll lab status\nkernroll lab status --output json"),
+    epilog=examples("kernroll lab status\nkernroll lab status --profile full --output json"),
 )
+@_PROFILE
 @_FLEET_DIR
 @calls
-def status(session: Session, fleet_dir: Path | None) -> None:
+def status(session: Session, fleet_dir: Path | None, profile: str) -> None:
     """Show every machine: what it runs, what boots next, how its last boots ended."""
+    if profile == "full":
+        from controller.cli.lab import full
+
+        full.show_status(session, fleet_dir or default_metal_dir())
+        return
     from controller.cli.lab import fleet as lab_fleet
 
     lab_fleet.show_status(session, fleet_dir or default_fleet_dir())
 
 
-@lab.command("down", epilog=examples("kernroll lab down\nkernroll lab down --remove"))
+@lab.command("down", epilog=examples("kernroll lab down --remove\nkernroll lab down --profile full"))
 @click.option("--remove", is_flag=True, help="Delete the machines' directories too.")
+@_PROFILE
 @_FLEET_DIR
 @calls
-def down(session: Session, fleet_dir: Path | None, remove: bool) -> None:
+def down(session: Session, fleet_dir: Path | None, profile: str, remove: bool) -> None:
     """Switch all machines off."""
+    if profile == "full":
+        from controller.cli.lab import full
+
+        full.take_down(session, fleet_dir or default_metal_dir(), remove=remove)
+        return
     from controller.cli.lab import fleet as lab_fleet
 
     lab_fleet.take_down(session, fleet_dir or default_fleet_dir(), remove=remove)
+
+
+def _refuse_given(command: str, *names: str) -> None:
+    """Raise UsageError when an option was given that the profile does not have."""
+    context = click.get_current_context()
+    options = {one.name: one for one in context.command.params}
+    for name in names:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            other = "direct" if context.params["profile"] == "full" else "full"
+            raise click.UsageError(f"{options[name].opts[0]} belongs to `lab {command} --profile {other}`")
 
 
 @lab.command(

@@ -26,7 +26,7 @@ from controller.lab.full.userland import (
 )
 from controller.lab.toolset import Toolset, prepare_toolset
 
-_FORMAT = 2
+_FORMAT = 3
 _ROOT_BYTES = 4 * 2**30
 # Of the EFI system partition, which systemd-boot's kernels live on.
 _SYSTEM_BYTES = 256 * 2**20

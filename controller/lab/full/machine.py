@@ -1,30 +1,33 @@
 """A machine that runs: QEMU with a disk of its own, which is switched on and off as real hardware is."""
 
 import contextlib
+import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from controller.adapters.local.cache import Cache
+from controller.adapters.local.named_files import write_file
 from controller.adapters.local.tools import tool_environment
 from controller.domain.errors import Permanent, Temporary
 from controller.lab.full.firmware import Firmware, prepare_firmware
 from controller.lab.full.image import FullImage
 from controller.lab.full.qmp import Monitor
 from controller.lab.full.seed import Keys, make_seed
-from controller.lab.full.shapes import ROOT_SERIAL, SEED_SERIAL, SHAPES, SWAP_SERIAL, processor
+from controller.lab.full.shapes import ROOT_SERIAL, SEED_SERIAL, SHAPES, SWAP_SERIAL, processor, shape_named
 from controller.lab.toolset import Toolset, prepare_toolset
 
 SWAP_BYTES = 2**40
 # Where a machine reaches the loopback interface of the machine that it runs on.
 CONTROLLER_ADDRESS = "10.0.2.2"
 
-_SSH_POLL_S = 0.25
+_LOOK_S = 0.25
 _GREETING_TIMEOUT_S = 2.0
 _CONNECT_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = 120.0
@@ -32,6 +35,7 @@ _END_TIMEOUT_S = 30.0
 _NETWORK = "network"
 # What its firmware remembers.
 _VARIABLES = "variables.fd"
+_MADE_OF = "machine.json"
 # A machine's number, from which it makes its machine id, comes from its name and place.
 _NAMESPACE = uuid.UUID("5d0a5a3c-6f0e-4b5e-9a55-0c1b5a3c6f0e")
 
@@ -46,6 +50,19 @@ class Hardware:
     watchdog: bool = False
     # "tcg", or "kvm" where that works.
     accelerator: str = "tcg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeOf:
+    """What does not change of a machine."""
+
+    # Its name in SHAPES.
+    shape: str
+    # The kernel that it was made with.
+    release: str
+    # Of its sshd, on 127.0.0.1.
+    port: int
+    hardware: Hardware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +84,15 @@ class FullMachine:
     def __init__(
         self,
         directory: Path,
-        image: FullImage,
+        made_of: MadeOf,
         *,
-        port: int,
-        hardware: Hardware,
         toolset: Toolset,
         firmware: Firmware | None,
         keys: Keys,
     ) -> None:
         self.directory = directory
-        self.image = image
-        # Of its sshd, on 127.0.0.1.
-        self.port = port
+        self.made_of = made_of
         self.keys = keys
-        self._hardware = hardware
         self._toolset = toolset
         # None where it is QEMU's own, a BIOS.
         self._firmware = firmware
@@ -92,21 +104,25 @@ class FullMachine:
         return self.directory.name
 
     @property
-    def pid(self) -> int:
-        """The process number of its QEMU. Raises Permanent when it is off."""
-        if self._process is None or self._process.poll() is not None:
-            raise Permanent(f"{self.name} is switched off: start it first")
-        return self._process.pid
+    def port(self) -> int:
+        """Of its sshd, on 127.0.0.1."""
+        return self.made_of.port
 
     def running(self) -> bool:
-        """Tell whether it is switched on."""
-        return self._process is not None and self._process.poll() is None
+        """Tell whether it is switched on, by whomever."""
+        if self._process is not None:
+            return self._process.poll() is None
+        try:
+            self._monitor().ask("query-status")
+        except Temporary:
+            return False
+        return True
 
     def start(self) -> None:
         """Switch it on, from the disk as it was left. Returns at once; `wait_for_ssh` waits for the system."""
         assert not self.running(), "it is switched on already"
         (self.directory / "qmp.sock").unlink(missing_ok=True)
-        tool = self._toolset.qemu(SHAPES[self.image.shape].architecture)
+        tool = self._toolset.qemu(SHAPES[self.made_of.shape].architecture)
         with (self.directory / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [tool.binary, *tool.arguments, *self._arguments()],
@@ -115,30 +131,34 @@ class FullMachine:
                 stderr=log,
                 cwd=self.directory,
                 env=tool_environment(tool.environment),
-                process_group=0,
+                # It outlives whoever switched it on.
+                start_new_session=True,
             )
-
-    def wait(self) -> None:
-        """Wait until it switches itself off."""
-        if self._process is not None:
-            self._process.wait()
 
     def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> None:
         """Switch it off as its administrator would, by its power button; cut its power if that takes too long."""
-        if self._process is None or not self.running():
-            return
-        with contextlib.suppress(OSError, Temporary):
+        with contextlib.suppress(Temporary):
             self._monitor().ask("system_powerdown")
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        give_up = time.monotonic() + timeout_s
+        while self.running():
+            if time.monotonic() > give_up:
+                self.kill()
+                return
+            time.sleep(_LOOK_S)
 
     def kill(self) -> None:
         """Cut its power: what it had not written to its disk is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(_END_TIMEOUT_S)
+        else:
+            with contextlib.suppress(Temporary):
+                self._monitor().ask("quit")
+
+    def remove(self) -> None:
+        """Delete everything of it; it must be off."""
+        assert not self.running(), "switch it off first"
+        shutil.rmtree(self.directory)
 
     def reset(self) -> None:
         """Press its reset button."""
@@ -208,13 +228,13 @@ class FullMachine:
                 raise Permanent(f"{self.name} has switched itself off; its last words: {self.console()[-500:]!r}")
             # One long attempt would miss the moment: what the machine drops is sent again only after seconds.
             if not self._answers():
-                time.sleep(_SSH_POLL_S)
+                time.sleep(_LOOK_S)
                 continue
             with contextlib.suppress(Temporary):
                 done = self.run("cat", "/proc/sys/kernel/random/boot_id", timeout_s=30.0)
                 if done.code == 0 and done.stdout.strip() not in ("", after_boot):
                     return done.stdout.strip()
-            time.sleep(_SSH_POLL_S)
+            time.sleep(_LOOK_S)
         raise Temporary(f"{self.name} was not reached by ssh within {timeout_s:.0f} s: {self.console()[-500:]!r}")
 
     def _answers(self) -> bool:
@@ -229,7 +249,7 @@ class FullMachine:
         return Monitor(self.directory / "qmp.sock")
 
     def _arguments(self) -> list[str]:
-        shape, hardware = SHAPES[self.image.shape], self._hardware
+        shape, hardware = SHAPES[self.made_of.shape], self.made_of.hardware
         number = uuid.uuid5(_NAMESPACE, str(self.directory))
         words = ["-nodefaults", "-no-user-config", "-display", "none", "-name", self.name, "-machine", shape.machine]
         words += ["-accel", hardware.accelerator, "-cpu", processor(shape, hardware.accelerator)]
@@ -273,17 +293,29 @@ def open_machine(
     if not any((directory / f"swap.{kind}").exists() for kind in ("raw", "qcow2")):
         draft = directory / "swap.draft"
         draft.replace(directory / f"swap.{tools.create_swap_disk(draft, SWAP_BYTES)}")
-    shape = SHAPES[image.shape]
+    made_of = MadeOf(shape=image.shape, release=image.release, port=port, hardware=hardware or Hardware())
+    # Last: a directory that has it has everything.
+    write_file(directory / _MADE_OF, json.dumps(asdict(made_of)))
+    return _opened(cache, directory, made_of, tools)
+
+
+def known_machine(cache: Cache, directory: Path) -> FullMachine | None:
+    """Return the machine that was made in this directory, None when there is none."""
+    directory = Path(os.path.abspath(directory))
+    try:
+        told = json.loads((directory / _MADE_OF).read_bytes())
+        made_of = MadeOf(**{**told, "hardware": Hardware(**told["hardware"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise Permanent(f"{directory / _MADE_OF} does not describe a machine ({error}): delete {directory}") from error
+    return _opened(cache, directory, made_of, prepare_toolset(cache))
+
+
+def _opened(cache: Cache, directory: Path, made_of: MadeOf, toolset: Toolset) -> FullMachine:
+    shape = shape_named(made_of.shape)
     firmware = prepare_firmware(cache, shape.architecture) if shape.uefi else None
     if firmware is not None and not (directory / _VARIABLES).exists():
         firmware.new_store(directory / _VARIABLES)
-    keys = make_seed(directory, directory.name, port)
-    return FullMachine(
-        directory,
-        image,
-        port=port,
-        hardware=hardware or Hardware(),
-        toolset=tools,
-        firmware=firmware,
-        keys=keys,
-    )
+    keys = make_seed(directory, directory.name, made_of.port)
+    return FullMachine(directory, made_of, toolset=toolset, firmware=firmware, keys=keys)

@@ -43,6 +43,7 @@ PACKAGES = (
     "unattended-upgrades",
     "util-linux",
 )
+_NEWEST = "linux-base"
 # Every machine's root file system; they never see each other's disks.
 ROOT_UUID = "2f1b6c4e-0000-4000-8000-000000000002"
 # Likewise their EFI system partition, which has a number of 32 bits.
@@ -95,11 +96,13 @@ def full_packages(cache: Cache) -> AptRoot:
 def choose(root: AptRoot, shape: Shape, progress: Progress) -> Contents:
     """Ask the mirror for everything a machine of this shape is made of. Errors as in AptRoot.closure."""
     architecture = DEBIAN_ARCHITECTURES[shape.architecture]
+    # Kernels of backports need this package of theirs; hosts that have backports configured find it there.
+    newest = [f"{_NEWEST}/{root.suites[-1]}"]
     wanted = [
         ("essential", [f"?and(?essential,?architecture({architecture}))", "apt"]),
-        ("packages", PACKAGES),
-        ("kernel", [shape.kernel, "tiny-initramfs"]),
-        ("loader", shape.loader),
+        ("packages", [*(one for one in PACKAGES if one != _NEWEST), *newest]),
+        ("kernel", [shape.kernel, "tiny-initramfs", *newest]),
+        ("loader", [*shape.loader, *newest]),
     ]
     steps: dict[str, list[Archive]] = {}
     known: set[str] = set()
