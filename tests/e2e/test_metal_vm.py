@@ -14,13 +14,23 @@ from controller.lab.full.shapes import SHAPES
 pytestmark = pytest.mark.metal
 
 _UNIT = "/etc/systemd/system"
+# Under the new kernel alone, once the machine is guarded.
+_SERVICE = """\
+cat > /etc/systemd/system/fault.service <<'END'
+[Unit]
+ConditionKernelVersion={release}*
+After=kernroll-guard.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c '{command}'
+[Install]
+WantedBy=multi-user.target
+END
+systemctl enable -q fault
+"""
 # What goes wrong under the new kernel alone, each by units of the machine's own.
 _FAULTS = {
-    "panics": (
-        f"cat > {_UNIT}/fault.service <<'END'\n[Unit]\nConditionKernelVersion={NEW}*\nAfter=kernroll-guard.service\n"
-        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo c > /proc/sysrq-trigger'\n"
-        "[Install]\nWantedBy=multi-user.target\nEND\nsystemctl enable fault"
-    ),
+    "panics": _SERVICE.format(release=NEW, command="sleep 5; echo c > /proc/sysrq-trigger"),
     "has no network": (
         f"mkdir -p {_UNIT}/systemd-networkd.service.d; printf '[Unit]\\nConditionKernelVersion=!{NEW}*\\n' "
         f"> {_UNIT}/systemd-networkd.service.d/fault.conf"
@@ -29,6 +39,18 @@ _FAULTS = {
         f"mkdir -p {_UNIT}/kernroll-agent.service.d; printf '[Unit]\\nConditionKernelVersion=!{NEW}*\\n' "
         f"> {_UNIT}/kernroll-agent.service.d/fault.conf"
     ),
+    # Nothing else gets a processor any more, not even what would notice it; only the watchdog's own clock goes on.
+    "stops": _SERVICE.format(
+        release=NEW,
+        command="echo -1 > /proc/sys/kernel/sched_rt_runtime_us; exec chrt --fifo 99 yes > /dev/null",
+    ),
+}
+# What the machine's own account then says. Where nothing keeps a panic's last words it is a reset like any other.
+_ENDS = {
+    "panics": ("panic", "reset"),
+    "has no network": ("not_acknowledged",),
+    "has no agent": ("not_acknowledged",),
+    "stops": ("reset",),
 }
 _MENDED = f"systemctl disable -q fault; rm -rf {_UNIT}/fault.service {_UNIT}/*.d/fault.conf; systemctl daemon-reload"
 
@@ -47,25 +69,6 @@ def test_enrolled_and_rehearsed_it_says_so(metal: MetalFleet) -> None:
     assert boot.proven_at is not None
 
 
-@pytest.mark.parametrize("fault", _FAULTS)
-def test_a_kernel_that_fails_is_left_without_anybodys_help(metal: MetalFleet, fault: str) -> None:
-    old = metal.runs()
-    metal.machine.sh(f"{_FAULTS[fault]}\nsystemctl daemon-reload")
-    ended = metal.rolled(f"it-{fault.replace(' ', '-')}")
-    assert ended.state == "reverted"
-    assert metal.runs() == old
-    boot = metal.host().boot
-    assert boot is not None
-    trial, back = boot.boots[-2:]
-    print(f"        {fault}: {trial.end}, {back.started_at - trial.started_at:.0f} s after its start")
-    assert (trial.cause, back.cause) == ("trial", "fallback")
-    if fault != "panics":
-        assert trial.end == "not_acknowledged"
-        assert back.started_at - trial.started_at >= BOOT_TIMEOUT_S - 60
-    metal.machine.sh(_MENDED)
-    metal.allow()
-
-
 def test_a_good_kernel_stays_and_is_still_there_after_apt_has_cleaned_up(metal: MetalFleet) -> None:
     old = metal.runs()
     ended = metal.rolled("it-is-good")
@@ -82,3 +85,24 @@ def test_a_blessed_kernel_goes_back_when_it_is_asked_to(metal: MetalFleet) -> No
     assert ended.state == "reverted", ended
     assert not metal.runs().startswith(NEW)
     assert HOST in {one.host for wave in ended.waves for one in wave.hosts}
+    metal.allow()
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_a_kernel_that_fails_is_left_without_anybodys_help(metal: MetalFleet, fault: str) -> None:
+    old = metal.runs()
+    metal.machine.sh(f"{_FAULTS[fault]}\nsystemctl daemon-reload")
+    ended = metal.rolled(f"it-{fault.replace(' ', '-')}")
+    assert ended.state == "reverted"
+    assert metal.runs() == old
+    boot = metal.host().boot
+    assert boot is not None
+    trial, back = boot.boots[-2:]
+    assert (trial.cause, back.cause) == ("trial", "fallback")
+    assert trial.end in _ENDS[fault]
+    said = f" ({trial.line})" if trial.line else ""
+    print(f"        {fault}: {trial.end}{said}, {back.started_at - trial.started_at:.0f} s after its start", flush=True)
+    if trial.end == "not_acknowledged":
+        assert back.started_at - trial.started_at >= BOOT_TIMEOUT_S - 60
+    metal.machine.sh(_MENDED)
+    metal.allow()
