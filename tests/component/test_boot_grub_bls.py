@@ -62,6 +62,15 @@ def test_a_default_that_is_gone_is_no_place_in_the_menu(pinned: BlsMachine) -> N
     assert pinned.ask("status")["default"] == ""
 
 
+def test_grubs_own_entries_are_refused_where_it_takes_their_names_for_positions(pinned: BlsMachine) -> None:
+    """GRUB 2.14 boots the fourth entry when it is told to boot 3f4e…: seen on a disk."""
+    pinned.sh("touch /boot/grub2/i386-pc/blsuki.mod")
+    assert "names-are-positions" in pinned.refusals()
+    assert "entry-token" in pinned.refusals()["names-are-positions"]
+    assert pinned.ask("status")["default"] != pinned.entry_of(RUNNING)
+    assert "begins with a digit" in pinned.boot("arm", OTHER).stderr
+
+
 @pytest.mark.parametrize(
     ("assignment", "code"),
     [

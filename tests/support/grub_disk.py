@@ -6,7 +6,7 @@ lets the kernel panic where its RAM disk says so.
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grub_machine import grub_tree
@@ -14,8 +14,9 @@ from grub_machine import grub_tree
 from controller.adapters.kernels.debian import unpack
 from controller.adapters.kernels.debian.suites import guest_packages
 from controller.adapters.kernels.initrd import fetch_busybox
-from controller.adapters.local.cache import Cache, no_progress
+from controller.adapters.local.cache import Cache, no_progress, request_key
 from controller.adapters.local.tools import run_tool
+from controller.lab.bytecode import merge_usr
 from controller.lab.toolset import prepare_toolset
 
 PARTITION_BYTES = 1 << 20
@@ -25,6 +26,8 @@ _SECTOR_BYTES = 512
 _CODE_BYTES = 440
 _TABLE_AT = 446
 _MODULES = "biosdisk part_msdos ext2 normal linux loadenv search search_fs_uuid test echo configfile serial terminal"
+_MAKER = "usr/bin/grub-mkimage"
+_NEXT_RELEASE = "forky"
 _TIMEOUT_S = 300.0
 _BOOT_TIMEOUT_S = 900.0
 _INIT = """\
@@ -81,16 +84,37 @@ def ram_disk(directory: Path, *, panics: bool = False) -> Path:
 
 def make_disk(path: Path) -> None:
     """Write a disk with one partition, which is /boot, and GRUB's own first stages as grub-install leaves them."""
-    modules = grub_tree() / "usr/lib/grub/i386-pc"
-    core = path.with_suffix(".core")
-    image = [grub_tree() / "usr/bin/grub-mkimage", "-d", modules, "-O", "i386-pc", "-p", "(hd0,msdos1)/grub"]
-    libraries = {"LD_LIBRARY_PATH": ":".join(str(one) for one in grub_tree().glob("**/lib/*-linux-gnu"))}
-    command = [*image, "-o", core, *_MODULES.split()]
-    run_tool(command, timeout_s=_TIMEOUT_S, what="Making GRUB's image", environment=libraries)
+    tree = grub_tree()
+    libraries = {"LD_LIBRARY_PATH": ":".join(str(one) for one in tree.glob("**/lib/*-linux-gnu"))}
+    _write_disk(path, tree, [tree / _MAKER], libraries, place="/grub", modules=_MODULES)
+
+
+def make_entries_disk(path: Path) -> None:
+    """Write the same with GRUB 2.14 of Debian's next release, which boots entries, and its files in /boot/grub2."""
+    cache = Cache.from_environment()
+    packages = replace(guest_packages(cache), suites=(_NEXT_RELEASE,))
+    archives = packages.closure(["grub-common", "grub-pc-bin", "libc6"], "amd64", no_progress)
+
+    def build(directory: Path) -> None:
+        merge_usr(directory)
+        unpack(packages.fetch(archives, no_progress, label="GRUB 2.14"), directory, no_progress, label="GRUB 2.14")
+
+    tree = cache.publish("grub/entries-" + request_key({"files": sorted(one.sha256 for one in archives)}), build)
+    # It wants a newer C library than this machine may have.
+    loader = [tree / "usr/lib64/ld-linux-x86-64.so.2", "--library-path", tree / "usr/lib/x86_64-linux-gnu"]
+    _write_disk(path, tree, [*loader, tree / _MAKER], {}, place="/grub2", modules=f"{_MODULES} blsuki")
+
+
+def _write_disk(
+    path: Path, tree: Path, maker: list[str | Path], environment: dict[str, str], *, place: str, modules: str
+) -> None:
+    parts, core = tree / "usr/lib/grub/i386-pc", path.with_suffix(".core")
+    command = [*maker, "-d", parts, "-O", "i386-pc", "-p", f"(hd0,msdos1){place}", "-o", core, *modules.split()]
+    run_tool(command, timeout_s=_TIMEOUT_S, what="Making GRUB's image", environment=environment)
     assert core.stat().st_size < PARTITION_BYTES - _SECTOR_BYTES, "the gap before the partition is too small for GRUB"
     with path.open("wb") as disk:
         disk.truncate(_DISK_BYTES)
-        disk.write((modules / "boot.img").read_bytes()[:_CODE_BYTES])
+        disk.write((parts / "boot.img").read_bytes()[:_CODE_BYTES])
         disk.seek(_TABLE_AT)
         first, count = PARTITION_BYTES // _SECTOR_BYTES, (_DISK_BYTES - PARTITION_BYTES) // _SECTOR_BYTES
         disk.write(struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", first, count))

@@ -1,4 +1,5 @@
-"""Entries of the Boot Loader Specification as Fedora's GRUB takes them with its command `blscfg`. Source: blscfg.c.
+"""Entries of the Boot Loader Specification as GRUB takes them with its command `blscfg`. Source: Fedora's blscfg.c, and
+blsuki.c of GRUB 2.14.
 
 Its generated grub.cfg has the header of others and no entries; beside it stand blocks that act on what the last boot
 left in the environment, which are refused by what they act on.
@@ -24,8 +25,11 @@ _IMAGE: Final = re.compile(r"/(?:vmlinuz|vmlinux|kernel|Image)-([0-9A-Za-z.+~_-]
 _SEGMENT: Final = re.compile(r"~|[0-9]+|[a-zA-Z]+")
 
 
-def bls_menu(text: str, files: Mapping[str, str], environment: Mapping[str, str]) -> Menu:
-    """Return the menu of a grub.cfg that calls `blscfg`; `files` are the entries' texts by the names of their files."""
+def bls_menu(text: str, files: Mapping[str, str], environment: Mapping[str, str], *, ids_first: bool) -> Menu:
+    """Return the menu of a grub.cfg that calls `blscfg`; `files` are the entries' texts by the names of their files.
+
+    `ids_first` is whether this GRUB looks for a name among the ids before it takes it for a position, as Fedora's does.
+    """
     rest = parse_menu(_CONDITIONAL.sub("### END ", text))
     fallback = _FALLBACK.search(text)
     variables = {"kernelopts": fallback[1] if fallback else "", **environment}
@@ -39,7 +43,7 @@ def bls_menu(text: str, files: Mapping[str, str], environment: Mapping[str, str]
         entries=(*made, *rest.entries),
         positions={**{str(place): one for place, one in enumerate(ids)}, **below},
         titles={**rest.titles, **{one.id: one.title for one in made}},
-        ids_first=True,
+        ids_first=ids_first,
     )
 
 

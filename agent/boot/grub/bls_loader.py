@@ -12,6 +12,9 @@ from agent.boot.host import Host
 from agent.boot.values import BootError, BrokenHost, Entry, Refusal
 
 _LAYOUT: Final = Layout(configuration="/boot/grub2/grub.cfg", environment="/boot/grub2/grubenv", probe="grub2-probe")
+# GRUB's own module for entries, which Fedora's former GRUBs have under another name: where it is, a name that begins
+# with a digit is a position, as everywhere else in GRUB.
+_OWN_MODULES: Final = ("boot/grub2/*/blsuki.mod", "usr/lib/grub/*/blsuki.mod")
 _ENTRIES: Final = "/boot/loader/entries"
 _USUAL_PLACES: Final = frozenset({"", "/loader/entries", "/boot/loader/entries"})
 # Says whether a newly installed kernel becomes the default.
@@ -44,6 +47,14 @@ class BlsGrub(Grub):
         except BootError:
             # Told above.
             return
+        if mistaken := [one.id for one in menu.entries if one.release and menu.resolved(one.id) != one.id]:
+            yield Refusal(
+                code="names-are-positions",
+                cause="this GRUB takes an entry's name that begins with a digit for a position in its menu, as in "
+                f"{mistaken[0]}",
+                remedy="write a word that begins with a letter to /etc/kernel/entry-token and add the kernels again by "
+                "kernel-install",
+            )
         if environment.get("menu_show_once") or environment.get("menu_show_once_timeout"):
             yield Refusal(
                 code="menu-waits",
@@ -100,7 +111,8 @@ class BlsGrub(Grub):
         text = self._host.text(_LAYOUT.configuration)
         if text is None:
             raise BrokenHost(f"{_LAYOUT.configuration} is not there: run grub2-mkconfig -o {_LAYOUT.configuration}")
-        return bls_menu(text, self._texts(), self._environment())
+        own = any(True for pattern in _OWN_MODULES for _ in self._host.root.glob(pattern))
+        return bls_menu(text, self._texts(), self._environment(), ids_first=not own)
 
     def _texts(self) -> dict[str, str]:
         folder = self._host.path(_ENTRIES)
