@@ -18,6 +18,8 @@ from controller.domain.printable import printable
 from controller.views.models import RolloutView
 
 GOOD, BAD = "swap-table", "bad-kernel"
+# One that ends instead is noticed at once; a machine that emulates others is slow.
+_START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 15.0
 _LAST_WORDS_BYTES = 1 << 14
 _LOOK_EVERY_S = 0.1
@@ -172,8 +174,11 @@ class ControllerProcess:
         """Where operators and agents call."""
         return f"127.0.0.1:{self.port}"
 
-    def start(self, timeout_s: float = 30.0) -> None:
-        """Start it and return once it serves; raise Permanent with the end of its log when it does not."""
+    def start(self, timeout_s: float = _START_TIMEOUT_S) -> None:
+        """Start it and return once it serves.
+
+        Raises Permanent with the end of its log when it does not; then nothing of it is left running.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "controller", "controller", "serve"]
         command += ["--state-dir", str(self.state_dir), "--fleet-dir", str(self.fleet_dir)]
@@ -189,6 +194,7 @@ class ControllerProcess:
         deadline = time.monotonic() + timeout_s
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 last = tail(self.log, _LAST_WORDS_BYTES).splitlines()[-5:]
                 raise Permanent("the controller did not start:\n  " + "\n  ".join(map(printable, last)))
             time.sleep(_LOOK_EVERY_S)

@@ -1,4 +1,4 @@
-"""A controller that cannot start leaves nothing at work on its closed store."""
+"""A controller that cannot start leaves nothing at work: not on its closed store, and no process."""
 
 import asyncio
 import socket
@@ -9,6 +9,7 @@ from own_controller import free_port
 
 from controller.domain.errors import Permanent
 from controller.domain.record.effects import StageKernel
+from controller.lab.demo import ControllerProcess
 from controller.main import _serve
 from controller.services.engine.engine import Engine
 from controller.settings import Settings
@@ -39,3 +40,11 @@ async def test_a_port_that_is_taken_ends_everything_that_had_begun(
             await _serve(settings)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert [task.get_coro().__qualname__ for task in others if "Performer" in repr(task)] == []
+
+
+def test_a_process_that_is_given_up_is_ended(tmp_path: Path) -> None:
+    controller = ControllerProcess(tmp_path)
+    with pytest.raises(Permanent, match="the controller did not start"):
+        controller.start(timeout_s=0.0)
+    pid = controller.pid_file.read_text(encoding="utf-8")
+    assert not Path("/proc", pid).exists()

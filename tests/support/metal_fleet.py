@@ -148,9 +148,9 @@ def metal_fleet(directory: Path, shape: str) -> Iterator[MetalFleet]:
         )
     )
     controller = ControllerProcess(directory / "state", heartbeat_s=2.0, inventory=inventory)
-    controller.start()
     fleet = MetalFleet(shape_named(shape), machine, controller, inventory)
     try:
+        controller.start()
         machine.start()
         machine.wait_for_ssh(STEP_S)
         print(f"\n{time.monotonic() - began_s:6.1f} s  image and boot to ssh", flush=True)
