@@ -39,6 +39,8 @@ _FAULTS = {
         f"mkdir -p {_UNIT}/kernroll-agent.service.d; printf '[Unit]\\nConditionKernelVersion=!{NEW}*\\n' "
         f"> {_UNIT}/kernroll-agent.service.d/fault.conf"
     ),
+    # As when a file system of /etc/fstab is none that the kernel knows.
+    "ends in an emergency shell": _SERVICE.format(release=NEW, command="systemctl emergency"),
     # Nothing else gets a processor any more, not even what would notice it; only the watchdog's own clock goes on.
     "stops": _SERVICE.format(
         release=NEW,
@@ -50,6 +52,7 @@ _ENDS = {
     "panics": ("panic", "reset"),
     "has no network": ("not_acknowledged",),
     "has no agent": ("not_acknowledged",),
+    "ends in an emergency shell": ("not_acknowledged",),
     "stops": ("reset",),
 }
 _MENDED = f"systemctl disable -q fault; rm -rf {_UNIT}/fault.service {_UNIT}/*.d/fault.conf; systemctl daemon-reload"
