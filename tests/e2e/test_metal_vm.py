@@ -72,12 +72,12 @@ def test_enrolled_and_rehearsed_it_says_so(metal: MetalFleet) -> None:
     assert boot.proven_at is not None
 
 
-def test_a_good_kernel_stays_and_is_still_there_after_apt_has_cleaned_up(metal: MetalFleet) -> None:
+def test_a_good_kernel_stays_and_its_predecessor_is_kept_when_packages_are_cleaned_up(metal: MetalFleet) -> None:
     old = metal.runs()
-    ended = metal.rolled("it-is-good")
+    ended = metal.rolled("it-is-good", on_trial=metal.clean_up)
     assert ended.state == "promoted", ended
     assert metal.runs().startswith(NEW)
-    metal.machine.sh("apt-get autoremove --purge -y -q")
+    metal.clean_up()
     assert metal.machine.run("test", "-e", f"/boot/vmlinuz-{old}").code == 0
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,19 +106,32 @@ class MetalFleet:
         with self.client() as client:
             return client.get_host(HOST)
 
-    def rolled(self, name: str) -> RolloutView:
-        """Roll NEW out under this name, and return how it ended."""
+    def rolled(self, name: str, on_trial: Callable[[], None] | None = None) -> RolloutView:
+        """Roll NEW out under this name, and return how it ended; `on_trial` is done once, while it is on probation."""
         began_s = time.monotonic()
         text = _SPEC.format(
             name=name, architecture=self.shape.architecture, version=NEW, host=HOST, boot_timeout_s=BOOT_TIMEOUT_S
         )
         with self.client() as client:
             client.start_rollout(text, "metal.yaml")
-            ended = list(client.watch_rollout(name, ROLLOUT_S))[-1]
+            for ended in client.watch_rollout(name, ROLLOUT_S):
+                steps = {one.step for wave in ended.waves for one in wave.hosts}
+                if on_trial is not None and "probation" in steps:
+                    on_trial()
+                    on_trial = None
             assert ended.terminal, ended
+            assert on_trial is None, "it was never on probation"
             sentence = client.explain_rollout(name).sentence
         print(f"{time.monotonic() - began_s:6.1f} s  {name}: {ended.state}: {sentence}", flush=True)
         return ended
+
+    def clean_up(self) -> None:
+        """Let the machine's package manager clean up, as it may do at any time."""
+        began_s = time.monotonic()
+        said = self.machine.sh("apt-get autoremove --purge -y -q; unattended-upgrade --verbose 2>&1", timeout_s=STEP_S)
+        print(
+            f"{time.monotonic() - began_s:6.1f} s  apt-get autoremove, unattended-upgrade: {said[-200:]!r}", flush=True
+        )
 
     def allow(self) -> None:
         """Take back that a kernel which failed here is denied."""
