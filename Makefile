@@ -25,11 +25,11 @@ demo: setup ## Two rollouts over a fleet of real virtual machines; KERNELS=6.18.
 
 .PHONY: test
 test: setup ## The test suite, one rollout over real virtual machines included
-	@$(BIN)/python -m pytest -m 'not e2e and not metal' $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m 'not e2e and not metal and not cuts' $(WORKERS) $(ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## The tests that need no virtual machine
-	@$(BIN)/python -m pytest -m 'not vm and not e2e and not metal' $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m 'not vm and not e2e and not metal and not cuts' $(WORKERS) $(ARGS)
 
 .PHONY: e2e
 e2e: setup ## Only the tests on real virtual machines, with everything that can break a rollout; takes about half an hour
@@ -38,6 +38,10 @@ e2e: setup ## Only the tests on real virtual machines, with everything that can 
 .PHONY: e2e-metal
 e2e-metal: setup ## Kernels, good and bad, for a real virtual machine that starts from its own disk; more than an hour where it is emulated
 	@$(BIN)/python -m pytest -s -m metal -o faulthandler_timeout=10800 tests/e2e $(ARGS)
+
+.PHONY: e2e-cuts
+e2e-cuts: setup ## Cuts the power of such a machine in the middle of rollouts; CUTS=12 SHAPE=x86_64-bios-grub; some ten minutes a cut
+	@CUTS=$(CUTS) SHAPE=$(SHAPE) SEED=$(SEED) $(BIN)/python -m pytest -s -m cuts -o faulthandler_timeout=86400 tests/e2e $(ARGS)
 
 .PHONY: sim
 sim: setup ## Drawn worlds under the controller's core, 9000 of 20 hosts, 1000 of 200, one of 10 000; resumable; SEEDS=… sets how many

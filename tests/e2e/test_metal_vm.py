@@ -74,7 +74,7 @@ def test_enrolled_and_rehearsed_it_says_so(metal: MetalFleet) -> None:
 
 def test_a_good_kernel_stays_and_its_predecessor_is_kept_when_packages_are_cleaned_up(metal: MetalFleet) -> None:
     old = metal.runs()
-    ended = metal.rolled("it-is-good", on_trial=metal.clean_up)
+    ended = metal.rolled("it-is-good", during={"probation": metal.clean_up})
     assert ended.state == "promoted", ended
     assert metal.runs().startswith(NEW)
     metal.clean_up()

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,21 +106,23 @@ class MetalFleet:
         with self.client() as client:
             return client.get_host(HOST)
 
-    def rolled(self, name: str, on_trial: Callable[[], None] | None = None) -> RolloutView:
-        """Roll NEW out under this name, and return how it ended; `on_trial` is done once, while it is on probation."""
-        began_s = time.monotonic()
+    def rolled(self, name: str, during: Mapping[str, Callable[[], None]] | None = None) -> RolloutView:
+        """Roll NEW out under this name, and return how it ended, or paused.
+
+        `during`: by a step's name what to do once, as soon as the machine is seen in that step.
+        """
+        began_s, left = time.monotonic(), dict(during or {})
         text = _SPEC.format(
             name=name, architecture=self.shape.architecture, version=NEW, host=HOST, boot_timeout_s=BOOT_TIMEOUT_S
         )
         with self.client() as client:
             client.start_rollout(text, "metal.yaml")
             for ended in client.watch_rollout(name, ROLLOUT_S):
-                steps = {one.step for wave in ended.waves for one in wave.hosts}
-                if on_trial is not None and "probation" in steps:
-                    on_trial()
-                    on_trial = None
-            assert ended.terminal, ended
-            assert on_trial is None, "it was never on probation"
+                for step in {one.step for wave in ended.waves for one in wave.hosts} & left.keys():
+                    left.pop(step)()
+                if ended.terminal or ended.state == "paused":
+                    break
+            assert not left, f"it was never seen in {', '.join(left)}"
             sentence = client.explain_rollout(name).sentence
         print(f"{time.monotonic() - began_s:6.1f} s  {name}: {ended.state}: {sentence}", flush=True)
         return ended
@@ -143,9 +145,9 @@ class MetalFleet:
         """Return what the machine runs, once its agent is heard."""
         return until("the agent is heard", self._heard, STEP_S)
 
-    def _heard(self) -> str:
+    def _heard(self) -> str | None:
         found = self.host()
-        return found.facts.kernel_release if found.connected else ""
+        return found.facts.kernel_release if found.connected else None
 
 
 @contextmanager
