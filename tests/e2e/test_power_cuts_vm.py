@@ -1,7 +1,7 @@
 """The power of a host fails at random moments of a rollout: it comes up on an allowed kernel, and the rollout ends.
 
-`make e2e-cuts CUTS=20 SHAPE=x86_64-bios-grub` runs it. The moment is drawn from a seed, which is printed; `SEED=…` draws
-the same one again.
+`make e2e-cuts CUTS=20 SHAPE=x86_64-bios-grub` runs it. The moment is drawn from a seed, which is printed; `SEED=…`
+draws the same one again.
 """
 
 import os
