@@ -12,8 +12,6 @@ ACCOUNTS = {"root": "root", "operator": "home/operator", "becomer": "home/become
 BECOME_PASSWORD = "kernroll"
 
 _TIMEOUT_S = 60.0
-# An emulated machine on a busy one takes minutes to find its disks, and would end in an emergency shell.
-_PATIENT = "[Manager]\nDefaultDeviceTimeoutSec=15min\n"
 _HOST_KEY = "ssh_host_ed25519_key"
 _OWNERS = {"root": (0, 0), "operator": (1000, 37), "becomer": (1001, 1001)}
 
@@ -38,9 +36,6 @@ def make_seed(directory: Path, name: str, port: int) -> Keys:
             run_tool(make, timeout_s=_TIMEOUT_S, what=f"Making a key of {name}")
     (tree / "etc/hostname").write_text(f"{name}\n", encoding="utf-8")
     (tree / "etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n", encoding="utf-8")
-    patient = tree / "etc/systemd/system.conf.d/patient.conf"
-    patient.parent.mkdir(parents=True, exist_ok=True)
-    patient.write_text(_PATIENT, encoding="utf-8")
     public = identity.with_suffix(".pub").read_bytes()
     for account, home in ACCOUNTS.items():
         folder = tree / home / ".ssh"

@@ -173,7 +173,9 @@ def settings(shape: Shape) -> dict[str, str]:
     words = f"console={shape.console} panic=10 mitigations=off"
     mounts = f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 0\n"
     if shape.uefi:
-        mounts += f"UUID={SYSTEM_ID[:4]}-{SYSTEM_ID[4:]} /boot/efi vfat umask=0077 0 0\n"
+        # On a busy machine an emulated one takes minutes to find its disks, and would end in an emergency shell.
+        options = "umask=0077,x-systemd.device-timeout=15min"
+        mounts += f"UUID={SYSTEM_ID[:4]}-{SYSTEM_ID[4:]} /boot/efi vfat {options} 0 0\n"
     # A UEFI firmware shows on the serial port what is written to its console.
     serial = 'GRUB_TERMINAL="serial"\nGRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
     terminal = "GRUB_TERMINAL=console\n" if shape.uefi else serial
