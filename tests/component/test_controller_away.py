@@ -1,6 +1,4 @@
-"""The controller is away for two hours while the kernels of several hosts prove themselves: only a host without network
-goes back to its old kernel.
-"""
+"""The controller is away for two hours while kernels prove themselves: only a host without network goes back."""
 
 from pathlib import Path
 

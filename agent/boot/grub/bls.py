@@ -1,5 +1,6 @@
-"""Entries of the Boot Loader Specification as GRUB takes them with its command `blscfg`. Source: Fedora's blscfg.c, and
-blsuki.c of GRUB 2.14.
+"""Entries of the Boot Loader Specification as GRUB takes them with its command `blscfg`.
+
+Sources: Fedora's blscfg.c, and blsuki.c of GRUB 2.14.
 
 Its generated grub.cfg has the header of others and no entries; beside it stand blocks that act on what the last boot
 left in the environment, which are refused by what they act on.
