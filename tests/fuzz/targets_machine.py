@@ -17,7 +17,6 @@ from promised import Target
 from requests.adapters import HTTPAdapter
 
 from controller.adapters.checks import prometheus, webhook
-from controller.adapters.checks.bounded_http import Limits
 from controller.adapters.delivery.hypervisor.definition import load_definition
 from controller.adapters.delivery.hypervisor.protocol import decode_answer, decode_request
 from controller.adapters.delivery.hypervisor.supervising.console import panic_line, telling_line
@@ -28,6 +27,7 @@ from controller.adapters.kernels.debian.unpacking import extract
 from controller.adapters.kernels.image import read_image
 from controller.adapters.kernels.modules import fingerprint, require_modules
 from controller.adapters.kernels.store import KernelStore
+from controller.adapters.local.bounded_http import Limits
 from controller.adapters.local.cache import Cache
 from controller.adapters.pki.certificates import Authority, open_authority, operator_is_stale, write_operator
 from controller.adapters.rpc.client_files import expired, read_client_files, signing_request, write_renewed
