@@ -146,10 +146,15 @@ def _tries(attempt: Attempt, fired: Fired, target: Step) -> int:
 
 
 def resumed(attempt: Attempt, policy: Policy, now: float) -> WatchResumed:
-    """Return what a starting controller records for a host: it may speak before a deadline of the past counts."""
-    deadline = attempt.deadline
+    """Return what a starting controller records for a host: it may speak before a deadline of the past counts.
+
+    A host whose power is still to be cut has its time after that.
+    """
+    deadline, power = attempt.deadline, attempt.power
     if deadline is not None and attempt.step is not Step.BAKE:
-        deadline = max(deadline, now + policy.silence_timeout_s + GRACE_S)
+        cut = power is not None and power.outcome is None and power.decided_at == attempt.since
+        allowed_s = power.allowed_s if power is not None and cut else 0.0
+        deadline = max(deadline, now + policy.silence_timeout_s + GRACE_S + allowed_s)
     return WatchResumed(at=now, deadline=deadline)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
+from controller.domain.record.events import FailureKind
 from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerSeen
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.power_cycles import was_cut
@@ -29,6 +30,14 @@ def power_cycled_text(outcome: CycleOutcome | None, detail: str) -> str:
             return "its power is to be cut and given again"
         case _:
             assert_never(outcome)
+
+
+def with_power(sentence: str, attempt: Attempt) -> str:
+    """Return a failure's sentence with what became of the host's power; that of a lost host says so by itself."""
+    lost = attempt.failure is not None and attempt.failure.kind is FailureKind.LOST
+    if attempt.power is None or lost:
+        return sentence
+    return f"{sentence}; {power_cycled_text(attempt.power.outcome, attempt.power.detail)}"
 
 
 def power_lines(attempts: Iterable[Attempt]) -> Iterator[str]:

@@ -97,6 +97,11 @@ async def test_after_a_restart_a_host_may_speak_first(cutting: Performing) -> No
 
 async def test_after_a_restart_a_host_that_stays_silent_is_cut(cutting: Performing) -> None:
     again = Performing(await Parts(cutting.parts.disk, cutting.parts.clock).start())
+    power, deadline = again.parts.attempt().power, again.parts.attempt().deadline
+    assert power is not None
+    assert deadline is not None
+    # Also when its management controller takes long: until it is cut it is not given up.
+    assert deadline > again.parts.clock.at + 20.0 + power.allowed_s
     again.parts.clock.at += 20.0
     assert await ended(again) == (CycleOutcome.DONE, "")
     assert again.power.cycles("a") == 1

@@ -2,11 +2,13 @@
 
 import pytest
 from power_cut import UNHEARD, PowerCut
-from simulated_fleet import UID
+from simulated_fleet import UID, Faults
 
 from controller.domain.record.journey import Step
 from controller.domain.record.power_cycles import CycleOutcome
 from controller.views.models import RolloutView
+from controller.views.report import report
+from controller.views.rollouts.changes import Change, changes
 from controller.views.rollouts.explain import explain
 from controller.views.rollouts.status import rollout_view
 
@@ -47,6 +49,38 @@ def test_an_explanation_names_it_with_what_the_management_controller_said(
     assert told in evidence
     said = "a management controller: Processor | IERR | Asserted" in evidence
     assert (view_of(simulation).power_cycles, said) == (counted, counted == 1)
+
+
+@pytest.mark.parametrize(
+    ("helps", "told"),
+    [
+        (
+            True,
+            "no healthy agent answered by the boot deadline; its power was cut and given again; back on its old kernel",
+        ),
+        (
+            False,
+            "did not come back on its old kernel by the revert deadline, nor after its power was cut and given again;",
+        ),
+    ],
+)
+def test_the_report_says_it_where_it_says_what_went_wrong(helps: bool, told: str) -> None:
+    simulation = PowerCut(Faults(unanswered="hello", never_returns=not helps), helps=helps)
+    simulation.run()
+    events = [(key.stream, event) for key, event in simulation.log]
+    text = report(simulation.rollout, simulation.world.attempts[UID], events, {}).markdown
+    assert told in text
+    assert "ipmi://bmc-a is told to cut its power and to give it again; before, power on; it says: Processor" in text
+
+
+def test_whoever_watches_hears_of_it() -> None:
+    simulation = PowerCut(UNHEARD[Step.FALLBACK])
+    simulation.run(until=lambda: bool(simulation.orders))
+    before = view_of(simulation)
+    simulation.run(until=lambda: simulation.attempt.power.outcome is not None)
+    after = view_of(simulation)
+    assert Change(subject="power", text="cut and given again: 1 host by now") in list(changes(before, after))
+    assert all(one.subject != "power" for one in changes(after, after))
 
 
 def test_nothing_is_said_where_there_was_no_such_need() -> None:
