@@ -7,9 +7,10 @@ from controller.services.agents.sessions import Sessions
 from controller.services.engine.checking import CheckRunner
 from controller.services.engine.engine import Engine
 from controller.services.engine.performing import Performer
+from controller.services.engine.powering import PowerRunner
 from controller.services.engine.watching import Watcher
 from controller.services.operating.rollouts import Operations
-from controller.services.ports import Checker, Clock, Delivery, Kernels, Places, Store
+from controller.services.ports import Checker, Clock, Delivery, Kernels, Places, Power, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +47,30 @@ def assemble_core(
 
 
 def assemble(
-    core: Core, clock: Clock, kernels: Kernels, delivery: Delivery, places: Places, *, checker: Checker | None
+    core: Core,
+    clock: Clock,
+    kernels: Kernels,
+    delivery: Delivery,
+    places: Places,
+    *,
+    checker: Checker | None,
+    power: Power,
 ) -> Services:
     """Return the core with what carries out its decisions; without a checker nothing asks checks."""
     engine, sessions = core.engine, core.sessions
     checks = None if checker is None else CheckRunner(engine, checker, clock)
-    performer = Performer(engine, sessions, delivery, kernels, clock, places=places, checks=checks)
+    performer = Performer(
+        engine,
+        sessions,
+        delivery,
+        kernels,
+        clock,
+        places=places,
+        checks=checks,
+        power=PowerRunner(engine, power, clock),
+    )
     core.operations.place_of = places.place_of
+    core.operations.without_power = power.without
     engine.on_effects = performer.submit
     sessions.on_connected = performer.host_connected
     return Services(

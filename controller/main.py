@@ -34,6 +34,7 @@ from controller.adapters.pki.certificates import (
 )
 from controller.adapters.places.nowhere import Nowhere
 from controller.adapters.plays.runner import Plays
+from controller.adapters.power.managed import InventoryPower, NoPower
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
 from controller.adapters.rpc.fleet_service import FleetService
 from controller.adapters.rpc.operator_service import OperatorService
@@ -106,7 +107,8 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     delivery = RoutedDelivery(ways, engine.delivery_of)
     core.operations.delivery_of = delivery.chosen
     checker = NetworkChecker()
-    services = assemble(core, clock, kernels, delivery, Nowhere(), checker=checker)
+    power = NoPower() if settings.inventory is None else InventoryPower(settings.inventory)
+    services = assemble(core, clock, kernels, delivery, Nowhere(), checker=checker, power=power)
     enrollment = Enrollment(store, authority, clock)
     await enrollment.load()
     renew_operator(settings, authority, clock)

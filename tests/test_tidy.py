@@ -32,6 +32,7 @@ LONG_MODULES: dict[str, str] = {}
 # Where one helper may sleep between two looks, with the reason. Everything else waits for an event.
 POLLING_HELPERS = {
     "tests/support/real_fleet.py": "real machines in processes of their own tell nobody when they have changed",
+    "tests/support/management_controllers.py": "programs in processes of their own tell nobody when they listen",
     "tests/support/guest_hands.py": "inside a guest; its port tells nobody that the other end has connected",
     "tests/bench/guest_usage.py": "inside a guest; time that passes is what it measures over",
 }

@@ -17,6 +17,10 @@ class Temporary(KernrollError):
         self.retry_after_s = retry_after_s
 
 
+class OutcomeUnknown(KernrollError):
+    """It was asked for and no answer came: it may have been done. Not to be asked for again by itself."""
+
+
 class InvalidInput(Permanent):
     """What an operator wrote is wrong; the text names file, line and field."""
 

@@ -11,6 +11,7 @@ from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
 from controller.domain.record.checks import Answer, Check, Question
 from controller.domain.record.effects import AgentEffect, DeliveryEffect, Effect, PlaceEffect
+from controller.domain.record.power_cycles import PowerSeen
 from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
@@ -95,6 +96,27 @@ class Places(Protocol):
         """Undo what the draining under this command id has done, be it half; from then on it does nothing any more.
 
         What somebody else took out of service stays out.
+        """
+
+
+class Power(Protocol):
+    """Hosts' management controllers, the last resort: they cut a host's power and give it again.
+
+    Raises Temporary (not reached, worth trying again) or Permanent (refused, or nothing that can be asked; the text
+    says why).
+    """
+
+    async def without(self, hosts: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the hosts that have no management controller. Asked when a plan is made."""
+
+    async def look(self, host: str) -> PowerSeen:
+        """Return whether the host has power, and what else is said of it. Changes nothing."""
+
+    async def cycle(self, host: str) -> None:
+        """Cut the host's power and give it again; one that has none is switched on. Returns when the order is taken.
+
+        Sends the order once. Raises Temporary or Permanent only when surely nothing was done, and OutcomeUnknown when
+        it was sent and no answer came.
         """
 
 

@@ -35,6 +35,7 @@ spec:
     stage_timeout: 4m
     heartbeat_timeout: 90s
     revert_timeout: 10m
+    power_cycle: {power_cycle}
     infrastructure_retries: {rig_retries}
     died_retries: {died_retries}
 """
@@ -71,6 +72,9 @@ _FAULTS: Final[tuple[tuple[str, float, str], ...]] = (
     ("new_kernel.warns_later", 0.10, "{share: 5 %, after: 10m}"),
     ("new_kernel.kills_workloads", 0.10, "{share: 5 %}"),
     ("hosts.never_return", 0.15, "{share: 10 %}"),
+    ("hosts.unmanaged", 0.15, "{share: 20 %}"),
+    ("hosts.mute_management", 0.15, "{share: 20 %}"),
+    ("hosts.management_away", 0.15, "{share: 20 %, every: 5m, down_for: 60s}"),
     ("hosts.dead_disk", 0.08, "{share: 3 %}"),
     ("hosts.refuse_a_verb", 0.12, "{share: 8 %}"),
     ("hosts.ignore_new_kernel", 0.08, "{share: 5 %}"),
@@ -172,6 +176,7 @@ def _spec_text(draw: _Draw, hosts: int) -> str:
         # A control host reboots beside the host it is compared with.
         budget=draw.one_of("budget", *(_BUDGETS[1:] if design else _BUDGETS)),
         error_budget=draw.one_of("error_budget", "{hosts: 0, share: 0 %}", "{hosts: 1}", "{hosts: 3, share: 10 %}"),
+        power_cycle="once" if draw.happens(0.4, "power_cycle") else "never",
         rig_retries=draw.one_of("rig_retries", 0, 1, 3),
         died_retries=draw.one_of("died_retries", 0, 1),
     )

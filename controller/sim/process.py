@@ -19,6 +19,7 @@ from controller.services.ports import Checker, Kernels
 from controller.services.records import Commit
 from controller.sim.hosts.delivery import SimulatedDelivery
 from controller.sim.hosts.link import Acknowledged, Ordered, Receipt, Server, Session, Upward
+from controller.sim.hosts.outlets import SimulatedPower
 from controller.sim.hosts.places import SimulatedPlaces
 from controller.sim.universe import Universe
 from controller.sim.virtual_loop import OWNER
@@ -116,6 +117,7 @@ class ControllerProcess:
         clock: SkewedClock,
         delivery: SimulatedDelivery,
         places: SimulatedPlaces,
+        power: SimulatedPower,
         checker: Checker,
     ) -> None:
         self.alive = True
@@ -126,12 +128,12 @@ class ControllerProcess:
         self._context = Context()
         self._context.run(OWNER.set, self)
         self._delivery = delivery
-        delivery.gate = places.gate = self
+        delivery.gate = places.gate = power.gate = self
         self.store = GatedStore(disk, self, observer)
         self.clock = clock
         self._uids = 0
         core = assemble_core(self.store, clock, kernels, longest_sleep_s=_LONGEST_SLEEP_S, new_uid=self._new_uid)
-        services = assemble(core, clock, kernels, delivery, places, checker=checker)
+        services = assemble(core, clock, kernels, delivery, places, checker=checker, power=power)
         self.engine, self.sessions, self.operations = core.engine, core.sessions, core.operations
         self.performer, self._watcher = services.performer, services.watcher
         self._streams: dict[Session, None] = {}

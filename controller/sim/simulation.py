@@ -22,6 +22,7 @@ from controller.sim.hosts.fleet import SimulatedKernels, groups_of, hosts_of
 from controller.sim.hosts.inhabitants import Inhabitants
 from controller.sim.hosts.measures import Measures
 from controller.sim.hosts.monitoring import SimulatedMonitoring
+from controller.sim.hosts.outlets import Outlets, SimulatedPower
 from controller.sim.hosts.places import Cluster, SimulatedPlaces
 from controller.sim.operators import BY, AnyRequest, CheckRequest, Draw, drawn_request, operate, plain_request
 from controller.sim.process import ControllerProcess, SkewedClock
@@ -59,6 +60,7 @@ class Simulation:
         self.kernels = SimulatedKernels()
         self.monitoring = SimulatedMonitoring(self.universe, case.faults.monitoring)
         self.cluster = Cluster()
+        self.outlets = Outlets()
         self.witness.serves = lambda host: self.fleet.fates[host].is_node and host not in self.cluster.out
         self.measures = Measures(case.spec, case.faults.effects, case.seed)
         self.fleet = Inhabitants(self, facts)
@@ -209,6 +211,7 @@ class Simulation:
                 self.universe, self.fleet.machines, self.fleet.fates, stage_s=self.fleet.stage_s
             ),
             places=SimulatedPlaces(self.universe, self.cluster, self.fleet.fates),
+            power=SimulatedPower(self.universe, self.outlets, self.fleet.machines, self.fleet.fates),
             checker=self.monitoring,
         )
         process.spawn(self._bring_up(process))
@@ -378,6 +381,9 @@ class Simulation:
             self.witness.left_behind(self.uid, machines=self.fleet.kernel_side)
         if self.leader is not None:
             self.witness.left_out(self.uid, self.cluster.out)
+        for host, cuts in self.outlets.cuts.items():
+            if cuts > 1:
+                self.witness.breach(Rule.POWER, f"that of {host} was cut {cuts} times")
         rollout = self.witness.seen.rollouts[self.uid]
         if rollout.state is State.PAUSED and not rollout.reason.strip():
             self.witness.breach(Rule.REASON, "paused without one")

@@ -165,6 +165,8 @@ class RolloutView:
     kernels: tuple[KernelView, ...]
     # Of every wave that was asked about, the newest time.
     checks: tuple[CheckView, ...] = ()
+    # Hosts whose power was cut and given again, or may have been: once each.
+    power_cycles: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from checking_controller import Checking, baked
 from engine_parts import TEXT
 from patience import PATIENCE_S
 
-from controller.adapters.checks.bounded_http import Limits
 from controller.adapters.checks.checker import NetworkChecker
+from controller.adapters.local.bounded_http import Limits
 from controller.domain.errors import KernrollError, Permanent, Temporary
 from controller.domain.record.checks import Answer, Check, CheckKind, Outcome, Question
 from controller.domain.state.rollout import State

@@ -28,6 +28,7 @@ from controller.domain.record.fleet import FleetFrozen
 from controller.domain.record.journey import Step, Trigger
 from controller.domain.record.names import FLEET_STREAM
 from controller.domain.record.policy import Task
+from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.ports import Store
@@ -85,6 +86,8 @@ async def test_every_kind_of_event_comes_back_as_it_was(store: Store, reopen: Re
         HostHeard(at=2.0, boot_id="b", release="7.0"),
         HostSilent(at=3.0),
         WatchResumed(at=3.5, deadline=9.0),
+        PowerCycleBegun(at=3.6, command_id="p", seen=PowerSeen(controller="ipmi://bmc", on=None, says=("a", "b"))),
+        PowerCycled(at=3.7, command_id="p", outcome=CycleOutcome.UNKNOWN, detail="no answer"),
         TrialEnded(at=4.0, command_id="c", end=BootEnd.NOT_BLESSED, line="", unattended=True),
         RunReported(
             at=5.0,
@@ -107,7 +110,7 @@ async def test_every_kind_of_event_comes_back_as_it_was(store: Store, reopen: Re
     loaded = await again.load()
     await again.close()
     assert tuple(one.event for one in loaded.events) == events
-    assert [one.revision for one in loaded.events] == [1, 2, 3, 4, 5, 6]
+    assert [one.revision for one in loaded.events] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [one.number for one in loaded.events] == sorted(one.number for one in loaded.events)
 
 

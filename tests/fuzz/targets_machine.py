@@ -17,7 +17,6 @@ from promised import Target
 from requests.adapters import HTTPAdapter
 
 from controller.adapters.checks import prometheus, webhook
-from controller.adapters.checks.bounded_http import Limits
 from controller.adapters.delivery.hypervisor.definition import load_definition
 from controller.adapters.delivery.hypervisor.protocol import decode_answer, decode_request
 from controller.adapters.delivery.hypervisor.supervising.console import panic_line, telling_line
@@ -28,10 +27,14 @@ from controller.adapters.kernels.debian.unpacking import extract
 from controller.adapters.kernels.image import read_image
 from controller.adapters.kernels.modules import fingerprint, require_modules
 from controller.adapters.kernels.store import KernelStore
+from controller.adapters.local.bounded_http import Limits
 from controller.adapters.local.cache import Cache
 from controller.adapters.pki.certificates import Authority, open_authority, operator_is_stale, write_operator
+from controller.adapters.power.address import Managed, parse_address
+from controller.adapters.power.ipmi import Ipmi
+from controller.adapters.power.redfish import Redfish
 from controller.adapters.rpc.client_files import expired, read_client_files, signing_request, write_renewed
-from controller.domain.errors import InvalidInput, NotFound, Permanent, Temporary
+from controller.domain.errors import InvalidInput, NotFound, OutcomeUnknown, Permanent, Temporary
 from controller.domain.record.checks import Check, CheckKind, Question
 from controller.gate.kernel_log import classify
 from controller.gate.kernel_log import panic_line as told_panic
@@ -42,6 +45,10 @@ _OUTSIDE = _FOLDER / "outside"
 _OUTSIDE.mkdir()
 _AUTHORITY: Authority = open_authority(_FOLDER / "authority", 1.8e9)
 _CHECK = Check(name="c", kind=CheckKind.WEBHOOK, url="http://127.0.0.1:9", query="up", every_s=1.0, deadline_s=1.0)
+_REDFISH = Redfish(
+    Managed(address=parse_address("redfish://127.0.0.1/redfish/v1/Systems/1"), user="u", password="p", verify=False)
+)
+_IPMI = Ipmi(Managed(address=parse_address("ipmi://127.0.0.1"), user="u", password="p"))
 _QUESTION = Question(
     id="q",
     check="c",
@@ -193,6 +200,28 @@ def _webhook(data: bytes) -> None:
         all_printable(webhook.post(_CHECK, _QUESTION, Limits()).detail)
 
 
+def _redfish(data: bytes) -> None:
+    for call in (_REDFISH.look, _REDFISH.cycle):
+        with _answered(data), contextlib.suppress(Permanent, Temporary, OutcomeUnknown):
+            seen = call()
+            all_printable(*(seen.says if seen is not None else ()))
+    with _answered(data):
+        _REDFISH.look()
+
+
+def _ipmi(data: bytes) -> None:
+    """What `ipmitool` prints, in the place of every answer."""
+    with mock.patch.object(Ipmi, "_run", lambda *_words, **_named: as_text(data)):
+        all_printable(*_IPMI.look().says)
+        _IPMI.cycle()
+
+
+def _power_address(data: bytes) -> None:
+    address = parse_address(as_text(data))
+    all_printable(address.shown)
+    assert parse_address(address.shown) == address
+
+
 def _request(data: bytes) -> None:
     signed = _AUTHORITY.sign_agent(data, "host-a", 1.8e9)
     assert signed.certificate_pem.startswith(b"-----BEGIN CERTIFICATE-----")
@@ -239,6 +268,19 @@ _ANSWER_WORDS = (
     *('{"state":"pass"', '"detail":"', "500\n\n", "\\ud800", "\\u0000", "[" * 300),
 )
 
+_REDFISH_WORDS = (
+    *('{"PowerState":"On"', '"Actions":{"#ComputerSystem.Reset":{', '"target":"/redfish/v1/', '"LogServices":{'),
+    *(
+        '"@odata.id":"/redfish/v1/x"',
+        '"Members":[{',
+        '"Entries":{',
+        '"Message":"',
+        '"Created":"',
+        '"Status":{"Health":',
+    ),
+    *('"error":{"@Message.ExtendedInfo":[{', "401\n\n", "500\n\n", "\\ud800", "\\u001b[2J", "[" * 300),
+)
+
 TARGETS = (
     Target(name="kernel-log", run=_kernel_log, words=_LOG_WORDS, stretched_bytes=1 << 16),
     Target(name="console", run=_console, words=_LOG_WORDS, stretched_bytes=1 << 16),
@@ -261,6 +303,14 @@ TARGETS = (
     Target(name="prometheus-query", run=_query, errors=(Permanent, Temporary), words=_ANSWER_WORDS),
     Target(name="prometheus-rules", run=_rules, errors=(Permanent, Temporary), words=_ANSWER_WORDS),
     Target(name="webhook", run=_webhook, errors=(Permanent, Temporary), words=_ANSWER_WORDS),
+    Target(name="redfish", run=_redfish, errors=(Permanent, Temporary), words=_REDFISH_WORDS),
+    Target(name="ipmi", run=_ipmi, errors=(Permanent,), words=("System Power         : on", " | ", "false", "\x1b[2J")),
+    Target(
+        name="power-address",
+        run=_power_address,
+        errors=(InvalidInput,),
+        words=("redfish://", "ipmi://", "/redfish/v1/Systems/", "[::1]", ":623", "user:password@", "?", "#"),
+    ),
     Target(name="kept-certificates", run=_authority, errors=(Permanent,), words=("-----BEGIN CERTIFICATE-----",)),
     Target(
         name="signing-request", run=_request, errors=(InvalidInput,), words=("-----BEGIN CERTIFICATE REQUEST-----",)

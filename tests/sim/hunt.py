@@ -8,7 +8,7 @@ import sys
 import time
 
 from designed_worlds import DESIGNS, designed_case
-from killed_everywhere import kill_everywhere
+from killed_everywhere import cut_and_killed, kill_everywhere
 from sim_cases import case
 
 from controller.sim.cases import drawn
@@ -38,6 +38,14 @@ def found_by_kills() -> tuple[str, str] | None:
     return None
 
 
+def found_by_power_cuts() -> tuple[str, str] | None:
+    """Return the first place where a killed controller breaks a rule about a host's power, and how."""
+    for point, (view, _) in enumerate(cut_and_killed()):
+        if view.breaches:
+            return f"kill {point} of one that cuts power", view.breaches[0]
+    return None
+
+
 def found_in_designs() -> tuple[str, str] | None:
     """Return the first design whose world breaks a rule, and how: only there is anybody a control host."""
     for design, hosts in DESIGNS:
@@ -54,6 +62,7 @@ def main(arguments: list[str]) -> int:
     found = (
         found_in_worlds(range(min(_FIRST, most)), hosts)
         or found_by_kills()
+        or found_by_power_cuts()
         or found_in_designs()
         or found_in_worlds(range(_FIRST, most), hosts)
     )

@@ -1,7 +1,7 @@
 """The controller is killed at every commit and at every effect of a small rollout: each end is the same."""
 
 import pytest
-from killed_everywhere import kill_everywhere
+from killed_everywhere import cut_and_killed, kill_everywhere
 from sim_cases import case
 
 # What else goes wrong, and on how many hosts. Where a failure of one host stops the others, only one host has but one
@@ -13,6 +13,23 @@ CASES = {
     "a node is never empty": ("  cluster: {nodes: {share: 100 %}, never_empty: {share: 100 %}}\n", 1),
     "the claim is refuted": ("  effects:\n    - {metric: swap_mount.cost, change: -1 %}\n", 1),
 }
+
+
+@pytest.mark.parametrize("more", ["", ", mute_management: {share: 100 %}"])
+def test_a_kill_anywhere_never_cuts_power_twice(more: str) -> None:
+    """What ends in between is told as unknown, and the host is waited for: its power may have been cut, or not."""
+    runs = cut_and_killed(more)
+    view, world = next(runs)
+    assert (view.state, world.outlets.cuts) == ("reverted", {"host-00001": 1})
+    told: dict[str, int] = {}
+    for view, killed in runs:
+        power = killed.witness.seen.attempts[killed.uid]["host-00001"].power
+        assert view.breaches == ()
+        assert power is not None
+        assert power.outcome is not None
+        assert (view.state == "reverted") is (killed.outlets.cuts.total() == 1)
+        told[power.outcome] = told.get(power.outcome, 0) + 1
+    assert told["unknown"] >= 2
 
 
 @pytest.mark.parametrize(("faults", "hosts"), CASES.values(), ids=CASES)

@@ -77,6 +77,33 @@ def test_hosts_that_never_return_are_told() -> None:
     assert view.steps["lost"] >= 1
 
 
+STUCK = "  new_kernel: {resets_at_boot: {share: 100 %}}\n  hosts: {never_return: {share: 100 %}MORE}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ("", "reverted"),
+        # It is done, and nobody says so.
+        (", mute_management: {share: 100 %}", "reverted"),
+        (", management_away: {share: 100 %, every: 20s, down_for: 5s}", "reverted"),
+        (", unmanaged: {share: 100 %}", "revert_incomplete"),
+    ],
+)
+def test_hosts_that_never_return_by_themselves_have_their_power_cut(more: str, state: str) -> None:
+    view = unbroken(STUCK.replace("MORE", more), more="    power_cycle: once\n")
+    assert view.state == state, view.reason
+    assert (view.steps.get("lost", 0) == 0) is (state == "reverted")
+
+
+@pytest.mark.parametrize("moment", range(1, 40, 3))
+def test_power_is_cut_once_wherever_the_controller_dies(moment: int) -> None:
+    """Every rule is checked at every event, and how often power was really cut at the end."""
+    faults = STUCK.replace("MORE", "") + "  controller: {crashes: {per_rollout: 40, down_for: 30s}}\n"
+    view = unbroken(faults, seed=str(moment), more="    power_cycle: once\n")
+    assert view.state in ("reverted", "revert_incomplete"), view.reason
+
+
 def test_an_operator_may_act_at_any_moment() -> None:
     view = unbroken("  operator: {revert: {per_rollout: 4}}\n", hosts=10)
     assert view.incidents["operator revert"] == 1

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sim_cases import case
+
 from controller.sim.case import Case
 from controller.sim.run import simulated
 from controller.sim.simulation import Simulation
@@ -19,13 +21,26 @@ class Killed:
     difference: str
 
 
-def kill_everywhere(case: Case) -> Iterator[Killed]:
+def kill_everywhere(whole: Case) -> Iterator[Killed]:
     """Yield a run for every place where the controller can die: before and after each commit and each effect."""
-    view, world = simulated(case)
+    view, world = simulated(whole)
     wanted, ending = view.state, world.fleet.ending()
     for point in range(1, world.points + 1):
-        killed, after = simulated(replace(case, die_at=point))
+        killed, after = simulated(replace(whole, die_at=point))
         yield Killed(point=point, difference=_difference(killed, after, wanted, ending))
+
+
+def cut_and_killed(more: str = "") -> Iterator[tuple[SimulationView, Simulation]]:
+    """Yield a run of a host that comes back only once its power was cut: of nobody killed, then one for each place.
+
+    `more` is what else is wrong with hosts, in a fault file's words.
+    """
+    faults = f"  new_kernel: {{resets_at_boot: {{share: 100 %}}}}\n  hosts: {{never_return: {{share: 100 %}}{more}}}\n"
+    cut = case(faults, hosts=1, more="    power_cycle: once\n")
+    view, world = simulated(cut)
+    yield view, world
+    for point in range(1, world.points + 1):
+        yield simulated(replace(cut, die_at=point))
 
 
 def _difference(

@@ -192,4 +192,10 @@ MUTANTS = (
         new="            if not await self._store.commit(commit):\n                return False\n"
         "        except Temporary:\n            pass\n",
     ),
+    Mutant(
+        name="power cut again by a new controller",
+        path="controller/domain/deciding/power_cycles.py",
+        old="        return Due.UNKNOWN\n",
+        new="        return Due.CYCLE\n",
+    ),
 )

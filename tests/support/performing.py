@@ -2,9 +2,11 @@
 
 from engine_parts import Parts, ScriptedDelivery, reached
 from fake_places import FakePlaces
+from fake_power import FakePower
 
 from controller.domain.errors import Temporary
 from controller.services.engine.performing import Performer
+from controller.services.engine.powering import PowerRunner
 
 AGAIN = Temporary("not reachable", retry_after_s=0.0)
 
@@ -14,10 +16,18 @@ class Performing:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self.power = FakePower("a")
         self.delivery = ScriptedDelivery()
         self.places = FakePlaces("a")
         self.performer = Performer(
-            parts.engine, parts.sessions, self.delivery, parts.kernels, parts.clock, places=self.places, pause_s=0.0
+            parts.engine,
+            parts.sessions,
+            self.delivery,
+            parts.kernels,
+            parts.clock,
+            places=self.places,
+            power=PowerRunner(parts.engine, self.power, parts.clock, pause_s=0.0),
+            pause_s=0.0,
         )
         parts.engine.on_effects = self.performer.submit
         parts.sessions.on_connected = self.performer.host_connected

@@ -7,9 +7,9 @@ from typing import assert_never
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from controller.adapters.checks.bounded_http import Limits
 from controller.adapters.checks.prometheus import alert_rules, query_samples
 from controller.adapters.checks.webhook import post
+from controller.adapters.local.bounded_http import Limits
 from controller.domain.errors import Permanent
 from controller.domain.record.checks import Answer, Check, CheckKind, Question, judge_alerts, judge_samples
 

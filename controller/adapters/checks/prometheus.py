@@ -15,8 +15,8 @@ import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 
-from controller.adapters.checks.bounded_http import Limits
 from controller.adapters.checks.web import one_line, refuse_status, session_for
+from controller.adapters.local.bounded_http import Limits
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.record.checks import AlertRule, Check, Sample
 

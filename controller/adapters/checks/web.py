@@ -10,7 +10,7 @@ from typing import Any
 import requests
 import urllib3
 
-from controller.adapters.checks.bounded_http import BoundedAdapter, Limits, TooLarge
+from controller.adapters.local.bounded_http import BoundedAdapter, Limits, TooLarge, innermost, within
 from controller.domain.errors import KernrollError, Permanent, Temporary
 from controller.domain.printable import printable
 from controller.domain.record.checks import Check
@@ -93,37 +93,19 @@ def _token(check: Check) -> str:
 
 def _translated(check: Check, error: requests.RequestException, limits: Limits) -> KernrollError:
     # The library tells what it was interrupted by as an error of the connection.
-    if large := _within(error, TooLarge):
+    if large := within(error, TooLarge):
         return Permanent(f"{check.url} answers with {large}, more than an answer may have")
-    if _within(error, (TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError)):
+    if within(error, (TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError)):
         return Temporary(f"{check.url} does not answer, or not to the end, within {limits.total_s:g} s")
     match error:
         case requests.exceptions.SSLError():
-            why = one_line(_innermost(error))
+            why = one_line(innermost(error))
             return Permanent(f"the certificate of {check.url} is not trusted: name its authority as ca_file ({why})")
         case requests.exceptions.JSONDecodeError():
             return Permanent(f"{check.url} does not answer with JSON: is it the right address?")
         case requests.TooManyRedirects():
             return Permanent(f"{check.url} redirects more than {_MOST_REDIRECTS} times")
         case requests.ConnectionError():
-            return Temporary(f"{check.url} cannot be reached: {one_line(_innermost(error))}")
+            return Temporary(f"{check.url} cannot be reached: {one_line(innermost(error))}")
         case _:
             return Permanent(f"{check.url} cannot be asked: {one_line(error)}")
-
-
-def _within(
-    error: BaseException | None, kind: type[BaseException] | tuple[type[BaseException], ...]
-) -> BaseException | None:
-    """Return the error of this kind that led to another one; None when there is none."""
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return what really went wrong, without the pools and retries around it."""
-    while True:
-        within = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        if not isinstance(within, BaseException):
-            return error.__cause__ if isinstance(error.__cause__, OSError) else error
-        error = within

@@ -6,8 +6,8 @@ Synchronous: call it from a thread.
 import json
 from dataclasses import asdict, replace
 
-from controller.adapters.checks.bounded_http import Limits
 from controller.adapters.checks.web import one_line, refuse_status, session_for
+from controller.adapters.local.bounded_http import Limits
 from controller.domain.errors import Permanent
 from controller.domain.record.checks import Answer, Check, Outcome, Question
 

@@ -73,18 +73,52 @@ def read_inventory(path: Path, *, timeout_s: float) -> Listing:
             return Listing(_parsed(read_file(path, _MOST_BYTES), shown(path)), ())
         except OSError as error:
             raise InvalidInput(f"{shown(path)}: {(error.strerror or str(error)).lower()}") from error
-    program = shutil.which(_PROGRAM, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if program is None:
-        raise Permanent(
-            f"{shown(path)}: {_PROGRAM} is not installed: install ansible-core, or print the inventory where it is "
-            f"(`{_PROGRAM} -i {shown(path)} --list > inventory.json`) and import that"
-        )
+    program = _installed(path)
     check_size(path)
     printed, said = _listed(program, path, timeout_s)
     content = _parsed(printed, shown(path))
     if names := sorted({name for _, name in _templates(content)}):
         _fill_in(content, names, program, path, timeout_s)
     return Listing(content, tuple(map(printable, _WARNING.findall(said)[:_MOST_WARNINGS])))
+
+
+def composed(path: Path, expressions: Mapping[str, str], *, timeout_s: float) -> Mapping[str, Mapping[str, Any]]:
+    """Return every host's variables, and beside them what Ansible makes of each expression, under its name.
+
+    An expression that cannot be evaluated for a host, as of a variable that it does not have, is left out there.
+    Raises as `read_inventory` does.
+    """
+    if not path.exists():
+        raise InvalidInput(f"{shown(path)}: no such file or directory")
+    program = _installed(path)
+    check_size(path)
+    printed, _ = _with_composed(program, path, expressions, timeout_s)
+    hosts: Mapping[str, Mapping[str, Any]] = _parsed(printed, shown(path))["_meta"]["hostvars"]
+    return hosts
+
+
+def _installed(path: Path) -> str:
+    program = shutil.which(_PROGRAM, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        raise Permanent(
+            f"{shown(path)}: {_PROGRAM} is not installed: install ansible-core, or print the inventory where it is "
+            f"(`{_PROGRAM} -i {shown(path)} --list > inventory.json`) and import that"
+        )
+    return program
+
+
+def _with_composed(program: str, path: Path, expressions: Mapping[str, str], timeout_s: float) -> tuple[bytes, str]:
+    """Return what Ansible prints and says where its own plugin evaluates these expressions for every host."""
+    source = {
+        "plugin": "ansible.builtin.constructed",
+        "strict": False,
+        "use_vars_plugins": True,
+        "compose": dict(expressions),
+    }
+    with tempfile.TemporaryDirectory(prefix="kernroll-") as folder:
+        file = Path(folder, "constructed.yaml")
+        file.write_text(json.dumps(source), encoding="utf-8")
+        return _listed(program, path, timeout_s, file)
 
 
 def _templates(content: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -97,20 +131,8 @@ def _templates(content: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str
 
 
 def _fill_in(content: Mapping[str, Any], names: Sequence[str], program: str, path: Path, timeout_s: float) -> None:
-    """Put what Ansible makes of templates in their place; one that it cannot fill in stays as it is.
-
-    Its own plugin for composed variables evaluates each of them for every host, beside the same inventory.
-    """
-    composed = {
-        "plugin": "ansible.builtin.constructed",
-        "strict": False,
-        "use_vars_plugins": True,
-        "compose": {_FILLED_IN.format(name): name for name in names},
-    }
-    with tempfile.TemporaryDirectory(prefix="kernroll-") as folder:
-        source = Path(folder, "constructed.yaml")
-        source.write_text(json.dumps(composed), encoding="utf-8")
-        printed, _ = _listed(program, path, timeout_s, source)
+    """Put what Ansible makes of templates in their place; one that it cannot fill in stays as it is."""
+    printed, _ = _with_composed(program, path, {_FILLED_IN.format(name): name for name in names}, timeout_s)
     hosts = _parsed(printed, shown(path))["_meta"]["hostvars"]
     before = content["_meta"]["hostvars"]
     for name, own in hosts.items():

@@ -17,11 +17,13 @@ from typing import Final
 from controller.domain.errors import Permanent
 from controller.domain.printable import printable
 
-# Which Debian package brings a tool, for the message when it is missing. deploy/debian-packages.txt lists them all.
+# Which Debian package brings a tool, for the message when it is missing. deploy/debian-packages.txt lists those that
+# everybody needs.
 PACKAGES = {
     "cpio": "cpio",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
+    "ipmitool": "ipmitool",
     "lz4": "lz4",
     "mke2fs": "e2fsprogs",
     "modprobe": "kmod",

@@ -72,6 +72,8 @@ def status_parts(view: RolloutView, now: float, *, max_hosts: int | None, width:
     parts.append("")
     parts += [verdict_line(verdict) for verdict in view.verdicts if verdict.worth_a_line]
     parts += [check_line(check) for check in view.checks if _worth_a_line(check, view)]
+    if view.power_cycles:
+        parts.append(f"Power cut and given again: {count_text(view.power_cycles, 'host')}")
     # Every other state's reason begins with the state's word.
     label = "Waits: " if view.state in ("planned", "running", "awaiting_approval") else ""
     parts.append(Text.assemble((label, "bold"), view.blocking_reason))

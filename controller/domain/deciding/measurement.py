@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from controller.domain.record.events import CommandState, Failure, FailureKind, RunState
 from controller.domain.record.journey import Side, Trigger
-from controller.domain.state.attempt import RETRY_PAUSE_S, Attempt, Run
+from controller.domain.state.attempt import RETRY_PAUSE_S, Attempt
+from controller.domain.state.runs import Run
 from controller.domain.state.snapshot import AttemptSnapshot
 
 

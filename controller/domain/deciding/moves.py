@@ -13,6 +13,7 @@ from controller.domain.record.effects import (
     ArmKernel,
     BlessKernel,
     CancelCommand,
+    CyclePower,
     DrainHost,
     Effect,
     RebootHost,
@@ -23,7 +24,7 @@ from controller.domain.record.effects import (
 )
 from controller.domain.record.events import Event, HostSilent, LogFinding, Moved, SeriousLogged, WatchResumed
 from controller.domain.record.journey import ENDED, IN_SERVICE, MEASURING, Side, Step, Trigger, next_step
-from controller.domain.record.names import acknowledging, cancelling, uncordoning
+from controller.domain.record.names import Key, acknowledging, cancelling, power_cycling, uncordoning
 from controller.domain.record.policy import Policy, Task
 from controller.domain.state.attempt import Attempt, command_id
 from controller.domain.state.snapshot import NOTHING, AttemptSnapshot, Decision
@@ -60,7 +61,8 @@ def _move(snapshot: AttemptSnapshot, fired: Fired, now: float) -> Decision:
         allowed_s = snapshot.boots.timeout_s(snapshot.rollout.policy.boot_timeout_s, attempt.stratum)
         attempt = replace(attempt, boot_timeout_s=allowed_s)
         snapshot = replace(snapshot, attempt=attempt)
-    effects = (*_entry_effects(snapshot, target, leg, (name, task)), *_back_in_service(attempt, target))
+    own = (*_entry_effects(snapshot, target, leg, (name, task)), *_back_in_service(attempt, target))
+    effects = (*own, *_power_cycle(attempt, fired))
     waits = any(effect.command_id == name for effect in effects)
     starting = fired.trigger is Trigger.START and snapshot.host is not None
     moved = Moved(
@@ -104,6 +106,12 @@ def _back_in_service(attempt: Attempt, target: Step) -> tuple[Effect, ...]:
     return (UncordonHost(command_id=name, host=attempt.host, drained_by=attempt.drained_by),)
 
 
+def _power_cycle(attempt: Attempt, fired: Fired) -> tuple[Effect, ...]:
+    if fired.trigger is not Trigger.POWER_CYCLE:
+        return ()
+    return (CyclePower(command_id=power_cycling(Key(attempt.uid, attempt.host)), host=attempt.host),)
+
+
 def _known_of_boot(host: Host) -> tuple[LogFinding, ...]:
     """Return what the old kernel wrote before the host's turn came: a new kernel that writes it too is no worse."""
     told = {"serious": host.serious, "fatal": host.fatal, "unread": host.unread}
@@ -138,10 +146,15 @@ def _tries(attempt: Attempt, fired: Fired, target: Step) -> int:
 
 
 def resumed(attempt: Attempt, policy: Policy, now: float) -> WatchResumed:
-    """Return what a starting controller records for a host: it may speak before a deadline of the past counts."""
-    deadline = attempt.deadline
+    """Return what a starting controller records for a host: it may speak before a deadline of the past counts.
+
+    A host whose power is still to be cut has its time after that.
+    """
+    deadline, power = attempt.deadline, attempt.power
     if deadline is not None and attempt.step is not Step.BAKE:
-        deadline = max(deadline, now + policy.silence_timeout_s + GRACE_S)
+        cut = power is not None and power.outcome is None and power.decided_at == attempt.since
+        allowed_s = power.allowed_s if power is not None and cut else 0.0
+        deadline = max(deadline, now + policy.silence_timeout_s + GRACE_S + allowed_s)
     return WatchResumed(at=now, deadline=deadline)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controller.domain.deciding.measurement import Fired, measured
+from controller.domain.deciding.power_cycles import in_vain, of_power, power_cycle_due
 from controller.domain.fleet.closures import Closed, closed
 from controller.domain.fleet.decided import Denial
 from controller.domain.fleet.denials import denial_of, denied, subject
@@ -241,7 +242,9 @@ def _fallback(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     new_boot = attempt.boot_id not in (attempt.boot_id_before, attempt.verified_boot_id)
     if new_boot and attempt.release == attempt.old_release and attempt.silent_since is None:
         return Fired(Trigger.RETURNED)
-    return _deadline(attempt, now, "", kind=None)
+    if in_vain(attempt):
+        return Fired(Trigger.DEADLINE)
+    return power_cycle_due(snapshot, now) or _deadline(attempt, now, "", kind=None)
 
 
 def _reverting(snapshot: AttemptSnapshot, now: float) -> Fired | None:
@@ -251,9 +254,10 @@ def _reverting(snapshot: AttemptSnapshot, now: float) -> Fired | None:
     if attempt.delivery is not None and attempt.delivery.error:
         sentence = f"could not be returned to its old kernel: {attempt.delivery.error}"
         return Fired(Trigger.FAIL, Failure(kind=FailureKind.LOST, sentence=sentence))
-    if attempt.deadline is not None and attempt.deadline <= now:
-        sentence = "did not come back on its old kernel by the revert deadline"
-        return Fired(Trigger.DEADLINE, Failure(kind=FailureKind.LOST, sentence=sentence))
+    if in_vain(attempt) or (attempt.deadline is not None and attempt.deadline <= now):
+        sentence = f"did not come back on its old kernel by the revert deadline{of_power(attempt)}"
+        lost = Fired(Trigger.DEADLINE, Failure(kind=FailureKind.LOST, sentence=sentence))
+        return power_cycle_due(snapshot, now) or lost
     return None
 
 

@@ -5,8 +5,9 @@ from collections import Counter
 from controller.domain.judging.confounders import voided
 from controller.domain.record.events import FailureKind
 from controller.domain.record.journey import Side
-from controller.domain.state.attempt import MOST_FINDINGS, Attempt, Run
+from controller.domain.state.attempt import MOST_FINDINGS, Attempt
 from controller.domain.state.rollout import Rollout
+from controller.domain.state.runs import Run
 from controller.gate.evidence import seen as gate
 from controller.gate.evidence.seen import ClaimPlan, GatePlan, HostEvidence
 from controller.gate.kernel_log import Finding, Severity

@@ -8,7 +8,8 @@ from statistics import median
 from controller.domain.record.events import RunState
 from controller.domain.record.journey import LEGS, Role
 from controller.domain.record.policy import Policy
-from controller.domain.state.attempt import Attempt, Run
+from controller.domain.state.attempt import Attempt
+from controller.domain.state.runs import Run
 from controller.gate.evidence.seen import Outcome
 from controller.gate.precautions import is_far_worse
 from controller.gate.priors import PRIORS

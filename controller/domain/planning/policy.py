@@ -45,6 +45,7 @@ def policy_of(
         baseline_timeout_s=limits.baseline_timeout_s,
         silence_timeout_s=limits.heartbeat_timeout_s,
         revert_timeout_s=limits.revert_timeout_s,
+        power_cycles=1 if limits.power_cycle == "once" else 0,
         infrastructure_retries=limits.infrastructure_retries,
         died_retries=limits.died_retries,
         tasks=tuple(

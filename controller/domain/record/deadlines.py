@@ -52,6 +52,6 @@ def longest_walk_s(policy: Policy, planned: PlannedHost, boot_timeout_s: float) 
     if planned.place:
         steps += [Step.DRAIN, Step.UNCORDON]
     if policy.error_budget_hosts or policy.error_budget_share:
-        steps.append(Step.REVERTING)
+        steps += [Step.REVERTING] * (1 + policy.power_cycles)
     limits = step_limits(policy, boot_timeout_s)
     return sum(limits[step] for step in steps)

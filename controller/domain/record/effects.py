@@ -88,6 +88,14 @@ class UncordonHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CyclePower:
+    """Ask the host's management controller to cut its power and give it again; never twice under one command."""
+
+    command_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCheck:
     """Ask a check of the rollout about its open wave, again and again until it passes or fails or is not wanted."""
 
@@ -102,5 +110,5 @@ class RunCheck:
 AgentEffect = RunWorkload | CancelCommand
 DeliveryEffect = StageKernel | ArmKernel | RebootHost | AcknowledgeBoot | BlessKernel | RevertKernel
 PlaceEffect = DrainHost | UncordonHost
-HostEffect = AgentEffect | DeliveryEffect | PlaceEffect
+HostEffect = AgentEffect | DeliveryEffect | PlaceEffect | CyclePower
 Effect = HostEffect | RunCheck

@@ -13,6 +13,7 @@ from controller.domain.record.control import ControlEvent
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.policy import Policy
+from controller.domain.record.power_cycles import PowerEvent
 from controller.domain.record.verdicts import WaveJudged
 
 
@@ -383,6 +384,7 @@ AttemptEvent = (
     | CommandReported
     | DeliveryReported
     | PlaceReported
+    | PowerEvent
     | TrialEnded
     | FatalLogged
     | SeriousLogged

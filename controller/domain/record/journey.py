@@ -54,6 +54,7 @@ class Trigger(StrEnum):
     FAIL = "fail"  # a delivery or measurement step failed for good
     DEADLINE = "deadline"  # the step took too long
     SILENT = "silent"  # not heard for longer than allowed
+    POWER_CYCLE = "power_cycle"  # not back in time and not heard: its power is cut, and it has its time once more
     REVERT = "revert"  # the rollout returns this host
     RETURNED = "returned"  # heard again, on the old kernel
     REMEASURE = "remeasure"  # the rollout wants this host measured once more
@@ -157,8 +158,17 @@ _ROWS: dict[Step, dict[Trigger, Step]] = {
         Trigger.NEXT_TASK: Step.REMEASURE,
         **_AFTER_BLESSING,
     },
-    Step.FALLBACK: {Trigger.RETURNED: Step.REVERTED, Trigger.DEADLINE: Step.REVERTING},
-    Step.REVERTING: {Trigger.RETURNED: Step.REVERTED, Trigger.FAIL: Step.LOST, Trigger.DEADLINE: Step.LOST},
+    Step.FALLBACK: {
+        Trigger.RETURNED: Step.REVERTED,
+        Trigger.POWER_CYCLE: Step.FALLBACK,
+        Trigger.DEADLINE: Step.REVERTING,
+    },
+    Step.REVERTING: {
+        Trigger.RETURNED: Step.REVERTED,
+        Trigger.POWER_CYCLE: Step.REVERTING,
+        Trigger.FAIL: Step.LOST,
+        Trigger.DEADLINE: Step.LOST,
+    },
     Step.REVERTED: {Trigger.AGAIN: Step.PENDING},
     Step.LOST: {Trigger.RETURNED: Step.REVERTED, Trigger.REVERT: Step.REVERTING},
     Step.SKIPPED: {Trigger.AGAIN: Step.PENDING},

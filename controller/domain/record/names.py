@@ -1,7 +1,8 @@
 """The names that the log and the wire know: streams, the aggregates they are of, and commands. They never change.
 
 A stream is "fleet", "rollout/UID" or "attempt/UID/HOST". A command is "UID/HOST/[rROUND.][d.]LEG.STEP[-TASK].TRIES"
-for a host's step, and "UID//check-WAVE.NUMBER.NAME" for a check: whoever makes a decision again makes the same name.
+for a host's step, "UID/HOST/power-cycle" for the one time that its power is cut, and "UID//check-WAVE.NUMBER.NAME" for
+a check: whoever makes a decision again makes the same name.
 """
 
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ def cancelling(command_id: str) -> str:
 def uncordoning(command_id: str) -> str:
     """Name the command that puts a host back into service, by the one that took it out."""
     return f"{command_id}{_UNCORDON}"
+
+
+def power_cycling(key: Key) -> str:
+    """Name the one command of an attempt that cuts the host's power."""
+    return f"{key.uid}/{key.host}/power-cycle"
 
 
 def is_uncordoning(command_id: str) -> bool:

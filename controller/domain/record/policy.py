@@ -136,5 +136,7 @@ class Policy:
     confounders: str = "show"
     # Lines of kernel logs that are held against no kernel.
     known_lines: tuple[KnownLine, ...] = ()
+    # How often the power of a host that neither boots nor falls back may be cut: 0, or once in an attempt.
+    power_cycles: int = 0
     # Why kernel logs with holes, or none, do not hold a wave; empty: they hold it.
     accept_missing_logs: str = ""

@@ -198,6 +198,9 @@ class Limits(Model):
     heartbeat_timeout_s: PositiveDuration = Field(default=90.0, alias="heartbeat_timeout")
     # Bringing one host back to its former kernel.
     revert_timeout_s: PositiveDuration = Field(default=1800.0, alias="revert_timeout")
+    # What becomes of a host that is not heard when its time to come back is over: nothing more, or its power is cut and
+    # given again, once, where the controller's inventory names its management controller (kernroll_power).
+    power_cycle: Literal["never", "once"] = "never"
     # A broken rig (tool, network, disk) is tried again this often before it ends the host's journey.
     infrastructure_retries: Annotated[int, Field(ge=0, le=3)] = 3
     # A run that died or timed out is repeated this often; the next one is held against the kernel.

@@ -1,10 +1,8 @@
 """One host's attempt within a rollout: its state, and how each event changes it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, assert_never
 
-from controller.domain.bounds import numbers
 from controller.domain.delivery import BootEnd
 from controller.domain.record.events import (
     CONDEMNING,
@@ -21,7 +19,6 @@ from controller.domain.record.events import (
     PlaceReported,
     PlannedHost,
     RunReported,
-    RunState,
     SeriousLogged,
     TrialEnded,
     WatchResumed,
@@ -38,8 +35,6 @@ from controller.domain.record.journey import (
     Trigger,
     legs_of,
 )
-from controller.domain.state.environments import recorded
-from controller.gate.evidence.selftests import NO_CASES, Cases, parse_cases
 
 if TYPE_CHECKING:
     # What it does, and all that a type checker knows of it.
@@ -47,37 +42,29 @@ if TYPE_CHECKING:
 else:
     from controller.domain.values import replace
 from controller.domain.record.names import Key, step_command, uncordoning
+from controller.domain.record.power_cycles import PowerCycleBegun, PowerCycled
+from controller.domain.state.power_cycles import PowerCycle, asked, begun, ended, was_cut
+from controller.domain.state.runs import Run, run_of
 from controller.domain.state.trial_ends import trial_failure
 
 # Before a rig that broke, or an agent that was busy, is tried again.
 RETRY_PAUSE_S = 10.0
-# What agents call the text of their selftests' cases.
-SELFTEST_CASES = "selftest_cases"
 # Serious lines of one boot that are kept; a kernel that shows more has been condemned by fewer.
 MOST_FINDINGS = 100
-# What stays of an attempt that begins anew: what its plan fixed, and the way back that it has proved.
+# What stays of an attempt that begins anew: what its plan fixed, the way back that it has proved, and its last resort.
 _OF_PLANNED_HOST = tuple(one.name for one in fields(PlannedHost))
-_PLANNED = (*_OF_PLANNED_HOST, "rollout", "uid", "wave", "position", "drill_s", "drilled_at", "commands", "drained_by")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What the judge needs of one measured run."""
-
-    leg: int
-    # The repetition of the leg's command that this run belongs to.
-    command_id: str
-    index: int
-    warmup: bool
-    state: RunState
-    boot_id: str
-    values: Mapping[str, float]
-    error: str = ""
-    workload: str = ""
-    # What `environments.recorded` keeps; empty for all but the first run of a command.
-    environment: str = ""
-    # Of the kernel's selftests, where the run was of them.
-    cases: Cases = NO_CASES
+_PLANNED = (
+    *_OF_PLANNED_HOST,
+    "rollout",
+    "uid",
+    "wave",
+    "position",
+    "drill_s",
+    "drilled_at",
+    "commands",
+    "drained_by",
+    "power",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +150,8 @@ class Attempt:
     # Metrics on which it got worse by more than ten margins, and when that was learnt.
     far_worse: tuple[str, ...] = ()
     far_worse_at: float = 0.0
+    # That its power was to be cut, at most once however often it begins anew; None while that was never decided.
+    power: PowerCycle | None = None
 
     @property
     def legs(self) -> tuple[Side, ...]:
@@ -270,6 +259,11 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             if not event.error and event.command_id == uncordoning(state.drained_by):
                 state = replace(state, drained_by="")
             return replace(state, place_answer=event) if event.command_id == state.command_id else state
+        case PowerCycleBegun():
+            return replace(state, power=begun(state.power, event))
+        case PowerCycled():
+            power, deadline = ended(state.power, event, state.since, state.deadline)
+            return replace(state, power=power, deadline=deadline)
         case TrialEnded():
             return _trial_ended(state, event)
         case FatalLogged():
@@ -327,6 +321,8 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         changes = replace(changes, trial_started=True, verified_boot_id="")
     if event.trigger is Trigger.VERIFIED:
         changes = replace(changes, verified_boot_id=state.boot_id)
+    if event.trigger is Trigger.POWER_CYCLE:
+        changes = replace(changes, power=asked(Key(state.uid, state.host), event))
     if event.trigger is Trigger.DRILL:
         changes = replace(changes, drill_boot_id=state.boot_id)
     if event.trigger is Trigger.DRILLED:
@@ -361,20 +357,7 @@ def _run_reported(state: Attempt, event: RunReported) -> Attempt:
     # One run is evidence once, however many reports tell of it.
     if any(run.command_id == event.command_id and run.index == event.index for run in state.runs):
         return state
-    run = Run(
-        leg=state.leg,
-        command_id=event.command_id,
-        index=event.index,
-        warmup=event.warmup,
-        state=event.state,
-        boot_id=event.boot_id,
-        values=numbers(event.values),
-        error=event.error,
-        workload=event.workload,
-        environment=recorded(event.evidence),
-        cases=parse_cases(event.evidence.get(SELFTEST_CASES, "")),
-    )
-    return replace(state, runs=(*state.runs, run))
+    return replace(state, runs=(*state.runs, run_of(event, state.leg)))
 
 
 def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
@@ -383,7 +366,9 @@ def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
         return state
     failure = state.failure
     guessed = failure is not None and failure.kind in (FailureKind.HANG, FailureKind.WRONG_KERNEL)
-    if state.trial is None and (state.step is Step.FALLBACK or (guessed and state.step is Step.REVERTING)):
+    by_us = event.end is BootEnd.RESET and was_cut(state.power)
+    open_to_it = state.step is Step.FALLBACK or (guessed and state.step is Step.REVERTING)
+    if state.trial is None and open_to_it and not by_us:
         failure = on_running_kernel(state, trial_failure(event))
     failed_at = state.failed_at if failure == state.failure else event.at
     return replace(state, trial=event, failure=failure, failed_at=failed_at)

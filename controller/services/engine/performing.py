@@ -15,6 +15,7 @@ from controller.domain.record.effects import (
     ArmKernel,
     BlessKernel,
     CancelCommand,
+    CyclePower,
     DeliveryEffect,
     DrainHost,
     Effect,
@@ -30,6 +31,7 @@ from controller.domain.record.events import DeliveryReported, PlaceReported
 from controller.domain.record.names import Key, key_of_command
 from controller.services.engine.checking import CheckRunner
 from controller.services.engine.engine import Engine
+from controller.services.engine.powering import PowerRunner
 from controller.services.ports import Agents, Clock, Delivery, Kernels, Places
 
 _log = structlog.get_logger("perform")
@@ -73,9 +75,10 @@ class Performer:
         *,
         places: Places,
         checks: CheckRunner | None = None,
+        power: PowerRunner | None = None,
         pause_s: float = _PAUSE_S,
     ) -> None:
-        """Prepare; without `checks` none is ever asked, and each ends by its deadline."""
+        """Prepare; without `checks` and `power` none is ever asked, and each ends by its deadline."""
         self._engine = engine
         self._agents = agents
         self._delivery = delivery
@@ -83,6 +86,7 @@ class Performer:
         self._kernels = kernels
         self._clock = clock
         self._checks = checks
+        self._power = power
         self._pause_s = pause_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[str] = set()
@@ -128,6 +132,10 @@ class Performer:
             if isinstance(effect, RunCheck):
                 if (checks := self._checks) is not None:
                     await self._insist(effect, lambda: checks.work(effect))
+            elif isinstance(effect, CyclePower):
+                # Not in turn with the host's delivery, which may be waiting for that very host.
+                if (power := self._power) is not None:
+                    await self._insist(effect, lambda: power.work(effect))
             elif isinstance(effect, RunWorkload | CancelCommand):
                 await self._insist(effect, lambda: self._send(effect))
             else:

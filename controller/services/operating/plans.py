@@ -1,7 +1,7 @@
 """From an operator's spec to a plan: hosts chosen, kernels found, blockers named. Changes nothing."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -43,6 +43,10 @@ _AA_NOTE = (
     "staged and never booted."
 )
 _AA_NAME_CHARACTERS = 56
+
+
+# Hosts -> those of them that have no management controller.
+WithoutPower = Callable[[Sequence[str]], Awaitable[tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,8 @@ class Known:
     delivery_of: Callable[[Host], str] | None
     # The name of the place that a host has to be taken out of first, empty when there is none.
     place_of: Callable[[Host], str]
+    # Those of some hosts that have no management controller.
+    without_power: WithoutPower
 
 
 async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = False) -> Prepared:
@@ -149,6 +155,7 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
             *aim.notes,
             *of_unknown_platform(selected(spec, hosts)),
             *_long_measurements(spec),
+            *await _without_power(spec, plan, known),
             *design_notes(spec, plan, ledger),
         ),
         ledger=ledger,
@@ -227,6 +234,22 @@ def _long_measurements(spec: RolloutSpec) -> Iterator[str]:
     if allowed_s > spec.limits.probation_timeout_s:
         limit = duration_text(spec.limits.probation_timeout_s)
         yield f"{told} new one {limit} (limits.probation_timeout): a host that needs longer is returned."
+
+
+async def _without_power(spec: RolloutSpec, plan: WavePlan, known: Known) -> list[str]:
+    """Tell of hosts whose power could not be cut although the spec would have it so; they are rolled all the same."""
+    if spec.limits.power_cycle == "never":
+        return []
+    try:
+        names = await known.without_power([planned.host for wave in plan.waves for planned in wave.hosts])
+    except KernrollError as error:
+        return [f"limits.power_cycle: whose power can be cut is not known now: {error}"]
+    if not names:
+        return []
+    return [
+        f"limits.power_cycle: {names_text(sorted(names))} {'has' if len(names) == 1 else 'have'} no kernroll_power in "
+        "the controller's inventory: one that neither boots nor falls back stays lost"
+    ]
 
 
 def _already_there(world: World, plan: WavePlan, found: Mapping[str, Kernel]) -> list[str]:

@@ -22,7 +22,7 @@ from controller.services.agents.sessions import Sessions
 from controller.services.engine.engine import Engine
 from controller.services.operating.fleet import FleetOperations
 from controller.services.operating.hosts import find_hosts
-from controller.services.operating.plans import Known, Prepared, planned_cells, prepare
+from controller.services.operating.plans import Known, Prepared, WithoutPower, planned_cells, prepare
 from controller.services.operating.replay import replay
 from controller.services.ports import Clock, Kernels, Store
 from controller.services.state.waiting import held_up
@@ -46,6 +46,10 @@ _WATCH_PAUSE_S = 0.2
 
 def _new_uid() -> str:
     return secrets.token_hex(8)
+
+
+async def _all_of_them(hosts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(hosts)
 
 
 class Operations:
@@ -72,6 +76,8 @@ class Operations:
         self.delivery_of: Callable[[Host], str] | None = None
         # The name of the place that a plan pins for a host, empty where it may go down as it is.
         self.place_of: Callable[[Host], str] = lambda _host: ""
+        # Those of some hosts that have no management controller.
+        self.without_power: WithoutPower = _all_of_them
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
         """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
@@ -218,6 +224,7 @@ class Operations:
             store=self._store,
             delivery_of=self.delivery_of,
             place_of=self.place_of,
+            without_power=self.without_power,
         )
 
     def _find(self, name: str) -> Rollout:

@@ -63,6 +63,10 @@ class Hosts(Model):
 
     # After a fallback or a revert the host is never heard again.
     never_return: HostFault | None = None
+    # They have no management controller; theirs does not say what it did; theirs comes and goes.
+    unmanaged: HostFault | None = None
+    mute_management: HostFault | None = None
+    management_away: RecurringFault | None = None
     # Nothing can be staged on it.
     dead_disk: HostFault | None = None
     # Its supervisor refuses one verb for good: stage, arm, reboot, bless or revert.

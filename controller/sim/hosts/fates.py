@@ -38,6 +38,9 @@ class Fate:
     warns_after_s: float | None = None
     kills_workloads: bool = False
     never_returns: bool = False
+    unmanaged: bool = False
+    mute_management: bool = False
+    management_away: RecurringFault | None = None
     dead_disk: bool = False
     # A verb of the delivery; empty: none.
     refuses: str = ""
@@ -89,6 +92,9 @@ def fate_of(faults: Faults, seed: str, host: str, stratum: str) -> Fate:
         warns_after_s=after_s(kernel.warns_later, "warns_later"),
         kills_workloads=hit(kernel.kills_workloads, "kills_workloads"),
         never_returns=hit(hosts.never_return, "never_return"),
+        unmanaged=hit(hosts.unmanaged, "unmanaged"),
+        mute_management=hit(hosts.mute_management, "mute_management"),
+        management_away=recurring(hosts.management_away, "management_away"),
         refuses=one_of(_VERBS, "refused verb") if hit(hosts.refuse_a_verb, "refuse_a_verb") else "",
         ignores_new_kernel=hit(hosts.ignore_new_kernel, "ignore_new_kernel"),
         outcome=one_of(_ODD, "odd outcome") if hit(hosts.odd_outcomes, "odd_outcomes") else None,

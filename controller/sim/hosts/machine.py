@@ -39,6 +39,7 @@ class Machine:
         self._boot_s = boot_s
         self._seen = _RUNNING
         self._timer: TimerHandle | None = None
+        self._power_was_cut = False
         # A boot began.
         self.on_started: Callable[[BootStarted], None] = lambda _record: None
         # A boot ended; whoever watches this machine hears of it later.
@@ -132,7 +133,9 @@ class Machine:
         if new and fate.resets_at_boot:
             self._universe.later(_DIES_AT * takes_s, self.fail, number)
             return
-        stays_away = fate.never_returns and record.cause in (BootCause.FALLBACK, BootCause.REVERT)
+        # What stays away by itself comes back once its power was cut.
+        stuck = fate.never_returns and not self._power_was_cut
+        stays_away = stuck and record.cause in (BootCause.FALLBACK, BootCause.REVERT)
         if stays_away or (new and fate.hangs_at_boot):
             return
         self._universe.later(takes_s, self._is_up, number)
@@ -143,6 +146,11 @@ class Machine:
 
     def reboot_unasked(self) -> None:
         """Somebody trips over the cable, whatever runs."""
+        self.fail(self.number)
+
+    def cut_power(self) -> None:
+        """Lose the power and get it again, whatever runs."""
+        self._power_was_cut = True
         self.fail(self.number)
 
     def _is_up(self, number: int) -> None:

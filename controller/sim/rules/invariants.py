@@ -39,6 +39,7 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.journey import HOLDS_SLOT, IN_FLIGHT, MEASURING, Side, Step, Trigger
+from controller.domain.record.power_cycles import PowerCycleBegun
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.record.windows import open_until
 from controller.domain.state.attempt import Attempt
@@ -65,6 +66,7 @@ class Rule(StrEnum):
     DEADLINE = "every wait has a deadline, and it is kept"
     SERVICE = "no node is rebooted while it serves, and none stays out of service"
     RETRIES = "no measurement is repeated for ever"
+    POWER = "no host's power is cut twice in an attempt, unasked, or while the host is heard"
     FAILURE = "no failure is forgotten"
     ACKNOWLEDGED = "every result that is acknowledged is in the log"
     EPOCH = "nobody but the newest controller writes"
@@ -105,6 +107,7 @@ class Watch:
         self._recalled: set[str] = set()
         # Host -> its stratum, of hosts whose failure condemns the kernel.
         self._condemned: dict[str, str] = {}
+        self._power_cut: set[str] = set()
         # Wave -> who approved it.
         self._approvals: dict[int, set[str]] = {}
         # Of the newest asking about the open wave: its number and the checks that passed; None: none counts.
@@ -122,6 +125,8 @@ class Watch:
             self._condemned.pop(host, None)
         if before.failure is not None and after.failure is None and not _begins_again(rollout, before, event):
             yield Breach(rule=Rule.FAILURE, sentence=f"{host}: {before.failure.sentence}")
+        if isinstance(event, PowerCycleBegun):
+            yield from self._cut(rollout, before)
         if isinstance(event, Moved):
             yield from self._moved(rollout, before, after, event)
 
@@ -149,6 +154,16 @@ class Watch:
         measuring = after.step in MEASURING
         if measuring and after.tries > max(policy.infrastructure_retries, policy.died_retries):
             yield Breach(rule=Rule.RETRIES, sentence=f"{host} is measured for the {after.tries + 1}. time")
+
+    def _cut(self, rollout: Rollout, before: Attempt) -> Iterator[Breach]:
+        host = before.host
+        if host in self._power_cut:
+            yield Breach(rule=Rule.POWER, sentence=f"that of {host} is cut a second time")
+        self._power_cut.add(host)
+        if not rollout.policy.power_cycles:
+            yield Breach(rule=Rule.POWER, sentence=f"that of {host} is cut, which nobody asked for")
+        if before.silent_since is None or before.step not in (Step.FALLBACK, Step.REVERTING):
+            yield Breach(rule=Rule.POWER, sentence=f"that of {host} is cut in {before.step}, heard or not lost yet")
 
     def _may_start(self, rollout: Rollout, attempt: Attempt) -> Iterator[Breach]:
         host = attempt.host

@@ -32,6 +32,7 @@ from controller.views.report.runs import SWAPON_TIME, HostRuns, host_runs, outli
 from controller.views.report.timeline import timeline
 from controller.views.rollouts.checks import check_views
 from controller.views.rollouts.confounders import confounder_lines
+from controller.views.rollouts.power_cycles import with_power
 from controller.views.rollouts.savings import claims_of, interval_view
 from controller.views.rollouts.status import kernel_views, verdict_views, whole_failure
 from controller.views.rollouts.waiting import reason_text
@@ -276,7 +277,7 @@ def _failures(
                 host=name,
                 stratum=attempt.stratum,
                 kind=failure.kind.value,
-                sentence=failure.sentence,
+                sentence=with_power(failure.sentence, attempt),
                 line=failure.line,
                 condemns_kernel=attempt.condemned,
                 failed_at=None if at is None else Epoch(at),

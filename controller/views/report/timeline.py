@@ -33,11 +33,14 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.fleet import FleetEvent
+from controller.domain.record.journey import Trigger
 from controller.domain.record.names import is_uncordoning, key_of_stream
+from controller.domain.record.power_cycles import PowerCycleBegun, PowerCycled
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
 from controller.views.report.model import Moment
+from controller.views.rollouts.power_cycles import power_begun_text, power_cycled_text
 from controller.views.rollouts.waiting import reason_text
 from controller.words import names_text
 
@@ -110,6 +113,11 @@ def _why(remark: str) -> str:
 
 def _host_text(event: AttemptEvent) -> str:
     match event:
+        case Moved() if event.trigger is Trigger.POWER_CYCLE:
+            return (
+                f"{event.step}: not heard when its time was over, so that its power is cut and given again, once "
+                "(limits.power_cycle)"
+            )
         case Moved():
             again = f" (try {event.tries + 1})" if event.tries else ""
             kernel = f", runs {event.release}" if event.release else ""
@@ -122,6 +130,10 @@ def _host_text(event: AttemptEvent) -> str:
             return "not heard any more"
         case WatchResumed():
             return "a controller has started and watches again"
+        case PowerCycleBegun():
+            return power_begun_text(event)
+        case PowerCycled():
+            return power_cycled_text(event.outcome, event.detail)
         case TrialEnded():
             line = f": “{event.line}”" if event.line else ""
             return f"trial boot ended, {event.end.replace('_', ' ')}{line}"

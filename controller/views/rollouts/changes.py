@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controller.views.models import HostProgressView, RolloutView
+from controller.words import count_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One line: who, and what is new."""
 
-    # Host name, "wave 1", "verdict", "check" or the rollout's name.
+    # Host name, "wave 1", "verdict", "check", "power" or the rollout's name.
     subject: str
     text: str
     # Seconds since the Unix epoch; None when only the reader knows when it came.
@@ -38,6 +39,8 @@ def changes(before: RolloutView | None, after: RolloutView) -> Iterator[Change]:
     for check in after.checks:
         if check.sentence != said.get((check.wave, check.name)):
             yield Change(subject="check", text=check.sentence.removeprefix("check "), at=check.reported_at)
+    if after.power_cycles > (before.power_cycles if before else 0):
+        yield Change(subject="power", text=f"cut and given again: {count_text(after.power_cycles, 'host')} by now")
     if before is None or after.state != before.state:
         reason = f": {after.blocking_reason}" if after.terminal or after.state == "paused" else ""
         at = after.ended_at if after.terminal else after.started_at if after.state == "running" else None

@@ -11,6 +11,7 @@ from controller.domain.state.rollout import Rollout, State
 from controller.views.models import ExplanationView
 from controller.views.rollouts.checks import check_lines, manual_awaited, ways_past
 from controller.views.rollouts.confounders import confounder_lines
+from controller.views.rollouts.power_cycles import power_lines
 from controller.views.rollouts.status import verdict_views, whole_failure
 from controller.views.rollouts.waiting import NOBODY, blocking_reason, reason_text
 from controller.words import are, count_text, duration_text, names_text, time_text
@@ -39,6 +40,7 @@ def explain(
             *_host_evidence(rollout, failed),
             *_verdict_evidence(rollout),
             *_drills(hosts),
+            *power_lines(hosts),
             *check_lines(rollout),
             *confounder_lines(rollout, hosts),
             *_standing(rollout, hosts),

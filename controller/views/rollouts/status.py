@@ -24,6 +24,7 @@ from controller.views.models import (
     WaveView,
 )
 from controller.views.rollouts.checks import check_views, checked_state
+from controller.views.rollouts.power_cycles import cut_hosts, power_cycled_text
 from controller.views.rollouts.savings import host_saving
 from controller.views.rollouts.waiting import NOBODY, blocking_reason, host_deadline, next_deadline
 
@@ -72,6 +73,7 @@ def rollout_view(
         terminal=rollout.ended,
         kernels=kernel_views(rollout.kernels),
         checks=check_views(rollout),
+        power_cycles=sum(1 for _ in cut_hosts(hosts)),
     )
 
 
@@ -177,6 +179,13 @@ def _host(
 
 
 def _detail(attempt: Attempt, live: LiveProgress | None) -> str:
+    told = _told(attempt, live)
+    if attempt.power is None or attempt.step not in (Step.FALLBACK, Step.REVERTING):
+        return told
+    return "; ".join(filter(None, (told, power_cycled_text(attempt.power.outcome, attempt.power.detail))))
+
+
+def _told(attempt: Attempt, live: LiveProgress | None) -> str:
     if attempt.failure is not None:
         failure = whole_failure(attempt.failure, attempt)
         return f"{failure.sentence}: “{failure.line}”" if failure.line else failure.sentence

@@ -984,6 +984,7 @@ class Rollout(_message.Message):
     TERMINAL_FIELD_NUMBER: _builtins.int
     KERNELS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
+    POWER_CYCLES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: _builtins.str
     """draft, planned, running, paused, awaiting_approval, promoted, completed (an A/A rollout), aborting, aborted, reverting, reverted, revert_incomplete."""
@@ -994,6 +995,8 @@ class Rollout(_message.Message):
     revision: _builtins.int
     """Grows with every change."""
     terminal: _builtins.bool
+    power_cycles: _builtins.int
+    """Hosts whose power was cut and given again, or may have been: once each."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1026,10 +1029,11 @@ class Rollout(_message.Message):
         terminal: _builtins.bool = ...,
         kernels: _abc.Iterable[Global___PlannedKernel] | None = ...,
         checks: _abc.Iterable[Global___Check] | None = ...,
+        power_cycles: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "next_deadline", b"next_deadline", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_reason", b"blocking_reason", "checks", b"checks", "ended_at", b"ended_at", "kernels", b"kernels", "name", b"name", "next_deadline", b"next_deadline", "next_deadline_name", b"next_deadline_name", "revision", b"revision", "started_at", b"started_at", "state", b"state", "terminal", b"terminal", "verdicts", b"verdicts", "waves", b"waves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_reason", b"blocking_reason", "checks", b"checks", "ended_at", b"ended_at", "kernels", b"kernels", "name", b"name", "next_deadline", b"next_deadline", "next_deadline_name", b"next_deadline_name", "power_cycles", b"power_cycles", "revision", b"revision", "started_at", b"started_at", "state", b"state", "terminal", b"terminal", "verdicts", b"verdicts", "waves", b"waves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from designed_fleet import taken_by_sick_hosts
+from power_cut import UNHEARD, PowerCut
 from simulated_fleet import NEW, OLD, SPEC, UID, Faults, Simulation
 
 from controller.domain.delivery import BootEnd
@@ -219,6 +220,10 @@ def _taken_by_scenarios() -> set[tuple[Step, Trigger]]:
         for role in Role:
             copy = Faults(**{**vars(faults), "measurements": list(faults.measurements)})
             taken |= one(copy, role=role).taken
+    for faults in UNHEARD.values():
+        cut = PowerCut(faults)
+        cut.run()
+        taken |= cut.taken
     several = Simulation([["a"]], spec=SPEC.replace("  claim:", "    stress_ng: {preset: small}\n  claim:"))
     several.run()
     return taken | several.taken

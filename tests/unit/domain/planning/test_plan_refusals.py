@@ -1,12 +1,14 @@
 """A plan leaves hosts out and refuses kernels, and says of each why."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from engine_parts import KERNEL, ManualClock, Parts, host
+from fake_power import FakePower
 
 from controller.domain.caller import Caller
-from controller.domain.errors import InvalidInput
+from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.hosts.host import Host, SwapDevice
 from controller.views.plan_models import PlanView
 
@@ -76,6 +78,30 @@ async def test_where_a_host_serves_is_pinned_as_well() -> None:
     await parts.operations.start(SPEC + "  strata: {labels: []}\n", "f", Caller("olga"))
     (attempts,) = parts.engine.world.attempts.values()
     assert {one.host: one.place for one in attempts.values()} == {"a": "cluster", "b": "", "c": ""}
+
+
+async def test_hosts_whose_power_cannot_be_cut_are_told_and_rolled_all_the_same() -> None:
+    parts = await three()
+    power = FakePower("a")
+    parts.operations.without_power = power.without
+    wanted = "limits: {power_cycle: once}"
+    view = await plan(parts, wanted)
+    told = (
+        "limits.power_cycle: b and c have no kernroll_power in the controller's inventory: one that neither boots nor "
+        "falls back stays lost"
+    )
+    assert (told in view.notes, view.blockers, chosen(view)) == (True, (), {"a", "b", "c"})
+    assert not any("power" in note for note in (await plan(parts)).notes)
+    power.on = dict.fromkeys("abc", True)
+    assert not any("power" in note for note in (await plan(parts, wanted)).notes)
+
+    async def unreadable(_hosts: Sequence[str]) -> tuple[str, ...]:
+        raise Permanent("inventory.yaml: no such file or directory")
+
+    parts.operations.without_power = unreadable
+    view = await plan(parts, wanted)
+    told = "limits.power_cycle: whose power can be cut is not known now: inventory.yaml: no such file or directory"
+    assert (told in view.notes, view.blockers) == (True, ())
 
 
 async def test_labels_set_by_hand_select_too() -> None:

@@ -10,8 +10,8 @@ from agent.domain.work.selftests import Ending, Program, evidence_of, judged
 from controller.domain.judging.host_evidence import host_evidence
 from controller.domain.record.events import Event, RunReported
 from controller.domain.record.names import Key
-from controller.domain.state.attempt import SELFTEST_CASES
 from controller.domain.state.rollout import State
+from controller.domain.state.runs import SELFTEST_CASES
 from controller.gate.evidence.seen import GatePlan, HostEvidence, Outcome, Run, Side
 from controller.gate.evidence.selftests import NO_CASES, parse_cases
 from controller.gate.hosts.judge import GateDecision, judge

@@ -30,6 +30,7 @@ from controller.domain.record.events import (
     AbortStarted,
     Event,
     HostsAdmitted,
+    Moved,
     RevertStarted,
     RolloutCompleted,
     RolloutEnded,
@@ -41,6 +42,8 @@ from controller.domain.record.events import (
     WatchResumed,
     WaveOpened,
 )
+from controller.domain.record.journey import Step, Trigger
+from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.domain.record.verdicts import WaveJudged
 from controller.views.report.timeline import timeline
 
@@ -113,6 +116,38 @@ def test_no_kind_of_event_is_missing_here() -> None:
 
 def test_a_host_that_a_new_controller_watches_says_so() -> None:
     assert text(WatchResumed(at=AT, deadline=None), "rollout/u1/a") == ["a controller has started and watches again"]
+
+
+@pytest.mark.parametrize(
+    ("on", "says", "told"),
+    [
+        (True, (), "before, power on"),
+        (False, ("fan 2: failed", "IERR"), "before, power off; it says: fan 2: failed / IERR"),
+        (None, (), "before, power not told"),
+    ],
+)
+def test_an_order_to_cut_power_says_what_was_known(on: bool | None, says: tuple[str, ...], told: str) -> None:
+    seen = PowerSeen(controller="ipmi://bmc", on=on, says=says)
+    said = f"ipmi://bmc is told to cut its power and to give it again; {told}"
+    assert text(PowerCycleBegun(at=AT, command_id="p", seen=seen), "rollout/u1/a") == [said]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (CycleOutcome.DONE, "its power was cut and given again"),
+        (CycleOutcome.REFUSED, "its power was not cut: why"),
+        (CycleOutcome.SPARED, "its power was not cut: why"),
+        (CycleOutcome.UNKNOWN, "whether its power was cut is not known: why"),
+    ],
+)
+def test_how_it_ended_that_power_was_to_be_cut_is_told(outcome: CycleOutcome, told: str) -> None:
+    assert text(PowerCycled(at=AT, command_id="p", outcome=outcome, detail="why"), "rollout/u1/a") == [told]
+
+
+def test_a_host_whose_power_is_to_be_cut_says_by_what_policy() -> None:
+    moved = Moved(at=AT, trigger=Trigger.POWER_CYCLE, step=Step.FALLBACK, deadline=AT, leg=1, tries=0)
+    assert "(limits.power_cycle)" in text(moved, "rollout/u1/a")[0]
 
 
 # Matches over what is open: texts from files, libraries' own classes, workloads that say nothing of a metric.

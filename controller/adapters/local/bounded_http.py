@@ -163,3 +163,21 @@ class _Counted(io.RawIOBase):
         """Close the socket's end too."""
         self._raw.close()
         super().close()
+
+
+def within(
+    error: BaseException | None, kind: type[BaseException] | tuple[type[BaseException], ...]
+) -> BaseException | None:
+    """Return the error of this kind that led to another one; None when there is none."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return what really went wrong, without the pools and retries around it."""
+    while True:
+        within = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(within, BaseException):
+            return error.__cause__ if isinstance(error.__cause__, OSError) else error
+        error = within
