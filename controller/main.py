@@ -33,6 +33,7 @@ from controller.adapters.pki.certificates import (
     write_operator,
 )
 from controller.adapters.places.nowhere import Nowhere
+from controller.adapters.plays.queue import PlayQueue
 from controller.adapters.plays.runner import Plays
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
 from controller.adapters.rpc.fleet_service import FleetService
@@ -45,6 +46,7 @@ from controller.domain.printable import printable
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
 from controller.services.agents.sessions import Sessions
+from controller.services.engine.working import WorkJournal
 from controller.services.operating.rollouts import Operations
 from controller.services.ports import Clock, Delivery, Store
 from controller.settings import Settings
@@ -99,9 +101,8 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     core = assemble_core(store, clock, kernels)
     engine = core.engine
     virtual = HypervisorDelivery(settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels")
-    played = None if settings.inventory is None else PlayedProgram(Plays(settings.inventory))
-    program = EitherProgram(AgentProgram(core.sessions.boot_requests), played)
-    installed = AnsibleDelivery(program, engine.host_named, installs=played is not None)
+    program = EitherProgram(AgentProgram(core.sessions.boot_requests), played(settings, core.journal), core.journal)
+    installed = AnsibleDelivery(program, engine.host_named, installs=settings.inventory is not None)
     ways: dict[str, Delivery] = {"hypervisor": virtual, own_disks.DELIVERY: installed}
     delivery = RoutedDelivery(ways, engine.delivery_of)
     core.operations.delivery_of = delivery.chosen
@@ -114,6 +115,7 @@ async def _serve_from(store: Store, settings: Settings) -> None:
         # From below: nobody calls any more, nothing is decided, nothing performed, and what was begun is written.
         ending.push_async_callback(engine.close)
         ending.callback(checker.close)
+        ending.push_async_callback(core.journal.close)
         ending.push_async_callback(services.performer.close)
         # A start performs what is outstanding: whatever fails from here on leaves nothing at work on a closed store.
         await engine.start()
@@ -127,6 +129,13 @@ async def _serve_from(store: Store, settings: Settings) -> None:
         ending.callback(services.sessions.end, "the controller stops")
         _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epochs.current)
         await _until_stopped(tasks)
+
+
+def played(settings: Settings, journal: WorkJournal) -> PlayedProgram | None:
+    """Return what asks hosts over ssh; None without an inventory that says how they are reached."""
+    if settings.inventory is None:
+        return None
+    return PlayedProgram(Plays(settings.inventory, queue=PlayQueue(settings.most_plays)), journal)
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:

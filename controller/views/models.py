@@ -25,12 +25,14 @@ class IntervalView:
 
 @dataclass(frozen=True, slots=True)
 class LiveProgress:
-    """The newest thing an agent said about its work; kept in memory only."""
+    """The newest thing that was said about a host's work; kept in memory only."""
 
     # For example "run 2 of 4: reading /proc/meminfo".
     step: str
     # 0 to 1.
     fraction: float
+    # Whether it is of a kernel's delivery; otherwise it is an agent's measurement.
+    delivers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

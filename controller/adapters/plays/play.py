@@ -17,8 +17,9 @@ from typing import Any
 import ansible_runner  # type: ignore[import-untyped]  # it ships no types
 
 from controller.adapters.plays.leftovers import MARK
-from controller.adapters.plays.outcomes import play_event
+from controller.adapters.plays.outcomes import play_event, task_started
 from controller.domain.printable import printable
+from controller.domain.redaction import redacted, secrets_of
 
 _IDENT = "play"
 _CONNECT_TIMEOUT_S = 20
@@ -65,13 +66,15 @@ def _run(request: Request, tell: Callable[[Mapping[str, Any]], None]) -> Mapping
     # One pattern a line; a command line has no room for thousands of them.
     _write(directory / "limit", "\n".join(request.hosts) + "\n")
     faults: list[str] = []
+    secrets = secrets_of(request.variables)
 
     def heard(event: dict[str, Any]) -> bool:
-        found = play_event(event)
-        if found is not None:
+        if started := task_started(event):
+            tell({"starts": started})
+        elif (found := play_event(event, secrets)) is not None:
             tell({"task": asdict(found)})
         elif fault := _FAULT.match(str(event.get("stdout", ""))):
-            faults.append(printable(fault[1].lstrip(": "), _MOST_FAULT_CHARACTERS))
+            faults.append(printable(redacted(fault[1].lstrip(": "), secrets), _MOST_FAULT_CHARACTERS))
         # No file for it: the events of a fleet would be as many files.
         return False
 

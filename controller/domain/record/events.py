@@ -14,6 +14,7 @@ from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.policy import Policy
 from controller.domain.record.verdicts import WaveJudged
+from controller.domain.record.work import WorkTold
 
 
 class FailureKind(StrEnum):
@@ -386,5 +387,6 @@ AttemptEvent = (
     | TrialEnded
     | FatalLogged
     | SeriousLogged
+    | WorkTold
 )
 Event = RolloutEvent | AttemptEvent | FleetEvent

@@ -9,12 +9,14 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from controller.adapters.delivery.ansible.telling import NOBODY_HEARS, told, told_agent
 from controller.adapters.plays.outcomes import HostOutcome
 from controller.adapters.plays.runner import Plays
 from controller.domain import bounds
 from controller.domain.errors import Permanent, Temporary
 from controller.domain.kernels import Kernel
 from controller.services.agents.boot_requests import BootRequests, Unanswered
+from controller.services.ports import WorkLog
 
 _log = structlog.get_logger("delivery")
 
@@ -29,6 +31,7 @@ _BUSY: Final = "busy"
 AGENT_TIMEOUT_S: Final = 60.0
 # As agents say that nothing was heard of the program.
 _UNANSWERED: Final = "unanswered"
+_COMMAND: Final = "--command-id="
 _AWAY_RETRY_S: Final = 10.0
 # No answer may be larger; agents send none that is.
 _MOST_CHARACTERS: Final = 256 << 10
@@ -50,12 +53,14 @@ class BootProgram(Protocol):
 class PlayedProgram:
     """See BootProgram: by playbooks, over ssh."""
 
-    def __init__(self, plays: Plays) -> None:
+    def __init__(self, plays: Plays, works: WorkLog = NOBODY_HEARS) -> None:
         self._plays = plays
+        self._works = works
 
     async def ask(self, host: str, *arguments: str) -> Mapping[str, Any]:
         """See BootProgram."""
-        return await self._play("boot.yml", host, {"kernroll_arguments": list(arguments)}, ASK_TIMEOUT_S)
+        variables = {"kernroll_arguments": list(arguments)}
+        return await self._play("boot.yml", host, variables, named=(arguments[0], command_of(arguments)))
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> Mapping[str, Any]:
         """See BootProgram."""
@@ -65,13 +70,22 @@ class PlayedProgram:
             "kernroll_release": kernel.release,
             "kernroll_packages": await asyncio.to_thread(_described, kernel.packages),
         }
-        return await self._play("stage.yml", host, variables, STAGE_TIMEOUT_S)
+        return await self._play("stage.yml", host, variables, named=("stage", command_id), timeout_s=STAGE_TIMEOUT_S)
 
     async def _play(
-        self, playbook: str, host: str, variables: Mapping[str, Any], timeout_s: float
+        self,
+        playbook: str,
+        host: str,
+        variables: Mapping[str, Any],
+        *,
+        named: tuple[str, str],
+        timeout_s: float = ASK_TIMEOUT_S,
     ) -> Mapping[str, Any]:
-        found = await self._plays.run(playbook, [host], variables, timeout_s=timeout_s)
-        return _answer(found[host])
+        """Play; `named` is the verb, and the command that it carries out, empty where it carries out none."""
+        verb, command_id = named
+        with told(self._works, host, command_id, verb) as heard:
+            found = await self._plays.run(playbook, [host], variables, timeout_s=timeout_s, heard=heard)
+            return _answer(found[host])
 
 
 class AgentProgram:
@@ -110,17 +124,19 @@ class EitherProgram:
     Asked in both ways a verb is done once: kernroll-boot knows it by its command id, and lets nobody in beside it.
     """
 
-    def __init__(self, agent: AgentProgram, played: BootProgram | None) -> None:
+    def __init__(self, agent: AgentProgram, played: BootProgram | None, works: WorkLog = NOBODY_HEARS) -> None:
         """`played` is None where no inventory says how hosts are reached over ssh."""
         self._agent = agent
         self._played = played
+        self._works = works
 
     async def ask(self, host: str, *arguments: str) -> Mapping[str, Any]:
         """See BootProgram."""
         why = f"{host}: no agent is connected there that passes requests to kernroll-boot on"
         if self._agent.reaches(host):
             try:
-                return await self._agent.ask(host, *arguments)
+                with told_agent(self._works, host, command_of(arguments), arguments[0]):
+                    return await self._agent.ask(host, *arguments)
             except Unanswered as error:
                 why = str(error)
         if self._played is None:
@@ -139,6 +155,12 @@ class EitherProgram:
                 "start the controller with --inventory"
             )
         return await self._played.stage(host, command_id, kernel)
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command that a verb carries out, empty where it carries out none."""
+    found = (one.removeprefix(_COMMAND) for one in arguments if one.startswith(_COMMAND))
+    return next(found, "")
 
 
 def _answer(outcome: HostOutcome) -> Mapping[str, Any]:
