@@ -33,6 +33,7 @@ from controller.adapters.pki.certificates import (
     write_operator,
 )
 from controller.adapters.places.nowhere import Nowhere
+from controller.adapters.plays.leftovers import end_orphans
 from controller.adapters.plays.queue import PlayQueue
 from controller.adapters.plays.runner import Plays
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
@@ -135,6 +136,8 @@ def played(settings: Settings, journal: WorkJournal) -> PlayedProgram | None:
     """Return what asks hosts over ssh; None without an inventory that says how they are reached."""
     if settings.inventory is None:
         return None
+    if found := end_orphans():
+        _log.warning("plays_ended", plays=found, why="whoever asked for them was killed")
     return PlayedProgram(Plays(settings.inventory, queue=PlayQueue(settings.most_plays)), journal)
 
 

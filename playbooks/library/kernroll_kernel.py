@@ -12,31 +12,20 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kernroll_host import Refused, Step, alone
 
 BOOT = "/usr/local/sbin/kernroll-boot"
 # Only root reads it: what lies here is installed as root.
 STAGING = "/var/lib/kernroll-stage"
 GUARD = "/etc/apt/apt.conf.d/zz-kernroll"
 LOCK = "/var/lib/dpkg/lock-frontend"
+READING = ("probe",)
 MIB = 1 << 20
 ROOM = 1.5
 TIMEOUT_S = 1800
-
-
-class Refused(Exception):
-    """It is not done; the text says why and what to do."""
-
-
-class Step:
-    """Remembers which step a failure belongs to."""
-
-    def __init__(self):
-        self.name = "looking at the host"
-
-    def __call__(self, name):
-        self.name = name
 
 
 def run(*command, check=True, extra=None):
@@ -381,10 +370,11 @@ def main():
             },
         }
     )
-    step = Step()
+    step, verb = Step(), module.params["verb"]
     os.umask(0o022)
     try:
-        answer, changed = VERBS[module.params["verb"]](module.params, step)
+        with nullcontext() if verb in READING else alone(module.params["lock_timeout_s"]):
+            answer, changed = VERBS[verb](module.params, step)
     except subprocess.TimeoutExpired as error:
         module.fail_json(msg=f"{error.cmd[0]} was not done after {error.timeout:.0f} s", step=step.name)
     except (Refused, OSError, ValueError) as error:

@@ -40,12 +40,16 @@ class WorkJournal:
         self._look_s = look_s
         # By host, what is under way there.
         self.live: dict[str, LiveProgress] = {}
+        # By command, what was told of it: a host that is tried again and again says the same again and again.
+        self._told: dict[str, set[tuple[str, str, str]]] = {}
         # The loop alone would let go of them.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def work(self, host: str, command_id: str, way: str) -> "HostWork":
         """See WorkLog."""
-        return HostWork(self, host, command_id, way)
+        for command in [one for one in self._told if one not in self._engine.outstanding and one != command_id]:
+            del self._told[command]
+        return HostWork(self, host, command_id, way, self._told.setdefault(command_id, set()))
 
     async def close(self) -> None:
         """Write what was told last, and look no more."""
@@ -110,9 +114,10 @@ class HostWork:
     host: str
     command_id: str
     way: str
+    # What was told of the command, in earlier tries as well.
+    _known: set[tuple[str, str, str]]
     lines: list[WorkLine] = field(default_factory=list)
     ended: bool = False
-    _told: int = 0
     _left_out: int = 0
     _began: bool = False
     # The task at work, when it began, and how often it was told to be at it still.
@@ -198,10 +203,13 @@ class HostWork:
         return event
 
     def _add(self, now: float, kind: WorkKind, what: str, *, seconds: float = 0.0, sentence: str = "") -> None:
-        self._told += 1
-        if self._told > bounds.WORK_LINES and kind is not WorkKind.ENDED:
+        again = (kind, what, f"{self._stills}" if kind is WorkKind.RUNNING else sentence)
+        if again in self._known:
+            return
+        if len(self._known) >= bounds.WORK_LINES and kind is not WorkKind.ENDED:
             self._left_out += 1
             return
+        self._known.add(again)
         if kind is WorkKind.ENDED and self._left_out:
             sentence = f"{sentence}{'; ' if sentence else ''}{self._left_out} more lines are left out"
         line = WorkLine(

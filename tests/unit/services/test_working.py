@@ -86,6 +86,21 @@ async def test_no_playbook_floods_the_log(at: Working) -> None:
     assert len(at.told()) <= 2
 
 
+async def test_what_is_tried_in_vain_again_and_again_is_told_once(at: Working) -> None:
+    for number in range(50):
+        work = at.work()
+        work.tell(WorkKind.BEGAN, "stage")
+        work.tell(WorkKind.FAILED, "Pin the running kernel", sentence="cannot be reached")
+        work.tell(WorkKind.ENDED, "stage", sentence="cannot be reached" if number < 49 else "done")
+        await reached(lambda: not at.journal._tasks)
+    assert [(line.kind, line.sentence) for line in at.lines()] == [
+        (WorkKind.BEGAN, ""),
+        (WorkKind.FAILED, "cannot be reached"),
+        (WorkKind.ENDED, "cannot be reached"),
+        (WorkKind.ENDED, "done"),
+    ]
+
+
 async def test_secrets_are_in_no_line(at: Working) -> None:
     work = at.work()
     work.tell(WorkKind.BEGAN, "stage")

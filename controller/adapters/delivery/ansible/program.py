@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,7 @@ from controller.domain.errors import Permanent, Temporary
 from controller.domain.kernels import Kernel
 from controller.services.agents.boot_requests import BootRequests, Unanswered
 from controller.services.ports import WorkLog
+from controller.words import duration_text
 
 _log = structlog.get_logger("delivery")
 
@@ -25,6 +27,8 @@ ASK_TIMEOUT_S: Final = 180.0
 # Copying, unpacking and making an initial RAM disk, on a slow line to a slow host, behind another package manager.
 STAGE_TIMEOUT_S: Final = 1800.0
 _UNREACHABLE_RETRY_S: Final = 10.0
+# A host that is to be staged is up and heard. One that ssh has not reached for so long is not reached by more tries.
+_UNREACHABLE_S: Final = 300.0
 _BUSY_RETRY_S: Final = 3.0
 _BUSY: Final = "busy"
 # A verb takes a second, and a minute where a configuration is made anew on an emulated processor.
@@ -50,12 +54,21 @@ class BootProgram(Protocol):
         """Pin the running kernel, install the packages, name the kernel; return what kernroll-boot says then."""
 
 
+class Unreachable(Temporary):
+    """Ssh does not reach the host."""
+
+
 class PlayedProgram:
     """See BootProgram: by playbooks, over ssh."""
 
-    def __init__(self, plays: Plays, works: WorkLog = NOBODY_HEARS) -> None:
+    def __init__(
+        self, plays: Plays, works: WorkLog = NOBODY_HEARS, *, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._plays = plays
         self._works = works
+        self._monotonic_s = monotonic_s
+        # By command: since when its host is not reached, and is to be staged.
+        self._unreached: dict[str, float] = {}
 
     async def ask(self, host: str, *arguments: str) -> Mapping[str, Any]:
         """See BootProgram."""
@@ -70,7 +83,18 @@ class PlayedProgram:
             "kernroll_release": kernel.release,
             "kernroll_packages": await asyncio.to_thread(_described, kernel.packages),
         }
-        return await self._play("stage.yml", host, variables, named=("stage", command_id), timeout_s=STAGE_TIMEOUT_S)
+        try:
+            found = await self._play(
+                "stage.yml", host, variables, named=("stage", command_id), timeout_s=STAGE_TIMEOUT_S
+            )
+        except Unreachable as error:
+            now = self._monotonic_s()
+            if now - self._unreached.setdefault(command_id, now) < _UNREACHABLE_S:
+                raise
+            del self._unreached[command_id]
+            raise Permanent(f"{error} (tried for {duration_text(_UNREACHABLE_S)})") from error
+        self._unreached.pop(command_id, None)
+        return found
 
     async def _play(
         self,
@@ -168,7 +192,7 @@ def _answer(outcome: HostOutcome) -> Mapping[str, Any]:
         return outcome.answer
     told = f"{outcome.host}: {outcome.sentence}"
     if outcome.unreachable:
-        raise Temporary(told, retry_after_s=_UNREACHABLE_RETRY_S)
+        raise Unreachable(told, retry_after_s=_UNREACHABLE_RETRY_S)
     if outcome.answer.get("code") == _BUSY:
         raise Temporary(told, retry_after_s=_BUSY_RETRY_S)
     raise Permanent(told)

@@ -1,0 +1,193 @@
+"""What a play costs beside the same verb through a host's agent: processor seconds and memory, children included.
+
+Hosts are one machine under many names, over a real sshd on the loopback interface. What runs on the machine itself is
+not the controller's and is left out: of sshd and of what it starts.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from grub_machine import bare_machine
+from ssh_machine import SshMachine, ssh_machine
+
+from controller.adapters.delivery.ansible.program import AgentProgram
+from controller.adapters.plays.leftovers import MARK
+from controller.adapters.plays.runner import Plays
+from controller.services.agents.boot_requests import BootRequest, BootRequests
+
+# What is demanded of each play.
+ALLOWED_CPU_S, ALLOWED_FORK_MB = 0.5, 100.0
+TIMEOUT_S = 600.0
+_LOOK_S = 0.05
+_MB = 1e6
+SECRET = "kr1.a-secret-of-this-benchmark"
+BOOT = "#!/bin/sh\necho '{}'\n"
+
+
+@dataclass(slots=True)
+class Peak:
+    """The largest that was seen of a play's processes: together, and of one; memory shared by several counts once."""
+
+    together_mb: float = 0.0
+    one_mb: float = 0.0
+    processes: int = 0
+    secrets: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Of one way of asking, over so many hosts."""
+
+    way: str
+    hosts: int
+    forks: int
+    seconds: float
+    cpu_s: float
+    peak: Peak
+    left: int
+
+    @property
+    def cpu_s_per_host(self) -> float:
+        """Processor seconds of the controller for one host."""
+        return self.cpu_s / self.hosts
+
+
+def watch(stop: threading.Event, peak: Peak) -> None:
+    """Look at the processes of plays until told to stop."""
+    while not stop.wait(_LOOK_S):
+        sizes = []
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            try:
+                told = Path(f"/proc/{name}/environ").read_bytes()
+                if f"{MARK}=".encode() not in told:
+                    continue
+                told += Path(f"/proc/{name}/cmdline").read_bytes()
+                rollup = Path(f"/proc/{name}/smaps_rollup").read_text(encoding="ascii")
+            except OSError:
+                continue
+            peak.secrets += SECRET.encode() in told
+            sizes.append(next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1e3)
+        peak.together_mb = max(peak.together_mb, sum(sizes))
+        peak.one_mb = max([peak.one_mb, *sizes])
+        peak.processes = max(peak.processes, len(sizes))
+
+
+async def measured(way: str, hosts: int, forks: int, act: Callable[[], Awaitable[None]], place: Path) -> Cost:
+    """Return what it costs."""
+    peak, stop = Peak(), threading.Event()
+    watching = threading.Thread(target=watch, args=(stop, peak))
+    watching.start()
+    own = time.thread_time()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    try:
+        await act()
+    finally:
+        stop.set()
+        watching.join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    left = len([path for path in place.rglob("*") if path.is_file()])
+    cpu_s = children + time.thread_time() - own
+    return Cost(way=way, hosts=hosts, forks=forks, seconds=time.monotonic() - began, cpu_s=cpu_s, peak=peak, left=left)
+
+
+async def by_plays(one: SshMachine, place: Path, hosts: int, forks: int) -> Cost:
+    """Ask over ssh, in one play."""
+    names = [f"h{number:04}" for number in range(hosts)]
+    inventory = place.parent / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {name: one.variables() for name in names}}}))
+    plays = Plays(inventory, forks=forks)
+    variables = {"kernroll_arguments": ["status"], "kernroll_join_token": SECRET}
+
+    async def act() -> None:
+        found = await plays.run("boot.yml", names, variables, timeout_s=TIMEOUT_S)
+        bad = [outcome.sentence for outcome in found.values() if not outcome.done]
+        assert not bad, bad[:3]
+
+    return await measured("by ssh", hosts, forks, act, place)
+
+
+async def by_agents(place: Path, hosts: int) -> Cost:
+    """Ask through agents that answer at once: what is left is the controller's own work."""
+
+    async def way(request: BootRequest) -> None:
+        asyncio.get_running_loop().call_soon(answered, request.request_id)
+
+    requests = BootRequests(lambda _host: way)
+
+    def answered(request_id: str) -> None:
+        requests.answered(request_id_host[request_id], request_id, "{}")
+
+    request_id_host: dict[str, str] = {}
+    program = AgentProgram(requests)
+
+    async def one(name: str) -> None:
+        await program.ask(name, "status", "--output=json")
+
+    # The id of a request is its host's name: nothing else is asked at the same moment.
+    names = [f"h{number:04}" for number in range(hosts)]
+    ids = iter(names)
+    requests._new_id = lambda: next(ids)
+    request_id_host.update({name: name for name in names})
+
+    async def act() -> None:
+        await asyncio.gather(*map(one, names))
+
+    return await measured("through agents", hosts, 0, act, place)
+
+
+def told(cost: Cost) -> str:
+    """Return a row."""
+    peak = cost.peak
+    return (
+        f"| {cost.way} | {cost.hosts} | {cost.forks or '–'} | {cost.seconds:.1f} s | {cost.cpu_s_per_host:.3f} s |"
+        f" {peak.together_mb:.0f} MB | {peak.one_mb:.0f} MB | {cost.left} |"
+    )
+
+
+async def main() -> int:
+    """Measure and print a table; 1 when a demand is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10, 50])
+    parser.add_argument("--forks", type=int, default=20)
+    asked = parser.parse_args()
+    costs = []
+    with tempfile.TemporaryDirectory(prefix="kr-") as made:
+        directory = Path(made)
+        for name in ("machine", "ssh", "plays"):
+            (directory / name).mkdir()
+        tempfile.tempdir = str(directory / "plays")
+        with bare_machine(directory / "machine") as machine, ssh_machine(machine, directory / "ssh") as one:
+            one.put("/usr/local/sbin/kernroll-boot", BOOT)
+            for hosts in asked.hosts:
+                costs.append(await by_plays(one, directory / "plays", hosts, min(asked.forks, hosts)))
+                print(told(costs[-1]), flush=True)
+        for hosts in asked.hosts:
+            costs.append(await by_agents(directory / "plays", hosts))
+            print(told(costs[-1]), flush=True)
+        tempfile.tempdir = None
+    missed = [
+        cost
+        for cost in costs
+        if cost.left or cost.peak.secrets or cost.peak.one_mb > ALLOWED_FORK_MB or cost.cpu_s_per_host > ALLOWED_CPU_S
+    ]
+    for cost in missed:
+        print(f"missed: {cost}", file=sys.stderr)
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
