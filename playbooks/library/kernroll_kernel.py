@@ -16,6 +16,7 @@ from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernroll_host import Refused, Step, alone
+from ansible.module_utils.kernroll_timers import paused
 
 BOOT = "/usr/local/sbin/kernroll-boot"
 # Only root reads it: what lies here is installed as root.
@@ -256,7 +257,11 @@ def apt(asked, verb, *words):
     """Run apt-get without a question."""
     options = [f"DPkg::Lock::Timeout={asked['lock_timeout_s']}", "APT::Sandbox::User=root"]
     options += ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"]
-    return run("apt-get", verb, "-y", "-q", *(word for one in options for word in ("-o", one)), *words)
+    command = ("apt-get", verb, "-y", "-q", *(word for one in options for word in ("-o", one)), *words)
+    if "--simulate" in words:
+        return run(*command)
+    with paused(run, TIMEOUT_S + asked["lock_timeout_s"]):
+        return run(*command)
 
 
 def keep(*releases):

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import time
 
 # Held while a module changes anything. It is gone with the process that holds it, and with the boot.
@@ -25,7 +26,7 @@ class Step:
 @contextlib.contextmanager
 def alone(wait_s):
     """Keep others of these modules from the host: one whose controller was stopped may still be at work there."""
-    with open(ALONE, "w", encoding="ascii") as file:
+    with open(ALONE, "a", encoding="ascii") as file:
         give_up = time.monotonic() + wait_s
         while True:
             try:
@@ -38,4 +39,8 @@ def alone(wait_s):
                         "and try again when it has ended"
                     ) from None
                 time.sleep(0.2)
+        # For whoever wants to know who it is.
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
         yield

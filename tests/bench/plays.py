@@ -27,8 +27,8 @@ from controller.adapters.plays.leftovers import MARK
 from controller.adapters.plays.runner import Plays
 from controller.services.agents.boot_requests import BootRequest, BootRequests
 
-# What is demanded of each play.
-ALLOWED_CPU_S, ALLOWED_FORK_MB = 0.5, 100.0
+# What is demanded: of each host of a play beside Ansible's own start, of that start, and of each process.
+ALLOWED_CPU_S, ALLOWED_START_CPU_S, ALLOWED_FORK_MB = 0.5, 4.0, 100.0
 TIMEOUT_S = 600.0
 _LOOK_S = 0.05
 _MB = 1e6
@@ -84,6 +84,11 @@ def watch(stop: threading.Event, peak: Peak) -> None:
         peak.processes = max(peak.processes, len(sizes))
 
 
+def files_in(place: Path) -> int:
+    """Return how many files plays have left."""
+    return sum(len(names) for _, _, names in os.walk(place))
+
+
 async def measured(way: str, hosts: int, forks: int, act: Callable[[], Awaitable[None]], place: Path) -> Cost:
     """Return what it costs."""
     peak, stop = Peak(), threading.Event()
@@ -99,7 +104,7 @@ async def measured(way: str, hosts: int, forks: int, act: Callable[[], Awaitable
         watching.join()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    left = len([path for path in place.rglob("*") if path.is_file()])
+    left = files_in(place)
     cpu_s = children + time.thread_time() - own
     return Cost(way=way, hosts=hosts, forks=forks, seconds=time.monotonic() - began, cpu_s=cpu_s, peak=peak, left=left)
 
@@ -158,8 +163,16 @@ def told(cost: Cost) -> str:
     )
 
 
+def misses(cost: Cost) -> bool:
+    """Return whether it costs more than it may, or leaves or shows what it must not."""
+    too_much = cost.cpu_s > ALLOWED_START_CPU_S + ALLOWED_CPU_S * cost.hosts
+    return too_much or bool(cost.left or cost.peak.secrets) or cost.peak.one_mb > ALLOWED_FORK_MB
+
+
 async def main() -> int:
     """Measure and print a table; 1 when a demand is missed."""
+    print("| Way | Hosts | Forks | Time | CPU a host | Peak, all | Peak, one process | Files left |")
+    print("|---|---|---|---|---|---|---|---|")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--forks", type=int, default=20)
@@ -174,16 +187,13 @@ async def main() -> int:
             one.put("/usr/local/sbin/kernroll-boot", BOOT)
             for hosts in asked.hosts:
                 costs.append(await by_plays(one, directory / "plays", hosts, min(asked.forks, hosts)))
+                assert SECRET not in machine.sh("grep -rls kr1 /tmp /root /var 2>/dev/null || true")
                 print(told(costs[-1]), flush=True)
         for hosts in asked.hosts:
             costs.append(await by_agents(directory / "plays", hosts))
             print(told(costs[-1]), flush=True)
         tempfile.tempdir = None
-    missed = [
-        cost
-        for cost in costs
-        if cost.left or cost.peak.secrets or cost.peak.one_mb > ALLOWED_FORK_MB or cost.cpu_s_per_host > ALLOWED_CPU_S
-    ]
+    missed = [cost for cost in costs if misses(cost)]
     for cost in missed:
         print(f"missed: {cost}", file=sys.stderr)
     return bool(missed)
