@@ -6,7 +6,9 @@ not the controller's and is left out: of sshd and of what it starts.
 
 import argparse
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import resource
 import sys
@@ -16,16 +18,19 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+import structlog
 from grub_machine import bare_machine
+from own_controller import free_port, hello, own_controller
 from ssh_machine import SshMachine, ssh_machine
 
 from controller.adapters.delivery.ansible.program import AgentProgram
 from controller.adapters.plays.leftovers import MARK
 from controller.adapters.plays.runner import Plays
-from controller.services.agents.boot_requests import BootRequest, BootRequests
+from protos.kernroll.v1 import agent_pb2, agent_pb2_grpc
 
 # What is demanded: of each host of a play beside Ansible's own start, of that start, and of each process.
 ALLOWED_CPU_S, ALLOWED_START_CPU_S, ALLOWED_FORK_MB = 0.5, 4.0, 100.0
@@ -64,14 +69,14 @@ class Cost:
         return self.cpu_s / self.hosts
 
 
-def watch(stop: threading.Event, peak: Peak) -> None:
-    """Look at the processes of plays until told to stop."""
+def watch(stop: threading.Event, peak: Peak, spent: list[float], place: Path) -> None:
+    """Look at the processes of plays until told to stop; at the end say what looking has cost."""
     while not stop.wait(_LOOK_S):
         sizes = []
         for name in filter(str.isdecimal, os.listdir("/proc")):
             try:
                 told = Path(f"/proc/{name}/environ").read_bytes()
-                if f"{MARK}=".encode() not in told:
+                if f"{MARK}={place}".encode() not in told:
                     continue
                 told += Path(f"/proc/{name}/cmdline").read_bytes()
                 rollup = Path(f"/proc/{name}/smaps_rollup").read_text(encoding="ascii")
@@ -82,6 +87,7 @@ def watch(stop: threading.Event, peak: Peak) -> None:
         peak.together_mb = max(peak.together_mb, sum(sizes))
         peak.one_mb = max([peak.one_mb, *sizes])
         peak.processes = max(peak.processes, len(sizes))
+    spent.append(time.thread_time())
 
 
 def files_in(place: Path) -> int:
@@ -92,9 +98,10 @@ def files_in(place: Path) -> int:
 async def measured(way: str, hosts: int, forks: int, act: Callable[[], Awaitable[None]], place: Path) -> Cost:
     """Return what it costs."""
     peak, stop = Peak(), threading.Event()
-    watching = threading.Thread(target=watch, args=(stop, peak))
+    spent: list[float] = []
+    watching = threading.Thread(target=watch, args=(stop, peak, spent, place))
     watching.start()
-    own = time.thread_time()
+    own = time.process_time()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     try:
@@ -105,7 +112,7 @@ async def measured(way: str, hosts: int, forks: int, act: Callable[[], Awaitable
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     left = files_in(place)
-    cpu_s = children + time.thread_time() - own
+    cpu_s = children + time.process_time() - own - spent[0]
     return Cost(way=way, hosts=hosts, forks=forks, seconds=time.monotonic() - began, cpu_s=cpu_s, peak=peak, left=left)
 
 
@@ -125,40 +132,45 @@ async def by_plays(one: SshMachine, place: Path, hosts: int, forks: int) -> Cost
     return await measured("by ssh", hosts, forks, act, place)
 
 
-async def by_agents(place: Path, hosts: int) -> Cost:
-    """Ask through agents that answer at once: what is left is the controller's own work."""
+async def answer(call: Any) -> None:
+    """Be a host's agent: answer what kernroll-boot is asked."""
+    while isinstance(told := await call.read(), agent_pb2.ControllerMessage):
+        if told.HasField("boot_request"):
+            said = agent_pb2.BootAnswer(request_id=told.boot_request.request_id, document="{}")
+            await call.write(agent_pb2.AgentMessage(boot_answer=said))
 
-    async def way(request: BootRequest) -> None:
-        asyncio.get_running_loop().call_soon(answered, request.request_id)
 
-    requests = BootRequests(lambda _host: way)
+async def by_agents(directory: Path, hosts: int) -> Cost:
+    """Ask over sessions with a real controller; the agents' side of them is in this process and counted as well."""
+    state = directory / f"state-{hosts}"
+    async with (
+        own_controller(state, free_port(), free_port()) as controller,
+        contextlib.AsyncExitStack() as sessions,
+    ):
+        names = [f"h{number:04}" for number in range(hosts)]
+        for name in names:
+            channel = await sessions.enter_async_context(controller.channel(await controller.enroll(name)))
+            call: Any = agent_pb2_grpc.AgentServiceStub(channel).Session()
+            first = hello(name)
+            first.hello.takes_boot_requests = True
+            await call.write(first)
+            assert (await call.read()).HasField("welcome")
+            sessions.callback(call.cancel)
+            answering = asyncio.create_task(answer(call))
+            sessions.callback(answering.cancel)
+        program = AgentProgram(controller.sessions.boot_requests)
 
-    def answered(request_id: str) -> None:
-        requests.answered(request_id_host[request_id], request_id, "{}")
+        async def act() -> None:
+            await asyncio.gather(*(program.ask(name, "status", "--output=json") for name in names))
 
-    request_id_host: dict[str, str] = {}
-    program = AgentProgram(requests)
-
-    async def one(name: str) -> None:
-        await program.ask(name, "status", "--output=json")
-
-    # The id of a request is its host's name: nothing else is asked at the same moment.
-    names = [f"h{number:04}" for number in range(hosts)]
-    ids = iter(names)
-    requests._new_id = lambda: next(ids)
-    request_id_host.update({name: name for name in names})
-
-    async def act() -> None:
-        await asyncio.gather(*map(one, names))
-
-    return await measured("through agents", hosts, 0, act, place)
+        return await measured("through agents", hosts, 0, act, directory / "plays")
 
 
 def told(cost: Cost) -> str:
     """Return a row."""
     peak = cost.peak
     return (
-        f"| {cost.way} | {cost.hosts} | {cost.forks or '–'} | {cost.seconds:.1f} s | {cost.cpu_s_per_host:.3f} s |"
+        f"| {cost.way} | {cost.hosts} | {cost.forks or '–'} | {cost.seconds:.2f} s | {cost.cpu_s_per_host:.4f} s |"
         f" {peak.together_mb:.0f} MB | {peak.one_mb:.0f} MB | {cost.left} |"
     )
 
@@ -177,6 +189,7 @@ async def main() -> int:
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--forks", type=int, default=20)
     asked = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     costs = []
     with tempfile.TemporaryDirectory(prefix="kr-") as made:
         directory = Path(made)
@@ -190,7 +203,7 @@ async def main() -> int:
                 assert SECRET not in machine.sh("grep -rls kr1 /tmp /root /var 2>/dev/null || true")
                 print(told(costs[-1]), flush=True)
         for hosts in asked.hosts:
-            costs.append(await by_agents(directory / "plays", hosts))
+            costs.append(await by_agents(directory, hosts))
             print(told(costs[-1]), flush=True)
         tempfile.tempdir = None
     missed = [cost for cost in costs if misses(cost)]
