@@ -320,3 +320,27 @@ class CertificateView:
     # Where it was written.
     file: str
     not_after: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLineView:
+    """One line of the log."""
+
+    at: Epoch
+    # Seconds since the rollout was planned.
+    offset_s: float
+    # Empty for what concerns the whole rollout.
+    host: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutLogView:
+    """A rollout's log, oldest first."""
+
+    name: str
+    lines: tuple[LogLineView, ...]
+    # Older ones that are not shown.
+    left_out: int
+    # What is under way on hosts at this moment, by host's name.
+    under_way: tuple[LogLineView, ...]

@@ -21,7 +21,6 @@ _UNITS: Final = (
     "kernroll-boot.socket",
     "kernroll-agent.service",
 )
-_LOOK_TIMEOUT_S: Final = 300.0
 # Shards at one time; a slow host of one keeps no other shard waiting, and forks are shared among them.
 SHARDS_AT_A_TIME: Final = 2
 
@@ -36,7 +35,7 @@ class Enrolling:
     addresses: tuple[str, str]
     # Asked for as many uses as there are hosts of a shard that need it.
     make_token: Callable[[int], str]
-    # Of each shard.
+    # Of each play of a shard.
     timeout_s: float
     told: Callable[[PlayEvent], None]
     progress: Progress
@@ -69,7 +68,7 @@ class Enrolling:
             raise _first(errors) from errors
 
     async def _shard(self, hosts: Sequence[str]) -> None:
-        looking = Shard(plays=self.plays, timeout_s=_LOOK_TIMEOUT_S, told=self.told, found=self.found)
+        looking = Shard(plays=self.plays, timeout_s=self.timeout_s, told=self.told, found=self.found)
         await looking.run("look.yml", hosts, {})
         bundles: dict[str, Mapping[str, Any]] = {}
         ready = []

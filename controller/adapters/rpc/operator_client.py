@@ -33,10 +33,10 @@ from controller.views.models import (
     JoinTokenView,
     LedgerView,
     ReportView,
+    RolloutLogView,
     RolloutView,
 )
 from controller.views.plan_models import PlanView
-from controller.views.rollouts.log import RolloutLogView
 from protos.kernroll.v1 import operator_pb2 as pb
 from protos.kernroll.v1.operator_pb2_grpc import OperatorServiceStub
 

@@ -7,7 +7,7 @@ import click
 from controller.cli.session import HOST_NAME, ROLLOUT_NAME, Session, calls, examples
 
 if TYPE_CHECKING:
-    from controller.views.rollouts.log import LogLineView
+    from controller.views.models import LogLineView
 
 
 @click.command(

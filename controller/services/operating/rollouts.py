@@ -30,13 +30,21 @@ from controller.views.gate.ledger import ledger_view
 from controller.views.gate.replay import ReplayView
 from controller.views.hosts.fleet import HostsView
 from controller.views.hosts.listing import host_view
-from controller.views.models import ExplanationView, HostView, LedgerView, LiveProgress, ReportView, RolloutView
+from controller.views.models import (
+    ExplanationView,
+    HostView,
+    LedgerView,
+    LiveProgress,
+    ReportView,
+    RolloutLogView,
+    RolloutView,
+)
 from controller.views.plan_models import PlanView
 from controller.views.plans.pace import pace_sentences
 from controller.views.plans.plan import plan_view
 from controller.views.report import rebuild, report
+from controller.views.report.log import MOST_SHOWN, rollout_log
 from controller.views.rollouts.explain import explain
-from controller.views.rollouts.log import MOST_SHOWN, RolloutLogView, rollout_log
 from controller.views.rollouts.status import rollout_view
 
 # A watcher hears of the passing of time at least this often.

@@ -24,7 +24,6 @@ from controller.views.hosts.listing import host_view
 from controller.views.json import view_data
 from controller.views.plans.plan import plan_view
 from controller.views.report import report
-from controller.views.rollouts import log
 from controller.views.rollouts.explain import explain
 from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import common_pb2, operator_pb2
@@ -75,8 +74,8 @@ PAIRS: list[tuple[type, type[Message]]] = [
     (models.ExplanationView, operator_pb2.Explanation),
     (models.ReportView, operator_pb2.RolloutReport),
     (models.JoinTokenView, operator_pb2.JoinToken),
-    (log.RolloutLogView, operator_pb2.RolloutLog),
-    (log.LogLineView, operator_pb2.RolloutLogLine),
+    (models.RolloutLogView, operator_pb2.RolloutLog),
+    (models.LogLineView, operator_pb2.RolloutLogLine),
 ]
 
 

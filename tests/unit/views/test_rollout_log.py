@@ -4,7 +4,7 @@ from rollout_story import Story
 
 from controller.domain.record.work import WorkKind, WorkLine, WorkTold
 from controller.views.models import LiveProgress
-from controller.views.rollouts.log import rollout_log
+from controller.views.report.log import rollout_log
 
 
 def line(at: float, kind: WorkKind, what: str = "stage", seconds: float = 0.0, sentence: str = "") -> WorkLine:

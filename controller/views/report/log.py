@@ -1,44 +1,19 @@
 """A rollout's log as operators read it: what was decided and learnt, and what was done on its hosts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from controller.domain.record.events import Event
 from controller.domain.record.names import key_of_stream
 from controller.domain.record.work import WorkKind, WorkLine, WorkTold
 from controller.domain.state.rollout import Rollout
-from controller.views.models import Epoch, LiveProgress
+from controller.views.models import Epoch, LiveProgress, LogLineView, RolloutLogView
 from controller.views.report.timeline import timeline
 from controller.words import duration_text
 
 # The newest are shown.
 MOST_SHOWN: Final = 1000
 _WAYS: Final = {"ssh": "by ssh", "agent": "through its agent"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLineView:
-    """One line of the log."""
-
-    at: Epoch
-    # Seconds since the rollout was planned.
-    offset_s: float
-    # Empty for what concerns the whole rollout.
-    host: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutLogView:
-    """A rollout's log, oldest first."""
-
-    name: str
-    lines: tuple[LogLineView, ...]
-    # Older ones that are not shown.
-    left_out: int
-    # What is under way on hosts at this moment, by host's name.
-    under_way: tuple[LogLineView, ...]
 
 
 def rollout_log(
