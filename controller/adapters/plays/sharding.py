@@ -74,7 +74,7 @@ def _known(hosts: Sequence[str], events: Sequence[PlayEvent], why: str) -> Mappi
     return found
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Together:
     """Asks hosts together that are asked the same at about the same moment: one process serves them all."""
 

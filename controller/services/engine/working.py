@@ -49,7 +49,8 @@ class WorkJournal:
         """See WorkLog."""
         for command in [one for one in self._told if one not in self._engine.outstanding and one != command_id]:
             del self._told[command]
-        return HostWork(self, host, command_id, way, self._told.setdefault(command_id, set()))
+        known = self._told.setdefault(command_id, set())
+        return HostWork(_journal=self, host=host, command_id=command_id, way=way, _known=known)
 
     async def close(self) -> None:
         """Write what was told last, and look no more."""
@@ -106,7 +107,7 @@ class WorkJournal:
             _log.warning("work_not_recorded", host=work.host, command_id=event.command_id, error=str(error))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class HostWork:
     """See Work: of one command."""
 

@@ -32,7 +32,7 @@ def test_what_looks_like_a_secret_is_hidden(said: str, told: str) -> None:
         "Permission denied (publickey,password)",
         "it is not enrolled, and no join token was given",
         "linux-image-7.1: Depends: linux-base (>= 99) but it is not installable",
-        "https://deb.debian.org:443/debian",
+        "https://mirror.example:443/debian",
     ],
 )
 def test_what_is_none_is_told(said: str) -> None:
