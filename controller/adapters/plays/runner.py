@@ -90,7 +90,9 @@ class Plays:
             # In one order for all, so that no two wait for each other.
             for host in sorted(wanted):
                 await stack.enter_async_context(self._turns.setdefault(host, asyncio.Lock()))
-            await stack.enter_async_context(self._queue.turn(long=timeout_s >= _LONG_S, waits=heard.waits))
+            await stack.enter_async_context(
+                self._queue.turn(long=timeout_s >= _LONG_S, who=(playbook, wanted), waits=heard.waits)
+            )
             if heard.begins is not None:
                 heard.begins()
             directory = stack.enter_context(private_directory())

@@ -79,10 +79,29 @@ async def test_who_gives_up_keeps_nobody_waiting() -> None:
     # One that is given its turn and cancelled in the same moment does not keep it.
     await asking.ask("d")
     asking._ends["c"].set()
-    await reached(lambda: "c" not in asking.begun or asking.queue._waiting[True] == asking.queue._waiting[False])
+    await reached(lambda: asking.queue._waiting[True] == [])
     await asking.cancel("d")
     await asking.end_all()
     assert asking.queue.running == 0
+
+
+async def test_who_asks_again_has_kept_the_place() -> None:
+    queue = PlayQueue(2, timeout_s=0.01)
+    begun = []
+
+    async def ask(who: str) -> None:
+        async with queue.turn(long=True, who=who):
+            begun.append(who)
+
+    async with queue.turn(long=True):
+        with pytest.raises(Temporary, match="no turn"):
+            await ask("first")
+        queue._timeout_s = 60.0
+        others = [asyncio.create_task(ask(who)) for who in ("second", "first", "third")]
+        await reached(lambda: len(queue._waiting[True]) == 3)
+    await asyncio.gather(*others)
+    assert begun == ["first", "second", "third"]
+    assert queue._places == {}
 
 
 async def test_a_turn_that_never_comes_is_told() -> None:
