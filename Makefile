@@ -71,6 +71,10 @@ bench: setup ## A reconcile tick with one change at 1 000, 10 000 and 100 000 ho
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 	@$(BIN)/python tests/bench/inventory.py
 
+.PHONY: bench-plays
+bench-plays: setup ## What plays over ssh cost beside the same through agents, at 1, 10 and 50 hosts: docs/performance.md
+	@$(BIN)/python tests/bench/plays.py $(ARGS)
+
 .PHONY: bench-hostile
 bench-hostile: setup ## What other hosts notice while one misbehaves in every way we know; ARGS="--write docs/limits.md" keeps the table
 	@$(BIN)/python tests/bench/hostile.py $(ARGS)

@@ -9,6 +9,7 @@ from controller.services.engine.engine import Engine
 from controller.services.engine.performing import Performer
 from controller.services.engine.powering import PowerRunner
 from controller.services.engine.watching import Watcher
+from controller.services.engine.working import WorkJournal
 from controller.services.operating.rollouts import Operations
 from controller.services.ports import Checker, Clock, Delivery, Kernels, Places, Power, Store
 
@@ -20,6 +21,8 @@ class Core:
     engine: Engine
     sessions: Sessions
     operations: Operations
+    # What deliveries tell of their work goes there.
+    journal: WorkJournal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,9 @@ def assemble_core(
     sessions = Sessions(engine, store, clock)
     named = {} if new_uid is None else {"new_uid": new_uid}
     operations = Operations(engine, store, sessions, kernels, clock, **named)
-    return Core(engine=engine, sessions=sessions, operations=operations)
+    journal = WorkJournal(engine, clock)
+    operations.working = journal.live
+    return Core(engine=engine, sessions=sessions, operations=operations, journal=journal)
 
 
 def assemble(
@@ -77,6 +82,7 @@ def assemble(
         engine=engine,
         sessions=sessions,
         operations=core.operations,
+        journal=core.journal,
         performer=performer,
         watcher=Watcher(engine, delivery, clock),
     )

@@ -33,6 +33,8 @@ from controller.adapters.pki.certificates import (
     write_operator,
 )
 from controller.adapters.places.nowhere import Nowhere
+from controller.adapters.plays.leftovers import end_orphans
+from controller.adapters.plays.queue import PlayQueue
 from controller.adapters.plays.runner import Plays
 from controller.adapters.power.managed import InventoryPower, NoPower
 from controller.adapters.rpc.agent_service import AgentService, EnrollmentService, add_agent_service
@@ -46,6 +48,7 @@ from controller.domain.printable import printable
 from controller.services.agents.enrollment import Enrollment
 from controller.services.agents.identity import Epochs
 from controller.services.agents.sessions import Sessions
+from controller.services.engine.working import WorkJournal
 from controller.services.operating.rollouts import Operations
 from controller.services.ports import Clock, Delivery, Store
 from controller.settings import Settings
@@ -100,9 +103,8 @@ async def _serve_from(store: Store, settings: Settings) -> None:
     core = assemble_core(store, clock, kernels)
     engine = core.engine
     virtual = HypervisorDelivery(settings.fleet_dir or settings.state_dir / "fleet", kernels_dir=cache.root / "kernels")
-    played = None if settings.inventory is None else PlayedProgram(Plays(settings.inventory))
-    program = EitherProgram(AgentProgram(core.sessions.boot_requests), played)
-    installed = AnsibleDelivery(program, engine.host_named, installs=played is not None)
+    program = EitherProgram(AgentProgram(core.sessions.boot_requests), played(settings, core.journal), core.journal)
+    installed = AnsibleDelivery(program, engine.host_named, installs=settings.inventory is not None)
     ways: dict[str, Delivery] = {"hypervisor": virtual, own_disks.DELIVERY: installed}
     delivery = RoutedDelivery(ways, engine.delivery_of)
     core.operations.delivery_of = delivery.chosen
@@ -116,6 +118,7 @@ async def _serve_from(store: Store, settings: Settings) -> None:
         # From below: nobody calls any more, nothing is decided, nothing performed, and what was begun is written.
         ending.push_async_callback(engine.close)
         ending.callback(checker.close)
+        ending.push_async_callback(core.journal.close)
         ending.push_async_callback(services.performer.close)
         # A start performs what is outstanding: whatever fails from here on leaves nothing at work on a closed store.
         await engine.start()
@@ -129,6 +132,15 @@ async def _serve_from(store: Store, settings: Settings) -> None:
         ending.callback(services.sessions.end, "the controller stops")
         _log.info("serving", listen=settings.listen, enroll=settings.enroll_listen, epoch=epochs.current)
         await _until_stopped(tasks)
+
+
+def played(settings: Settings, journal: WorkJournal) -> PlayedProgram | None:
+    """Return what asks hosts over ssh; None without an inventory that says how they are reached."""
+    if settings.inventory is None:
+        return None
+    if found := end_orphans():
+        _log.warning("plays_ended", plays=found, why="whoever asked for them was killed")
+    return PlayedProgram(Plays(settings.inventory, queue=PlayQueue(settings.most_plays)), journal)
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:

@@ -23,6 +23,8 @@ class Settings:
     fleet_dir: Path | None = None
     # Ansible's inventory of the hosts that start from their own disk; None when kernels are brought to none.
     inventory: Path | None = None
+    # Playbooks that run at one time, each in processes of its own.
+    most_plays: int = 8
     # The kernel store's cache; None takes the user's.
     cache_dir: Path | None = None
     # No TLS and no identities; only on loopback.
@@ -46,6 +48,8 @@ class Settings:
                 raise InvalidInput(f"{name}: plain text is allowed on a loopback address only (got {host})")
         if self.inventory is not None and not self.inventory.exists():
             raise InvalidInput(f"--inventory: {self.inventory}: no such file or directory")
+        if not 2 <= self.most_plays <= 500:
+            raise InvalidInput(f"--plays: must be 2 to 500 (got {self.most_plays})")
         if not 0.5 <= self.heartbeat_interval_s <= 3600:
             raise InvalidInput(f"--heartbeat: must be 0.5 s to 3600 s (got {self.heartbeat_interval_s:g})")
 

@@ -34,6 +34,13 @@ kernroll controller serve --state-dir /var/lib/kernroll --listen 0.0.0.0:7443 --
     type=click.Path(path_type=Path),
     help="Ansible's inventory of hosts that start from their own disk.",
 )
+@click.option(
+    "--plays",
+    "most_plays",
+    type=int,
+    metavar="NUMBER",
+    help="Playbooks that run at one time; others wait for their turn. [default: 8]",
+)
 @click.option("--cache-dir", metavar="DIR", type=click.Path(path_type=Path), help="Kernels and packages.")
 @click.option("--insecure-plaintext", is_flag=True, help="No TLS; loopback addresses only.")
 @click.option("--new-database", is_flag=True, help="Begin with an empty database beside a known authority.")

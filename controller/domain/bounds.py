@@ -32,6 +32,9 @@ EVIDENCE_CHARACTERS: Final = 1 << 20
 EVIDENCE_LINES: Final = 16_384
 LOG_RECORDS: Final = 2000
 LOG_CHARACTERS: Final = 1024
+# Of what is told of the work for one command, whatever its playbook does; of one line's sentence.
+WORK_LINES: Final = 200
+WORK_CHARACTERS: Final = 500
 # Fields of one message, containers within it included. Below it every limit above has room.
 MESSAGE_FIELDS: Final = 8192
 

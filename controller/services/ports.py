@@ -12,6 +12,7 @@ from controller.domain.kernels import Kernel, KernelSource
 from controller.domain.record.checks import Answer, Check, Question
 from controller.domain.record.effects import AgentEffect, DeliveryEffect, Effect, PlaceEffect
 from controller.domain.record.power_cycles import PowerSeen
+from controller.domain.record.work import WorkKind
 from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 
@@ -70,6 +71,23 @@ class Delivery(Protocol):
 
         An unreachable host is retried and yields nothing meanwhile.
         """
+
+
+class Work(Protocol):
+    """Hears what is done on a host for one of its commands, while it is done. Never fails, and never waits."""
+
+    def tell(self, kind: WorkKind, what: str, *, seconds: float = 0.0, sentence: str = "") -> None:
+        """Take one line, without secrets; `what` is a task, a playbook or a verb.
+
+        After BEGAN come lines of tasks until ENDED; a task that is told as RUNNING is at work until another line comes.
+        """
+
+
+class WorkLog(Protocol):
+    """Where deliveries tell operators what they do, for the log of the rollout that asked for it."""
+
+    def work(self, host: str, command_id: str, way: str) -> Work:
+        """Return who hears of a command's work; `way` is how the host is asked: "agent" or "ssh"."""
 
 
 class Places(Protocol):

@@ -25,12 +25,14 @@ class IntervalView:
 
 @dataclass(frozen=True, slots=True)
 class LiveProgress:
-    """The newest thing an agent said about its work; kept in memory only."""
+    """The newest thing that was said about a host's work; kept in memory only."""
 
     # For example "run 2 of 4: reading /proc/meminfo".
     step: str
     # 0 to 1.
     fraction: float
+    # Whether it is of a kernel's delivery; otherwise it is an agent's measurement.
+    delivers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,3 +322,27 @@ class CertificateView:
     # Where it was written.
     file: str
     not_after: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLineView:
+    """One line of the log."""
+
+    at: Epoch
+    # Seconds since the rollout was planned.
+    offset_s: float
+    # Empty for what concerns the whole rollout.
+    host: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutLogView:
+    """A rollout's log, oldest first."""
+
+    name: str
+    lines: tuple[LogLineView, ...]
+    # Older ones that are not shown.
+    left_out: int
+    # What is under way on hosts at this moment, by host's name.
+    under_way: tuple[LogLineView, ...]

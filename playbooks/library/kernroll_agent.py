@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kernroll_host import Refused, Step, alone
 
 BOOT = "/usr/local/sbin/kernroll-boot"
 PLACE = "/opt/kernroll"
@@ -20,20 +22,8 @@ UNITS = "/etc/systemd/system"
 # Which bundle is installed.
 MARK = f"{PLACE}/bundle.sha256"
 TIMEOUT_S = 900
-
-
-class Refused(Exception):
-    """It is not done; the text says why and what to do."""
-
-
-class Step:
-    """Remembers which step a failure belongs to."""
-
-    def __init__(self):
-        self.name = "looking at the host"
-
-    def __call__(self, name):
-        self.name = name
+READING = ("look",)
+WAIT_S = 300
 
 
 def run(*command, check=True):
@@ -212,10 +202,11 @@ def main():
             "state": {"type": "bool", "default": False},
         }
     )
-    step = Step()
+    step, verb = Step(), module.params["verb"]
     os.umask(0o022)
     try:
-        answer, changed = VERBS[module.params["verb"]](module.params, step)
+        with nullcontext() if verb in READING else alone(WAIT_S):
+            answer, changed = VERBS[verb](module.params, step)
     except subprocess.TimeoutExpired as error:
         module.fail_json(msg=f"{error.cmd[0]} was not done after {error.timeout:.0f} s", step=step.name)
     except (Refused, OSError, ValueError, tarfile.TarError) as error:

@@ -12,31 +12,21 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kernroll_host import Refused, Step, alone
+from ansible.module_utils.kernroll_timers import paused
 
 BOOT = "/usr/local/sbin/kernroll-boot"
 # Only root reads it: what lies here is installed as root.
 STAGING = "/var/lib/kernroll-stage"
 GUARD = "/etc/apt/apt.conf.d/zz-kernroll"
 LOCK = "/var/lib/dpkg/lock-frontend"
+READING = ("probe",)
 MIB = 1 << 20
 ROOM = 1.5
 TIMEOUT_S = 1800
-
-
-class Refused(Exception):
-    """It is not done; the text says why and what to do."""
-
-
-class Step:
-    """Remembers which step a failure belongs to."""
-
-    def __init__(self):
-        self.name = "looking at the host"
-
-    def __call__(self, name):
-        self.name = name
 
 
 def run(*command, check=True, extra=None):
@@ -267,7 +257,11 @@ def apt(asked, verb, *words):
     """Run apt-get without a question."""
     options = [f"DPkg::Lock::Timeout={asked['lock_timeout_s']}", "APT::Sandbox::User=root"]
     options += ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"]
-    return run("apt-get", verb, "-y", "-q", *(word for one in options for word in ("-o", one)), *words)
+    command = ("apt-get", verb, "-y", "-q", *(word for one in options for word in ("-o", one)), *words)
+    if "--simulate" in words:
+        return run(*command)
+    with paused(run, TIMEOUT_S + asked["lock_timeout_s"]):
+        return run(*command)
 
 
 def keep(*releases):
@@ -381,10 +375,11 @@ def main():
             },
         }
     )
-    step = Step()
+    step, verb = Step(), module.params["verb"]
     os.umask(0o022)
     try:
-        answer, changed = VERBS[module.params["verb"]](module.params, step)
+        with nullcontext() if verb in READING else alone(module.params["lock_timeout_s"]):
+            answer, changed = VERBS[verb](module.params, step)
     except subprocess.TimeoutExpired as error:
         module.fail_json(msg=f"{error.cmd[0]} was not done after {error.timeout:.0f} s", step=step.name)
     except (Refused, OSError, ValueError) as error:

@@ -229,6 +229,22 @@ def test_explain(server: OperatorServer, capsys: Captured) -> None:
     }
 
 
+def test_log(server: OperatorServer, capsys: Captured) -> None:
+    lines = [pb.RolloutLogLine(offset_s=65.0, host="a", text="by ssh, stage begins")]
+    now = [pb.RolloutLogLine(offset_s=90.0, host="a", text="by ssh: kernroll-boot, for 25 s")]
+    server.answers["GetRolloutLog"] = pb.RolloutLog(name="trial", lines=lines, left_out=3, under_way=now)
+    assert run(["rollout", "log", "trial", "--host", "a", "--last", "1"]) == 0
+    assert server.requests == [pb.GetRolloutLogRequest(name="trial", host="a", most=1)]
+    printed = capsys.readouterr()
+    assert [line.split(maxsplit=2) for line in printed.out.splitlines()] == [
+        ["+01:05", "a", "by ssh, stage begins"],
+        ["now", "a", "by ssh: kernroll-boot, for 25 s"],
+    ]
+    assert printed.err == "3 older lines are not shown\n"
+    assert run(["rollout", "log", "trial", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["under_way"][0]["text"] == "by ssh: kernroll-boot, for 25 s"
+
+
 def test_report_prints_and_writes_every_form(server: OperatorServer, capsys: Captured, tmp_path: Path) -> None:
     server.answers["ReportRollout"] = pb.RolloutReport(text="plain\n", markdown="# md\n", json='{"a": 1}\n')
     assert run(["rollout", "report", "trial"]) == 0

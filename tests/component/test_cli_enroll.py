@@ -1,6 +1,8 @@
 """`kernroll hosts enroll` against an operator service, with plays in its place."""
 
+import asyncio
 import json
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,3 +144,31 @@ def test_what_is_wrong_is_told_before_anything_is_done(
     assert code == ExitCode.INPUT
     assert sentence in err
     assert played == []
+
+
+def test_what_is_left_is_named_with_the_command_that_goes_on(cli: Cli, played: list[Any]) -> None:
+    _, _, err = cli.enroll("--controller-address", "c:1", "--wait", "0s")
+    assert "2 of 3 hosts are enrolled and heard" in err
+    assert err.rstrip().endswith("--limit b-2")
+
+
+def test_who_interrupts_it_learns_how_far_it_came(cli: Cli, played: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = Plays.run
+
+    async def run(plays: Plays, playbook: str, hosts: Sequence[str], variables: Any, **options: Any) -> Any:
+        if playbook == "look.yml":
+            return await answered(plays, playbook, hosts, variables, **options)
+        done = PlayEvent(host="b-1", task="kernroll-boot", status="changed", seconds=1.0, answer={"enrolled": False})
+        options["told"](done)
+        signal.raise_signal(signal.SIGINT)
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(Plays, "run", run)
+    code, out, err = cli.enroll("--controller-address", "c:1", "-o", "json")
+    assert code == ExitCode.INTERRUPTED
+    assert {one["name"]: (one["done"], one["outcome"]) for one in json.loads(out)["hosts"]} == {
+        "b-1": (True, "enrolled"),
+        "b-2": (False, "cannot be reached: ssh: Connection refused"),
+        "p-1": (False, "broken off; the same command again goes on"),
+    }
+    assert err.rstrip().endswith("--limit b-2,p-1")

@@ -17,6 +17,7 @@ from controller.adapters.plays import rehearsing
 from controller.adapters.plays.outcomes import HostOutcome
 from controller.adapters.plays.rehearsing import Rehearsals
 from controller.adapters.plays.runner import Plays
+from controller.adapters.plays.sharding import Together
 from controller.adapters.rpc.messages import to_message
 from controller.cli.app import run
 from controller.cli.exit_codes import ExitCode
@@ -106,8 +107,8 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
         _: Plays, playbook: str, hosts: Sequence[str], variables: Mapping[str, Any], **_options: Any
     ) -> Mapping[str, HostOutcome]:
         assert playbook == "boot.yml"
-        (name,), (verb,) = hosts, variables["kernroll_arguments"]
-        return {name: await made.play(name, verb)}
+        (verb,) = variables["kernroll_arguments"]
+        return {name: await made.play(name, verb) for name in hosts}
 
     monkeypatch.setattr(Plays, "run", play)
     monkeypatch.setattr(rehearsing, "_LOOK_S", 0.0)
@@ -285,8 +286,11 @@ def test_a_controller_that_stays_away_or_forgets_the_host_is_told(fleet: Fleet) 
 
 
 def rehearsed(look: Callable[[str], HostView], wait_s: float = 60.0) -> RehearsalView:
-    rehearsals = Rehearsals(plays=Plays(Path("hosts")), look=look, told=lambda *_: None, wait_s=wait_s)
-    return asyncio.run(rehearsals.all_of(["b-1"], at_a_time=1, keep_going=False))["b-1"]
+    plays = Together(plays=Plays(Path("hosts")), timeout_s=1.0, forks=1, gather_s=0.0)
+    rehearsals = Rehearsals(plays=plays, look=look, told=lambda *_: None, wait_s=wait_s)
+    found: dict[str, RehearsalView] = {}
+    asyncio.run(rehearsals.all_of(["b-1"], at_a_time=1, keep_going=False, found=found))
+    return found["b-1"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ssh_machine import SshMachine, ssh_machine
 from controller.adapters.local.cache import Cache, no_progress
 from controller.adapters.plays import enrolling
 from controller.adapters.plays.bundle import Bundle
-from controller.adapters.plays.enrolling import enroll
+from controller.adapters.plays.enrolling import Enrolling
 from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
 from controller.adapters.plays.runner import Plays
 
@@ -44,9 +44,8 @@ def enrolled(ssh: SshMachine, cache: Path, told: list[PlayEvent]) -> tuple[HostO
         made.append(uses)
         return TOKEN
 
-    enrolling_both = enroll(
-        Plays(inventory),
-        ["a", "away"],
+    both = Enrolling(
+        plays=Plays(inventory),
         cache=Cache(root=cache / "cache"),
         addresses=("10.0.0.5:7443", "10.0.0.5:7444"),
         make_token=make_token,
@@ -54,8 +53,8 @@ def enrolled(ssh: SshMachine, cache: Path, told: list[PlayEvent]) -> tuple[HostO
         told=told.append,
         progress=no_progress,
     )
-    found = asyncio.run(enrolling_both)
-    return found["a"], found["away"], made
+    asyncio.run(both.enroll(["a", "away"]))
+    return both.found["a"], both.found["away"], made
 
 
 def stub_bundle(directory: Path) -> Any:

@@ -9,27 +9,38 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from engine_parts import reached, walked
 from grub_machine import bare_machine
 from ssh_machine import OPERATOR, PASSWORD, SshMachine, ssh_machine
 
+from controller.adapters.delivery.ansible.program import PlayedProgram
 from controller.adapters.plays.leftovers import MARK
 from controller.adapters.plays.outcomes import PlayEvent
 from controller.adapters.plays.runner import Plays
 from controller.domain.errors import InvalidInput, Permanent, Temporary
+from controller.domain.record.journey import Step
+from controller.services.engine.working import WorkJournal
 
 KERNEL = "ab" * 32
 SECRET = "kr1.a-secret-of-this-test"
 # The stand-in says what it was asked, refuses, waits until it is let go, or fails when it does not run alone.
-BOOT = """#!/bin/sh
+CANARY = "kr1.canary-of-this-test"
+BOOT = (
+    f"#!/bin/sh\nCANARY={CANARY}\n"
+    + """
 case "$1" in
 status) echo "{\\"asked\\": \\"$*\\", \\"by\\": \\"$(id -un)\\"}" ;;
 arm) echo "kernroll-boot: it is not proven that this host comes back, asked: $*" >&2; exit 1 ;;
 revert) echo "{\\"asked\\": \\"$*\\"}" ;;
 pin) timeout 20 sh -c 'echo begun > /run/begun; cat /run/go' ;;
+reboot) echo "kernroll-boot: join_token=$CANARY, password: $CANARY, -----BEGIN OPENSSH PRIVATE KEY----- $CANARY" >&2
+    exit 1 ;;
 bless) mkdir /run/alone || exit 7; sleep 0.5; rmdir /run/alone; echo '{}' ;;
 esac
 """
+)
 WAIT_S = 60.0
+ROLLOUT = "trial"
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +159,38 @@ async def test_a_refusal_is_told_in_kernroll_boots_own_words(plays: Plays) -> No
     assert not found["a"].unreachable
     found = await plays.run("revert.yml", ["a"], asked, timeout_s=WAIT_S)
     assert found["a"].answer["asked"] == f"revert {KERNEL} --reboot --command-id u/a/1.arm.0 --output json"
+
+
+async def test_a_rollouts_log_tells_a_play_while_it_runs_and_no_secret(one: SshMachine, tmp_path: Path) -> None:
+    parts = await walked(Step.STAGE)
+    journal = WorkJournal(parts.engine, parts.clock, gather_s=0.0, look_s=0.05)
+    inventory = tmp_path / "inventory.json"
+    reached_as = one.variables(ansible_user=OPERATOR, ansible_become_password=PASSWORD)
+    inventory.write_text(json.dumps({"all": {"hosts": {"a": reached_as}}}))
+    program = PlayedProgram(Plays(inventory), journal)
+    command = parts.attempt().command_id
+    asking = asyncio.create_task(program.ask("a", "pin", f"--command-id={command}"))
+    assert await asyncio.to_thread(one.machine.tool, "timeout", f"{WAIT_S:.0f}", "cat", "/run/begun") == "begun\n"
+    await reached(lambda: journal.live["a"].step.startswith("by ssh: kernroll-boot"))
+    began = await parts.operations.log(ROLLOUT, host="a")
+    assert began.lines[-1].text == "by ssh, pin begins"
+    parts.operations.working = journal.live
+    under_way = (await parts.operations.log(ROLLOUT)).under_way
+    assert [line.text for line in under_way] == ["by ssh: kernroll-boot"]
+    one.machine.sh("exec 3<>/run/go; echo '{}' >&3")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    with pytest.raises(Permanent, match="join_token=«hidden», password: «hidden», «hidden»"):
+        await program.ask("a", "reboot", f"--command-id={command}")
+    await journal.close()
+    told = [line.text for line in (await parts.operations.log(ROLLOUT, host="a")).lines]
+    assert told.index("by ssh, reboot begins") < len(told) - 2
+    assert told[-2].startswith("  kernroll-boot: failed")
+    assert told[-1].startswith("by ssh, reboot ends")
+    everything = repr(parts.disk)
+    assert not any(secret in everything for secret in (CANARY, PASSWORD, "canary"))
+    assert (one.directory / "key").read_text().split()[5] not in everything
+    await parts.engine.close()
 
 
 async def test_what_cannot_be_run_is_told_before_a_host_is_touched(plays: Plays, tmp_path: Path) -> None:

@@ -3,29 +3,21 @@
 import asyncio
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crafted_kernels import CraftedKernel, crafted_kernel
-from grub_machine import RUNNING, grub_machine
-from ssh_machine import SshMachine, ssh_machine
+from grub_machine import RUNNING
+from packaged_machine import KERNEL, packaged_machine, staging
+from ssh_machine import SshMachine
 
-from controller.adapters.plays.bundle import boot_program
 from controller.adapters.plays.outcomes import HostOutcome
 from controller.adapters.plays.runner import Plays
 
 WAIT_S = 120.0
-KERNEL = "ab" * 32
 NEW = "99.9.9-test"
-_PACKAGES = """
-mkdir -p /sys/module
-mkdir -p /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers /var/lib/apt/lists/partial /var/log/apt
-mkdir -p /var/cache/apt/archives/partial /etc/dpkg/dpkg.cfg.d
-: > /var/lib/dpkg/status
-: > /var/lib/dpkg/available
-"""
 _HOLD = """
 import fcntl
 file = open("/var/lib/dpkg/lock-frontend", "wb")
@@ -37,16 +29,7 @@ input()
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
-    directory = tmp_path_factory.mktemp("ssh")
-    with grub_machine(tmp_path_factory.mktemp("machine")) as machine, ssh_machine(machine, directory) as made:
-        machine.sh(_PACKAGES)
-        (directory / "kernroll-boot").write_bytes(boot_program())
-        machine.run("cp", str(directory / "kernroll-boot"), f"{machine.root}/usr/local/sbin/kernroll-boot")
-        machine.sh("chmod +x /usr/local/sbin/kernroll-boot")
-        own = crafted_kernel(directory, RUNNING)
-        machine.run("cp", str(own.path), f"{machine.root}/opt/own.deb")
-        machine.sh("dpkg -i /opt/own.deb")
-        machine.keep()
+    with packaged_machine(tmp_path_factory) as made:
         yield made
 
 
@@ -60,17 +43,6 @@ def play(ssh: SshMachine, playbook: str, **variables: Any) -> HostOutcome:
     inventory = ssh.directory / "inventory.json"
     inventory.write_text(json.dumps({"all": {"hosts": {"a": ssh.variables()}}}))
     return asyncio.run(Plays(inventory).run(playbook, ["a"], variables, timeout_s=WAIT_S))["a"]
-
-
-def staging(kernel: CraftedKernel, **changed: Any) -> Mapping[str, Any]:
-    return {
-        "kernroll_command_id": "u/a/1.stage.0",
-        "kernroll_kernel": KERNEL,
-        "kernroll_release": kernel.release,
-        "kernroll_packages": [kernel.package],
-        "kernroll_image_sha256": kernel.image_sha256,
-        **changed,
-    }
 
 
 def test_a_staged_kernel_is_there_and_the_running_one_stays_the_default(ssh: SshMachine, tmp_path: Path) -> None:
@@ -177,3 +149,17 @@ def test_variables_that_are_missing_are_named(ssh: SshMachine) -> None:
 def test_a_package_that_is_missing_is_told_by_its_name(ssh: SshMachine, tmp_path: Path) -> None:
     kernel = crafted_kernel(tmp_path, NEW, control="Depends: linux-base (>= 99)\n")
     assert f"linux-image-{NEW} : Depends: linux-base (>= 99) but it is not installable" in refused(ssh, kernel)
+
+
+def test_a_full_boot_is_told_before_a_package_is_touched(ssh: SshMachine, tmp_path: Path) -> None:
+    machine = ssh.machine
+    machine.sh("cp -a /boot /boot.kept")
+    done = machine.run("mount", "-t", "tmpfs", "-o", "size=64m", "boot", f"{machine.root}/boot")
+    assert done.returncode == 0, done.stderr
+    machine.sh("cp -a /boot.kept/. /boot/; rm -r /boot.kept; dd if=/dev/zero of=/boot/filler bs=4k 2>/dev/null || true")
+    found = play(ssh, "stage.yml", **staging(crafted_kernel(tmp_path, NEW)))
+    assert found.sentence.startswith("checking that it comes back: ")
+    assert "/boot" in found.sentence
+    assert "left" in found.sentence
+    assert found.task == "Pin the running kernel"
+    assert machine.run("test", "-e", f"{machine.root}/var/lib/kernroll-stage").returncode == 1

@@ -114,6 +114,7 @@ class Parts:
         self.kernels = OneKernel()
         core = assemble_core(self.store, self.clock, self.kernels)
         self.engine, self.sessions, self.operations = core.engine, core.sessions, core.operations
+        self.journal = core.journal
         self.sent: list[AgentEffect] = []
 
     async def start(self) -> "Parts":

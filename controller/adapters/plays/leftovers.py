@@ -1,10 +1,12 @@
 """What a play leaves when it ends or is ended: processes in sessions of their own, and its directory.
 
 pexpect, Ansible's workers and the masters of ssh connections each have a session of their own, so that no process
-group holds them all. All of them name the play's directory, in their environment or on their command line.
+group holds them all. All of them name the play's directory, in their environment or on their command line. Whoever
+plays holds a lock in it while it lives: a directory whose lock is free was left by somebody who was killed.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -16,6 +18,9 @@ from controller.domain.errors import Temporary
 
 # In the environment of every process of a play.
 MARK = "KERNROLL_PLAY"
+_PREFIX = "kernroll-play-"
+# In a play's directory, locked by whoever plays.
+_ALIVE = "alive"
 _ROUNDS = 100
 # A control socket's path has 108 bytes, and ssh adds to it.
 _LONGEST_PREFIX = 60
@@ -24,9 +29,13 @@ _LONGEST_PREFIX = 60
 @contextlib.contextmanager
 def private_directory() -> Iterator[Path]:
     """Yield a directory that only we may read; it and every process that names it are gone when the block is left."""
-    parent = tempfile.gettempdir()
+    parent = _parent()
+    held = -1
     try:
-        made = Path(tempfile.mkdtemp(prefix="kernroll-play-", dir="/tmp" if len(parent) > _LONGEST_PREFIX else parent))
+        made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        # No process that is started inherits it: it is free as soon as this one ends, however it ends.
+        held = os.open(made / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
     except OSError as error:
         raise Temporary(
             f"{parent}: a play needs a directory there, and {(error.strerror or str(error)).lower()}"
@@ -34,8 +43,42 @@ def private_directory() -> Iterator[Path]:
     try:
         yield made
     finally:
-        end_processes(made)
-        shutil.rmtree(made, ignore_errors=True)
+        remove(made)
+        os.close(held)
+
+
+def remove(directory: Path) -> None:
+    """End a play's processes and remove its directory."""
+    end_processes(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def end_orphans() -> int:
+    """End plays of ours whose player was killed, so that nobody plays on their hosts; return how many there were."""
+    found = 0
+    for directory in Path(_parent()).glob(f"{_PREFIX}*"):
+        try:
+            if directory.is_symlink() or directory.stat().st_uid != os.getuid():
+                continue
+            held = os.open(directory / _ALIVE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            # It is being made, or removed.
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            remove(directory)
+            found += 1
+        finally:
+            os.close(held)
+    return found
+
+
+def _parent() -> str:
+    parent = tempfile.gettempdir()
+    return "/tmp" if len(parent) > _LONGEST_PREFIX else parent
 
 
 def end_processes(directory: Path) -> None:

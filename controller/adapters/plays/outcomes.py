@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controller.domain.printable import printable
+from controller.domain.redaction import redacted
 
 # The task whose answer is the host's.
 ANSWERING_TASK: Final = "kernroll-boot"
@@ -63,15 +64,26 @@ class HostOutcome:
     answer: Mapping[str, Any] = field(default_factory=dict)
 
 
-def play_event(event: Mapping[str, Any]) -> PlayEvent | None:
-    """Return what an event of ansible-runner says of a host; None for one that says nothing of any."""
+def task_started(event: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the host and the task that it begins, where an event of ansible-runner says that."""
+    data = event.get("event_data")
+    if event.get("event") != "runner_on_start" or not isinstance(data, Mapping):
+        return None
+    return printable(str(data.get("host", "")), 80), printable(redacted(str(data.get("task", ""))), 120)
+
+
+def play_event(event: Mapping[str, Any], secrets: Sequence[str] = ()) -> PlayEvent | None:
+    """Return what an event of ansible-runner says of a host; None for one that says nothing of any.
+
+    `secrets` are not told, whoever says them.
+    """
     status = _STATUS.get(str(event.get("event")))
     data = event.get("event_data")
     if status is None or not isinstance(data, Mapping) or data.get("ignore_errors"):
         return None
     result = data.get("res")
     result = result if isinstance(result, Mapping) else {}
-    host, task = printable(str(data.get("host", "")), 80), printable(str(data.get("task", "")), 120)
+    host, task = printable(str(data.get("host", "")), 80), printable(redacted(str(data.get("task", "")), secrets), 120)
     if status == OK and result.get("changed"):
         status = CHANGED
     duration = data.get("duration")
@@ -80,7 +92,7 @@ def play_event(event: Mapping[str, Any]) -> PlayEvent | None:
         task=task,
         status=status,
         seconds=float(duration) if isinstance(duration, int | float) else 0.0,
-        sentence=_sentence(host, status, result) if status in (FAILED, UNREACHABLE) else "",
+        sentence=_sentence(host, status, _without(result, secrets)) if status in (FAILED, UNREACHABLE) else "",
         answer=_answer(result) if task == ANSWERING_TASK and status != SKIPPED else None,
     )
 
@@ -104,6 +116,17 @@ def outcomes(hosts: Iterable[str], events: Sequence[PlayEvent], missing: str) ->
             answer=answers[-1] if answers else {},
         )
     return found
+
+
+def _without(result: Mapping[str, Any], secrets: Sequence[str]) -> Mapping[str, Any]:
+    """Return the result with texts that may be told, whatever the host or a library has put into them."""
+    told = {
+        name: redacted(value[:_MOST_ANSWER_BYTES], secrets) if isinstance(value, str) else value
+        for name, value in result.items()
+    }
+    if isinstance(items := result.get("results"), list):
+        told["results"] = [_without(one, secrets) if isinstance(one, Mapping) else one for one in items]
+    return told
 
 
 def _answer(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +18,14 @@ from typing import Any
 
 import ansible_runner  # type: ignore[import-untyped]  # it ships no types
 
-from controller.adapters.plays.leftovers import MARK
-from controller.adapters.plays.outcomes import play_event
+from controller.adapters.plays.leftovers import MARK, remove
+from controller.adapters.plays.outcomes import play_event, task_started
 from controller.domain.printable import printable
+from controller.domain.redaction import redacted, secrets_of
 
 _IDENT = "play"
 _CONNECT_TIMEOUT_S = 20
+_PARENT_LOOK_S = 0.5
 _MOST_FAULT_CHARACTERS = 1000
 _FAULT = re.compile(r"^\x1b?(?:\[[0-9;]*m)?(?:\[ERROR\]|ERROR!|\[WARNING\]: Could not match)(.*)", re.DOTALL)
 _SSH = (
@@ -47,6 +51,7 @@ def main() -> int:
     """Run the play; tell each task that a host has finished, at last how the whole ended."""
     request = Request(**json.load(sys.stdin))
     os.umask(0o077)
+    threading.Thread(target=_end_with, args=(os.getppid(), Path(request.directory)), daemon=True).start()
     # Whatever libraries print must not come between our lines.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
@@ -59,19 +64,29 @@ def main() -> int:
     return 0
 
 
+def _end_with(parent: int, directory: Path) -> None:
+    """End the play when whoever asked for it is gone: the next one who asks must not find it at work."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_LOOK_S)
+    remove(directory)
+    os._exit(1)
+
+
 def _run(request: Request, tell: Callable[[Mapping[str, Any]], None]) -> Mapping[str, Any]:
     directory = Path(request.directory)
     _write(directory / "env" / "extravars", json.dumps(request.variables))
     # One pattern a line; a command line has no room for thousands of them.
     _write(directory / "limit", "\n".join(request.hosts) + "\n")
     faults: list[str] = []
+    secrets = secrets_of(request.variables)
 
     def heard(event: dict[str, Any]) -> bool:
-        found = play_event(event)
-        if found is not None:
+        if started := task_started(event):
+            tell({"starts": started})
+        elif (found := play_event(event, secrets)) is not None:
             tell({"task": asdict(found)})
         elif fault := _FAULT.match(str(event.get("stdout", ""))):
-            faults.append(printable(fault[1].lstrip(": "), _MOST_FAULT_CHARACTERS))
+            faults.append(printable(redacted(fault[1].lstrip(": "), secrets), _MOST_FAULT_CHARACTERS))
         # No file for it: the events of a fleet would be as many files.
         return False
 

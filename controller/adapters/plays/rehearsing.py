@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.adapters.plays.outcomes import HostOutcome
-from controller.adapters.plays.runner import Plays
+from controller.adapters.plays.sharding import Together
 from controller.domain.errors import KernrollError, Temporary
 from controller.views.hosts.rehearsing import (
+    BROKEN_OFF,
     LOST,
     NOT_BEGUN,
     NOT_REBOOTED,
@@ -25,7 +26,7 @@ from controller.views.models import HostView
 from controller.words import duration_text
 
 # A verb takes a second on a host; the rest is Ansible's, also on an emulated processor.
-_PLAY_TIMEOUT_S: Final = 180.0
+PLAY_TIMEOUT_S: Final = 180.0
 _LOOK_S: Final = 2.0
 # Somebody else is at work with the host's kernroll-boot, such as its own agent's look.
 _BUSY: Final = "busy"
@@ -37,7 +38,7 @@ _BUSY_TRIES: Final = 5
 class Rehearsals:
     """How hosts are rehearsed, whatever their number."""
 
-    plays: Plays
+    plays: Together
     # What the controller knows of a host. Called in threads of its own; raises KernrollError.
     look: Callable[[str], HostView]
     # Hears how a host gets on: its name, and a sentence.
@@ -45,9 +46,13 @@ class Rehearsals:
     # From the reboot until the host is heard of and its proof is known.
     wait_s: float
 
-    async def all_of(self, hosts: Sequence[str], *, at_a_time: int, keep_going: bool) -> Mapping[str, RehearsalView]:
-        """Return what became of each host. Without `keep_going` none is begun once one has not come back."""
-        found: dict[str, RehearsalView] = {}
+    async def all_of(
+        self, hosts: Sequence[str], *, at_a_time: int, keep_going: bool, found: dict[str, RehearsalView]
+    ) -> None:
+        """Put what became of each host into `found`, as soon as it is known.
+
+        Without `keep_going` none is begun once one has not come back.
+        """
         waiting = deque(hosts)
         trouble = ""
 
@@ -55,6 +60,12 @@ class Rehearsals:
             nonlocal trouble
             while waiting and not trouble:
                 host = waiting.popleft()
+                # Whoever breaks it off finds what was not known yet.
+                found[host] = RehearsalView(
+                    name=host,
+                    outcome=BROKEN_OFF,
+                    sentence=f"nobody saw how it ended: `kernroll hosts show {host}`, and rehearse it again",
+                )
                 found[host] = await self._one(host)
                 if found[host].is_trouble and not keep_going:
                     trouble = host
@@ -65,7 +76,6 @@ class Rehearsals:
         for host in waiting:
             told = f"not before {trouble} is understood; --keep-going goes on all the same"
             found[host] = RehearsalView(name=host, outcome=NOT_BEGUN, sentence=told)
-        return {host: found[host] for host in hosts}
 
     async def _one(self, host: str) -> RehearsalView:
         began = time.monotonic()
@@ -100,9 +110,7 @@ class Rehearsals:
 
     async def _ask(self, host: str, verb: str) -> HostOutcome:
         for _ in range(_BUSY_TRIES):
-            outcome = (
-                await self.plays.run("boot.yml", [host], {"kernroll_arguments": [verb]}, timeout_s=_PLAY_TIMEOUT_S)
-            )[host]
+            outcome = await self.plays.run("boot.yml", host, {"kernroll_arguments": [verb]})
             if outcome.answer.get("code") != _BUSY:
                 break
             await asyncio.sleep(_BUSY_PAUSE_S)

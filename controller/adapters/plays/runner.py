@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from controller.adapters.plays.leftovers import MARK, end_processes, private_directory
 from controller.adapters.plays.outcomes import HostOutcome, PlayEvent, outcomes
 from controller.adapters.plays.places import code_directory, playbooks_directory
+from controller.adapters.plays.queue import PlayQueue
 from controller.domain.errors import InvalidInput, Permanent, Temporary
 from controller.domain.hosts.host import check_host_name
 from controller.domain.printable import printable
@@ -23,14 +25,38 @@ _NOT_THERE = "{host} is not in the inventory: add it there under this name, or c
 _UNKNOWN = "what the play has done by then on {hosts} is not known: look (preflight.yml) before it is asked again"
 
 
+# From then on a play is a long one, which leaves some turns to those that take seconds.
+_LONG_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """Who hears of a play while it runs, or waits for its turn; what is None is not heard."""
+
+    # How many other plays come before it; again whenever that has changed.
+    waits: Callable[[int], None] | None = None
+    # The play begins.
+    begins: Callable[[], None] | None = None
+    # A host begins a task.
+    starts: Callable[[str, str], None] | None = None
+    # A host has finished a task.
+    ends: Callable[[PlayEvent], None] | None = None
+
+
+_NOBODY: Final = Heard()
+
+
 class Plays:
     """Runs playbooks over the hosts of one inventory, one play at a time on each host."""
 
-    def __init__(self, inventory: Path, *, forks: int = 20, playbooks: Path | None = None) -> None:
-        """Take a file or folder that Ansible reads, and how many hosts a play serves at a time."""
+    def __init__(
+        self, inventory: Path, *, forks: int = 20, playbooks: Path | None = None, queue: PlayQueue | None = None
+    ) -> None:
+        """Take a file or folder that Ansible reads, how many hosts a play serves at a time, and who gives turns."""
         self._inventory = inventory
         self._forks = forks
         self._playbooks = playbooks
+        self._queue = queue or PlayQueue()
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def run(
@@ -41,13 +67,14 @@ class Plays:
         *,
         timeout_s: float,
         told: Callable[[PlayEvent], None] | None = None,
+        heard: Heard = _NOBODY,
     ) -> Mapping[str, HostOutcome]:
         """Run a playbook over hosts and return what became of each of them; `told` hears of every task as it ends.
 
-        A host on which another play runs is waited for; `timeout_s` counts from then. Raises Temporary when the play
-        did not come to its end: hosts may be in the middle of anything then, as when the caller is cancelled, and
-        every process of the play is gone. Raises Permanent when Ansible cannot run it, or none of the hosts is in the
-        inventory.
+        A host on which another play runs is waited for, and so is a turn; `timeout_s` counts from then. Raises
+        Temporary when the play did not come to its end: hosts may be in the middle of anything then, as when the caller
+        is cancelled, and every process of the play is gone. Raises Permanent when Ansible cannot run it, or none of the
+        hosts is in the inventory.
         """
         wanted = tuple(dict.fromkeys(hosts))
         for host in wanted:
@@ -63,6 +90,11 @@ class Plays:
             # In one order for all, so that no two wait for each other.
             for host in sorted(wanted):
                 await stack.enter_async_context(self._turns.setdefault(host, asyncio.Lock()))
+            await stack.enter_async_context(
+                self._queue.turn(long=timeout_s >= _LONG_S, who=(playbook, wanted), waits=heard.waits)
+            )
+            if heard.begins is not None:
+                heard.begins()
             directory = stack.enter_context(private_directory())
             request = {
                 "directory": str(directory),
@@ -75,7 +107,7 @@ class Plays:
             }
             try:
                 async with asyncio.timeout(timeout_s):
-                    events, end = await _play(request, told)
+                    events, end = await _play(request, told or heard.ends, heard.starts)
             except TimeoutError as error:
                 raise Temporary(
                     f"{playbook}: not done after {timeout_s:.0f} s and ended; {_unknown(wanted)}"
@@ -112,7 +144,9 @@ def _unknown(hosts: Sequence[str]) -> str:
 
 
 async def _play(
-    request: Mapping[str, Any], told: Callable[[PlayEvent], None] | None
+    request: Mapping[str, Any],
+    told: Callable[[PlayEvent], None] | None,
+    starts: Callable[[str, str], None] | None,
 ) -> tuple[list[PlayEvent], Mapping[str, Any] | str]:
     """Return what happened and how it ended: Ansible's word, or in words that there was none."""
     events: list[PlayEvent] = []
@@ -128,6 +162,10 @@ async def _play(
             heard = json.loads(line)
             if "end" in heard:
                 end = heard["end"]
+                continue
+            if "starts" in heard:
+                if starts is not None:
+                    starts(*heard["starts"])
                 continue
             event = PlayEvent(**heard["task"])
             events.append(event)

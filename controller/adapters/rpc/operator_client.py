@@ -33,6 +33,7 @@ from controller.views.models import (
     JoinTokenView,
     LedgerView,
     ReportView,
+    RolloutLogView,
     RolloutView,
 )
 from controller.views.plan_models import PlanView
@@ -183,6 +184,11 @@ class OperatorClient:
         """Return the before/after report, with the tests of rollouts beside it in its cover letter; raises NotFound."""
         request = pb.ReportRolloutRequest(name=name, beside=beside)
         return from_message(self._call(self._stub.ReportRollout, request, self._fetch_timeout_s), ReportView)
+
+    def rollout_log(self, name: str, *, host: str = "", most: int = 0) -> RolloutLogView:
+        """Return the newest lines of the rollout's log, of one host alone when one is named; raises NotFound."""
+        request = pb.GetRolloutLogRequest(name=name, host=host, most=most)
+        return from_message(self._call(self._stub.GetRolloutLog, request), RolloutLogView)
 
     def replay_gate(self, name: str, claims: Mapping[str, float], margins: Mapping[str, float]) -> ReplayView:
         """Return the rollout's log judged again; raises NotFound, and InvalidInput for what it does not judge."""

@@ -138,6 +138,15 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
 
         return await self._answer(context, act)
 
+    async def GetRolloutLog(self, request: Any, context: Any) -> operator_pb2.RolloutLog:
+        """See operator.proto."""
+
+        async def act(_by: Caller) -> operator_pb2.RolloutLog:
+            found = await self._operations.log(request.name, host=request.host, most=request.most)
+            return to_message(found, operator_pb2.RolloutLog)
+
+        return await self._answer(context, act)
+
     async def ReplayGate(self, request: Any, context: Any) -> operator_pb2.Replay:
         """See operator.proto."""
 

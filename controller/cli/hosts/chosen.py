@@ -9,6 +9,18 @@ import click
 
 from controller.domain.errors import InvalidInput
 
+FORKS_HELP = "Hosts that Ansible serves at one time; each takes a process of about 100 MB."
+# More are not named on a command line.
+_MOST_NAMED = 50
+
+
+def tell_end(total: int, left: Sequence[str], *, done: str, again: str) -> None:
+    """Say how many hosts are done, and the command that goes on with those that are not."""
+    click.echo(f"{total - len(left)} of {total} hosts {done}", err=True)
+    if left:
+        limit = f" --limit {','.join(left)}" if len(left) <= _MOST_NAMED and len(left) < total else ""
+        click.echo(f"To go on with {'those' if limit else 'all'}: {again}{limit}", err=True)
+
 
 def chosen_hosts(inventory: Path, *, limit: str | None, names: Sequence[str] = (), timeout_s: float) -> list[str]:
     """Return the hosts that are meant, and tell what of the inventory cannot be used.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.cli.exit_codes import ExitCode
-from controller.cli.hosts.chosen import chosen_hosts
+from controller.cli.hosts.chosen import FORKS_HELP, chosen_hosts, tell_end
 from controller.cli.session import DURATION, Session, calls, examples
 from controller.domain.errors import InvalidInput
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
 
 _POLL_S = 2.0
+# Of no more than so many hosts every task is told.
+_FEW = 20
 # Longer than any enrolling takes, and no longer: it is a secret.
 _TOKEN_SPARE_S = 600.0
 
@@ -34,10 +36,10 @@ kernroll hosts enroll -i inventory.yaml --output json | jq -r '.hosts[] | select
 )
 @click.option("-i", "--inventory", type=click.Path(path_type=Path), required=True, help="What Ansible reads.")
 @click.option("--limit", metavar="PATTERN,…", help="Only these hosts and groups; * and ? stand for any letters.")
-@click.option("--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at a time.")
+@click.option("--forks", type=click.IntRange(1, 500), default=20, show_default=True, help=FORKS_HELP)
 @click.option("--controller-address", metavar="HOST:PORT", help="Where hosts reach it. [default: that of --controller]")
 @click.option("--enroll-address", metavar="HOST:PORT", help="Where hosts enroll. [default: the same host, next port]")
-@click.option("--timeout", type=DURATION, default="30m", show_default=True, help="For all plays together.")
+@click.option("--timeout", type=DURATION, default="30m", show_default=True, help="For the plays of each 500 hosts.")
 @click.option("--wait", type=DURATION, default="3m", show_default=True, help="For the controller to hear every host.")
 @calls
 def enroll(session: Session, /, *, inventory: Path, limit: str | None, **options: Any) -> None:
@@ -49,38 +51,67 @@ def enroll(session: Session, /, *, inventory: Path, limit: str | None, **options
     import asyncio
 
     from controller.adapters.local.cache import Cache, no_progress
-    from controller.adapters.plays.enrolling import enroll as enroll_hosts
+    from controller.adapters.plays.enrolling import SHARDS_AT_A_TIME, Enrolling
     from controller.adapters.plays.runner import Plays
+    from controller.adapters.plays.sharding import MOST_HOSTS
 
     addresses = _addresses(session.address, options["controller_address"], options["enroll_address"])
     hosts = chosen_hosts(inventory, limit=limit, timeout_s=options["timeout"])
+    # What shards that play at one time may have together.
+    forks = options["forks"] if len(hosts) <= MOST_HOSTS else max(1, options["forks"] // SHARDS_AT_A_TIME)
+    interrupted = False
     with session.client() as client:
 
         def make_token(uses: int) -> str:
             return client.create_join_token(uses=uses, valid_s=options["timeout"] + _TOKEN_SPARE_S).token
 
-        found = asyncio.run(
-            enroll_hosts(
-                Plays(inventory, forks=options["forks"]),
-                hosts,
-                cache=Cache.from_environment(),
-                addresses=addresses,
-                make_token=make_token,
-                timeout_s=options["timeout"],
-                told=_tell,
-                progress=no_progress,
-            )
+        enrolling = Enrolling(
+            plays=Plays(inventory, forks=forks),
+            cache=Cache.from_environment(),
+            addresses=addresses,
+            make_token=make_token,
+            timeout_s=options["timeout"],
+            told=_Teller(len(hosts)),
+            progress=no_progress,
         )
-        heard = _heard(client, [host for host, outcome in found.items() if outcome.done], options["wait"])
+        try:
+            asyncio.run(enrolling.enroll(hosts))
+            wait_s = options["wait"]
+        except KeyboardInterrupt:
+            interrupted, wait_s = True, 0.0
+        found = enrolling.found
+        heard = _heard(client, [host for host, outcome in found.items() if outcome.done], wait_s)
     _show(session, found, heard)
-    if len(heard) < len(found):
-        click.get_current_context().exit(ExitCode.FAILURE)
+    left = [host for host in hosts if host not in heard]
+    tell_end(len(hosts), left, done="are enrolled and heard", again=f"kernroll hosts enroll -i {inventory}")
+    if left or interrupted:
+        click.get_current_context().exit(ExitCode.INTERRUPTED if interrupted else ExitCode.FAILURE)
 
 
-def _tell(event: "PlayEvent") -> None:
-    if event.status != "skipped":
+class _Teller:
+    """Tells on standard error how hosts get on: every task of a few, of many only what failed and who came through."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._answered: dict[str, int] = {}
+
+    def __call__(self, event: "PlayEvent") -> None:
+        from controller.adapters.plays.outcomes import ANSWERING_TASK, CHANGED, OK
+
+        if event.status == "skipped":
+            return
+        count = ""
+        if self._total > _FEW:
+            if event.status in (OK, CHANGED) and event.task != ANSWERING_TASK:
+                return
+            # The first answer is that of the look, the second that of enrolling.
+            times = self._answered[event.host] = self._answered.get(event.host, 0) + 1
+            through = sum(1 for one in self._answered.values() if one > 1)
+            if event.status in (OK, CHANGED) and times == 1:
+                return
+            count = f"[{through}/{self._total}] "
         told = f": {event.sentence}" if event.sentence else ""
-        click.echo(f"{event.host}: {event.task}: {event.status} ({event.seconds:.0f} s){told}", err=True)
+        click.echo(f"{count}{event.host}: {event.task}: {event.status} ({event.seconds:.0f} s){told}", err=True)
 
 
 def _addresses(called: str, controller: str | None, enrolling: str | None) -> tuple[str, str]:

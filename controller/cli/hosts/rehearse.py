@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.cli.exit_codes import ExitCode
-from controller.cli.hosts.chosen import chosen_hosts
+from controller.cli.hosts.chosen import FORKS_HELP, chosen_hosts, tell_end
 from controller.cli.session import DURATION, HOST_NAME, Session, calls, examples
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ kernroll hosts list --where '!boot_proven' -o json | jq -r '.hosts[].name' |
 @click.option(
     "--at-a-time", type=click.IntRange(1, 500), default=1, show_default=True, help="Hosts that reboot at one time."
 )
+@click.option("--forks", type=click.IntRange(1, 500), default=20, show_default=True, help=FORKS_HELP)
 @click.option("--wait", type=DURATION, default="15m", show_default=True, help="For a host, from its reboot.")
 @click.option("--keep-going", is_flag=True, help="Go on with the next hosts when one does not come back.")
 @calls
@@ -48,26 +49,37 @@ def rehearse(session: Session, /, *, names: tuple[str, ...], inventory: Path, **
     """
     import asyncio
 
-    from controller.adapters.plays.rehearsing import Rehearsals
+    from controller.adapters.plays.rehearsing import PLAY_TIMEOUT_S, Rehearsals
     from controller.adapters.plays.runner import Plays
-    from controller.views.hosts.rehearsing import PROVEN
+    from controller.adapters.plays.sharding import Together
+    from controller.views.hosts.rehearsing import NOT_BEGUN, PROVEN, RehearsalView
 
     hosts = chosen_hosts(inventory, limit=options["limit"], names=names, timeout_s=_INVENTORY_TIMEOUT_S)
     with session.client() as client:
         found = _refused(hosts, {host.name: host for host in client.list_hosts()})
         free = [host for host in hosts if host not in found]
+        forks = options["forks"]
         rehearsals = Rehearsals(
-            # One play a host: what becomes of one must not keep another from its turn.
-            plays=Plays(inventory),
+            # One process for hosts that are asked the same at one moment.
+            plays=Together(plays=Plays(inventory, forks=forks), timeout_s=PLAY_TIMEOUT_S, forks=forks),
             look=client.get_host,
             told=_tell,
             wait_s=options["wait"],
         )
-        done = asyncio.run(rehearsals.all_of(free, at_a_time=options["at_a_time"], keep_going=options["keep_going"]))
-        found.update(done)
+        interrupted = False
+        try:
+            asyncio.run(
+                rehearsals.all_of(free, at_a_time=options["at_a_time"], keep_going=options["keep_going"], found=found)
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    for host in hosts:
+        found.setdefault(host, RehearsalView(name=host, outcome=NOT_BEGUN, sentence="the command was interrupted"))
     _show(session, [found[host] for host in hosts])
-    if any(one.outcome != PROVEN for one in found.values()):
-        click.get_current_context().exit(ExitCode.FAILURE)
+    left = [host for host in hosts if found[host].outcome != PROVEN]
+    tell_end(len(hosts), left, done="proven", again=f"kernroll hosts rehearse -i {inventory}")
+    if left or interrupted:
+        click.get_current_context().exit(ExitCode.INTERRUPTED if interrupted else ExitCode.FAILURE)
 
 
 def _refused(hosts: "Sequence[str]", known: "Mapping[str, Any]") -> "dict[str, RehearsalView]":

@@ -7,6 +7,7 @@ import click
 from controller.cli.exit_codes import ExitCode
 from controller.cli.rollouts import control
 from controller.cli.rollouts.following import follow, show_rollout, watch_options
+from controller.cli.rollouts.log import log
 from controller.cli.session import ROLLOUT_FILE, ROLLOUT_NAME, Session, calls, examples, read_spec
 from controller.domain.errors import Conflict, InvalidInput, NotFound
 from controller.views.models import RolloutView
@@ -20,7 +21,7 @@ def rollout() -> None:
     """Plan, start, watch, steer, end and report rollouts."""
 
 
-for _verb in control.COMMANDS:
+for _verb in (*control.COMMANDS, log):
     rollout.add_command(_verb)
 
 

@@ -15,6 +15,7 @@ from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.policy import Policy
 from controller.domain.record.power_cycles import PowerEvent
 from controller.domain.record.verdicts import WaveJudged
+from controller.domain.record.work import WorkTold
 
 
 class FailureKind(StrEnum):
@@ -388,5 +389,6 @@ AttemptEvent = (
     | TrialEnded
     | FatalLogged
     | SeriousLogged
+    | WorkTold
 )
 Event = RolloutEvent | AttemptEvent | FleetEvent

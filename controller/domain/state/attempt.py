@@ -43,6 +43,7 @@ else:
     from controller.domain.values import replace
 from controller.domain.record.names import Key, step_command, uncordoning
 from controller.domain.record.power_cycles import PowerCycleBegun, PowerCycled
+from controller.domain.record.work import WorkTold
 from controller.domain.state.power_cycles import PowerCycle, asked, begun, ended, was_cut
 from controller.domain.state.runs import Run, run_of
 from controller.domain.state.trial_ends import trial_failure
@@ -242,7 +243,7 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
         case HostHeard():
             return _heard(state, event)
         case HostSilent():
-            return replace(state, silent_since=event.at if state.silent_since is None else state.silent_since)
+            return state if state.silent_since is not None else replace(state, silent_since=event.at)
         case WatchResumed():
             return replace(state, silent_since=event.at, deadline=event.deadline)
         case RunReported():
@@ -273,6 +274,8 @@ def evolve(attempt: Attempt, event: AttemptEvent) -> Attempt:
             boots = {one.boot_id for one in event.findings}
             kept = (one for one in state.findings if one.signature not in event.replaced or one.boot_id not in boots)
             return replace(state, findings=(*kept, *event.findings))
+        case WorkTold():
+            return replace(state, deadline=event.deadline_of(state.command_id, state.deadline))
         case _:
             assert_never(event)
 
@@ -352,10 +355,9 @@ def _heard(state: Attempt, event: HostHeard) -> Attempt:
 
 
 def _run_reported(state: Attempt, event: RunReported) -> Attempt:
-    if event.command_id != state.command_id:
-        return state
     # One run is evidence once, however many reports tell of it.
-    if any(run.command_id == event.command_id and run.index == event.index for run in state.runs):
+    told = {(run.command_id, run.index) for run in state.runs}
+    if event.command_id != state.command_id or (event.command_id, event.index) in told:
         return state
     return replace(state, runs=(*state.runs, run_of(event, state.leg)))
 

@@ -30,11 +30,20 @@ from controller.views.gate.ledger import ledger_view
 from controller.views.gate.replay import ReplayView
 from controller.views.hosts.fleet import HostsView
 from controller.views.hosts.listing import host_view
-from controller.views.models import ExplanationView, HostView, LedgerView, ReportView, RolloutView
+from controller.views.models import (
+    ExplanationView,
+    HostView,
+    LedgerView,
+    LiveProgress,
+    ReportView,
+    RolloutLogView,
+    RolloutView,
+)
 from controller.views.plan_models import PlanView
 from controller.views.plans.pace import pace_sentences
 from controller.views.plans.plan import plan_view
 from controller.views.report import rebuild, report
+from controller.views.report.log import MOST_SHOWN, rollout_log
 from controller.views.rollouts.explain import explain
 from controller.views.rollouts.status import rollout_view
 
@@ -78,6 +87,8 @@ class Operations:
         self.place_of: Callable[[Host], str] = lambda _host: ""
         # Those of some hosts that have no management controller.
         self.without_power: WithoutPower = _all_of_them
+        # By host, what its delivery is at.
+        self.working: Mapping[str, LiveProgress] = {}
 
     def hosts(self, selector: str, where: str = "") -> HostsView:
         """Return the hosts that a selector and an expression match, by name; raises InvalidInput for a bad one."""
@@ -199,6 +210,17 @@ class Operations:
         # As large as hosts made their evidence: meanwhile others are heard.
         return await asyncio.to_thread(made)
 
+    async def log(self, name: str, *, host: str = "", most: int = 0) -> RolloutLogView:
+        """Return what happened in a rollout, to one of its hosts alone when one is named; raises NotFound."""
+        rollout = self._find(name)
+        if host and host not in self._attempts(rollout):
+            raise NotFound(f"{host} is no host of {name}; `kernroll rollout status {name}` shows those there are")
+        logged = await self._store.events(rollout.uid)
+        active = self._engine.world.active
+        working = {one: told for one, told in self.working.items() if active.get(one) == rollout.uid}
+        told = [(one.stream, one.event) for one in logged]
+        return rollout_log(rollout, told, working, self._clock.now(), host=host, most=most or MOST_SHOWN)
+
     async def _logged(self, name: str) -> tuple[Rollout, Mapping[str, Attempt], list[tuple[str, Event]]]:
         rollout = self._find(name)
         logged = await self._store.events(rollout.uid)
@@ -270,7 +292,7 @@ class Operations:
         return snapshot
 
     def _view(self, rollout: Rollout) -> RolloutView:
-        live, now = self._sessions.live, self._clock.now()
+        live, now = {**self._sessions.live, **self.working}, self._clock.now()
         waits = why_waiting(self._snapshot(rollout), now)
         held = held_up(self._engine.world, rollout.uid, now)
         view = rollout_view(rollout, self._attempts(rollout), live, now, waits=waits, held_up=held)

@@ -13,6 +13,7 @@ FAILED: Final = "not proven"
 LOST: Final = "not back"
 # Its turn did not come, because of another host.
 NOT_BEGUN: Final = "not begun"
+BROKEN_OFF: Final = "broken off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ from controller.domain.record.journey import Trigger
 from controller.domain.record.names import is_uncordoning, key_of_stream
 from controller.domain.record.power_cycles import PowerCycleBegun, PowerCycled
 from controller.domain.record.verdicts import WaveJudged
+from controller.domain.record.work import WorkTold
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
 from controller.views.report.model import Moment
@@ -147,8 +148,8 @@ def _host_text(event: AttemptEvent) -> str:
         case CommandReported():
             told = f"measurement {event.state.replace('_', ' ')}{_why(event.detail)}"
             return "" if event.state is CommandState.COMPLETED else told
-        case DeliveryReported():
-            # The move that follows says what came of it.
+        case DeliveryReported() | WorkTold():
+            # The move that follows says what came of it; `kernroll rollout log` tells the work itself.
             return ""
         case PlaceReported():
             # Likewise, but for a host whose way has ended.

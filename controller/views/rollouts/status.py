@@ -194,9 +194,10 @@ def _told(attempt: Attempt, live: LiveProgress | None) -> str:
     if attempt.silent_since is not None:
         # A host that was asked to restart is expected to be silent.
         return "restarting" if attempt.step in (Step.REBOOT, Step.VERIFY) else "not heard"
+    told = live.step if live is not None and live.delivers != (attempt.step in MEASURING) else ""
     if attempt.step not in MEASURING:
-        return ""
-    parts = (f"try {attempt.tries + 1}" if attempt.tries else "", live.step if live is not None else "")
+        return told
+    parts = (f"try {attempt.tries + 1}" if attempt.tries else "", told)
     return ": ".join(filter(None, parts))
 
 

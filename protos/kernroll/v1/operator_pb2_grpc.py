@@ -89,6 +89,11 @@ class OperatorServiceStub:
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportRolloutRequest.SerializeToString,
                 response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.FromString,
                 _registered_method=True)
+        self.GetRolloutLog = channel.unary_unary(
+                '/kernroll.v1.OperatorService/GetRolloutLog',
+                request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutLogRequest.SerializeToString,
+                response_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutLog.FromString,
+                _registered_method=True)
         self.ReplayGate = channel.unary_unary(
                 '/kernroll.v1.OperatorService/ReplayGate',
                 request_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReplayGateRequest.SerializeToString,
@@ -186,6 +191,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRolloutLog(self, request, context):
+        """What happened so far, and what was done on hosts. NOT_FOUND: no such rollout, or no such host in it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayGate(self, request, context):
         """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim.
         """
@@ -270,6 +282,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ReportRollout,
                     request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportRolloutRequest.FromString,
                     response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.SerializeToString,
+            ),
+            'GetRolloutLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRolloutLog,
+                    request_deserializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutLogRequest.FromString,
+                    response_serializer=protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutLog.SerializeToString,
             ),
             'ReplayGate': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayGate,
@@ -589,6 +606,33 @@ class OperatorService:
             '/kernroll.v1.OperatorService/ReportRollout',
             protos_dot_kernroll_dot_v1_dot_operator__pb2.ReportRolloutRequest.SerializeToString,
             protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRolloutLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kernroll.v1.OperatorService/GetRolloutLog',
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.GetRolloutLogRequest.SerializeToString,
+            protos_dot_kernroll_dot_v1_dot_operator__pb2.RolloutLog.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,8 @@ class OperatorServiceStub:
     """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
     ExplainRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]
     ReportRollout: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReportRolloutRequest, _operator_pb2.RolloutReport]
+    GetRolloutLog: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutLogRequest, _operator_pb2.RolloutLog]
+    """What happened so far, and what was done on hosts. NOT_FOUND: no such rollout, or no such host in it."""
     ReplayGate: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]
     """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]
@@ -76,6 +78,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     """What a person says of a manual check. NOT_FOUND: no such rollout or check. FAILED_PRECONDITION: nobody waits for it now."""
     ExplainRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutRequest, _operator_pb2.Explanation]  # type: ignore[assignment]
     ReportRollout: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReportRolloutRequest, _operator_pb2.RolloutReport]  # type: ignore[assignment]
+    GetRolloutLog: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRolloutLogRequest, _operator_pb2.RolloutLog]  # type: ignore[assignment]
+    """What happened so far, and what was done on hosts. NOT_FOUND: no such rollout, or no such host in it."""
     ReplayGate: _aio.UnaryUnaryMultiCallable[_operator_pb2.ReplayGateRequest, _operator_pb2.Replay]  # type: ignore[assignment]
     """Judges the rollout's log again, under other claims when there are any; changes nothing. INVALID_ARGUMENT: no such claim."""
     GetLedger: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetLedgerRequest, _operator_pb2.Ledger]  # type: ignore[assignment]
@@ -167,6 +171,14 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.ReportRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.RolloutReport, _abc.Awaitable[_operator_pb2.RolloutReport]]: ...
+
+    @_abc_1.abstractmethod
+    def GetRolloutLog(
+        self,
+        request: _operator_pb2.GetRolloutLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.RolloutLog, _abc.Awaitable[_operator_pb2.RolloutLog]]:
+        """What happened so far, and what was done on hosts. NOT_FOUND: no such rollout, or no such host in it."""
 
     @_abc_1.abstractmethod
     def ReplayGate(

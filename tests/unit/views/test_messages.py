@@ -74,6 +74,8 @@ PAIRS: list[tuple[type, type[Message]]] = [
     (models.ExplanationView, operator_pb2.Explanation),
     (models.ReportView, operator_pb2.RolloutReport),
     (models.JoinTokenView, operator_pb2.JoinToken),
+    (models.RolloutLogView, operator_pb2.RolloutLog),
+    (models.LogLineView, operator_pb2.RolloutLogLine),
 ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from controller.adapters.delivery.ansible.program import AGENT_TIMEOUT_S, ASK_TIMEOUT_S, STAGE_TIMEOUT_S, BootProgram
+from controller.adapters.plays.queue import TURN_TIMEOUT_S
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.errors import NotFound, Permanent
 from controller.domain.hosts.host import Host
@@ -55,9 +56,9 @@ class AnsibleDelivery:
         return self._installs and host.boot is not None
 
     def longest_s(self, effect: DeliveryEffect) -> float:
-        """Return the limits of a play, and of an agent that was asked before it, and some."""
+        """Return the limits of a play, of the turn it waits for, and of an agent that was asked before it, and some."""
         asked_s = STAGE_TIMEOUT_S if isinstance(effect, StageKernel) else AGENT_TIMEOUT_S + ASK_TIMEOUT_S
-        return asked_s + _MARGIN_S
+        return TURN_TIMEOUT_S + asked_s + _MARGIN_S
 
     async def stage(self, host: str, command_id: str, kernel: Kernel) -> None:
         """Install the kernel's packages, after the running kernel was pinned."""
