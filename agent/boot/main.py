@@ -85,6 +85,8 @@ def parser() -> argparse.ArgumentParser:
             for option, (default, what) in _DEADLINES.items():
                 dest = f"{option.replace('-', '_')}_s"
                 verb.add_argument(f"--{option}", dest=dest, type=float, default=default, metavar="S", help=what)
+            only_if = "only if a watchdog would end a hang of that kernel"
+            verb.add_argument("--require-watchdog", action="store_true", help=only_if)
         elif name == "revert":
             verb.add_argument("--reboot", action="store_true", help="and boot it, unless it runs as the default")
         elif name == "guard":
@@ -206,7 +208,20 @@ def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:
         print(f"{what + ':':9} {(entry.release or entry.title) if entry else 'nothing'}")
     print(f"{'pinned:':9} {'yes' if state.pinned else 'no, a newly installed kernel may become the default'}")
     print(f"{'proven:':9} {_proven(rehearsal.Rehearsal(**rehearsed) if rehearsed else None)}")
+    print(f"{'watchdog:':9} {_watched(told['watchdog'])}")
     print(f"{'kernels:':9} {', '.join(sorted({one.release for one in state.entries if one.release}))}")
+
+
+def _watched(told: Mapping[str, Any]) -> str:
+    """Say which watchdog systemd keeps open."""
+    if told["held"] is None:
+        return "not known: /proc/1/fd cannot be read"
+    named = {one["name"]: f"{one['name']} {one['identity']}".strip() for one in told["devices"]}
+    if told["held"]:
+        timeout_s = next((one["timeout_s"] for one in told["devices"] if one["name"] == told["held"]), None)
+        after = "" if timeout_s is None else f", which resets the machine after {timeout_s} s"
+        return f"{named.get(told['held'], told['held'])}{after}"
+    return f"none is open, of {', '.join(named.values())}" if named else "none"
 
 
 def _proven(rehearsed: rehearsal.Rehearsal | None) -> str:

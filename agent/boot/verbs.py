@@ -7,6 +7,7 @@ from agent.boot import choice, circumstances, rehearsal
 from agent.boot.host import Host
 from agent.boot.port import Loader
 from agent.boot.values import BootError, BootState, Refusal
+from agent.boot.watchdog import gaps
 
 _CAME_BETWEEN = "another command came in between"
 
@@ -30,6 +31,16 @@ def refusals(host: Host) -> Iterator[Refusal]:
     yield from circumstances.refusals(host, loader, state)
 
 
+def watchdog_gaps(host: Host) -> Iterator[Refusal]:
+    """Yield what is missing for a kernel that hangs to be ended by a watchdog. None of it is a refusal by itself."""
+    try:
+        loader = choice.loader_of(host)
+    except BootError:
+        # Which is refused already.
+        return
+    yield from gaps.of_running(host, loader)
+
+
 def pin(host: Host, _release: str) -> BootState:
     """Make the running kernel the default, whatever is installed from now on."""
     loader = choice.loader_of(host)
@@ -38,8 +49,11 @@ def pin(host: Host, _release: str) -> BootState:
     return loader.read()
 
 
-def arm(host: Host, release: str) -> BootState:
-    """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned."""
+def arm(host: Host, release: str, *, require_watchdog: bool = False) -> BootState:
+    """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned.
+
+    With `require_watchdog` also unless a watchdog would end a hang of this kernel.
+    """
     loader = choice.loader_of(host)
     if found := list(refusals(host)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
@@ -52,6 +66,8 @@ def arm(host: Host, release: str) -> BootState:
     entry = before.of_release(release)
     if missing := [name for name in entry.files if not host.path(name).is_file()]:
         raise BootError(f"{', '.join(missing)} is not there: install {release} again")
+    if require_watchdog and (found := list(gaps.of_kernel(host, loader, entry))):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     loader.set_next(entry)
     after = loader.read()
     if (after.default, after.pinned) != (before.default, before.pinned):

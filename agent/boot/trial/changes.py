@@ -30,6 +30,7 @@ class Wanted:
     boot_timeout_s: float = BOOT_TIMEOUT_S
     probation_timeout_s: float = PROBATION_TIMEOUT_S
     patience_s: float = PATIENCE_S
+    require_watchdog: bool = False
     # Of `revert`: whether to boot it as well, unless it runs as the default already.
     reboot: bool = False
 
@@ -74,7 +75,7 @@ def _arm(host: Host, wanted: Wanted) -> BootState:
     # First what guards it: no kernel boots on trial without its deadline.
     book.change(host, before, ledger.armed(before, trial))
     try:
-        return verbs.arm(host, release)
+        return verbs.arm(host, release, require_watchdog=wanted.require_watchdog)
     except BootError:
         book.change(host, now := book.read(host), ledger.disarmed(now))
         raise

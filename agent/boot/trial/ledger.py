@@ -45,6 +45,7 @@ _ENDED_HOW: Final = {
     End.STOPPED: "the machine was switched off",
 }
 NOT_BOOTED: Final = "the loader did not boot what was armed"
+WATCHDOG_RESET: Final = "the watchdog {} reset the machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,8 @@ class Boot:
     end: str = ""
     line: str = ""
     ended_at: float | None = None
+    # The watchdog that systemd kept open as it began; empty when it kept none, None when that is not known.
+    watchdog: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,15 @@ class Seen:
     panic_line: str
     # Whether the loader still holds what was armed.
     still_armed: bool
+    # What a watchdog is called that says that it reset the machine; empty when none does.
+    reset_by: str = ""
+    # See Boot.
+    watchdog: str | None = None
+
+    @property
+    def last_line(self) -> str:
+        """What is told of an end that nobody wrote down."""
+        return self.panic_line or (WATCHDOG_RESET.format(self.reset_by) if self.reset_by else "")
 
 
 def begun(ledger: Ledger, seen: Seen) -> Ledger:
@@ -165,6 +177,7 @@ def begun(ledger: Ledger, seen: Seen) -> Ledger:
         cause=cause,
         started_at=seen.now,
         on_trial=trial is not None,
+        watchdog=seen.watchdog,
     )
     return Ledger(revision=ledger.revision + 1, boots=(*boots, boot)[-MOST_BOOTS:], trial=trial)
 
@@ -174,18 +187,16 @@ def _closed(ledger: Ledger, seen: Seen) -> tuple[Boot, ...]:
     if not ledger.boots or ledger.boots[-1].end:
         return ledger.boots
     last = ledger.boots[-1]
-    end, line = End.RESET, ""
+    end, line = End.PANIC if seen.panic_line else End.RESET, seen.last_line
     if ledger.ending is not None and ledger.ending.boot_id == last.boot_id:
         end, line = ledger.ending.end, ledger.ending.line
     elif ledger.asked is not None and ledger.asked.boot_id == last.boot_id:
-        end = End.REPLACED
-    elif seen.panic_line:
-        end, line = End.PANIC, seen.panic_line
+        end, line = End.REPLACED, ""
     return (*ledger.boots[:-1], replace(last, end=end.value, line=line, ended_at=seen.now))
 
 
 def _missed(trial: Trial, asked: Asked, boots: tuple[Boot, ...], seen: Seen) -> Boot:
-    line = NOT_BOOTED if seen.still_armed else seen.panic_line
+    line = NOT_BOOTED if seen.still_armed else seen.last_line
     return Boot(
         number=_next_number(boots),
         boot_id="",

@@ -27,7 +27,9 @@ def boot_parts(host: HostView) -> list[RenderableType]:
         ("Armed", kernel_text(boot.armed_kernel) or "nothing"),
         ("Pinned", "yes" if boot.pinned else "no, a newly installed kernel may become the default"),
         ("Proven", proven_text(host.name, boot)),
+        ("Watchdog", watchdog_text(boot)),
         *(("Refused", f"{one.code}: {one.cause}. {one.remedy}") for one in boot.refusals),
+        *(("Hang", f"{one.cause}. {one.remedy}") for one in (boot.watchdog.gaps if boot.watchdog else ())),
     ]
     for title, value in rows:
         table.add_row(title, *cells(value))
@@ -44,6 +46,16 @@ def proven_text(host: str, boot: HostBootView) -> str:
     if boot.rehearsal_failed:
         return f"no: {boot.rehearsal_failed}"
     return f"no: `kernroll hosts rehearse -i INVENTORY {host}`"
+
+
+def watchdog_text(boot: HostBootView) -> str:
+    """Say which watchdog systemd keeps open, of those that there are."""
+    found = boot.watchdog
+    if found is None:
+        return "not told: `kernroll hosts enroll` brings a newer kernroll-boot there"
+    if found.open:
+        return f"{found.open}, which resets the machine after {found.timeout_s} s" if found.timeout_s else found.open
+    return f"none is open, of {', '.join(found.devices)}" if found.devices else "none"
 
 
 def kernel_text(kernel: BootKernelView | None) -> str:

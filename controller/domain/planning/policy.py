@@ -45,6 +45,7 @@ def policy_of(
         baseline_timeout_s=limits.baseline_timeout_s,
         silence_timeout_s=limits.heartbeat_timeout_s,
         revert_timeout_s=limits.revert_timeout_s,
+        require_watchdog=limits.watchdog == "required",
         infrastructure_retries=limits.infrastructure_retries,
         died_retries=limits.died_retries,
         tasks=tuple(

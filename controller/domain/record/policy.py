@@ -136,5 +136,7 @@ class Policy:
     confounders: str = "show"
     # Lines of kernel logs that are held against no kernel.
     known_lines: tuple[KnownLine, ...] = ()
+    # Whether a kernel is armed only where a watchdog would end a hang of it; asked of hosts that start from their disk.
+    require_watchdog: bool = False
     # Why kernel logs with holes, or none, do not hold a wave; empty: they hold it.
     accept_missing_logs: str = ""

@@ -198,6 +198,9 @@ class Limits(Model):
     heartbeat_timeout_s: PositiveDuration = Field(default=90.0, alias="heartbeat_timeout")
     # Bringing one host back to its former kernel.
     revert_timeout_s: PositiveDuration = Field(default=1800.0, alias="revert_timeout")
+    # Whether hosts that start from their own disk take part only when a watchdog would end a hang of the kernel before
+    # and of the new one, whether it is told when none would, or neither.
+    watchdog: Literal["required", "wanted", "ignored"] = "wanted"
     # A broken rig (tool, network, disk) is tried again this often before it ends the host's journey.
     infrastructure_retries: Annotated[int, Field(ge=0, le=3)] = 3
     # A run that died or timed out is repeated this often; the next one is held against the kernel.
