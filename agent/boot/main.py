@@ -16,6 +16,7 @@ from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.trial import guard, status
 from agent.boot.trial.changes import BOOT_TIMEOUT_S, CHANGES, PATIENCE_S, PROBATION_TIMEOUT_S, Wanted
+from agent.boot.trial.ledger import ARMED_FOR_S
 from agent.boot.values import BootError, BootState, BrokenHost, Busy
 
 _OK, _REFUSED, _USAGE, _FAILED, _BUSY = 0, 1, 2, 3, 4
@@ -46,6 +47,7 @@ _HELP: Final = {
     "forget": "let no digest stand for a kernel any more",
     "arm": "let a kernel boot once, on trial",
     "disarm": "let nothing boot once",
+    "recheck": "let nothing boot once unless it is still as it was armed; run by kernroll-armed.timer meanwhile",
     "reboot": "restart the host: into what is armed, if that is still as it was armed, else into the default",
     "acknowledge": "a healthy agent was heard: the boot deadline ends and the probation begins",
     "bless": "make the running kernel the default; the trial ends",
@@ -57,6 +59,7 @@ _HELP: Final = {
 _DEADLINES: Final = {
     "boot-timeout": (BOOT_TIMEOUT_S, "from the kernel's start to the acknowledgement"),
     "probation-timeout": (PROBATION_TIMEOUT_S, "from the acknowledgement to the blessing"),
+    "armed-for": (ARMED_FOR_S, "until it is booted; then it is not armed any more"),
     "patience": (PATIENCE_S, "more, once, while the controller is away and the network works"),
 }
 
@@ -205,7 +208,8 @@ def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:
     named: dict[str, Any] = {"default": state.default, "once": state.next}
     for what, entry_id in named.items():
         entry = state.entry(entry_id)
-        print(f"{what + ':':9} {(entry.release or entry.title) if entry else 'nothing'}")
+        otherwise = f"nothing any more: {told['withdrawn']}" if what == "once" and told["withdrawn"] else "nothing"
+        print(f"{what + ':':9} {(entry.release or entry.title) if entry else otherwise}")
     print(f"{'pinned:':9} {'yes' if state.pinned else 'no, a newly installed kernel may become the default'}")
     print(f"{'proven:':9} {_proven(rehearsal.Rehearsal(**rehearsed) if rehearsed else None)}")
     print(f"{'watchdog:':9} {_watched(told['watchdog'])}")

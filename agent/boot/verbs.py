@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from agent.boot import choice, circumstances, rehearsal
 from agent.boot.host import Host
+from agent.boot.packages import held
 from agent.boot.port import Loader
 from agent.boot.values import BootError, BootState, Refusal
 from agent.boot.watchdog import gaps
@@ -57,15 +58,17 @@ def arm(host: Host, release: str, *, require_watchdog: bool = False) -> BootStat
     loader = choice.loader_of(host)
     if found := list(refusals(host)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
-    before = loader.read()
+    before, running = loader.read(), host.running_release
     if not before.pinned:
         raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
-    if before.default != before.of_release(host.running_release).id:
+    if before.default != before.of_release(running).id:
         raise BootError("the running kernel is not the pinned default, and would not be booted again: pin it first")
     rehearsal.require(host, loader)
     entry = before.of_release(release)
     if missing := [name for name in entry.files if not host.path(name).is_file()]:
         raise BootError(f"{', '.join(missing)} is not there: install {release} again")
+    if found := list(held.refusals(host, [running, release])):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     if require_watchdog and (found := list(gaps.of_kernel(host, loader, entry))):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     loader.set_next(entry)

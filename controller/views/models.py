@@ -223,6 +223,8 @@ class HostBootView:
     rehearsal_failed: str
     # What speaks against giving the host a kernel.
     refusals: tuple[BootRefusal, ...]
+    # Why the host itself took back what was armed; empty where it did not.
+    withdrawn: str
     # None where its kernroll-boot does not tell.
     watchdog: HostWatchdog | None
     # The newest, oldest first; none in lists of hosts.

@@ -177,3 +177,20 @@ def test_variables_that_are_missing_are_named(ssh: SshMachine) -> None:
 def test_a_package_that_is_missing_is_told_by_its_name(ssh: SshMachine, tmp_path: Path) -> None:
     kernel = crafted_kernel(tmp_path, NEW, control="Depends: linux-base (>= 99)\n")
     assert f"linux-image-{NEW} : Depends: linux-base (>= 99) but it is not installable" in refused(ssh, kernel)
+
+
+def test_what_keeps_a_kernel_from_being_removed_must_be_there_until_it_boots(ssh: SshMachine, tmp_path: Path) -> None:
+    machine = ssh.machine
+    assert play(ssh, "stage.yml", **staging(crafted_kernel(tmp_path, NEW))).done
+    machine.prove()
+    # Debian's own apt would remove it: nothing of the kind is armed.
+    machine.sh(f"apt-mark auto linux-image-{RUNNING}; mv /etc/apt/apt.conf.d/zz-kernroll /opt/")
+    assert f"apt takes linux-image-{RUNNING} for superfluous" in machine.boot("arm", NEW).stderr
+    machine.sh(f"apt-mark manual linux-image-{RUNNING}; mv /opt/zz-kernroll /etc/apt/apt.conf.d/")
+    assert machine.ask("arm", NEW)["next"] == machine.entry_of(NEW)
+    assert machine.ask("recheck")["next"] == machine.entry_of(NEW)
+    machine.sh(f"apt-mark auto linux-image-{NEW}")
+    withdrawn = machine.ask("recheck")
+    assert withdrawn["next"] == ""
+    assert withdrawn["withdrawn"] == f"the mark of linux-image-{NEW} as wanted is not as it was when {NEW} was armed"
+    assert withdrawn["withdrawn"] in machine.boot("reboot").stderr

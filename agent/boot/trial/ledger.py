@@ -4,13 +4,16 @@ Words for causes and ends are those that the controller knows. Seconds since the
 counted, so that a clock that jumps moves no deadline.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from agent.boot.values import BootError
 
 MOST_BOOTS: Final = 20
+# How long what is armed waits for its boot, by default: whoever armed it reboots the host at once.
+ARMED_FOR_S: Final = 3600.0
 
 
 class Cause(StrEnum):
@@ -89,6 +92,11 @@ class Trial:
     acknowledged_s: float | None = None
     # Whether its present deadline was moved because the controller is away.
     extended: bool = False
+    # When it was armed, since the kernel's start, and how long it may wait for its boot; None: as long as it likes.
+    armed_s: float | None = None
+    armed_for_s: float = ARMED_FOR_S
+    # What must still be so when it boots: name -> digest or word.
+    sealed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +128,8 @@ class Ledger:
     trial: Trial | None = None
     asked: Asked | None = None
     ending: Ending | None = None
+    # Why what was armed is not armed any more; empty when nobody but those who armed it has taken that back.
+    withdrawn: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,14 +228,21 @@ def _next_number(boots: tuple[Boot, ...]) -> int:
 
 def armed(ledger: Ledger, trial: Trial) -> Ledger:
     """Return the ledger with a kernel that the next boot puts on trial."""
-    return replace(ledger, revision=ledger.revision + 1, trial=trial)
+    return replace(ledger, revision=ledger.revision + 1, trial=trial, withdrawn="")
 
 
 def disarmed(ledger: Ledger) -> Ledger:
     """Return the ledger with nothing armed; a trial that runs goes on."""
-    if ledger.trial is None or ledger.trial.boot_id:
+    armed_now = ledger.trial is not None and not ledger.trial.boot_id
+    if not armed_now and not ledger.withdrawn:
         return ledger
-    return replace(ledger, revision=ledger.revision + 1, trial=None)
+    trial = None if armed_now else ledger.trial
+    return replace(ledger, revision=ledger.revision + 1, trial=trial, withdrawn="")
+
+
+def withdrawn(ledger: Ledger, why: str) -> Ledger:
+    """What was armed is not as it was: nothing is armed, and whoever wants it to boot is told why it does not."""
+    return replace(ledger, revision=ledger.revision + 1, trial=None, withdrawn=why)
 
 
 def acknowledged(ledger: Ledger, uptime_s: float) -> Ledger:

@@ -27,6 +27,7 @@ def document(host: Host, state: BootState, *, proven: rehearsal.Rehearsal | None
         "default_kernel": names.get(_release(state, state.default), ""),
         "running_kernel": kept.boots[-1].kernel if _is_kept(host, kept.boots) else names.get(host.running_release, ""),
         "armed_kernel": trial.kernel if trial and not trial.boot_id else "",
+        "withdrawn": kept.withdrawn,
         "revision": kept.revision,
         "boots": [asdict(one) for one in kept.boots],
         "watchdog": asdict(devices.read(host)),

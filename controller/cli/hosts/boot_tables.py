@@ -24,7 +24,7 @@ def boot_parts(host: HostView) -> list[RenderableType]:
         ("Loader", boot.loader),
         ("Default", kernel_text(boot.default_kernel)),
         ("Running", kernel_text(boot.running_kernel)),
-        ("Armed", kernel_text(boot.armed_kernel) or "nothing"),
+        ("Armed", kernel_text(boot.armed_kernel) or _unarmed(boot)),
         ("Pinned", "yes" if boot.pinned else "no, a newly installed kernel may become the default"),
         ("Proven", proven_text(host.name, boot)),
         ("Watchdog", watchdog_text(boot)),
@@ -64,6 +64,10 @@ def kernel_text(kernel: BootKernelView | None) -> str:
         return ""
     digest = kernel.digest[:_DIGEST_CHARACTERS]
     return f"{kernel.release} ({digest})" if kernel.release else digest
+
+
+def _unarmed(boot: HostBootView) -> str:
+    return f"nothing any more: {boot.withdrawn}" if boot.withdrawn else "nothing"
 
 
 def _row(boot: HostBootRecordView) -> tuple[str, ...]:

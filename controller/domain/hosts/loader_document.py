@@ -40,6 +40,7 @@ def read_boot(host: str, text: str) -> HostBoot:
             **_rehearsal(told.get("rehearsal")),
             refusals=tuple(_refusal(one) for one in told.get("refusals", [])[:_MOST_REFUSALS]),
             releases=_releases(told.get("kernels", {})),
+            withdrawn=bounds.sentence(str(told.get("withdrawn", ""))),
             watchdog=_watchdog(told.get("watchdog"), told.get("watchdog_gaps")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:

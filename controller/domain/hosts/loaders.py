@@ -48,5 +48,7 @@ class HostBoot:
     refusals: tuple[BootRefusal, ...] = ()
     # Digest -> release, as `uname -r` would say: kernels that were staged, the default and the running one.
     releases: Mapping[str, str] = field(default_factory=dict)
+    # Why what was armed is not armed any more, where the host itself took it back; empty else.
+    withdrawn: str = ""
     # None where the program is older than that.
     watchdog: HostWatchdog | None = None

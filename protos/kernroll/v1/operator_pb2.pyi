@@ -230,6 +230,7 @@ class HostBoot(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     BOOTS_FIELD_NUMBER: _builtins.int
     WATCHDOG_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     loader: _builtins.str
     """grub, systemd-boot."""
     pinned: _builtins.bool
@@ -238,6 +239,8 @@ class HostBoot(_message.Message):
     """By what it boots: "loader 537087644082, firmware SeaBIOS 1.16"."""
     rehearsal_failed: _builtins.str
     """Why the newest rehearsal was not passed; empty while it may be, or when it was."""
+    withdrawn: _builtins.str
+    """Why the host itself took back what was armed; empty where it did not."""
     @_builtins.property
     def default_kernel(self) -> Global___BootKernel:
         """What boots when nothing is armed, and what runs; unset where the host does not tell it."""
@@ -278,10 +281,11 @@ class HostBoot(_message.Message):
         refusals: _abc.Iterable[Global___BootRefusal] | None = ...,
         boots: _abc.Iterable[Global___HostBootRecord] | None = ...,
         watchdog: Global___HostWatchdog | None = ...,
+        withdrawn: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "default_kernel", b"default_kernel", "proven_at", b"proven_at", "running_kernel", b"running_kernel", "watchdog", b"watchdog"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "boots", b"boots", "boots_by", b"boots_by", "default_kernel", b"default_kernel", "loader", b"loader", "pinned", b"pinned", "proven_at", b"proven_at", "refusals", b"refusals", "rehearsal_failed", b"rehearsal_failed", "running_kernel", b"running_kernel", "watchdog", b"watchdog"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "boots", b"boots", "boots_by", b"boots_by", "default_kernel", b"default_kernel", "loader", b"loader", "pinned", b"pinned", "proven_at", b"proven_at", "refusals", b"refusals", "rehearsal_failed", b"rehearsal_failed", "running_kernel", b"running_kernel", "watchdog", b"watchdog", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,7 +23,9 @@ A = replace(host("a"), boot=own_boot())
 def test_it_survives_the_way_over_the_wire() -> None:
     for boot in (
         own_boot(),
-        own_boot(proven_at=None, boots_by="", rehearsal_failed="it did not clear it", watchdog=None),
+        own_boot(
+            proven_at=None, boots_by="", rehearsal_failed="it did not clear it", watchdog=None, withdrawn="it changed"
+        ),
     ):
         view = host_view(replace(A, boot=boot))
         sent = to_message(view, operator_pb2.Host).SerializeToString()
@@ -133,3 +135,8 @@ def test_numbers_and_names_of_watchdogs_are_cut_to_their_bounds() -> None:
     assert (found.watchdog.open.isprintable(), found.watchdog.timeout_s) == (True, 86_400)
     view = host_view(replace(A, boot=replace(own_boot(), watchdog=found.watchdog)))
     assert from_message(to_message(view, operator_pb2.Host), HostView) == view
+
+
+def test_why_the_host_took_back_what_was_armed_is_read() -> None:
+    told = document("null", more=', "withdrawn": "the image is another"')
+    assert (read_boot("a", told).withdrawn, read_boot("a", document("null")).withdrawn) == ("the image is another", "")

@@ -1,4 +1,4 @@
-"""A plan with hosts that start from their own disk: what it says of hangs that nothing would end, and when it refuses."""
+"""What a plan says of hangs that nothing would end on hosts with their own disk, and when it refuses."""
 
 from collections.abc import Iterable
 from dataclasses import replace
