@@ -17,7 +17,7 @@ from agent.boot.journal import Command, Journal
 from agent.boot.trial import guard, status
 from agent.boot.trial.changes import BOOT_TIMEOUT_S, CHANGES, PATIENCE_S, PROBATION_TIMEOUT_S, Wanted
 from agent.boot.trial.ledger import ARMED_FOR_S
-from agent.boot.values import BootError, BootState, BrokenHost, Busy
+from agent.boot.values import BootError, BootState, BrokenHost, Busy, Refusal
 
 _OK, _REFUSED, _USAGE, _FAILED, _BUSY = 0, 1, 2, 3, 4
 # After these what speaks against a trial may be another; to find out takes seconds on a slow host.
@@ -39,6 +39,7 @@ exit codes:
     4  not now: another one is at work, or the host is about to go down; ask again
 """
 _HELP: Final = {
+    "inspect": "say what keeps an installed kernel from starting here, or from taking the modules of this host",
     "status": "show what boots, by default and once",
     "check": "say what speaks against booting a kernel on trial here",
     "pin": "make the running kernel the default, whatever is installed from now on",
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         verb = names.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
         output = "json" if name == "answer" else "text"
         verb.add_argument("--output", choices=("text", "json"), default=output)
-        if name in ("arm", "bless", "revert", "forget"):
+        if name in ("arm", "bless", "revert", "forget", "inspect"):
             count = "?" if name == "bless" else None
             verb.add_argument("kernel", nargs=count, default="", help="as `uname -r` would say, or its digest")
         elif name == "staged":
@@ -185,19 +186,26 @@ def _answer(_host: Host, given: argparse.Namespace) -> int:
 
 
 def _check(host: Host, given: argparse.Namespace) -> int:
-    found = list(verbs.refusals(host))
+    return _refused(list(verbs.refusals(host)), given, "a kernel on trial")
+
+
+def _inspect(host: Host, given: argparse.Namespace) -> int:
+    return _refused(list(verbs.inspect(host, given.kernel)), given, given.kernel)
+
+
+def _refused(found: Sequence[Refusal], given: argparse.Namespace, what: str) -> int:
     if given.output == "json":
         print(json.dumps({"refusals": [asdict(one) for one in found]}, indent=2))
     elif found:
         for one in found:
             print(f"{one.code}: {one.cause}.\n    {one.remedy}")
     else:
-        print("nothing speaks against booting a kernel on trial here")
+        print(f"nothing speaks against booting {what} here")
     return _REFUSED if found else _OK
 
 
 # What is no change of its own to what boots.
-_DUTIES: Final = {"check": _check, "guard": _guard, "observe": _observe, "answer": _answer}
+_DUTIES: Final = {"check": _check, "inspect": _inspect, "guard": _guard, "observe": _observe, "answer": _answer}
 
 
 def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:

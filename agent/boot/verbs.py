@@ -7,6 +7,7 @@ from agent.boot import choice, circumstances, rehearsal
 from agent.boot.host import Host
 from agent.boot.packages import held
 from agent.boot.port import Loader
+from agent.boot.signatures import refusals as signed
 from agent.boot.values import BootError, BootState, Refusal
 from agent.boot.watchdog import gaps
 
@@ -30,6 +31,16 @@ def refusals(host: Host) -> Iterator[Refusal]:
             yield Refusal(code="unreadable", cause=str(error), remedy="see to it that kernroll-boot status works")
         return
     yield from circumstances.refusals(host, loader, state)
+
+
+def inspect(host: Host, release: str) -> Iterator[Refusal]:
+    """Yield what keeps an installed kernel from starting here, or from taking the modules that this host runs.
+
+    Raises BootError where that cannot be told.
+    """
+    entries = choice.loader_of(host).read().entries
+    entry = next((one for one in entries if one.release == release and not one.recovery), None)
+    yield from signed.refusals(host, release, entry)
 
 
 def watchdog_gaps(host: Host) -> Iterator[Refusal]:
@@ -68,6 +79,8 @@ def arm(host: Host, release: str, *, require_watchdog: bool = False) -> BootStat
     if missing := [name for name in entry.files if not host.path(name).is_file()]:
         raise BootError(f"{', '.join(missing)} is not there: install {release} again")
     if found := list(held.refusals(host, [running, release])):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
+    if found := list(signed.refusals(host, release, entry)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     if require_watchdog and (found := list(gaps.of_kernel(host, loader, entry))):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
