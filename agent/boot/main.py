@@ -112,7 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = status.document(host, state, proven=_rehearsed(host))
         else:
             with host.alone():
-                state = _change(host, given)
+                try:
+                    state = _change(host, given)
+                except BootError:
+                    # What is refused may have been taken back, too.
+                    status.renew(host)
+                    raise
                 told = status.document(host, state, proven=_rehearsed(host))
                 status.keep(host, told, look=given.verb in _LOOKS)
     except BootError as error:

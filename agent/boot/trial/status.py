@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -42,6 +43,12 @@ def keep(host: Host, told: Mapping[str, Any], *, look: bool) -> None:
         "watchdog_gaps": [asdict(one) for one in verbs.watchdog_gaps(host)] if look else former.get("watchdog_gaps"),
     }
     host.write(_FILE, json.dumps({**told, **found}, indent=1) + "\n")
+
+
+def renew(host: Host) -> None:
+    """Write down what is so now, where it can be told; what speaks against a trial is not looked at anew."""
+    with suppress(BootError):
+        keep(host, document(host, choice.loader_of(host).read(), proven=rehearsal.read(host)), look=False)
 
 
 def observed(host: Host) -> None:

@@ -139,9 +139,8 @@ def test_a_foreign_change_takes_back_what_was_armed(
     found = ask(capsys, verb)
     assert host.loader.state.next == ""
     kept = json.loads(host.text("/var/lib/kernroll-boot/status.json") or "")
-    if verb == "recheck":
-        assert (kept["withdrawn"], kept["armed_kernel"]) == (told, "")
-    else:
+    assert (kept["withdrawn"], kept["armed_kernel"]) == (told, "")
+    if verb == "reboot":
         assert found["error"].startswith(f"{told}; nothing is armed any more, and the host was not rebooted")
     # Whoever wants it to boot is told why it does not, however often it is asked.
     for _ in range(2):
