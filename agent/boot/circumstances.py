@@ -9,6 +9,7 @@ from typing import Final
 from agent.boot.host import Host
 from agent.boot.port import Loader
 from agent.boot.values import BootState, BrokenHost, Refusal
+from agent.boot.watchdog import devices, early
 
 # Another kernel and its initial RAM disk may be larger than those that are there.
 _ROOM: Final = 1.5
@@ -88,13 +89,28 @@ def _kdump(host: Host) -> Iterator[Refusal]:
             remedy='set KDUMP_FAIL_CMD="reboot -f" in /etc/default/kdump-tools and restart it',
         )
     actions = _KDUMP_ACTION.findall(host.text("/etc/kdump.conf") or "")
-    if actions and actions[-1] in _KDUMP_WAITS:
+    if actions and actions[-1] in _KDUMP_WAITS and not _ends_by_watchdog(host):
         yield Refusal(
             code="kdump-waits",
             cause=f"a crash kernel is loaded: at a panic it runs, panic= does not count, and where it cannot write its "
             f"dump it ends in “{actions[-1]}” and stays there",
             remedy="set failure_action reboot in /etc/kdump.conf and restart kdump",
         )
+
+
+def _ends_by_watchdog(host: Host) -> bool:
+    """Whether a watchdog that is open now resets a crash kernel that waits in its initial RAM disk.
+
+    Only where that kernel cannot feed it, nor close it as it halts: it has the driver neither built in nor with it.
+    Debian's crash kernel starts the host's own services, with the host's own settings of the watchdog.
+    """
+    device, release = devices.read(host).guarding, host.running_release
+    if device is None or device.is_software or not device.module:
+        return False
+    image = f"/boot/initramfs-{release}kdump.img"
+    return (
+        early.is_built_in(host, release, device.module) is False and early.in_image(host, image, device.module) is False
+    )
 
 
 def _other_reboots(host: Host) -> Iterator[Refusal]:

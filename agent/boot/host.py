@@ -17,6 +17,7 @@ _TOLD_CHARACTERS: Final = 500
 # How long an orderly shutdown may take before the kernel is told to restart the machine at once.
 _SHUTDOWN_S: Final = 90.0
 _REBOOT_ASKED: Final = "/run/kernroll-boot.reboot"
+_STARTED: Final = "/run/kernroll-boot.started.{}"
 # Where only root writes: nobody else may keep it from acting.
 _LOCK: Final = "/run/kernroll-boot.lock"
 _LOCK_LOOK_S: Final = 0.2
@@ -158,6 +159,20 @@ class Host:
             self.run("systemd-run", "--quiet", "--collect", *timer, "systemctl", "reboot", "--no-block")
         except BrokenHost:
             self.run("systemctl", "reboot", "--no-block")
+
+    def start(self, unit: str) -> None:
+        """Start a unit. In a tree of files, where no service manager runs, it is written down."""
+        if self.root != Path("/"):
+            self.write(_STARTED.format(unit), "")
+            return
+        self.run("systemctl", "start", unit)
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit."""
+        if self.root != Path("/"):
+            self.path(_STARTED.format(unit)).unlink(missing_ok=True)
+            return
+        self.run("systemctl", "stop", unit)
 
     def restart_at_once(self) -> None:
         """Restart the machine, whatever still runs on it; does not return on a machine."""

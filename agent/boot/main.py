@@ -16,7 +16,8 @@ from agent.boot.host import Host
 from agent.boot.journal import Command, Journal
 from agent.boot.trial import guard, status
 from agent.boot.trial.changes import BOOT_TIMEOUT_S, CHANGES, PATIENCE_S, PROBATION_TIMEOUT_S, Wanted
-from agent.boot.values import BootError, BootState, BrokenHost, Busy
+from agent.boot.trial.ledger import ARMED_FOR_S
+from agent.boot.values import BootError, BootState, BrokenHost, Busy, Refusal
 
 _OK, _REFUSED, _USAGE, _FAILED, _BUSY = 0, 1, 2, 3, 4
 # After these what speaks against a trial may be another; to find out takes seconds on a slow host.
@@ -38,6 +39,7 @@ exit codes:
     4  not now: another one is at work, or the host is about to go down; ask again
 """
 _HELP: Final = {
+    "inspect": "say what keeps an installed kernel from starting here, or from taking the modules of this host",
     "status": "show what boots, by default and once",
     "check": "say what speaks against booting a kernel on trial here",
     "pin": "make the running kernel the default, whatever is installed from now on",
@@ -46,6 +48,7 @@ _HELP: Final = {
     "forget": "let no digest stand for a kernel any more",
     "arm": "let a kernel boot once, on trial",
     "disarm": "let nothing boot once",
+    "recheck": "let nothing boot once unless it is still as it was armed; run by kernroll-armed.timer meanwhile",
     "reboot": "restart the host: into what is armed, if that is still as it was armed, else into the default",
     "acknowledge": "a healthy agent was heard: the boot deadline ends and the probation begins",
     "bless": "make the running kernel the default; the trial ends",
@@ -57,6 +60,7 @@ _HELP: Final = {
 _DEADLINES: Final = {
     "boot-timeout": (BOOT_TIMEOUT_S, "from the kernel's start to the acknowledgement"),
     "probation-timeout": (PROBATION_TIMEOUT_S, "from the acknowledgement to the blessing"),
+    "armed-for": (ARMED_FOR_S, "until it is booted; then it is not armed any more"),
     "patience": (PATIENCE_S, "more, once, while the controller is away and the network works"),
 }
 
@@ -75,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         verb = names.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
         output = "json" if name == "answer" else "text"
         verb.add_argument("--output", choices=("text", "json"), default=output)
-        if name in ("arm", "bless", "revert", "forget"):
+        if name in ("arm", "bless", "revert", "forget", "inspect"):
             count = "?" if name == "bless" else None
             verb.add_argument("kernel", nargs=count, default="", help="as `uname -r` would say, or its digest")
         elif name == "staged":
@@ -85,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
             for option, (default, what) in _DEADLINES.items():
                 dest = f"{option.replace('-', '_')}_s"
                 verb.add_argument(f"--{option}", dest=dest, type=float, default=default, metavar="S", help=what)
+            only_if = "only if a watchdog would end a hang of that kernel"
+            verb.add_argument("--require-watchdog", action="store_true", help=only_if)
         elif name == "revert":
             verb.add_argument("--reboot", action="store_true", help="and boot it, unless it runs as the default")
         elif name == "guard":
@@ -106,7 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = status.document(host, state, proven=_rehearsed(host))
         else:
             with host.alone():
-                state = _change(host, given)
+                try:
+                    state = _change(host, given)
+                except BootError:
+                    # What is refused may have been taken back, too.
+                    status.renew(host)
+                    raise
                 told = status.document(host, state, proven=_rehearsed(host))
                 status.keep(host, told, look=given.verb in _LOOKS)
     except BootError as error:
@@ -180,19 +191,26 @@ def _answer(_host: Host, given: argparse.Namespace) -> int:
 
 
 def _check(host: Host, given: argparse.Namespace) -> int:
-    found = list(verbs.refusals(host))
+    return _refused(list(verbs.refusals(host)), given, "a kernel on trial")
+
+
+def _inspect(host: Host, given: argparse.Namespace) -> int:
+    return _refused(list(verbs.inspect(host, given.kernel)), given, given.kernel)
+
+
+def _refused(found: Sequence[Refusal], given: argparse.Namespace, what: str) -> int:
     if given.output == "json":
         print(json.dumps({"refusals": [asdict(one) for one in found]}, indent=2))
     elif found:
         for one in found:
             print(f"{one.code}: {one.cause}.\n    {one.remedy}")
     else:
-        print("nothing speaks against booting a kernel on trial here")
+        print(f"nothing speaks against booting {what} here")
     return _REFUSED if found else _OK
 
 
 # What is no change of its own to what boots.
-_DUTIES: Final = {"check": _check, "guard": _guard, "observe": _observe, "answer": _answer}
+_DUTIES: Final = {"check": _check, "inspect": _inspect, "guard": _guard, "observe": _observe, "answer": _answer}
 
 
 def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:
@@ -203,10 +221,24 @@ def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:
     named: dict[str, Any] = {"default": state.default, "once": state.next}
     for what, entry_id in named.items():
         entry = state.entry(entry_id)
-        print(f"{what + ':':9} {(entry.release or entry.title) if entry else 'nothing'}")
+        otherwise = f"nothing any more: {told['withdrawn']}" if what == "once" and told["withdrawn"] else "nothing"
+        print(f"{what + ':':9} {(entry.release or entry.title) if entry else otherwise}")
     print(f"{'pinned:':9} {'yes' if state.pinned else 'no, a newly installed kernel may become the default'}")
     print(f"{'proven:':9} {_proven(rehearsal.Rehearsal(**rehearsed) if rehearsed else None)}")
+    print(f"{'watchdog:':9} {_watched(told['watchdog'])}")
     print(f"{'kernels:':9} {', '.join(sorted({one.release for one in state.entries if one.release}))}")
+
+
+def _watched(told: Mapping[str, Any]) -> str:
+    """Say which watchdog systemd keeps open."""
+    if told["held"] is None:
+        return "not known: /proc/1/fd cannot be read"
+    named = {one["name"]: f"{one['name']} {one['identity']}".strip() for one in told["devices"]}
+    if told["held"]:
+        timeout_s = next((one["timeout_s"] for one in told["devices"] if one["name"] == told["held"]), None)
+        after = "" if timeout_s is None else f", which resets the machine after {timeout_s} s"
+        return f"{named.get(told['held'], told['held'])}{after}"
+    return f"none is open, of {', '.join(named.values())}" if named else "none"
 
 
 def _proven(rehearsed: rehearsal.Rehearsal | None) -> str:

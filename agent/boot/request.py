@@ -26,6 +26,7 @@ _VALUES: Final[Mapping[str, re.Pattern[str] | None]] = {
     "--probation-timeout": _SECONDS,
     "--patience": _SECONDS,
     "--reboot": None,
+    "--require-watchdog": None,
 }
 _ALWAYS: Final = ("--output",)
 
@@ -44,7 +45,10 @@ _FORMS: Final[Mapping[str, _Form]] = {
     "check": _Form(options=()),
     "pin": _Form(),
     "rehearse": _Form(),
-    "arm": _Form(kernels=(1,), options=("--command-id", "--boot-timeout", "--probation-timeout", "--patience")),
+    "arm": _Form(
+        kernels=(1,),
+        options=("--command-id", "--boot-timeout", "--probation-timeout", "--patience", "--require-watchdog"),
+    ),
     "disarm": _Form(),
     "reboot": _Form(),
     "acknowledge": _Form(),

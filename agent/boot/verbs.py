@@ -5,8 +5,11 @@ from dataclasses import replace
 
 from agent.boot import choice, circumstances, rehearsal
 from agent.boot.host import Host
+from agent.boot.packages import held
 from agent.boot.port import Loader
+from agent.boot.signatures import refusals as signed
 from agent.boot.values import BootError, BootState, Refusal
+from agent.boot.watchdog import gaps
 
 _CAME_BETWEEN = "another command came in between"
 
@@ -30,6 +33,26 @@ def refusals(host: Host) -> Iterator[Refusal]:
     yield from circumstances.refusals(host, loader, state)
 
 
+def inspect(host: Host, release: str) -> Iterator[Refusal]:
+    """Yield what keeps an installed kernel from starting here, or from taking the modules that this host runs.
+
+    Raises BootError where that cannot be told.
+    """
+    entries = choice.loader_of(host).read().entries
+    entry = next((one for one in entries if one.release == release and not one.recovery), None)
+    yield from signed.refusals(host, release, entry)
+
+
+def watchdog_gaps(host: Host) -> Iterator[Refusal]:
+    """Yield what is missing for a kernel that hangs to be ended by a watchdog. None of it is a refusal by itself."""
+    try:
+        loader = choice.loader_of(host)
+    except BootError:
+        # Which is refused already.
+        return
+    yield from gaps.of_running(host, loader)
+
+
 def pin(host: Host, _release: str) -> BootState:
     """Make the running kernel the default, whatever is installed from now on."""
     loader = choice.loader_of(host)
@@ -38,20 +61,29 @@ def pin(host: Host, _release: str) -> BootState:
     return loader.read()
 
 
-def arm(host: Host, release: str) -> BootState:
-    """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned."""
+def arm(host: Host, release: str, *, require_watchdog: bool = False) -> BootState:
+    """Let a kernel boot once. Refused while anything speaks against coming back, or the default is not pinned.
+
+    With `require_watchdog` also unless a watchdog would end a hang of this kernel.
+    """
     loader = choice.loader_of(host)
     if found := list(refusals(host)):
         raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
-    before = loader.read()
+    before, running = loader.read(), host.running_release
     if not before.pinned:
         raise BootError("a newly installed kernel could become the default: `kernroll-boot pin` first")
-    if before.default != before.of_release(host.running_release).id:
+    if before.default != before.of_release(running).id:
         raise BootError("the running kernel is not the pinned default, and would not be booted again: pin it first")
     rehearsal.require(host, loader)
     entry = before.of_release(release)
     if missing := [name for name in entry.files if not host.path(name).is_file()]:
         raise BootError(f"{', '.join(missing)} is not there: install {release} again")
+    if found := list(held.refusals(host, [running, release])):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
+    if found := list(signed.refusals(host, release, entry)):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
+    if require_watchdog and (found := list(gaps.of_kernel(host, loader, entry))):
+        raise BootError("; ".join(f"{one.cause} ({one.remedy})" for one in found))
     loader.set_next(entry)
     after = loader.read()
     if (after.default, after.pinned) != (before.default, before.pinned):

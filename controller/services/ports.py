@@ -42,13 +42,23 @@ class Delivery(Protocol):
         """Bring the kernel's files to the host. Never changes what boots next."""
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """Make a staged kernel (by digest) the next boot, once.
 
         After that boot the host falls back to its default kernel by itself when the kernel panics, resets, is not
         acknowledged within `boot_timeout_s` of the start, or not blessed within `probation_timeout_s` of the
         acknowledgement.
+
+        With `require_watchdog` a host that starts from its own disk refuses where no watchdog would end a hang of this
+        kernel; virtual machines that the controller starts are ended from outside.
         """
 
     async def reboot(self, host: str, command_id: str) -> None:

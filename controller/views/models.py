@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from controller.domain.hosts.host import HostFacts
-from controller.domain.hosts.loaders import BootRefusal
+from controller.domain.hosts.loaders import BootRefusal, HostWatchdog
 
 # Seconds since the Unix epoch. Fields of this type are written as RFC 3339 in JSON.
 Epoch = NewType("Epoch", float)
@@ -227,6 +227,10 @@ class HostBootView:
     rehearsal_failed: str
     # What speaks against giving the host a kernel.
     refusals: tuple[BootRefusal, ...]
+    # Why the host itself took back what was armed; empty where it did not.
+    withdrawn: str
+    # None where its kernroll-boot does not tell.
+    watchdog: HostWatchdog | None
     # The newest, oldest first; none in lists of hosts.
     boots: tuple[HostBootRecordView, ...]
 

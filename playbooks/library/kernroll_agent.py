@@ -19,6 +19,14 @@ PLACE = "/opt/kernroll"
 SETTINGS = "/etc/kernroll/agent.toml"
 STATE = "/var/lib/kernroll"
 UNITS = "/etc/systemd/system"
+OWN_UNITS = (
+    "kernroll-agent.service",
+    "kernroll-boot.socket",
+    "kernroll-boot@.service",
+    "kernroll-armed.timer",
+    "kernroll-armed.service",
+    "kernroll-guard.service",
+)
 # Which bundle is installed.
 MARK = f"{PLACE}/bundle.sha256"
 TIMEOUT_S = 900
@@ -134,7 +142,8 @@ def install(asked, step):
         changed = write(SETTINGS, settings(asked), 0o600) or changed
     step("starting the agent")
     run("systemctl", "daemon-reload")
-    for name in (name for name in asked["units"] if "@." not in name):
+    # Others are started by those, as they need them.
+    for name in (name for name, content in asked["units"].items() if "[Install]" in content):
         run("systemctl", "enable", name)
         run("systemctl", "restart" if changed else "start", name)
     step("looking at the boot loader")
@@ -163,11 +172,13 @@ def remove(asked, step):
         raise Refused("a kernel is armed: `kernroll-boot disarm` first, or let its trial end")
     step("stopping the agent")
     changed = False
-    for name in ("kernroll-agent.service", "kernroll-boot.socket", "kernroll-boot@.service", "kernroll-guard.service"):
+    for name in OWN_UNITS:
         if os.path.exists(f"{UNITS}/{name}"):
-            # Of a template, that others start, nothing runs for longer than it takes.
-            if "@." not in name:
+            # Of what others start nothing runs for longer than it takes.
+            if "[Install]" in text(f"{UNITS}/{name}"):
                 run("systemctl", "disable", "--now", name)
+            elif name.endswith(".timer"):
+                run("systemctl", "stop", name)
             os.unlink(f"{UNITS}/{name}")
             changed = True
     run("systemctl", "daemon-reload")

@@ -27,6 +27,8 @@ READING = ("probe",)
 MIB = 1 << 20
 ROOM = 1.5
 TIMEOUT_S = 1800
+# As kernroll-boot ends when it does not know a verb.
+USAGE = 2
 
 
 def run(*command, check=True, extra=None):
@@ -70,14 +72,17 @@ def release_of(state, entry_id):
     return next((one["release"] for one in state["entries"] if one["id"] == entry_id), "")
 
 
-def refusals():
-    """Return what speaks against giving this host a kernel."""
+def refusals(*asked):
+    """Return what speaks against giving this host a kernel, or what is asked for in its stead."""
     if not os.path.exists(BOOT):
         raise Refused("kernroll-boot is not installed there: `kernroll hosts enroll` installs it")
-    done = run(BOOT, "check", "--output", "json", check=False)
-    if done.returncode not in (0, 1) or not done.stdout.startswith("{"):
+    done = run(BOOT, *(asked or ("check",)), "--output", "json", check=False)
+    if done.returncode == USAGE:
+        raise Refused("kernroll-boot is too old there: `kernroll hosts enroll` brings a newer one")
+    answer = json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout.startswith("{") else {}
+    if "refusals" not in answer:
         raise Refused(told(done, BOOT))
-    return json.loads(done.stdout)["refusals"]
+    return answer["refusals"]
 
 
 def pinned(running):
@@ -239,7 +244,8 @@ def install(asked, step):
             "the packages are not those of this release"
         )
     step("looking for modules")
-    modules(release)
+    if found := refusals("inspect", release):
+        raise Refused(f"{found[0]['cause']}: {found[0]['remedy']}")
     step("auditing the packages")
     if said := audit():
         raise Refused(f"dpkg --audit finds: {said}. Run `dpkg --configure -a` on it, and try again")
@@ -272,21 +278,6 @@ def keep(*releases):
     lines = "".join(f'    "^{re.escape(name)}$";\n' for name in names)
     head = "// Written by kernroll: the running kernel and those that were staged stay.\n"
     write(GUARD, f"{head}APT::NeverAutoRemove {{\n{lines}}};\n")
-
-
-def modules(release):
-    """Raise Refused when a module from elsewhere that runs now does not exist for a release."""
-    for name in sorted(os.listdir("/sys/module")):
-        try:
-            with open(f"/sys/module/{name}/taint", encoding="ascii") as file:
-                outside = "O" in file.read()
-        except OSError:
-            continue
-        if outside and run("modinfo", "-k", release, "-n", name, check=False).returncode:
-            raise Refused(
-                f"the module {name} is not part of the kernel, runs now, and does not exist for {release}: "
-                "build it (dkms autoinstall) or install its package for this release"
-            )
 
 
 def audit():

@@ -108,11 +108,16 @@ def test_hosts_show_tells_of_the_boot_where_the_host_tells_it(server: OperatorSe
     assert re.search(r"Armed +nothing", out)
     assert re.search(r"Proven +2026-03-01 11:36:40.*, by loader 537087644082, firmware SeaBIOS 1.16", out)
     assert re.search(r"Refused +menu-waits: the menu waits. Set GRUB_TIMEOUT", out)
+    assert re.search(r"Watchdog +watchdog0 iTCO_wdt, which resets the machine after 30 s", out)
+    assert re.search(r"Hang +the driver comes late. add it to the RAM disk", out)
     assert re.search(r"8 +7.1.13-new \(bbbbbbbbbbbb\) +trial .* panic +Kernel panic - not syncing", out)
-    unproven = replace(known, boot=own_boot(proven_at=None, boots_by=""))
+    unproven = replace(known, boot=own_boot(proven_at=None, watchdog=None, withdrawn="the image is another"))
     server.answers["GetHost"] = to_message(host_view(unproven), pb.Host)
     assert run(["hosts", "show", "a"]) == 0
-    assert re.search(r"Proven +no: `kernroll hosts rehearse -i INVENTORY a`", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"Proven +no: `kernroll hosts rehearse -i INVENTORY a`", out)
+    assert re.search(r"Armed +nothing any more: the image is another", out)
+    assert re.search(r"Watchdog +not told: `kernroll hosts enroll`", out)
 
 
 def test_plan_prints_waves_and_blockers_and_tells_by_its_code(server: OperatorServer, capsys: Captured) -> None:

@@ -141,6 +141,28 @@ def test_what_was_installed_is_compared_before_it_is_named(ssh: SshMachine, tmp_
     assert KERNEL not in ssh.machine.ask("status")["kernels"]
 
 
+_SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+
+def test_a_kernel_that_would_not_start_or_lacks_a_module_of_dkms_is_not_named(ssh: SshMachine, tmp_path: Path) -> None:
+    kernel, machine = crafted_kernel(tmp_path, NEW), ssh.machine
+    machine.sh(f"mkdir -p /sys/firmware/efi/efivars; printf '\\006\\000\\000\\000\\001' > {_SECURE_BOOT}")
+    assert refused(ssh, kernel).startswith(
+        f"looking for modules: Secure Boot is on, and /boot/vmlinuz-{NEW} carries no signature"
+    )
+    # Whoever arms it by hand is told the same.
+    machine.prove()
+    assert "carries no signature" in machine.boot("arm", NEW).stderr
+    assert "carries no signature" in machine.boot("inspect", NEW).stdout
+    machine.sh(f"rm {_SECURE_BOOT}")
+    ssh.put("/usr/sbin/dkms", f"#!/bin/sh\necho zfs/2.3.2, {RUNNING}, x86_64: installed\n")
+    told = refused(ssh, kernel)
+    machine.sh("rm /usr/sbin/dkms")
+    assert told.startswith(f"looking for modules: DKMS has zfs 2.3.2 installed for {RUNNING} and not for {NEW}: ")
+    assert KERNEL not in machine.ask("status")["kernels"]
+    assert machine.boot("inspect", NEW).stdout == f"nothing speaks against booting {NEW} here\n"
+
+
 def test_variables_that_are_missing_are_named(ssh: SshMachine) -> None:
     for playbook in ("stage.yml", "arm.yml", "purge.yml"):
         assert "wanted" in play(ssh, playbook, kernroll_kernel=KERNEL).sentence
@@ -163,3 +185,20 @@ def test_a_full_boot_is_told_before_a_package_is_touched(ssh: SshMachine, tmp_pa
     assert "left" in found.sentence
     assert found.task == "Pin the running kernel"
     assert machine.run("test", "-e", f"{machine.root}/var/lib/kernroll-stage").returncode == 1
+
+
+def test_what_keeps_a_kernel_from_being_removed_must_be_there_until_it_boots(ssh: SshMachine, tmp_path: Path) -> None:
+    machine = ssh.machine
+    assert play(ssh, "stage.yml", **staging(crafted_kernel(tmp_path, NEW))).done
+    machine.prove()
+    # Debian's own apt would remove it: nothing of the kind is armed.
+    machine.sh(f"apt-mark auto linux-image-{RUNNING}; mv /etc/apt/apt.conf.d/zz-kernroll /opt/")
+    assert f"apt takes linux-image-{RUNNING} for superfluous" in machine.boot("arm", NEW).stderr
+    machine.sh(f"apt-mark manual linux-image-{RUNNING}; mv /opt/zz-kernroll /etc/apt/apt.conf.d/")
+    assert machine.ask("arm", NEW)["next"] == machine.entry_of(NEW)
+    assert machine.ask("recheck")["next"] == machine.entry_of(NEW)
+    machine.sh(f"apt-mark auto linux-image-{NEW}")
+    withdrawn = machine.ask("recheck")
+    assert withdrawn["next"] == ""
+    assert withdrawn["withdrawn"] == f"the mark of linux-image-{NEW} as wanted is not as it was when {NEW} was armed"
+    assert withdrawn["withdrawn"] in machine.boot("reboot").stderr

@@ -205,7 +205,14 @@ class ScriptedDelivery:
         self._call("stage", command_id)
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """See Delivery."""
         self._call("arm", command_id)

@@ -82,7 +82,14 @@ class FakeDelivery:
         self._record(found, commands.stage(found.state, command_id, kernel, now=self._now()))
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """Make a staged kernel the next boot, once."""
         found = self._reach(host)

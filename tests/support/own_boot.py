@@ -3,10 +3,12 @@
 from typing import Any
 
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
-from controller.domain.hosts.loaders import BootRefusal, HostBoot
+from controller.domain.hosts.loaders import BootRefusal, HostBoot, HostWatchdog
 
 OLD, NEW = "a" * 64, "b" * 64
 MENU_WAITS = BootRefusal(code="menu-waits", cause="the menu waits", remedy="Set GRUB_TIMEOUT")
+WATCHDOG_LATE = BootRefusal(code="watchdog-late", cause="the driver comes late", remedy="add it to the RAM disk")
+WATCHDOG = HostWatchdog(devices=("watchdog0 iTCO_wdt",), open="watchdog0 iTCO_wdt", timeout_s=30, gaps=(WATCHDOG_LATE,))
 BOOT_COUNTER = BootRefusal(code="boot-counter", cause="boots are counted", remedy="Remove GRUB's boot counter")
 
 
@@ -33,6 +35,7 @@ def own_boot(host: str = "a", **changed: Any) -> HostBoot:
         "proven_at": 1_772_365_000.0,
         "boots_by": "loader 537087644082, firmware SeaBIOS 1.16",
         "refusals": (MENU_WAITS, BOOT_COUNTER),
+        "watchdog": WATCHDOG,
         "releases": {OLD: "7.0.13-old", NEW: "7.1.13-new"},
     }
     return HostBoot(**{**known, **changed})

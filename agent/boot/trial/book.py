@@ -44,4 +44,5 @@ def _ledger(saved: dict[str, Any]) -> Ledger:
         trial=None if saved["trial"] is None else Trial(**saved["trial"]),
         asked=None if asked is None else Asked(**{**asked, "cause": Cause(asked["cause"])}),
         ending=None if ending is None else Ending(**{**ending, "end": End(ending["end"])}),
+        withdrawn=str(saved.get("withdrawn", "")),
     )

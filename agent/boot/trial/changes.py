@@ -1,12 +1,14 @@
 """Everything that may be asked of a host's boot: through the loader, and written down in the ledger and the journal."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from agent.boot import choice, kernels, verbs
 from agent.boot.host import Host
-from agent.boot.trial import book, ledger
+from agent.boot.packages import held
+from agent.boot.trial import armed, book, ledger
 from agent.boot.trial.ledger import Asked, Cause, Ledger, Trial
 from agent.boot.values import BootError, BootState, Busy
 
@@ -15,6 +17,10 @@ BOOT_TIMEOUT_S: Final = 900.0
 PROBATION_TIMEOUT_S: Final = 3600.0
 # How much longer a kernel may run unblessed while its controller is away and its network works.
 PATIENCE_S: Final = 24 * 3600.0
+_NOT_REBOOTED: Final = (
+    "{}; nothing is armed any more, and the host was not rebooted. Arm the kernel again, or `kernroll-boot disarm` and "
+    "reboot into the default"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,8 @@ class Wanted:
     boot_timeout_s: float = BOOT_TIMEOUT_S
     probation_timeout_s: float = PROBATION_TIMEOUT_S
     patience_s: float = PATIENCE_S
+    require_watchdog: bool = False
+    armed_for_s: float = ledger.ARMED_FOR_S
     # Of `revert`: whether to boot it as well, unless it runs as the default already.
     reboot: bool = False
 
@@ -58,26 +66,37 @@ def _forget(host: Host, wanted: Wanted) -> BootState:
 
 def _arm(host: Host, wanted: Wanted) -> BootState:
     loader = choice.loader_of(host)
-    release = kernels.release_of(host, wanted.kernel, loader.read())
-    if not (wanted.boot_timeout_s > 0 and wanted.probation_timeout_s > 0 and wanted.patience_s >= 0):
+    release = kernels.release_of(host, wanted.kernel, state := loader.read())
+    limits = (wanted.boot_timeout_s, wanted.probation_timeout_s, wanted.armed_for_s)
+    if not (min(limits) > 0 and wanted.patience_s >= 0):
         raise BootError("deadlines must be above zero")
     before = book.read(host)
     if before.trial is not None and before.trial.boot_id == host.boot_id:
         raise BootError(f"{before.trial.release} is on trial in this boot: bless or revert it before another is armed")
+    held.protect(host, [release, host.running_release])
     trial = Trial(
         kernel=kernels.kernel_of(host, release) if release == wanted.kernel else wanted.kernel,
         release=release,
         boot_timeout_s=wanted.boot_timeout_s,
         probation_timeout_s=wanted.probation_timeout_s,
         patience_s=wanted.patience_s,
+        armed_s=host.uptime_s(),
+        armed_for_s=wanted.armed_for_s,
+        sealed=armed.seal(host, state, release),
     )
     # First what guards it: no kernel boots on trial without its deadline.
     book.change(host, before, ledger.armed(before, trial))
     try:
-        return verbs.arm(host, release)
+        state = verbs.arm(host, release, require_watchdog=wanted.require_watchdog)
     except BootError:
         book.change(host, now := book.read(host), ledger.disarmed(now))
         raise
+    try:
+        armed.watch(host)
+    except BootError:
+        _disarm(host, wanted)
+        raise
+    return state
 
 
 def _disarm(host: Host, _wanted: Wanted) -> BootState:
@@ -92,30 +111,33 @@ def _reboot(host: Host, wanted: Wanted) -> BootState:
     if wanted.command_id and any(one.command_id == wanted.command_id for one in before.boots):
         # It has been booted since; what was not written down any more is that this was done.
         return state
+    if before.withdrawn:
+        raise BootError(_NOT_REBOOTED.format(before.withdrawn))
     cause = Cause.REQUESTED
     if before.trial is not None and not before.trial.boot_id:
         cause = Cause.TRIAL
-        if found := still_armed(host, before.trial):
-            verbs.disarm(host, "")
-            book.change(host, before, ledger.disarmed(before))
-            raise BootError(f"{found}; nothing is armed any more, and the host was not rebooted")
+        if found := armed.changed(host, before.trial):
+            _withdraw(host, before, found)
+            raise BootError(_NOT_REBOOTED.format(found))
     _go_down(host, before, Asked(cause=cause, command_id=wanted.command_id, boot_id=here))
     return state
 
 
-def still_armed(host: Host, trial: Trial) -> str:
-    """Return what has changed since a kernel was armed, so that it must not be booted; empty when nothing has."""
-    state = choice.loader_of(host).read()
-    armed, back = state.entry(state.next), state.entry(state.default)
-    if armed is None or armed.release != trial.release:
-        return f"{trial.release} was armed, and {armed.release if armed else state.next or 'nothing'} is now"
-    if not state.pinned or back is None or back.release != host.running_release:
-        told = (back.release or back.title) if back else "nothing that is in the menu"
-        return f"the default was {host.running_release} when {trial.release} was armed, and is {told} now"
-    files = (*armed.files, *back.files)
-    if missing := sorted({name for name in files if not host.path(name).is_file()}):
-        return f"{', '.join(missing)} was there when {trial.release} was armed, and is not there now"
-    return ""
+def _recheck(host: Host, _wanted: Wanted) -> BootState:
+    """Look at what is armed; what is not as it was when it was armed is not booted."""
+    before = book.read(host)
+    if before.trial is None or before.trial.boot_id:
+        armed.unwatch(host)
+    elif found := armed.changed(host, before.trial):
+        print(f"kernroll-boot: {found}: nothing is armed any more", file=sys.stderr)
+        _withdraw(host, before, found)
+    return choice.loader_of(host).read()
+
+
+def _withdraw(host: Host, before: Ledger, why: str) -> None:
+    # The loader first: while it holds the kernel, that is guarded.
+    verbs.disarm(host, "")
+    book.change(host, before, ledger.withdrawn(before, why))
 
 
 def _go_down(host: Host, before: Ledger, asked: Asked) -> None:
@@ -178,6 +200,7 @@ CHANGES: Final[dict[str, Callable[[Host, Wanted], BootState]]] = {
     "forget": _forget,
     "arm": _arm,
     "disarm": _disarm,
+    "recheck": _recheck,
     "reboot": _reboot,
     "acknowledge": _acknowledge,
     "bless": _bless,

@@ -14,6 +14,7 @@ from agent.boot.trial.crash import panic_line
 from agent.boot.trial.ledger import Deadline, End, Ending, Ledger, Seen
 from agent.boot.trial.network import Standing, standing
 from agent.boot.values import BootError, BrokenHost
+from agent.boot.watchdog import devices
 
 # How often it looks whether somebody has acknowledged or blessed.
 _LOOK_S: Final = 2.0
@@ -38,6 +39,8 @@ def _begin(host: Host) -> Ledger:
         now=host.now(),
         panic_line=panic_line(host, since),
         still_armed=armed,
+        reset_by=devices.reset_by(host),
+        watchdog=devices.read(host).held,
     )
     after = ledger.begun(before, seen)
     try:

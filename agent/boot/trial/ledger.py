@@ -4,13 +4,16 @@ Words for causes and ends are those that the controller knows. Seconds since the
 counted, so that a clock that jumps moves no deadline.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from agent.boot.values import BootError
 
 MOST_BOOTS: Final = 20
+# How long what is armed waits for its boot, by default: whoever armed it reboots the host at once.
+ARMED_FOR_S: Final = 3600.0
 
 
 class Cause(StrEnum):
@@ -45,6 +48,7 @@ _ENDED_HOW: Final = {
     End.STOPPED: "the machine was switched off",
 }
 NOT_BOOTED: Final = "the loader did not boot what was armed"
+WATCHDOG_RESET: Final = "the watchdog {} reset the machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ class Boot:
     end: str = ""
     line: str = ""
     ended_at: float | None = None
+    # The watchdog that systemd kept open as it began; empty when it kept none, None when that is not known.
+    watchdog: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +92,11 @@ class Trial:
     acknowledged_s: float | None = None
     # Whether its present deadline was moved because the controller is away.
     extended: bool = False
+    # When it was armed, since the kernel's start, and how long it may wait for its boot; None: as long as it likes.
+    armed_s: float | None = None
+    armed_for_s: float = ARMED_FOR_S
+    # What must still be so when it boots: name -> digest or word.
+    sealed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +128,8 @@ class Ledger:
     trial: Trial | None = None
     asked: Asked | None = None
     ending: Ending | None = None
+    # Why what was armed is not armed any more; empty when nobody but those who armed it has taken that back.
+    withdrawn: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +144,15 @@ class Seen:
     panic_line: str
     # Whether the loader still holds what was armed.
     still_armed: bool
+    # What a watchdog is called that says that it reset the machine; empty when none does.
+    reset_by: str = ""
+    # See Boot.
+    watchdog: str | None = None
+
+    @property
+    def last_line(self) -> str:
+        """What is told of an end that nobody wrote down."""
+        return self.panic_line or (WATCHDOG_RESET.format(self.reset_by) if self.reset_by else "")
 
 
 def begun(ledger: Ledger, seen: Seen) -> Ledger:
@@ -165,6 +187,7 @@ def begun(ledger: Ledger, seen: Seen) -> Ledger:
         cause=cause,
         started_at=seen.now,
         on_trial=trial is not None,
+        watchdog=seen.watchdog,
     )
     return Ledger(revision=ledger.revision + 1, boots=(*boots, boot)[-MOST_BOOTS:], trial=trial)
 
@@ -174,18 +197,16 @@ def _closed(ledger: Ledger, seen: Seen) -> tuple[Boot, ...]:
     if not ledger.boots or ledger.boots[-1].end:
         return ledger.boots
     last = ledger.boots[-1]
-    end, line = End.RESET, ""
+    end, line = End.PANIC if seen.panic_line else End.RESET, seen.last_line
     if ledger.ending is not None and ledger.ending.boot_id == last.boot_id:
         end, line = ledger.ending.end, ledger.ending.line
     elif ledger.asked is not None and ledger.asked.boot_id == last.boot_id:
-        end = End.REPLACED
-    elif seen.panic_line:
-        end, line = End.PANIC, seen.panic_line
+        end, line = End.REPLACED, ""
     return (*ledger.boots[:-1], replace(last, end=end.value, line=line, ended_at=seen.now))
 
 
 def _missed(trial: Trial, asked: Asked, boots: tuple[Boot, ...], seen: Seen) -> Boot:
-    line = NOT_BOOTED if seen.still_armed else seen.panic_line
+    line = NOT_BOOTED if seen.still_armed else seen.last_line
     return Boot(
         number=_next_number(boots),
         boot_id="",
@@ -207,14 +228,21 @@ def _next_number(boots: tuple[Boot, ...]) -> int:
 
 def armed(ledger: Ledger, trial: Trial) -> Ledger:
     """Return the ledger with a kernel that the next boot puts on trial."""
-    return replace(ledger, revision=ledger.revision + 1, trial=trial)
+    return replace(ledger, revision=ledger.revision + 1, trial=trial, withdrawn="")
 
 
 def disarmed(ledger: Ledger) -> Ledger:
     """Return the ledger with nothing armed; a trial that runs goes on."""
-    if ledger.trial is None or ledger.trial.boot_id:
+    armed_now = ledger.trial is not None and not ledger.trial.boot_id
+    if not armed_now and not ledger.withdrawn:
         return ledger
-    return replace(ledger, revision=ledger.revision + 1, trial=None)
+    trial = None if armed_now else ledger.trial
+    return replace(ledger, revision=ledger.revision + 1, trial=trial, withdrawn="")
+
+
+def withdrawn(ledger: Ledger, why: str) -> Ledger:
+    """What was armed is not as it was: nothing is armed, and whoever wants it to boot is told why it does not."""
+    return replace(ledger, revision=ledger.revision + 1, trial=None, withdrawn=why)
 
 
 def acknowledged(ledger: Ledger, uptime_s: float) -> Ledger:

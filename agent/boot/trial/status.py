@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from agent.boot import choice, kernels, rehearsal, verbs
 from agent.boot.host import Host
 from agent.boot.trial import book
 from agent.boot.values import BootError, BootState
+from agent.boot.watchdog import devices
 
 # Read by the agent: agent.adapters.host.boot_program.
 _FILE: Final = "/var/lib/kernroll-boot/status.json"
@@ -26,15 +28,27 @@ def document(host: Host, state: BootState, *, proven: rehearsal.Rehearsal | None
         "default_kernel": names.get(_release(state, state.default), ""),
         "running_kernel": kept.boots[-1].kernel if _is_kept(host, kept.boots) else names.get(host.running_release, ""),
         "armed_kernel": trial.kernel if trial and not trial.boot_id else "",
+        "withdrawn": kept.withdrawn,
         "revision": kept.revision,
         "boots": [asdict(one) for one in kept.boots],
+        "watchdog": asdict(devices.read(host)),
     }
 
 
 def keep(host: Host, told: Mapping[str, Any], *, look: bool) -> None:
     """Write it down for the agent; with `look` what speaks against a trial is looked at anew."""
-    refusals = [asdict(one) for one in verbs.refusals(host)] if look else _former(host).get("refusals", [])
-    host.write(_FILE, json.dumps({**told, "refusals": refusals}, indent=1) + "\n")
+    former = {} if look else _former(host)
+    found = {
+        "refusals": [asdict(one) for one in verbs.refusals(host)] if look else former.get("refusals", []),
+        "watchdog_gaps": [asdict(one) for one in verbs.watchdog_gaps(host)] if look else former.get("watchdog_gaps"),
+    }
+    host.write(_FILE, json.dumps({**told, **found}, indent=1) + "\n")
+
+
+def renew(host: Host) -> None:
+    """Write down what is so now, where it can be told; what speaks against a trial is not looked at anew."""
+    with suppress(BootError):
+        keep(host, document(host, choice.loader_of(host).read(), proven=rehearsal.read(host)), look=False)
 
 
 def observed(host: Host) -> None:

@@ -46,11 +46,25 @@ class RoutedDelivery:
         await self._way(host, command_id).stage(host, command_id, kernel)
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """See Delivery."""
         way = self._way(host, command_id)
-        await way.arm(host, command_id, kernel, boot_timeout_s=boot_timeout_s, probation_timeout_s=probation_timeout_s)
+        await way.arm(
+            host,
+            command_id,
+            kernel,
+            boot_timeout_s=boot_timeout_s,
+            probation_timeout_s=probation_timeout_s,
+            require_watchdog=require_watchdog,
+        )
 
     async def reboot(self, host: str, command_id: str) -> None:
         """See Delivery."""

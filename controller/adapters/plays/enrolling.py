@@ -17,6 +17,8 @@ from controller.domain.errors import InvalidInput, Permanent, Temporary
 # In the order in which they are started; what an agent says of the others it says when its session begins.
 _UNITS: Final = (
     "kernroll-guard.service",
+    "kernroll-armed.service",
+    "kernroll-armed.timer",
     "kernroll-boot@.service",
     "kernroll-boot.socket",
     "kernroll-agent.service",

@@ -24,10 +24,12 @@ def boot_parts(host: HostView) -> list[RenderableType]:
         ("Loader", boot.loader),
         ("Default", kernel_text(boot.default_kernel)),
         ("Running", kernel_text(boot.running_kernel)),
-        ("Armed", kernel_text(boot.armed_kernel) or "nothing"),
+        ("Armed", kernel_text(boot.armed_kernel) or _unarmed(boot)),
         ("Pinned", "yes" if boot.pinned else "no, a newly installed kernel may become the default"),
         ("Proven", proven_text(host.name, boot)),
+        ("Watchdog", watchdog_text(boot)),
         *(("Refused", f"{one.code}: {one.cause}. {one.remedy}") for one in boot.refusals),
+        *(("Hang", f"{one.cause}. {one.remedy}") for one in (boot.watchdog.gaps if boot.watchdog else ())),
     ]
     for title, value in rows:
         table.add_row(title, *cells(value))
@@ -46,12 +48,26 @@ def proven_text(host: str, boot: HostBootView) -> str:
     return f"no: `kernroll hosts rehearse -i INVENTORY {host}`"
 
 
+def watchdog_text(boot: HostBootView) -> str:
+    """Say which watchdog systemd keeps open, of those that there are."""
+    found = boot.watchdog
+    if found is None:
+        return "not told: `kernroll hosts enroll` brings a newer kernroll-boot there"
+    if found.open:
+        return f"{found.open}, which resets the machine after {found.timeout_s} s" if found.timeout_s else found.open
+    return f"none is open, of {', '.join(found.devices)}" if found.devices else "none"
+
+
 def kernel_text(kernel: BootKernelView | None) -> str:
     """Return a kernel's release and the beginning of its digest; empty for none."""
     if kernel is None:
         return ""
     digest = kernel.digest[:_DIGEST_CHARACTERS]
     return f"{kernel.release} ({digest})" if kernel.release else digest
+
+
+def _unarmed(boot: HostBootView) -> str:
+    return f"nothing any more: {boot.withdrawn}" if boot.withdrawn else "nothing"
 
 
 def _row(boot: HostBootRecordView) -> tuple[str, ...]:

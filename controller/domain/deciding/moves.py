@@ -216,6 +216,7 @@ def _entry_effects(snapshot: AttemptSnapshot, target: Step, leg: int, command: t
                     kernel=old if attempt.legs[leg] is Side.OLD else kernel,
                     boot_timeout_s=attempt.boot_timeout_s,
                     probation_timeout_s=policy.probation_timeout_s + BLESS_TIMEOUT_S + GRACE_S,
+                    require_watchdog=policy.require_watchdog,
                 ),
             )
         case Step.REBOOT:

@@ -94,6 +94,16 @@ def _boot_refusals(subject: Subject) -> list[str] | None:
     return None if boot is None else sorted({refusal.code for refusal in boot.refusals})
 
 
+def _watchdog_open(subject: Subject) -> bool | None:
+    watchdog = None if subject.host.boot is None else subject.host.boot.watchdog
+    return None if watchdog is None else bool(watchdog.open)
+
+
+def _watchdog_gaps(subject: Subject) -> list[str] | None:
+    watchdog = None if subject.host.boot is None else subject.host.boot.watchdog
+    return None if watchdog is None else sorted({gap.code for gap in watchdog.gaps})
+
+
 FACTS: Final[Mapping[str, Fact]] = {
     "host": _made(Kind.TEXT, "the host's name", lambda of: of.host.name),
     "arch": _told("architecture", '"x86_64" or "arm64"'),
@@ -128,6 +138,16 @@ FACTS: Final[Mapping[str, Fact]] = {
         Kind.TEXTS,
         'what speaks against giving such a host a kernel: "menu-waits", "stops-at-a-panic", …',
         _boot_refusals,
+    ),
+    "watchdog_open": _made(
+        Kind.TRUTH,
+        "whether systemd keeps a watchdog of such a host open",
+        _watchdog_open,
+    ),
+    "watchdog_gaps": _made(
+        Kind.TEXTS,
+        'what is missing for a hang of such a host to be ended by it: "watchdog-missing", "watchdog-late", …',
+        _watchdog_gaps,
     ),
     "virtualization": _told(
         "virtualization", '"none", "kvm", "qemu", "xen", "vmware", "microsoft", …', "Virtualization"

@@ -8,12 +8,14 @@ from typing import Any, Final, TypeVar
 from controller.domain import bounds
 from controller.domain.delivery import BootCause, BootEnd, BootRecord, DeliveryStatus
 from controller.domain.errors import Permanent
-from controller.domain.hosts.loaders import BootRefusal, HostBoot
+from controller.domain.hosts.loaders import BootRefusal, HostBoot, HostWatchdog
 
 _MOST_CHARACTERS: Final = 256 << 10
 _MOST_BOOTS: Final = 20
 _MOST_REFUSALS: Final = 32
 _MOST_RELEASES: Final = 64
+_MOST_WATCHDOGS: Final = 16
+_LONGEST_WATCHDOG_S: Final = 86_400
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
@@ -38,6 +40,8 @@ def read_boot(host: str, text: str) -> HostBoot:
             **_rehearsal(told.get("rehearsal")),
             refusals=tuple(_refusal(one) for one in told.get("refusals", [])[:_MOST_REFUSALS]),
             releases=_releases(told.get("kernels", {})),
+            withdrawn=bounds.sentence(str(told.get("withdrawn", ""))),
+            watchdog=_watchdog(told.get("watchdog"), told.get("watchdog_gaps")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise Permanent(
@@ -92,6 +96,25 @@ def _rehearsal(told: Mapping[str, Any] | None) -> dict[str, Any]:
 def _releases(told: Mapping[str, Any]) -> dict[str, str]:
     some = list(told.items())[:_MOST_RELEASES]
     return {bounds.name(str(digest)): bounds.name(str(release)) for digest, release in some}
+
+
+def _watchdog(told: Mapping[str, Any] | None, gaps: list[Mapping[str, Any]] | None) -> HostWatchdog | None:
+    """Return None where a host says nothing of it, or has not looked yet at what is missing."""
+    if told is None or gaps is None:
+        return None
+    devices = {str(one["name"]): one for one in told["devices"][:_MOST_WATCHDOGS]}
+    held = devices.get(str(told["held"]))
+    timeout_s = held["timeout_s"] if held is not None else None
+    return HostWatchdog(
+        devices=tuple(_device(one) for one in devices.values()),
+        open=_device(held) if held is not None else bounds.name(str(told["held"] or "")),
+        timeout_s=min(bounds.whole(int(timeout_s or 0)), _LONGEST_WATCHDOG_S),
+        gaps=tuple(_refusal(one) for one in gaps[:_MOST_REFUSALS]),
+    )
+
+
+def _device(told: Mapping[str, Any]) -> str:
+    return bounds.name(f"{told['name']} {told['identity']}".strip())
 
 
 def _refusal(told: Mapping[str, Any]) -> BootRefusal:

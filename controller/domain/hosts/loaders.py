@@ -17,6 +17,20 @@ class BootRefusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostWatchdog:
+    """Whether a kernel that hangs is ended by hardware."""
+
+    # What the kernel shows, with what their drivers call them: "watchdog0 iTCO_wdt".
+    devices: tuple[str, ...]
+    # The one of them that systemd keeps open; empty when it keeps none, or nobody can tell.
+    open: str
+    # After how long without a sign of life it resets the machine; 0 where the kernel does not show it.
+    timeout_s: int
+    # What is missing for a hang to be ended, "watchdog-late"; none of it keeps kernels from the host by itself.
+    gaps: tuple[BootRefusal, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostBoot:
     """What the host's own program says."""
 
@@ -34,3 +48,7 @@ class HostBoot:
     refusals: tuple[BootRefusal, ...] = ()
     # Digest -> release, as `uname -r` would say: kernels that were staged, the default and the running one.
     releases: Mapping[str, str] = field(default_factory=dict)
+    # Why what was armed is not armed any more, where the host itself took it back; empty else.
+    withdrawn: str = ""
+    # None where the program is older than that.
+    watchdog: HostWatchdog | None = None

@@ -12,9 +12,12 @@ from controller.words import names_text
 DELIVERY: Final = "ansible"
 
 
+_Reasons = dict[tuple[str, str], list[str]]
+
+
 def not_to_be_risked(hosts: Iterable[Host]) -> Iterator[str]:
     """Yield a sentence for each thing that keeps hosts from coming back by themselves, with its remedy."""
-    by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
+    by_reason: _Reasons = defaultdict(list)
     for host in hosts:
         if host.boot is None:
             by_reason["it no longer tells what it boots by", "see that kernroll-boot is installed there"].append(
@@ -26,6 +29,26 @@ def not_to_be_risked(hosts: Iterable[Host]) -> Iterator[str]:
         if not host.boot.refusals and host.boot.proven_at is None:
             remedy = "prove it with `kernroll hosts rehearse -i INVENTORY NAME`"
             by_reason["nobody has seen yet that it comes back by itself", remedy].append(host.name)
+    yield from _sentences(by_reason)
+
+
+def without_watchdog(hosts: Iterable[Host]) -> Iterator[str]:
+    """Yield a sentence for each thing that is missing for a hang to end by itself, with its remedy."""
+    by_reason: _Reasons = defaultdict(list)
+    for host in hosts:
+        if host.boot is None:
+            # Which speaks against it already.
+            continue
+        if host.boot.watchdog is None:
+            remedy = "bring a newer kernroll-boot there with `kernroll hosts enroll`"
+            by_reason["it does not tell whether a watchdog would end a hang", remedy].append(host.name)
+            continue
+        for gap in host.boot.watchdog.gaps:
+            by_reason[gap.cause, gap.remedy].append(host.name)
+    yield from _sentences(by_reason)
+
+
+def _sentences(by_reason: _Reasons) -> Iterator[str]:
     for (cause, remedy), names in by_reason.items():
         yield f"{names_text(sorted(names))}: {cause}. {remedy[:1].upper()}{remedy[1:]}."
 

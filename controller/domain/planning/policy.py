@@ -46,6 +46,7 @@ def policy_of(
         silence_timeout_s=limits.heartbeat_timeout_s,
         revert_timeout_s=limits.revert_timeout_s,
         power_cycles=1 if limits.power_cycle == "once" else 0,
+        require_watchdog=limits.watchdog == "required",
         infrastructure_retries=limits.infrastructure_retries,
         died_retries=limits.died_retries,
         tasks=tuple(

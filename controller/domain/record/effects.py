@@ -42,6 +42,7 @@ class ArmKernel:
     kernel: str
     boot_timeout_s: float
     probation_timeout_s: float
+    require_watchdog: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

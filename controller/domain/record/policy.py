@@ -138,5 +138,7 @@ class Policy:
     known_lines: tuple[KnownLine, ...] = ()
     # How often the power of a host that neither boots nor falls back may be cut: 0, or once in an attempt.
     power_cycles: int = 0
+    # Whether a kernel is armed only where a watchdog would end a hang of it; asked of hosts that start from their disk.
+    require_watchdog: bool = False
     # Why kernel logs with holes, or none, do not hold a wave; empty: they hold it.
     accept_missing_logs: str = ""

@@ -201,6 +201,9 @@ class Limits(Model):
     # What becomes of a host that is not heard when its time to come back is over: nothing more, or its power is cut and
     # given again, once, where the controller's inventory names its management controller (kernroll_power).
     power_cycle: Literal["never", "once"] = "never"
+    # Whether hosts that start from their own disk take part only when a watchdog would end a hang of the kernel before
+    # and of the new one, whether it is told when none would, or neither.
+    watchdog: Literal["required", "wanted", "ignored"] = "wanted"
     # A broken rig (tool, network, disk) is tried again this often before it ends the host's journey.
     infrastructure_retries: Annotated[int, Field(ge=0, le=3)] = 3
     # A run that died or timed out is repeated this often; the next one is held against the kernel.

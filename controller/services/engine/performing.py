@@ -232,6 +232,7 @@ class Performer:
                     effect.kernel,
                     boot_timeout_s=effect.boot_timeout_s,
                     probation_timeout_s=effect.probation_timeout_s,
+                    require_watchdog=effect.require_watchdog,
                 )
             case RebootHost():
                 await delivery.reboot(host, command_id)

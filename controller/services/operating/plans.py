@@ -10,7 +10,7 @@ from controller.domain.fleet.denials import everywhere
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel
 from controller.domain.planning.design import design_notes, needed_comparisons, refusals
-from controller.domain.planning.own_disks import DELIVERY, not_installable, not_to_be_risked
+from controller.domain.planning.own_disks import DELIVERY, not_installable, not_to_be_risked, without_watchdog
 from controller.domain.planning.policy import policy_of
 from controller.domain.planning.selection import HostCandidate, WavePlan, hosts_by_stratum, plan_waves, selected
 from controller.domain.planning.targeting import (
@@ -122,6 +122,7 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
     needed = sorted({planned.architecture for wave in plan.waves for planned in wave.hosts})
     found: dict[str, Kernel] = {}
     blockers: list[str] = []
+    hanging: tuple[str, ...] = ()
     for architecture, entry in sorted(spec.kernels.items()):
         if architecture not in needed:
             continue
@@ -141,6 +142,9 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
         blockers += unreached(planned)
         own_disks = [world.hosts[one.host] for one in planned if one.delivered_by == DELIVERY]
         blockers += not_to_be_risked(own_disks)
+        if spec.limits.watchdog != "ignored":
+            hanging = tuple(without_watchdog(own_disks))
+        blockers += hanging if spec.limits.watchdog == "required" else ()
         blockers += () if aa else not_installable(own_disks, found)
     if world.by_name(spec.name) is not None:
         blockers.append(f"a rollout named {spec.name} exists already; give this one another metadata.name")
@@ -153,6 +157,7 @@ async def prepare(spec_yaml: str, file_name: str, known: Known, *, aa: bool = Fa
             *((_AA_NOTE,) if aa else _already_there(world, plan, found)),
             *left_out(selected(spec, hosts)),
             *aim.notes,
+            *(f"A hang may not end by itself on {one}" for one in hanging if spec.limits.watchdog == "wanted"),
             *of_unknown_platform(selected(spec, hosts)),
             *_long_measurements(spec),
             *await _without_power(spec, plan, known),

@@ -55,7 +55,14 @@ class SimulatedDelivery:
         self._done(f"stage {command_id}")
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """See Delivery."""
         machine = await self._reach(host, f"arm {command_id}")

@@ -24,6 +24,8 @@ def host_boot_view(boot: HostBoot, boots: int = NEWEST_BOOTS) -> HostBootView:
         boots_by=boot.boots_by,
         rehearsal_failed=boot.rehearsal_failed,
         refusals=boot.refusals,
+        withdrawn=boot.withdrawn,
+        watchdog=boot.watchdog,
         boots=tuple(_record(boot, one) for one in records),
     )
 

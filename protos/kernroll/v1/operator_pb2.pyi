@@ -229,6 +229,8 @@ class HostBoot(_message.Message):
     REHEARSAL_FAILED_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     BOOTS_FIELD_NUMBER: _builtins.int
+    WATCHDOG_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     loader: _builtins.str
     """grub, systemd-boot."""
     pinned: _builtins.bool
@@ -237,6 +239,8 @@ class HostBoot(_message.Message):
     """By what it boots: "loader 537087644082, firmware SeaBIOS 1.16"."""
     rehearsal_failed: _builtins.str
     """Why the newest rehearsal was not passed; empty while it may be, or when it was."""
+    withdrawn: _builtins.str
+    """Why the host itself took back what was armed; empty where it did not."""
     @_builtins.property
     def default_kernel(self) -> Global___BootKernel:
         """What boots when nothing is armed, and what runs; unset where the host does not tell it."""
@@ -259,6 +263,10 @@ class HostBoot(_message.Message):
     def boots(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostBootRecord]:
         """The newest, oldest first; none in ListHosts."""
 
+    @_builtins.property
+    def watchdog(self) -> Global___HostWatchdog:
+        """Unset where the host's kernroll-boot does not tell."""
+
     def __init__(
         self,
         *,
@@ -272,14 +280,54 @@ class HostBoot(_message.Message):
         rehearsal_failed: _builtins.str = ...,
         refusals: _abc.Iterable[Global___BootRefusal] | None = ...,
         boots: _abc.Iterable[Global___HostBootRecord] | None = ...,
+        watchdog: Global___HostWatchdog | None = ...,
+        withdrawn: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "default_kernel", b"default_kernel", "proven_at", b"proven_at", "running_kernel", b"running_kernel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "default_kernel", b"default_kernel", "proven_at", b"proven_at", "running_kernel", b"running_kernel", "watchdog", b"watchdog"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "boots", b"boots", "boots_by", b"boots_by", "default_kernel", b"default_kernel", "loader", b"loader", "pinned", b"pinned", "proven_at", b"proven_at", "refusals", b"refusals", "rehearsal_failed", b"rehearsal_failed", "running_kernel", b"running_kernel"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["armed_kernel", b"armed_kernel", "boots", b"boots", "boots_by", b"boots_by", "default_kernel", b"default_kernel", "loader", b"loader", "pinned", b"pinned", "proven_at", b"proven_at", "refusals", b"refusals", "rehearsal_failed", b"rehearsal_failed", "running_kernel", b"running_kernel", "watchdog", b"watchdog", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostBoot: _TypeAlias = HostBoot  # noqa: Y015
+
+@_typing.final
+class HostWatchdog(_message.Message):
+    """Whether a kernel that hangs is ended by hardware."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    open: _builtins.str
+    """The one that systemd keeps open; empty when it keeps none, or nobody can tell."""
+    timeout_s: _builtins.int
+    """After how long without a sign of life it resets the machine; 0 where the kernel does not show it."""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the kernel shows, with what their drivers call them: "watchdog0 iTCO_wdt"."""
+
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___BootRefusal]:
+        """What is missing for a hang to be ended: "watchdog-missing", "watchdog-late", …"""
+
+    def __init__(
+        self,
+        *,
+        devices: _abc.Iterable[_builtins.str] | None = ...,
+        open: _builtins.str = ...,
+        timeout_s: _builtins.int = ...,
+        gaps: _abc.Iterable[Global___BootRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "gaps", b"gaps", "open", b"open", "timeout_s", b"timeout_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostWatchdog: _TypeAlias = HostWatchdog  # noqa: Y015
 
 @_typing.final
 class BootKernel(_message.Message):

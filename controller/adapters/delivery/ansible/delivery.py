@@ -81,11 +81,20 @@ class AnsibleDelivery:
         self._heard(host, await self._program.stage(host, command_id, kernel))
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """Make a staged kernel the next boot, once."""
         limits = (f"--boot-timeout={boot_timeout_s}", f"--probation-timeout={probation_timeout_s}")
-        await self._ask(host, "arm", kernel, *limits, command_id=command_id)
+        # Not known to older programs, so that it is said only where it is meant.
+        watched = ("--require-watchdog",) if require_watchdog else ()
+        await self._ask(host, "arm", kernel, *limits, *watched, command_id=command_id)
 
     async def reboot(self, host: str, command_id: str) -> None:
         """Restart the host."""

@@ -63,7 +63,14 @@ class HypervisorDelivery:
         await self._call(host, "stage", timeout_s=STAGE_TIMEOUT_S, command_id=command_id, kernel=document)
 
     async def arm(
-        self, host: str, command_id: str, kernel: str, *, boot_timeout_s: float, probation_timeout_s: float
+        self,
+        host: str,
+        command_id: str,
+        kernel: str,
+        *,
+        boot_timeout_s: float,
+        probation_timeout_s: float,
+        require_watchdog: bool = False,
     ) -> None:
         """Make a staged kernel the next boot, once."""
         await self._call(

@@ -28,6 +28,7 @@ def line(*words: object) -> bytes:
         ("rehearse",),
         ("arm", DIGEST, "--boot-timeout=900.0", "--probation-timeout=3600", "--command-id=u1/a/1.arm.0"),
         ("arm", "7.1.13+deb13-amd64", "--patience=0"),
+        ("arm", DIGEST, "--require-watchdog", "--command-id=u1/a/1.arm.0"),
         ("disarm",),
         ("reboot", "--command-id=c"),
         ("acknowledge", "--command-id=c"),

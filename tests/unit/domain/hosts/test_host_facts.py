@@ -53,6 +53,8 @@ VALUES = {
     "boot_loader": '"grub"',
     "boot_proven": "true",
     "boot_refusals": '["boot-counter", "menu-waits"]',
+    "watchdog_open": "true",
+    "watchdog_gaps": '["watchdog-late"]',
     "virtualization": '"none"',
     "zone": '"z1"',
     "rack": '"r1"',
@@ -76,7 +78,7 @@ def test_a_fact_is_the_hosts_own(name: str) -> None:
     "name",
     [
         *("page_size", "memory", "cpu_count", "swap_backends", "firmware", "boot_loader", "virtualization"),
-        *("agent_version", "boot_proven", "boot_refusals"),
+        *("agent_version", "boot_proven", "boot_refusals", "watchdog_open", "watchdog_gaps"),
     ],
 )
 def test_what_an_older_agent_does_not_tell_decides_nothing(name: str) -> None:

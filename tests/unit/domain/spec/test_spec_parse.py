@@ -68,6 +68,7 @@ WRONG = [
     ),
     ("waves: [{rest: true, bake: 99999d}]", "spec.waves[0].bake: must be at most \"90d\" (got '99999d')"),
     ("limits: {boot_timout: 30s}", "spec.limits.boot_timout: is not a known field; did you mean boot_timeout?"),
+    ("limits: {watchdog: maybe}", "spec.limits.watchdog: must be required or wanted or ignored (got 'maybe')"),
     ("limits: {boot_timeout: 0s}", "spec.limits.boot_timeout: must be more than 0 (got 0.0)"),
     ("limits: {infrastructure_retries: 4}", "spec.limits.infrastructure_retries: must be at most 3 (got 4)"),
     ("limits:", "spec.limits: must be a mapping (got nothing)"),

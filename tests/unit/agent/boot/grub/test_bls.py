@@ -37,7 +37,7 @@ FILES = {f"3f4e-{one}.conf": ENTRY.format(one) for one in RELEASES}
 
 
 def test_entries_stand_first_and_the_newest_above() -> None:
-    menu = bls_menu(CONFIGURATION, FILES, {})
+    menu = bls_menu(CONFIGURATION, FILES, {}, ids_first=True)
     newest, candidate, old = "3f4e-6.10.0-1.fc44.x86_64", "3f4e-6.10.0~rc1-1.fc44.x86_64", "3f4e-6.9.4-200.fc44.x86_64"
     assert [one.id for one in menu.entries] == [newest, candidate, old, "uefi-firmware", "more>other"]
     assert [menu.resolved(one) for one in ("0", "2", "3", "4>0", "5")] == [
@@ -53,7 +53,7 @@ def test_entries_stand_first_and_the_newest_above() -> None:
 
 
 def test_a_name_that_begins_with_a_digit_is_no_position() -> None:
-    menu = bls_menu(CONFIGURATION, FILES, {})
+    menu = bls_menu(CONFIGURATION, FILES, {}, ids_first=True)
     assert menu.resolved("3f4e-6.9.4-200.fc44.x86_64") == "3f4e-6.9.4-200.fc44.x86_64"
     assert menu.resolved("3f4e-6.6.6") == ""
 
@@ -74,12 +74,19 @@ def test_a_name_that_begins_with_a_digit_is_no_position() -> None:
 def test_a_command_line_is_what_grub_makes_of_it(
     text: str, environment: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
-    menu = bls_menu(CONFIGURATION, {"a.conf": f"linux /vmlinuz-1\n{text}\n"}, environment)
+    menu = bls_menu(CONFIGURATION, {"a.conf": f"linux /vmlinuz-1\n{text}\n"}, environment, ids_first=True)
     assert menu.entries[0].arguments == arguments
 
 
 def test_what_is_no_entry_is_left_out() -> None:
     files = {"a.conf": "title nothing\n", ".b.conf": ENTRY, "c.conf.rpmsave": ENTRY, "d-0-rescue.conf": ENTRY}
-    menu = bls_menu("blscfg\n", files, {})
+    menu = bls_menu("blscfg\n", files, {}, ids_first=True)
     assert [(one.id, one.recovery) for one in menu.entries] == [("d-0-rescue", True)]
-    assert bls_menu("blscfg\n", {}, {}).resolved("0") == ""
+    assert bls_menu("blscfg\n", {}, {}, ids_first=True).resolved("0") == ""
+
+
+def test_grubs_own_entries_are_looked_for_by_position_first() -> None:
+    """GRUB 2.14 takes 3f4e… for the fourth entry, and Fedora's for a name."""
+    files = {f"3f4e-1.{number}.conf": f"linux /vmlinuz-1.{number}\n" for number in range(5)}
+    fedora, own = (bls_menu("blscfg\n", files, {}, ids_first=first) for first in (True, False))
+    assert (fedora.resolved("3f4e-1.0"), own.resolved("3f4e-1.0")) == ("3f4e-1.0", "3f4e-1.1")

@@ -12,9 +12,18 @@ OLD, NEW = "a" * 64, "b" * 64
 TRIAL = Trial(kernel=NEW, release="2.0", boot_timeout_s=100.0, probation_timeout_s=50.0, patience_s=1000.0)
 
 
-def seen(boot: str, kernel: str = OLD, *, line: str = "", armed: bool = False, now: float = 10.0) -> Seen:
-    release = "2.0" if kernel == NEW else "1.0"
-    return Seen(boot_id=boot, kernel=kernel, release=release, now=now, panic_line=line, still_armed=armed)
+def seen(
+    boot: str, kernel: str = OLD, *, line: str = "", armed: bool = False, now: float = 10.0, reset_by: str = ""
+) -> Seen:
+    return Seen(
+        boot_id=boot,
+        kernel=kernel,
+        release="2.0" if kernel == NEW else "1.0",
+        now=now,
+        panic_line=line,
+        still_armed=armed,
+        reset_by=reset_by,
+    )
 
 
 def going_down(cause: Cause = Cause.TRIAL, command: str = "u/h/reboot") -> Ledger:
@@ -147,3 +156,42 @@ def test_boots_are_kept_up_to_a_number_and_counted_on() -> None:
         found = ledger.begun(found, seen(f"boot-{number}"))
     assert len(found.boots) == ledger.MOST_BOOTS
     assert found.boots[-1].number == 60
+
+
+# --- a watchdog ---
+
+RESET = "the watchdog iTCO_wdt reset the machine"
+
+
+@pytest.mark.parametrize(
+    ("line", "reset_by", "told"),
+    [
+        ("", "iTCO_wdt", ("reset", RESET)),
+        # What does not say so is a reset like any other.
+        ("", "", ("reset", "")),
+        # What the kernel said counts for more.
+        ("Kernel panic", "iTCO_wdt", ("panic", "Kernel panic")),
+    ],
+)
+def test_a_trial_that_hung_is_told_as_the_watchdogs_reset_where_the_hardware_says_so(
+    line: str, reset_by: str, told: tuple[str, str]
+) -> None:
+    found = ledger.begun(on_trial(), seen("three", line=line, reset_by=reset_by))
+    assert ends(found)[-1] == ("fallback", "")
+    assert (found.boots[-2].end, found.boots[-2].line) == told
+    # And so is one that this program never had its turn in.
+    missed = ledger.begun(going_down(), seen("three", line=line, reset_by=reset_by))
+    assert (missed.boots[-2].cause, missed.boots[-2].end, missed.boots[-2].line) == (Cause.TRIAL, *told)
+    # The boot that was left on purpose before it is not at fault.
+    assert (missed.boots[0].end, missed.boots[0].line) == ("replaced", "")
+
+
+def test_a_boot_that_was_left_on_purpose_was_not_ended_by_the_watchdog_of_its_shutdown() -> None:
+    stopped = ledger.ended_by(on_trial(), Ending(end=End.NOT_ACKNOWLEDGED, boot_id="two"))
+    found = ledger.begun(stopped, seen("three", reset_by="iTCO_wdt"))
+    assert (found.boots[-2].end, found.boots[-2].line) == ("not_acknowledged", "")
+
+
+def test_a_trial_says_whether_a_watchdog_is_open_under_it() -> None:
+    for held in ("watchdog0", "", None):
+        assert ledger.begun(going_down(), replace(seen("two", NEW), watchdog=held)).boots[-1].watchdog == held

@@ -103,3 +103,20 @@ def test_a_guard_that_is_stopped_says_that_the_kernel_is_not_at_fault(host: Boot
     host.boot("1.0")
     guarded(host)
     assert book.read(host).boots[-2].end == "stopped"
+
+
+def test_a_trial_is_written_down_with_the_watchdog_that_is_open_under_it(host: BootedHost) -> None:
+    host.path("/proc/1/fd").mkdir(parents=True)
+    host.path("/proc/1/fd/9").symlink_to("/dev/watchdog0")
+    guard.begin(host)
+    assert [one.watchdog for one in book.read(host).boots] == [None, "watchdog0"]
+
+
+def test_a_trial_that_a_watchdog_ended_is_told_so(host: BootedHost) -> None:
+    guard.begin(host)
+    host.write("/sys/class/watchdog/watchdog0/identity", "iTCO_wdt\n")
+    host.write("/sys/class/watchdog/watchdog0/bootstatus", "32\n")
+    host.boot("1.0")
+    guard.begin(host)
+    trial = book.read(host).boots[-2]
+    assert (trial.end, trial.line) == ("reset", "the watchdog iTCO_wdt reset the machine")

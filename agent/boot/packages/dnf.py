@@ -1,0 +1,37 @@
+"""Fedora's package manager: which packages a kernel is, and that they are protected. Known from files alone."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from agent.boot.host import Host
+from agent.boot.values import BrokenHost
+
+# One name a line; dnf removes none of these altogether.
+RULES: Final = "/etc/dnf/protected.d/kernroll.conf"
+_PLACES: Final = ("/boot/vmlinuz-{}", "/lib/modules/{}/vmlinuz", "/lib/modules/{}/modules.builtin")
+
+
+def is_there(host: Host) -> bool:
+    """Whether the host has it."""
+    return (host.has("dnf") or host.has("dnf5")) and host.has("rpm")
+
+
+def protect(host: Host, releases: Iterable[str]) -> None:
+    """Let dnf keep the packages of kernels, beside those that were protected before."""
+    former = (host.text(RULES) or "").split()
+    names = sorted({*former, *(name for release in releases for name in _owners(host, release))})
+    if names != former:
+        host.write(RULES, "".join(f"{name}\n" for name in names))
+
+
+def _owners(host: Host, release: str) -> set[str]:
+    found: set[str] = set()
+    for place in _PLACES:
+        path = place.format(release)
+        if host.path(path).exists():
+            try:
+                found.update(host.run("rpm", "--query", "--file", "--queryformat", "%{NAME}\\n", path).split())
+            except BrokenHost:
+                # Of no package, which rpm calls a failure; then dnf does not remove it either.
+                continue
+    return found
