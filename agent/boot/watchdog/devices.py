@@ -100,7 +100,7 @@ def _device(host: Host, name: str) -> Device:
         state=_line(host, name, "state"),
         timeout_s=_number(timeout),
         nowayout=None if nowayout == "" else nowayout != "0",
-        module=_module(host, name),
+        module=_module(host, name) or _module_of_same_name(host, _line(host, name, "identity")),
         did_reset=bool((_number(status) or 0) & _CARD_RESET),
     )
 
@@ -125,7 +125,15 @@ def _module(host: Host, device: str) -> str:
     if (module := _target(driver / "module")) or not driver.exists():
         return module
     # What is part of the kernel is named by the module that it could have been.
-    wanted = driver.resolve().name
+    return _module_of_same_name(host, driver.resolve().name)
+
+
+def _module_of_same_name(host: Host, wanted: str) -> str:
+    """Return the module that has a driver of this name.
+
+    Some drivers register their watchdog beside the device that it belongs to, and it is the driver that says who it is:
+    i6300esb does both, and "i6300ESB timer" is what its watchdog and its PCI driver are called.
+    """
     for one in sorted(host.path("/sys/module").glob("*/drivers/*")):
         if one.name.rpartition(":")[2] == wanted:
             return one.parent.parent.name

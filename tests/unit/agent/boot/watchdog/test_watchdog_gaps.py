@@ -1,6 +1,7 @@
 """What is missing for a hang to end by a watchdog: a host is made for each, and each is told with its remedy."""
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -159,6 +160,15 @@ def test_a_driver_that_is_part_of_the_kernel_is_early(host: WatchedHost) -> None
     not_in_the_image(host)
     host.has_kernel(RUNNING, "drivers/watchdog/iTCO-wdt")
     assert found(host) == []
+
+
+def test_a_watchdog_beside_its_device_is_known_by_what_its_driver_is_called(tmp_path: Path) -> None:
+    """As i6300esb shows itself on a real machine: the watchdog has no device of its own."""
+    host = watched_host(tmp_path)
+    host.has_watchdog(module="", shown={"identity": "i6300ESB timer"})
+    host.put("/sys/module/i6300esb/drivers/pci:i6300ESB timer")
+    shutil.rmtree(host.path("/sys/class/watchdog/watchdog0/device"))
+    assert [one.module for one in devices.read(host).devices] == ["i6300esb"]
 
 
 def test_a_driver_that_is_part_of_the_running_kernel_has_the_name_of_its_module(tmp_path: Path) -> None:
