@@ -67,7 +67,7 @@ def of_entry(host: Host, loader: Loader, entry: Entry, device: Device) -> Iterat
                 pass
     waits_s = early.open_timeout_s(host, entry)
     if not waits_s:
-        told = "is not on the command line" if waits_s is None else "is 0, for ever"
+        told = "is not on the command line" if waits_s is None else "is 0, which sets no limit,"
         yield Refusal(
             code="watchdog-no-open-timeout",
             cause=f"watchdog.open_timeout= {told} for {entry.release}: a watchdog that runs since the firmware is fed "
