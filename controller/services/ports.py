@@ -9,10 +9,10 @@ from typing import Protocol
 from controller.domain.delivery import DeliveryStatus
 from controller.domain.hosts.host import Host
 from controller.domain.kernels import Kernel, KernelSource
+from controller.domain.record.actions.power_cycles import PowerSeen
+from controller.domain.record.actions.work import WorkKind
 from controller.domain.record.checks import Answer, Check, Question
 from controller.domain.record.effects import AgentEffect, DeliveryEffect, Effect, PlaceEffect
-from controller.domain.record.power_cycles import PowerSeen
-from controller.domain.record.work import WorkKind
 from controller.gate.ledger import Ledger
 from controller.services.records import Commit, Enrolled, Loaded, Logged, TokenGrant
 

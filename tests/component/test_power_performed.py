@@ -14,8 +14,8 @@ from unheard_host import COMMAND, unheard
 from controller.adapters.power.address import IPMI, Managed
 from controller.adapters.power.ipmi import Ipmi
 from controller.adapters.power.managed import Controller, InventoryPower, controller_of
+from controller.domain.record.actions.power_cycles import CycleOutcome
 from controller.domain.record.journey import Step
-from controller.domain.record.power_cycles import CycleOutcome
 from controller.services.engine.performing import Performer
 from controller.services.engine.powering import PowerRunner
 

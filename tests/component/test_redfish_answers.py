@@ -16,7 +16,7 @@ from controller.adapters.pki.certificates import open_authority
 from controller.adapters.power.address import Managed, parse_address
 from controller.adapters.power.redfish import Redfish
 from controller.domain.errors import OutcomeUnknown, Permanent, Temporary
-from controller.domain.record.power_cycles import MOST_SAYINGS, SAYING_CHARACTERS
+from controller.domain.record.actions.power_cycles import MOST_SAYINGS, SAYING_CHARACTERS
 
 SYSTEM = "/redfish/v1/Systems/1"
 RESET = f"{SYSTEM}/Actions/ComputerSystem.Reset"

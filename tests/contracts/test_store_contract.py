@@ -11,6 +11,7 @@ from controller.adapters.store.sql import sqlite_store
 from controller.domain.delivery import BootEnd
 from controller.domain.errors import Conflict, Permanent
 from controller.domain.hosts.host import Host, SwapDevice
+from controller.domain.record.actions.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.domain.record.effects import RebootHost, RevertKernel, RunWorkload
 from controller.domain.record.events import (
     Event,
@@ -28,7 +29,6 @@ from controller.domain.record.fleet import FleetFrozen
 from controller.domain.record.journey import Step, Trigger
 from controller.domain.record.names import FLEET_STREAM
 from controller.domain.record.policy import Task
-from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.gate.ledger import Boot, Judgement, Ledger
 from controller.services import records
 from controller.services.ports import Store

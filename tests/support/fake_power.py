@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from controller.domain.errors import NotFound
-from controller.domain.record.power_cycles import PowerSeen
+from controller.domain.record.actions.power_cycles import PowerSeen
 
 
 class FakePower:

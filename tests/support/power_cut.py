@@ -4,11 +4,11 @@ from typing import Any
 
 from simulated_fleet import SPEC, UID, Faults, Simulation
 
+from controller.domain.record.actions.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.domain.record.effects import CyclePower, Effect
 from controller.domain.record.events import CommandState, HostSilent
 from controller.domain.record.journey import Step
 from controller.domain.record.names import Key
-from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 
 ONCE = SPEC.replace("    revert_timeout: 90s\n", "    revert_timeout: 90s\n    power_cycle: once\n")
 SEEN = PowerSeen(controller="ipmi://bmc-a", on=True, says=("Processor | IERR | Asserted",))

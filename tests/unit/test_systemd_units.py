@@ -30,7 +30,7 @@ def commands(unit: Path) -> list[str]:
 
 
 def test_there_are_units() -> None:
-    assert len(UNITS) == 5
+    assert len(UNITS) == 6
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

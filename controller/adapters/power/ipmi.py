@@ -12,7 +12,7 @@ from controller.adapters.local.tools import OutOfTime, Tool, missing_tool, tool_
 from controller.adapters.power.address import Managed
 from controller.domain.errors import KernrollError, OutcomeUnknown, Permanent, Temporary
 from controller.domain.printable import printable
-from controller.domain.record.power_cycles import MOST_SAYINGS, SAYING_CHARACTERS, PowerSeen
+from controller.domain.record.actions.power_cycles import MOST_SAYINGS, SAYING_CHARACTERS, PowerSeen
 
 PROGRAM: Final = "ipmitool"
 _ANSWER_S: Final = 10

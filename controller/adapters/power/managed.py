@@ -13,7 +13,7 @@ from controller.adapters.power.inventory import managed, read_power
 from controller.adapters.power.ipmi import Ipmi
 from controller.adapters.power.redfish import Redfish
 from controller.domain.errors import NotFound
-from controller.domain.record.power_cycles import PowerSeen
+from controller.domain.record.actions.power_cycles import PowerSeen
 
 _log = structlog.get_logger("power")
 

@@ -15,7 +15,7 @@ from controller.adapters.local.bounded_http import BoundedAdapter, Limits, TooLa
 from controller.adapters.power.address import Managed
 from controller.domain.errors import KernrollError, OutcomeUnknown, Permanent, Temporary
 from controller.domain.printable import printable
-from controller.domain.record.power_cycles import MOST_SAYINGS, SAYING_CHARACTERS, PowerSeen
+from controller.domain.record.actions.power_cycles import MOST_SAYINGS, SAYING_CHARACTERS, PowerSeen
 
 _RESET: Final = "#ComputerSystem.Reset"
 _ALLOWED: Final = "ResetType@Redfish.AllowableValues"

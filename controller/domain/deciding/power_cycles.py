@@ -3,8 +3,8 @@
 from enum import Enum, auto
 
 from controller.domain.deciding.measurement import Fired
+from controller.domain.record.actions.power_cycles import CycleOutcome
 from controller.domain.record.journey import Trigger
-from controller.domain.record.power_cycles import CycleOutcome
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.snapshot import AttemptSnapshot
 

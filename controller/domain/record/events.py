@@ -9,13 +9,13 @@ from enum import StrEnum
 
 from controller.domain.delivery import BootEnd
 from controller.domain.kernels import Kernel
+from controller.domain.record.actions.power_cycles import PowerEvent
+from controller.domain.record.actions.work import WorkTold
 from controller.domain.record.control import ControlEvent
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Role, Step, Trigger
 from controller.domain.record.policy import Policy
-from controller.domain.record.power_cycles import PowerEvent
 from controller.domain.record.verdicts import WaveJudged
-from controller.domain.record.work import WorkTold
 
 
 class FailureKind(StrEnum):

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from dataclasses import replace
 else:
     from controller.domain.values import replace
+from controller.domain.record.actions.power_cycles import PowerCycleBegun, PowerCycled
+from controller.domain.record.actions.work import WorkTold
 from controller.domain.record.names import Key, step_command, uncordoning
-from controller.domain.record.power_cycles import PowerCycleBegun, PowerCycled
-from controller.domain.record.work import WorkTold
 from controller.domain.state.power_cycles import PowerCycle, asked, begun, ended, was_cut
 from controller.domain.state.runs import Run, run_of
 from controller.domain.state.trial_ends import trial_failure

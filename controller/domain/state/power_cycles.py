@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, replace
 
-from controller.domain.record.events import Moved
-from controller.domain.record.names import Key, power_cycling
-from controller.domain.record.power_cycles import (
+from controller.domain.record.actions.power_cycles import (
     MAY_HAVE_BEEN_CUT,
     CycleOutcome,
     PowerCycleBegun,
     PowerCycled,
     PowerSeen,
 )
+from controller.domain.record.events import Moved
+from controller.domain.record.names import Key, power_cycling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

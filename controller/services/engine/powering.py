@@ -12,10 +12,10 @@ from controller.domain import bounds
 from controller.domain.deciding.power_cycles import Due, due
 from controller.domain.errors import KernrollError, OutcomeUnknown, Permanent, Temporary
 from controller.domain.printable import printable
+from controller.domain.record.actions.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.domain.record.effects import CyclePower
 from controller.domain.record.events import Event
 from controller.domain.record.names import Key, key_of_command
-from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.services.engine.engine import Engine
 from controller.services.ports import Clock, Power
 

@@ -9,9 +9,9 @@ import structlog
 from controller.domain import bounds
 from controller.domain.errors import KernrollError
 from controller.domain.printable import printable
+from controller.domain.record.actions.work import WorkKind, WorkLine, WorkTold
 from controller.domain.record.deadlines import step_limits
 from controller.domain.record.names import Key, key_of_command
-from controller.domain.record.work import WorkKind, WorkLine, WorkTold
 from controller.domain.redaction import redacted
 from controller.domain.state.attempt import Attempt
 from controller.services.engine.engine import Engine

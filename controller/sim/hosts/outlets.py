@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controller.domain.errors import OutcomeUnknown, Permanent, Temporary
-from controller.domain.record.power_cycles import PowerSeen
+from controller.domain.record.actions.power_cycles import PowerSeen
 from controller.sim.hosts.delivery import Gate
 from controller.sim.hosts.fates import Fate, is_down
 from controller.sim.hosts.machine import Machine

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from controller.domain.fleet.decided import Fleet
+from controller.domain.record.actions.power_cycles import PowerCycleBegun
 from controller.domain.record.checks import Outcome
 from controller.domain.record.control import (
     ApprovalGiven,
@@ -39,7 +40,6 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.journey import HOLDS_SLOT, IN_FLIGHT, MEASURING, Side, Step, Trigger
-from controller.domain.record.power_cycles import PowerCycleBegun
 from controller.domain.record.verdicts import WaveJudged
 from controller.domain.record.windows import open_until
 from controller.domain.state.attempt import Attempt

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
 
+from controller.domain.record.actions.work import WorkKind, WorkLine, WorkTold
 from controller.domain.record.events import Event
 from controller.domain.record.names import key_of_stream
-from controller.domain.record.work import WorkKind, WorkLine, WorkTold
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch, LiveProgress, LogLineView, RolloutLogView
 from controller.views.report.timeline import timeline

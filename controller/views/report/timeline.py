@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+from controller.domain.record.actions.power_cycles import PowerCycleBegun, PowerCycled
+from controller.domain.record.actions.work import WorkTold
 from controller.domain.record.control import ControlEvent
 from controller.domain.record.events import (
     AbortStarted,
@@ -35,9 +37,7 @@ from controller.domain.record.events import (
 from controller.domain.record.fleet import FleetEvent
 from controller.domain.record.journey import Trigger
 from controller.domain.record.names import is_uncordoning, key_of_stream
-from controller.domain.record.power_cycles import PowerCycleBegun, PowerCycled
 from controller.domain.record.verdicts import WaveJudged
-from controller.domain.record.work import WorkTold
 from controller.domain.state.rollout import Rollout
 from controller.views.models import Epoch
 from controller.views.report.model import Moment

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
+from controller.domain.record.actions.power_cycles import CycleOutcome, PowerCycleBegun, PowerSeen
 from controller.domain.record.events import FailureKind
-from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerSeen
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.power_cycles import was_cut
 

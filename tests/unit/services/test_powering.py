@@ -8,8 +8,8 @@ from performing import AGAIN, Performing
 from unheard_host import COMMAND, KEY, unheard
 
 from controller.domain.errors import OutcomeUnknown, Permanent
+from controller.domain.record.actions.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled
 from controller.domain.record.journey import Step
-from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from engine_parts import UID, Parts, reached, walked
 
 from controller.domain import bounds
+from controller.domain.record.actions.work import WorkKind, WorkLine, WorkTold
 from controller.domain.record.journey import Step
-from controller.domain.record.work import WorkKind, WorkLine, WorkTold
 from controller.services.engine.working import HostWork, WorkJournal
 
 

@@ -4,8 +4,8 @@ import pytest
 from power_cut import UNHEARD, PowerCut
 from simulated_fleet import UID, Faults
 
+from controller.domain.record.actions.power_cycles import CycleOutcome
 from controller.domain.record.journey import Step
-from controller.domain.record.power_cycles import CycleOutcome
 from controller.views.models import RolloutView
 from controller.views.report import report
 from controller.views.rollouts.changes import Change, changes

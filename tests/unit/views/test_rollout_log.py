@@ -2,7 +2,7 @@
 
 from rollout_story import Story
 
-from controller.domain.record.work import WorkKind, WorkLine, WorkTold
+from controller.domain.record.actions.work import WorkKind, WorkLine, WorkTold
 from controller.views.models import LiveProgress
 from controller.views.report.log import rollout_log
 

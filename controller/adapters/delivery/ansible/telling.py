@@ -8,7 +8,7 @@ from typing import Final
 from controller.adapters.plays.outcomes import CHANGED, FAILED, UNREACHABLE, PlayEvent
 from controller.adapters.plays.runner import Heard
 from controller.domain.errors import KernrollError
-from controller.domain.record.work import WorkKind
+from controller.domain.record.actions.work import WorkKind
 from controller.services.ports import Work, WorkLog
 from controller.words import count_text
 

@@ -12,7 +12,7 @@ from controller.adapters.delivery.ansible.program import AgentProgram, EitherPro
 from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
 from controller.adapters.plays.runner import Heard, Plays
 from controller.domain.errors import InvalidInput, Temporary
-from controller.domain.record.work import WorkKind
+from controller.domain.record.actions.work import WorkKind
 from controller.services.agents.boot_requests import BootRequest, BootRequests
 from controller.services.ports import Work
 from controller.settings import Settings

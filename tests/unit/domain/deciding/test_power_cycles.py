@@ -9,12 +9,12 @@ from simulated_fleet import SPEC, UID, Faults, Simulation
 from controller.domain.deciding.advance import advance
 from controller.domain.deciding.power_cycles import Due, due
 from controller.domain.delivery import BootEnd
+from controller.domain.record.actions.power_cycles import CycleOutcome
 from controller.domain.record.deadlines import longest_walk_s
 from controller.domain.record.effects import CyclePower
 from controller.domain.record.events import CommandState, FailureKind, Moved, PlannedHost, TrialEnded
 from controller.domain.record.journey import Step, Trigger
 from controller.domain.record.names import Key, power_cycling
-from controller.domain.record.power_cycles import CycleOutcome
 from controller.domain.state.attempt import evolve
 from controller.domain.state.power_cycles import PowerCycle
 from controller.domain.state.rollout import State

@@ -8,6 +8,7 @@ import pytest
 from project import ROOT
 from rollout_story import Story
 
+from controller.domain.record.actions.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.domain.record.checks import Outcome
 from controller.domain.record.control import (
     ApprovalAwaited,
@@ -43,7 +44,6 @@ from controller.domain.record.events import (
     WaveOpened,
 )
 from controller.domain.record.journey import Step, Trigger
-from controller.domain.record.power_cycles import CycleOutcome, PowerCycleBegun, PowerCycled, PowerSeen
 from controller.domain.record.verdicts import WaveJudged
 from controller.views.report.timeline import timeline
 
