@@ -33,7 +33,7 @@ test-fast: setup ## The tests that need no virtual machine
 
 .PHONY: e2e
 e2e: setup ## Only the tests on real virtual machines, with everything that can break a rollout; takes about half an hour
-	@$(BIN)/python -m pytest -m 'vm or e2e' tests/e2e tests/component/test_boot_interrupted.py $(ARGS)
+	@$(BIN)/python -m pytest -m 'vm or e2e' -o faulthandler_timeout=3600 tests/e2e tests/component/test_boot_interrupted.py $(ARGS)
 
 .PHONY: e2e-metal
 e2e-metal: setup ## Kernels, good and bad, for a real virtual machine that starts from its own disk; more than an hour where it is emulated
