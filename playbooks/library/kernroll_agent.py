@@ -9,12 +9,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kernroll_host import Refused, Step, alone
 
 BOOT = "/usr/local/sbin/kernroll-boot"
+# Each version in a folder of its own, so that the name above changes from one whole program to another.
+BOOT_VERSIONS = "/usr/local/lib/kernroll-boot"
 PLACE = "/opt/kernroll"
 SETTINGS = "/etc/kernroll/agent.toml"
 STATE = "/var/lib/kernroll"
@@ -83,14 +86,26 @@ def look(_asked, _step):
         "architecture": "arm64" if machine == "aarch64" else machine,
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "enrolled": is_enrolled(),
-        "bundle": text(MARK).strip(),
+        "bundle": installed(),
     }, False
 
 
+def boot_folder():
+    """Return the folder of the kernroll-boot that is run."""
+    return os.path.dirname(os.path.dirname(os.path.realpath(BOOT)))
+
+
+def installed():
+    """Return which bundle is installed as a whole, empty when there is none."""
+    bundle = text(MARK).strip()
+    whole = os.path.exists(BOOT) and boot_folder().startswith(f"{BOOT_VERSIONS}/{bundle[:16]}.")
+    return bundle if bundle and whole else ""
+
+
 def unpacked(asked):
-    """Put the agent's files in their place; return whether they were others."""
+    """Put the files of kernroll-boot and of the agent in their places; return whether they were others."""
     wanted = asked["bundle_sha256"]
-    if text(MARK).strip() == wanted:
+    if installed() == wanted:
         return False
     if os.path.exists(f"{PLACE}/pyvenv.cfg"):
         raise Refused(f"{PLACE} is an environment that was made by hand: remove it, or leave the host as it is")
@@ -107,13 +122,42 @@ def unpacked(asked):
     with tarfile.open(asked["archive"]) as archive:
         archive.extractall(fresh)
     if not asked["compiled"]:
-        run(sys.executable, "-m", "compileall", "-q", "-s", fresh, "-p", PLACE, f"{fresh}/lib", check=False)
+        compiled(f"{fresh}/lib", f"{PLACE}/lib")
+    put_boot(f"{fresh}/boot", asked)
     write(f"{fresh}/bundle.sha256", f"{wanted}\n", 0o644)
     if os.path.exists(PLACE):
         os.rename(PLACE, former)
     os.rename(fresh, PLACE)
     shutil.rmtree(former, ignore_errors=True)
     return True
+
+
+def compiled(library, place):
+    """Put bytecode beside the sources of a library that will lie elsewhere: a slow host compiles but once."""
+    mode = ("--invalidation-mode", "unchecked-hash")
+    run(sys.executable, "-m", "compileall", "-q", *mode, "-s", library, "-p", place, library, check=False)
+
+
+def put_boot(fresh, asked):
+    """Make this kernroll-boot the one that is run, at once: a host that loses power now has it or its predecessor."""
+    former, link = boot_folder(), f"{BOOT}.new"
+    for folder in (BOOT_VERSIONS, os.path.dirname(BOOT)):
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    version = tempfile.mkdtemp(prefix=f"{asked['bundle_sha256'][:16]}.", dir=BOOT_VERSIONS)
+    os.chmod(version, 0o755)
+    for name in os.listdir(fresh):
+        shutil.move(f"{fresh}/{name}", version)
+    if not asked["compiled"]:
+        compiled(f"{version}/lib", f"{version}/lib")
+    if os.path.lexists(link):
+        os.unlink(link)
+    os.symlink(f"{version}/bin/kernroll-boot", link)
+    os.sync()
+    os.replace(link, BOOT)
+    os.sync()
+    # A guard may still run the predecessor.
+    for name in {*os.listdir(BOOT_VERSIONS)} - {os.path.basename(version), os.path.basename(former)}:
+        shutil.rmtree(f"{BOOT_VERSIONS}/{name}", ignore_errors=True)
 
 
 def settings(asked):
@@ -187,9 +231,10 @@ def remove(asked, step):
         shutil.rmtree(PLACE)
         changed = True
     for path in (SETTINGS, BOOT, "/etc/apt/apt.conf.d/zz-kernroll"):
-        if os.path.exists(path):
+        if os.path.lexists(path):
             os.unlink(path)
             changed = True
+    shutil.rmtree(BOOT_VERSIONS, ignore_errors=True)
     if asked["state"]:
         for path in (STATE, "/var/lib/kernroll-boot", "/var/lib/kernroll-stage"):
             shutil.rmtree(path, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from ssh_machine import SshMachine, ssh_machine
 
 from controller.adapters.local.cache import Cache, no_progress
 from controller.adapters.plays import enrolling
-from controller.adapters.plays.bundle import Bundle
+from controller.adapters.plays.bundle import Bundle, write_boot_program
 from controller.adapters.plays.enrolling import Enrolling
 from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
 from controller.adapters.plays.runner import Plays
@@ -57,16 +56,17 @@ def enrolled(ssh: SshMachine, cache: Path, told: list[PlayEvent]) -> tuple[HostO
     return both.found["a"], both.found["away"], made
 
 
-def stub_bundle(directory: Path) -> Any:
-    """Return what makes a bundle without the package index."""
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w:gz") as archive:
-        member = tarfile.TarInfo("bin/kernroll-agent")
-        member.mode, member.size = 0o755, 3
-        archive.addfile(member, io.BytesIO(b"#!x"))
-    path = directory / "agent.tar.gz"
-    path.write_bytes(raw.getvalue())
-    return lambda *_: Bundle(path=path, sha256=hashlib.sha256(raw.getvalue()).hexdigest(), compiled=True)
+def stub_bundle(directory: Path, agent: bytes = b"#!x") -> Any:
+    """Return what makes a bundle with the real kernroll-boot and without the package index."""
+    tree = directory / agent.hex()
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin" / "kernroll-agent").write_bytes(agent)
+    write_boot_program(tree / "boot")
+    path = directory / f"{agent.hex()}.tar.gz"
+    with tarfile.open(path, mode="w:gz") as archive:
+        for name in ("bin", "boot"):
+            archive.add(tree / name, name)
+    return lambda *_: Bundle(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), compiled=False)
 
 
 def test_a_host_is_enrolled_once_and_says_what_speaks_against_it(
@@ -100,8 +100,23 @@ def test_a_host_is_enrolled_once_and_says_what_speaks_against_it(
     again, _, tokens = enrolled(ssh, tmp_path, told)
     assert (again.done, again.answer["enrolled"], tokens) == (True, True, [])
     assert machine.sh("cat /etc/kernroll/agent.toml") == settings
+    before = machine.sh("readlink /usr/local/sbin/kernroll-boot")
+    # Whatever of it is missing, it is whole again after another time.
+    machine.sh("rm /usr/local/sbin/kernroll-boot")
+    enrolled(ssh, tmp_path, told)
+    after = machine.sh("readlink /usr/local/sbin/kernroll-boot")
+    assert after != before
+    monkeypatch.setattr(enrolling, "agent_bundle", stub_bundle(tmp_path, b"#!y"))
+    assert enrolled(ssh, tmp_path, told)[0].done
+    assert machine.sh("cat /opt/kernroll/bin/kernroll-agent") == "#!y"
+    # A guard may run the version before; what is older is gone.
+    kept = machine.sh("ls /usr/local/lib/kernroll-boot").split()
+    assert len(kept) == 2
+    assert after.split("/")[-3] in kept
+    assert machine.sh("find /usr/local/lib/kernroll-boot/*/lib/agent/boot -name 'main.*.pyc'").count("main") == 2
     gone = asyncio.run(Plays(tmp_path / "inventory.json").run("unenroll.yml", ["a"], {}, timeout_s=WAIT_S))["a"]
     assert (gone.done, gone.sentence) == (True, "")
     assert machine.sh("ls /etc/systemd/system").split() == ["sysinit.target.wants"]
+    assert machine.sh("ls /usr/local/lib").split().count("kernroll-boot") == 0
     assert machine.sh("ls /opt /etc/kernroll /usr/local/sbin; ls /var/lib/kernroll").split().count("kernroll") == 0
     assert machine.entry_of(RUNNING) == machine.environment()["saved_entry"]

@@ -184,7 +184,6 @@ def variables_of(verb: str, kernel: CraftedKernel) -> Mapping[str, Any]:
                 "kernroll_enroll": "c:2",
                 "kernroll_join_token": "kr1.a-token-of-this-test",
                 "kernroll_bundles": {f"x86_64-{python()}": stub_bundle(kernel.path.parent)},
-                "kernroll_boot_program": str(kernel.path.parent / "boot-program"),
                 "kernroll_units": {"kernroll-agent.service": "[Unit]\n"},
             }
 
@@ -195,8 +194,12 @@ def python() -> str:
 
 def stub_bundle(directory: Path) -> dict[str, Any]:
     (directory / "x").write_text("#!x")
+    program = directory / "boot-program"
+    program.write_text(ALONE.replace("REAL", "/usr/local/sbin/kernroll-boot.real"))
+    program.chmod(0o755)
     with tarfile.open(directory / "agent.tar.gz", "w:gz") as archive:
         archive.add(directory / "x", "bin/kernroll-agent")
+        archive.add(program, "boot/bin/kernroll-boot")
     digest = hashlib.sha256((directory / "agent.tar.gz").read_bytes()).hexdigest()
     return {"path": str(directory / "agent.tar.gz"), "sha256": digest, "compiled": True}
 
@@ -206,15 +209,13 @@ async def test_a_controller_that_is_killed_in_the_middle_leaves_no_second_play(
     ssh: SshMachine, kernel: CraftedKernel, place: str, verb: str
 ) -> None:
     machine = ssh.machine
-    alone = ALONE.replace("REAL", "/usr/local/sbin/kernroll-boot.real")
-    (kernel.path.parent / "boot-program").write_text(alone)
     machine.sh("kernroll-boot pin; kernroll-boot rehearse")
     machine.reboot()
     machine.sh(f"kernroll-boot rehearse; kernroll-boot staged {'cd' * 32} {RUNNING}")
     if verb == "arm":
         assert (await play(ssh, "stage.yml", staging(kernel))).done
     if verb != "stage":
-        ssh.put("/usr/local/sbin/kernroll-boot", alone)
+        ssh.put("/usr/local/sbin/kernroll-boot", ALONE.replace("REAL", "/usr/local/sbin/kernroll-boot.real"))
     machine.sh("rm -rf /run/alone; touch /run/hold")
     first = Player(ssh, place, f"{verb}.yml", variables_of(verb, kernel))
     begun = await asyncio.to_thread(machine.tool, "timeout", f"{WAIT_S:.0f}", "cat", "/run/begun")

@@ -9,7 +9,7 @@ from crafted_kernels import CraftedKernel, crafted_kernel
 from grub_machine import RUNNING, grub_machine
 from ssh_machine import SshMachine, ssh_machine
 
-from controller.adapters.plays.bundle import boot_program
+from controller.adapters.plays.bundle import write_boot_program
 
 KERNEL = "ab" * 32
 _PACKAGES = """
@@ -27,9 +27,9 @@ def packaged_machine(directories: pytest.TempPathFactory) -> Iterator[SshMachine
     directory = directories.mktemp("ssh")
     with grub_machine(directories.mktemp("machine")) as machine, ssh_machine(machine, directory) as made:
         machine.sh(_PACKAGES)
-        (directory / "kernroll-boot").write_bytes(boot_program())
-        machine.run("cp", str(directory / "kernroll-boot"), f"{machine.root}/usr/local/sbin/kernroll-boot")
-        machine.sh("chmod +x /usr/local/sbin/kernroll-boot")
+        write_boot_program(directory / "kernroll-boot")
+        machine.run("cp", "-r", str(directory / "kernroll-boot"), f"{machine.root}/usr/local/lib/kernroll-boot")
+        machine.sh("ln -s /usr/local/lib/kernroll-boot/bin/kernroll-boot /usr/local/sbin/kernroll-boot")
         own = crafted_kernel(directory, RUNNING)
         machine.run("cp", str(own.path), f"{machine.root}/opt/own.deb")
         machine.sh("dpkg -i /opt/own.deb")

@@ -1,6 +1,6 @@
-"""What enrolling puts on a host: kernroll-boot as one file, and the agent with its wheels as one archive.
+"""What enrolling puts on a host: one archive of kernroll-boot, the agent, and the wheels that the agent needs.
 
-The agent's archive is made for an architecture and a Python version, once, in the user's cache.
+It is made for an architecture and a Python version, once, in the user's cache.
 """
 
 import compileall
@@ -13,7 +13,6 @@ import re
 import shutil
 import sys
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,6 @@ from controller.domain.errors import InvalidInput
 
 INSTALLED_IN: Final = "/opt/kernroll"
 _PYTHON: Final = re.compile(r"3\.(1[1-9]|[2-9][0-9])")
-# The first moment that a zip archive can hold: the same files make the same archive.
-_MOMENT: Final = (1980, 1, 1, 0, 0, 0)
-_MAIN: Final = "import sys\n\nfrom agent.boot.main import main\n\nsys.exit(main())\n"
 LAUNCHER: Final = f"""#!/usr/bin/python3 -I
 import os
 import sys
@@ -41,11 +37,22 @@ from agent.main import main
 
 sys.exit(main())
 """
+# It must work without the agent and before it, wherever it lies: so it has its own copy of its code.
+_BOOT_LAUNCHER: Final = """#!/usr/bin/python3 -I
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
+
+from agent.boot.main import main
+
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """The agent as one archive."""
+    """Kernroll-boot and the agent as one archive."""
 
     path: Path
     sha256: str
@@ -53,24 +60,16 @@ class Bundle:
     compiled: bool
 
 
-def boot_program() -> bytes:
-    """Return kernroll-boot as a program of one file: a zip archive that Python runs."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        files = {
-            "__main__.py": _MAIN.encode(),
-            "agent/__init__.py": (code_directory() / "agent/__init__.py").read_bytes(),
-        }
-        for path in _sources("agent/boot"):
-            files[str(path.relative_to(code_directory()))] = path.read_bytes()
-        for name, content in sorted(files.items()):
-            file.writestr(zipfile.ZipInfo(name, _MOMENT), content, zipfile.ZIP_DEFLATED)
-    return b"#!/usr/bin/python3 -I\n" + archive.getvalue()
-
-
-def boot_program_name(content: bytes) -> str:
-    """Return the name under which a program is kept."""
-    return hashlib.sha256(content).hexdigest()[:16]
+def write_boot_program(directory: Path) -> None:
+    """Write kernroll-boot as a folder that runs wherever it lies: bin/kernroll-boot, and lib/ with its code alone."""
+    for path in (code_directory() / "agent/__init__.py", *_sources("agent/boot")):
+        target = directory / "lib" / path.relative_to(code_directory())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    (directory / "bin").mkdir()
+    program = directory / "bin" / "kernroll-boot"
+    program.write_text(_BOOT_LAUNCHER, encoding="utf-8")
+    program.chmod(0o755)
 
 
 def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progress) -> Bundle:
@@ -92,7 +91,7 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
         "architecture": architecture,
         "python": python,
         "compiled": compiled,
-        "launcher": LAUNCHER,
+        "launchers": [LAUNCHER, _BOOT_LAUNCHER],
     }
 
     def build(directory: Path) -> None:
@@ -103,8 +102,10 @@ def agent_bundle(cache: Cache, architecture: str, python: str, progress: Progres
             target = library / path.relative_to(code_directory())
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+        write_boot_program(tree / "boot")
         if compiled:
             _compile(library)
+            _compile(tree / "boot" / "lib")
         (tree / "bin").mkdir()
         (tree / "bin" / "kernroll-agent").write_text(LAUNCHER, encoding="utf-8")
         content = _archive(tree)

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from controller.adapters.local.cache import Cache, Progress
-from controller.adapters.plays.bundle import agent_bundle, boot_program, boot_program_name
+from controller.adapters.plays.bundle import agent_bundle
 from controller.adapters.plays.outcomes import HostOutcome, PlayEvent
 from controller.adapters.plays.places import units_directory
 from controller.adapters.plays.runner import Plays
@@ -90,7 +89,6 @@ class Enrolling:
             "kernroll_controller": self.addresses[0],
             "kernroll_enroll": self.addresses[1],
             "kernroll_bundles": bundles,
-            "kernroll_boot_program": str(_boot_program(self.cache)),
             "kernroll_units": _units(),
             **({"kernroll_join_token": self.make_token(len(fresh))} if fresh else {}),
         }
@@ -116,15 +114,6 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(one, BaseExceptionGroup):
         one = one.exceptions[0]
     return one
-
-
-def _boot_program(cache: Cache) -> Path:
-    content = boot_program()
-
-    def build(directory: Path) -> None:
-        (directory / "kernroll-boot").write_bytes(content)
-
-    return cache.publish(f"boot-programs/{boot_program_name(content)}", build) / "kernroll-boot"
 
 
 def _units() -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""kernroll-boot as one file, and for whom there is an agent."""
+"""kernroll-boot as a folder of its own, and for whom there is an agent."""
 
 import subprocess
 import sys
@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 from controller.adapters.local.cache import Cache, no_progress
-from controller.adapters.plays.bundle import INSTALLED_IN, LAUNCHER, agent_bundle, boot_program
+from controller.adapters.plays.bundle import INSTALLED_IN, LAUNCHER, agent_bundle, write_boot_program
 from controller.domain.errors import InvalidInput
 
 
-def test_kernroll_boot_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
-    program = tmp_path / "kernroll-boot"
-    program.write_bytes(boot_program())
-    program.chmod(0o755)
-    told = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=60, env={}).stdout
+def test_kernroll_boot_runs_wherever_it_lies_by_its_own_code_alone(tmp_path: Path) -> None:
+    write_boot_program(tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "other")
+    (tmp_path / "kernroll-boot").symlink_to(tmp_path / "other" / "bin" / "kernroll-boot")
+    # As on a host, where no package of ours is installed.
+    command = ["/usr/bin/python3", "-I", "-S", tmp_path / "kernroll-boot", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env={}).stdout
     assert told.startswith("usage: kernroll-boot")
-    # The same code is the same file, so that a host that has it is left alone.
-    assert program.read_bytes() == boot_program()
+    assert {path.name for path in (tmp_path / "other" / "lib" / "agent").iterdir()} >= {"__init__.py", "boot"}
 
 
 @pytest.mark.parametrize(
