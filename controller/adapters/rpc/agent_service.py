@@ -145,13 +145,21 @@ class AgentService:
             if not line.ended.done():
                 await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
+            await self._ended(session, reading, line)
+        await line.say_goodbye()
+
+    async def _ended(self, session: AgentStream, reading: asyncio.Future[None] | None, line: "_Line") -> None:
+        """Note that a session is over, even if it is cancelled once more meanwhile."""
+        try:
             if reading is not None:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
-            await self._sessions.disconnected(session)
-            # Whoever waits to give an order finds the stream gone.
-            line.welcomed.set()
-        await line.say_goodbye()
+        finally:
+            try:
+                await self._sessions.disconnected(session)
+            finally:
+                # Whoever waits to give an order finds the stream gone.
+                line.welcomed.set()
 
     @property
     def _silence_s(self) -> float:

@@ -82,6 +82,8 @@ class Sessions:
         # Host -> when its record was written; writes under way.
         self._saved_at: dict[str, float] = {}
         self._saving: set[asyncio.Future[None]] = set()
+        # Ends of streams that are being noted.
+        self._noting: set[asyncio.Future[None]] = set()
         self.live: dict[str, LiveProgress] = {}
         # Of connected hosts, by their newest heartbeat.
         self.held: dict[str, Held] = {}
@@ -125,7 +127,10 @@ class Sessions:
         _log.info("connected", host=host.name, boot_id=host.boot_id, release=host.kernel_release)
 
     async def disconnected(self, session: AgentStream) -> None:
-        """Note that a stream ended, unless a newer one has replaced it."""
+        """Note that a stream ended, unless a newer one has replaced it; to the end, even if the caller is cancelled.
+
+        A stream's end is told in two ways, its last message and its cancellation, and the second may find us here.
+        """
         if self._connected.get(session.host) is not session:
             return
         del self._connected[session.host]
@@ -133,22 +138,27 @@ class Sessions:
         self.held.pop(session.host, None)
         self.boot_requests.ended(session.host)
         known = self._engine.world.hosts.get(session.host)
-        now = self._clock.now()
         if known is not None:
             # It was heard when it last spoke; that it is gone is noticed later.
             self._engine.world.see(replace(known, connected=False))
-        await self._save(session.host)
+        noting = asyncio.ensure_future(self._gone(session.host, self._clock.now()))
+        self._noting.add(noting)
+        noting.add_done_callback(self._noting.discard)
+        await asyncio.shield(noting)
+
+    async def _gone(self, host: str, now: float) -> None:
+        await self._save(host)
         await self._engine.touch()
-        _log.info("disconnected", host=session.host)
-        while not self.is_connected(session.host):
-            attempt = self._engine.world.active_attempt(session.host)
+        _log.info("disconnected", host=host)
+        while not self.is_connected(host):
+            attempt = self._engine.world.active_attempt(host)
             if attempt is None or attempt.silent_since is not None:
                 return
             try:
                 await self._engine.observe(Key(attempt.uid, attempt.host), HostSilent(at=now))
             except Temporary as error:
                 # Unrecorded, this silence would never end: nobody else notices that the host is gone.
-                _log.warning("silence_not_recorded", host=session.host, error=str(error))
+                _log.warning("silence_not_recorded", host=host, error=str(error))
                 await asyncio.sleep(error.retry_after_s)
 
     async def holds(self, session: AgentStream, held: Held) -> None:

@@ -92,8 +92,8 @@ class WorkJournal:
                 work.look()
         finally:
             work.stop()
-            await self._write(work)
             self.live.pop(work.host, None)
+            await self._write(work)
             await self._engine.touch()
 
     async def _write(self, work: "HostWork") -> None:

@@ -131,6 +131,24 @@ async def test_sessions_beyond_the_limit_are_sent_away_and_later_ones_are_let_in
     assert sessions.hosts == ["a", "b", "d"]
 
 
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_stream_that_ends_and_is_cancelled_in_the_same_moment_has_ended(steps: int) -> None:
+    sessions: Any = SlowSessions()
+    sessions.opened.set()
+    call = Call("a")
+    serving = asyncio.create_task(service_of(sessions).Session(iter(()), call))
+    await reached(lambda: call.taken == ["welcome"])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    # A client's cancellation ends what is read, and then cancels the call: at any moment on its way to its end.
+    call.silence.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert sessions.ended == ["a"]
+
+
 async def test_nobody_is_welcomed_before_the_session_is_admitted_and_no_order_comes_before_the_welcome() -> None:
     sessions: Any = SlowSessions()
     call = Call("a")

@@ -238,6 +238,25 @@ async def test_a_silence_is_recorded_even_if_the_disk_was_full_when_it_began(par
     await ending
 
 
+@pytest.mark.parametrize("steps", range(1, 8))
+async def test_a_silence_is_recorded_even_if_whoever_tells_of_it_is_cancelled(parts: Parts, steps: int) -> None:
+    before, save = parts.engine.changes, parts.store.save_host
+
+    async def slow(one: Host) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await save(one)
+
+    parts.store.save_host = slow  # type: ignore[method-assign]  # a disk that takes its time
+    ending = asyncio.create_task(parts.sessions.disconnected(stream_of(parts)))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
+    await reached(lambda: parts.attempt("a").silent_since is not None and parts.engine.changes > before)
+    assert not parts.engine.world.hosts["a"].connected
+
+
 async def test_a_host_that_is_back_before_its_silence_could_be_recorded_was_not_silent(parts: Parts) -> None:
     parts.disk.failure = Temporary("the disk is full", retry_after_s=0.0)
     ending = asyncio.create_task(parts.sessions.disconnected(parts.sessions._connected["a"]))
