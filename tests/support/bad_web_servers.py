@@ -131,6 +131,7 @@ def serving(talk: Talk, *, reads: bool = True) -> Iterator[str]:
     """
     over = threading.Event()
     threads: list[threading.Thread] = []
+    connections: list[socket.socket] = []
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def answer(connection: socket.socket) -> None:
@@ -152,6 +153,7 @@ def serving(talk: Talk, *, reads: bool = True) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
+                connections.append(connection)
                 threads.append(threading.Thread(target=answer, args=(connection,), daemon=True))
                 threads[-1].start()
 
@@ -163,5 +165,9 @@ def serving(talk: Talk, *, reads: bool = True) -> Iterator[str]:
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        for connection in connections:
+            # A client may keep it for later.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in (accepting, *threads):
             thread.join(timeout=15)

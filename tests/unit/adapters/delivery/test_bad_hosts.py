@@ -12,6 +12,7 @@ from engine_parts import KERNEL, STARTED, UID, OneKernel, Parts, host, planned, 
 from own_boot import own_boot
 from project import ROOT
 
+from controller.adapters.delivery.ansible import program
 from controller.adapters.delivery.ansible.delivery import AnsibleDelivery
 from controller.adapters.delivery.ansible.program import PlayedProgram
 from controller.adapters.places.nowhere import Nowhere
@@ -103,8 +104,12 @@ class Packaged(OneKernel):
 
 
 @pytest.mark.parametrize("what", BAD)
-async def test_it_is_the_rigs_failure_and_the_others_are_untouched(what: str, tmp_path: Path) -> None:
+async def test_it_is_the_rigs_failure_and_the_others_are_untouched(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     event, sentence = BAD[what]
+    # The clock below says how long was tried.
+    monkeypatch.setattr(program, "_UNREACHABLE_RETRY_S", 0.0)
     parts = await Parts().start()
     names = ("a", "b", "c")
     for name in names:
@@ -116,11 +121,11 @@ async def test_it_is_the_rigs_failure_and_the_others_are_untouched(what: str, tm
     await parts.engine.settle()
     assert {parts.attempt(name).step for name in names} == {Step.STAGE}
     clock = iter(range(0, 10_000, 200))
-    program = PlayedProgram(cast(Plays, FakePlays(event)), parts.journal, monotonic_s=lambda: float(next(clock)))
+    played = PlayedProgram(cast(Plays, FakePlays(event)), parts.journal, monotonic_s=lambda: float(next(clock)))
     performer = Performer(
         parts.engine,
         parts.sessions,
-        AnsibleDelivery(program, parts.engine.host_named),
+        AnsibleDelivery(played, parts.engine.host_named),
         Packaged(tmp_path / "kernel.deb"),
         parts.clock,
         places=Nowhere(),
