@@ -162,7 +162,7 @@ def metal_fleet(directory: Path, shape: str) -> Iterator[MetalFleet]:
             host=HOST, port=machine.port, identity=machine.keys.identity, known_hosts=machine.keys.known_hosts
         )
     )
-    controller = ControllerProcess(directory / "state", heartbeat_s=2.0, inventory=inventory)
+    controller = ControllerProcess(directory / "state", heartbeat_s=5.0, inventory=inventory)
     fleet = MetalFleet(shape_named(shape), machine, controller, inventory)
     try:
         controller.start()
