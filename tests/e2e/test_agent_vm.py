@@ -17,7 +17,7 @@ from controller.lab.images import prepare_guest
 from controller.lab.toolset import prepare_toolset
 from protos.kernroll.v1 import agent_pb2, common_pb2
 
-pytestmark = pytest.mark.vm
+pytestmark = pytest.mark.e2e
 
 HOST = "canary"
 SWAP = "/dev/kernroll-swap"
