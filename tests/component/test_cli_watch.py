@@ -20,14 +20,16 @@ from rollout_story import Story
 from simulated_fleet import Faults
 
 from controller.adapters.local.clock import SystemClock
+from controller.adapters.rpc.fleet_client import FleetClient
 from controller.adapters.rpc.messages import to_message
 from controller.cli.app import run
 from controller.cli.rollouts import watch
 from controller.cli.rollouts.live import LineSink, LiveSink, open_sink
+from controller.cli.rollouts.log import LogSink
 from controller.cli.session import Session
 from controller.domain.delivery import BootEnd
 from controller.domain.record.journey import Step
-from controller.views.models import LiveProgress, RolloutView
+from controller.views.models import LiveProgress, RolloutLogView, RolloutView
 from controller.views.rollouts.status import rollout_view
 from protos.kernroll.v1 import operator_pb2 as pb
 
@@ -205,3 +207,48 @@ def test_a_terminal_that_cannot_draw_gets_lines(server: OperatorServer, monkeypa
     session = Session(address=server.address, client_dir=server.client_dir, insecure=False, output="text", now=float)
     with open_sink(session) as sink:
         assert isinstance(sink, LineSink)
+
+
+def log_of(*texts: str, left_out: int = 0) -> pb.RolloutLog:
+    return pb.RolloutLog(
+        name="trial",
+        lines=[pb.RolloutLogLine(host="a", text=text, offset_s=number) for number, text in enumerate(texts)],
+        left_out=left_out,
+    )
+
+
+def test_a_followed_log_shows_each_line_once_until_the_rollout_ends(
+    server: OperatorServer, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = messages()
+    server.watches = [[*script[:2], RESTARTS], script[2:]]
+    logs = [log_of("staged", left_out=7), log_of("staged", "armed", "blessed", left_out=7)]
+    fetch = FleetClient.rollout_log
+
+    def rollout_log(client: FleetClient, name: str, *, host: str, most: int) -> RolloutLogView:
+        server.answers["GetRolloutLog"] = logs.pop(0) if len(logs) > 1 else logs[0]
+        return fetch(client, name, host=host, most=most)
+
+    monkeypatch.setattr(FleetClient, "rollout_log", rollout_log)
+    monkeypatch.setattr("controller.cli.rollouts.log._GATHER_S", 0.0)
+    assert run(["rollout", "log", "trial", "--host", "a", "--last", "1", "--follow"]) == 0
+    said = capsys.readouterr()
+    assert [line.split()[-1] for line in said.out.splitlines()] == ["staged", "armed", "blessed"]
+    assert said.err.count("trying again") == 1
+    assert said.err.count("7 older lines are not shown") == 1
+    asked = [one for one in server.requests if isinstance(one, pb.GetRolloutLogRequest)]
+    assert {(one.host, one.most) for one in asked} == {("a", 1), ("a", 0)}
+
+
+def test_lines_that_a_followed_log_could_not_show_are_counted(server: OperatorServer, capsys: Captured) -> None:
+    client = FleetClient(server.address, client_dir=server.client_dir)
+    sink = LogSink(client, "trial", host="", last=1000, as_json=True)
+    script = views()
+    server.answers["GetRolloutLog"] = log_of("one")
+    sink.show(script[0])
+    server.answers["GetRolloutLog"] = log_of("five", left_out=4)
+    sink.show(script[-1])
+    said = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in said.out.splitlines()] == ["one", "five"]
+    assert said.err == "3 lines came too fast to be shown\n"
+    client.close()

@@ -101,8 +101,16 @@ def watch(session: Session, name: str, *, settled_is_enough: bool, timeout_s: fl
 
 def follow(session: Session, name: str, *, settled_is_enough: bool, timeout_s: float, wanted: str) -> int:
     """Do what `watch` does, and leave an interruption to the caller."""
+    with open_sink(session) as sink:
+        return follow_into(sink, session, name, settled_is_enough=settled_is_enough, timeout_s=timeout_s, wanted=wanted)
+
+
+def follow_into(
+    sink: Sink, session: Session, name: str, *, settled_is_enough: bool, timeout_s: float, wanted: str
+) -> int:
+    """Do what `follow` does, and show it there."""
     follower = Follower(session, name, timeout_s)
-    with open_sink(session) as sink, _following(follower):
+    with _following(follower):
         return _follow(follower, sink, name, settled_is_enough=settled_is_enough, timeout_s=timeout_s, wanted=wanted)
 
 
