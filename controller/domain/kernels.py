@@ -47,7 +47,7 @@ class DebianKernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageDirectoryKernel:
-    """A kernel in a directory of .deb files, as `make bindeb-pkg` leaves them."""
+    """A kernel in a directory of .deb or of .rpm files, as `make bindeb-pkg` and `make binrpm-pkg` leave them."""
 
     path: str
     command_line: str = ""
