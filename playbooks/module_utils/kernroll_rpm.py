@@ -8,11 +8,9 @@ import fcntl
 import json
 import os
 import re
-import subprocess
-import tempfile
 import time
 
-from ansible.module_utils.kernroll_host import TIMEOUT_S, Refused, environment, lines_of, run, write
+from ansible.module_utils.kernroll_host import Refused, lines_of, run, write
 
 KIND = "rpm"
 NAME = re.compile(r"[\w.+~^%-]+\.rpm")
@@ -24,10 +22,14 @@ UNLIMITED = "installonly_limit=0"
 NOTE = "# kernroll: dnf removes no kernel because there are many; installonly_limit was "
 # Written before a transaction and removed after it, with the packages that it is about.
 UNDER_WAY = "/var/lib/kernroll-stage/.rpm-under-way"
-_WAITS = re.compile(r"waiting for transaction lock on (\S+)")
+_LOCKED = "can't create transaction lock"
 _LOOK_S = 0.2
 # An installed package, so that rpm finds exactly that one again.
 _EXACT = "%{NAME}-%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}.%{ARCH}"
+
+
+class Locked(Refused):
+    """Another one was at work all the time; nothing was begun."""
 
 
 def is_there():
@@ -48,7 +50,13 @@ def install(paths, lock_timeout_s):
     if not fresh:
         return
     write(UNDER_WAY, json.dumps(sorted(named)))
-    done = _transaction(lock_timeout_s, "--install", *(["--replacepkgs"] if begun else []), *fresh)
+    try:
+        # A kernel may be older than one that is there.
+        done = _transaction(lock_timeout_s, "--install", "--oldpackage", *(["--replacepkgs"] if begun else []), *fresh)
+    except Locked:
+        if not begun:
+            _forget()
+        raise
     if done.returncode:
         if not begun and not any(_query([name], "%{NAME}\n") for name in named):
             _forget()
@@ -136,48 +144,28 @@ def _database():
 
 
 def _transaction(lock_timeout_s, *words):
-    """Run rpm; it waits for its lock for ever by itself, and has changed nothing while it waits."""
-    give_up, end = time.monotonic() + lock_timeout_s, time.monotonic() + lock_timeout_s + TIMEOUT_S
-    with tempfile.TemporaryFile("w+", errors="replace") as said, tempfile.TemporaryFile("w+", errors="replace") as told:
-        with subprocess.Popen(
-            ("rpm", *words), env=environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=told
-        ) as process:
-            while process.poll() is None:
-                now = time.monotonic()
-                held = _last(told) if now >= give_up else None
-                if held or now >= end:
-                    process.kill()
-                    process.wait()
-                    if not held:
-                        raise subprocess.TimeoutExpired("rpm", TIMEOUT_S)
-                    _forget()
-                    raise Refused(
-                        f"another package manager held {held} for too long: see what holds it with `fuser -v {held}` "
-                        "and try again when that has ended"
-                    )
-                try:
-                    process.wait(_LOOK_S)
-                except subprocess.TimeoutExpired:
-                    continue
-        for file in (said, told):
-            file.seek(0)
-        return subprocess.CompletedProcess(words, process.returncode, said.read(), told.read())
-
-
-def _last(told):
-    """Return which lock is waited for, None when none is: what is said of it is the last line then."""
-    lines = os.pread(told.fileno(), 1 << 16, 0).decode(errors="replace").splitlines()
-    found = _WAITS.search(lines[-1]) if lines else None
-    return found[1] if found else None
+    """Run rpm once nobody else is at work: some of its versions wait for that for ever, and others not at all."""
+    give_up, path = time.monotonic() + lock_timeout_s, lock_path()
+    while True:
+        done = None if is_locked() else run("rpm", *words)
+        if done is not None and not (done.returncode and _LOCKED in done.stderr):
+            return done
+        if time.monotonic() >= give_up:
+            raise Locked(
+                f"another package manager held {path} for too long: see what holds it with `fuser -v {path}` and try "
+                "again when that has ended"
+            )
+        time.sleep(_LOOK_S)
 
 
 def _told(done):
     """Return why rpm failed, and what to do where that is known."""
-    lines = [line.removeprefix("error: ") for line in lines_of(done)]
+    # Debian's rpm advises against itself in lines of that beginning.
+    lines = [line.removeprefix("error: ") for line in lines_of(done) if not line.startswith("rpm: ")]
     if needed := [line for line in lines if "is needed by" in line]:
         remedy = "install what has it (dnf install), or put its package in the rollout's directory, and try again"
         return f"{'; '.join(needed)}: {remedy}"
-    if other := [line for line in lines if re.search(r"conflicts with|obsoletes", line)]:
+    if other := [line for line in lines if re.search(r"conflicts with|is obsoleted by", line)]:
         return f"{other[0]}: take a package that can be installed beside the running kernel"
     if bad := [line for line in lines if re.search(r"does not verify|BAD|NOKEY", line)]:
         return f"{bad[0]}: this host takes signed packages only; import their key with `rpm --import`, and try again"

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ Nothing.
 {files}
 {scriptlets}
 """
-_RELATIVE = ("usr/lib", "usr/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "lib/x86_64-linux-gnu")
+_LIBRARIES = ("usr/lib", "usr/lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "lib/x86_64-linux-gnu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,24 +56,18 @@ def rpm_tree() -> Path:
     return programs("rpm", "rpm", "dnf")
 
 
-def rpm_environment(tree: Path) -> Mapping[str, str]:
-    """Return the variables with which rpm's programs run out of such a tree."""
-    libraries = [str(tree / one) for one in _RELATIVE if (tree / one).is_dir()]
-    return {
-        "PATH": f"{tree}/usr/bin:{os.environ['PATH']}",
-        "LD_LIBRARY_PATH": ":".join(libraries),
-        "RPM_CONFIGDIR": str(tree / "usr/lib/rpm"),
-    }
-
-
-def with_rpm(patch: pytest.MonkeyPatch) -> None:
-    """Let rpm's programs be found: those of this machine, else Debian's."""
+def rpm_environment() -> Mapping[str, str]:
+    """Return the variables with which rpm's programs are found: none for those of this machine, else Debian's."""
     if all(map(shutil.which, ("rpm", "rpmbuild", "rpm2archive"))):
-        return
+        return {}
     if not has_host_packages():
         pytest.skip("needs rpm, or Debian's packages of it")
-    for name, value in rpm_environment(rpm_tree()).items():
-        patch.setenv(name, value)
+    tree = rpm_tree()
+    return {
+        "PATH": f"{tree}/usr/bin:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": ":".join(str(tree / one) for one in _LIBRARIES if (tree / one).is_dir()),
+        "RPM_CONFIGDIR": str(tree / "usr/lib/rpm"),
+    }
 
 
 def build(directory: Path, rpm: Rpm) -> Path:
@@ -111,7 +106,7 @@ def build(directory: Path, rpm: Rpm) -> Path:
     command = ["rpmbuild", "-bb", "--quiet", f"--buildroot={tree}", "--target", rpm.architecture, *options]
     done = subprocess.run(
         [*command, work / "package.spec"],
-        env={**os.environ, "HOME": str(work)},
+        env={**os.environ, **rpm_environment(), "HOME": str(work)},
         capture_output=True,
         text=True,
         check=False,
@@ -120,31 +115,27 @@ def build(directory: Path, rpm: Rpm) -> Path:
     return directory / file_name
 
 
-def rpm_kernel(directory: Path, release: str, *, fields: str = "", post: str = "", image: bytes = b"") -> CraftedKernel:
-    """Build a kernel's package as Fedora's kernel-core is: RELEASE is VERSION-BUILD.ARCHITECTURE.
-
-    `post` runs when it is installed, with what Fedora's does; removing it takes its entry and files away.
-    """
-    version, _, rest = release.partition("-")
-    build_of, _, architecture = rest.rpartition(".")
-    content = image or f"kernel {release}\n".encode()
-    scripts = (
-        f"%post\n{post}kernel-install add {release} /lib/modules/{release}/vmlinuz\n"
-        f"%preun\nkernel-install remove {release} /lib/modules/{release}/vmlinuz\n"
-    )
+def rpm_kernel(
+    directory: Path, release: str, *, build_of: str = "1", fields: str = "", post: str = ""
+) -> CraftedKernel:
+    """Build a kernel's package as Fedora's kernel-core is; `post` runs before what Fedora's own scripts do."""
+    image = f"kernel {release}\n".encode()
     path = build(
         directory,
         Rpm(
             files={
-                f"/lib/modules/{release}/vmlinuz": content,
+                f"/lib/modules/{release}/vmlinuz": image,
                 f"/lib/modules/{release}/modules.builtin": b"",
                 f"/lib/modules/{release}/kernel/one.ko": b"module\n",
             },
-            version=version,
+            version=release.replace("-", "_"),
             build=build_of,
-            architecture=architecture,
-            fields=f"Provides: kernel-core-uname-r = {release}\n{fields}",
-            scriptlets=scripts,
+            architecture=platform.machine(),
+            fields=fields,
+            scriptlets=(
+                f"%post\n{post}kernel-install add {release} /lib/modules/{release}/vmlinuz\n"
+                f"%preun\nkernel-install remove {release} /lib/modules/{release}/vmlinuz\n"
+            ),
         ),
     )
-    return CraftedKernel(release=release, path=path, image_sha256=hashlib.sha256(content).hexdigest())
+    return CraftedKernel(release=release, path=path, image_sha256=hashlib.sha256(image).hexdigest())

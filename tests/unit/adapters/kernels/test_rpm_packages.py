@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from crafted_rpms import Rpm, build, with_rpm
+from crafted_rpms import Rpm, build, rpm_environment
 
 from controller.adapters.kernels import KernelStore
 from controller.adapters.kernels.rpm import choosing, packages
@@ -20,7 +20,8 @@ TREE = f"/lib/modules/{RELEASE}"
 
 @pytest.fixture(autouse=True)
 def rpm(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_rpm(monkeypatch)
+    for name, value in rpm_environment().items():
+        monkeypatch.setenv(name, value)
 
 
 def image(release: str) -> bytes:
