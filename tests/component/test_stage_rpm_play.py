@@ -79,7 +79,12 @@ def test_a_staged_kernel_is_there_and_the_running_one_stays_the_default(ssh: Ssh
     assert installed(ssh) == {OWN, NAME}
     assert machine.sh("ls -A /var/lib/kernroll-stage") == f"{NEW}.json\n"
     assert "\ninstallonly_limit=0\n" in machine.sh("cat /etc/dnf/dnf.conf")
+    assert state["packages"] == "rpm"
     machine.prove()
+    # A dnf that would remove the oldest of three is no place for a trial.
+    machine.sh("sed -i s/^installonly_limit=.*/installonly_limit=3/ /etc/dnf/dnf.conf")
+    assert "dnf keeps 3 kernels and removes the oldest of more" in machine.boot("arm", NEW).stderr
+    machine.sh("sed -i s/^installonly_limit=.*/installonly_limit=0/ /etc/dnf/dnf.conf")
     assert machine.ask("arm", NEW)["next"] == machine.entry_of(NEW)
     machine.ask("disarm")
     # What is booted is not removed, and what nobody boots is.

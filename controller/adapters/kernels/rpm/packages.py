@@ -14,6 +14,7 @@ from controller.adapters.local.cache import Progress
 from controller.adapters.local.named_files import shown
 from controller.adapters.local.tools import Tool, ToolContent, running, tool_failure
 from controller.adapters.local.trees import MOST_FILES
+from controller.domain.bounds import digits
 from controller.domain.errors import InvalidInput, Permanent
 from controller.domain.printable import printable
 
@@ -153,7 +154,8 @@ def _package(path: Path, text: str) -> Package:
             found.setdefault(key, value)
         elif key == "file":
             mode, flags, name = [*value.split(" ", 2), "", ""][:3]
-            if mode[:3] in ("100", "120") and flags.isascii() and flags.isdigit() and not int(flags) & _GHOST:
+            kinds = digits(flags)
+            if mode[:3] in ("100", "120") and kinds is not None and not kinds & _GHOST:
                 files.add(name)
     if len(files) > MOST_FILES:
         raise InvalidInput(f"{shown(path.name)} holds more than {MOST_FILES} files, the most that is unpacked.")
