@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bls_machine import BlsMachine
 from boot_machine import RUNNING
 from crafted_kernels import crafted_kernel
 from crafted_rpms import rpm_kernel
@@ -47,6 +48,11 @@ def ssh(one: SshMachine) -> SshMachine:
     return one
 
 
+def machine_of(ssh: SshMachine) -> BlsMachine:
+    assert isinstance(ssh.machine, BlsMachine)
+    return ssh.machine
+
+
 def play(ssh: SshMachine, playbook: str, **variables: Any) -> HostOutcome:
     inventory = ssh.directory / "inventory.json"
     inventory.write_text(json.dumps({"all": {"hosts": {"a": ssh.variables()}}}))
@@ -59,11 +65,13 @@ def installed(ssh: SshMachine) -> set[str]:
 
 def put(ssh: SshMachine, tmp_path: Path, release: str = NEW, **changed: str) -> str:
     """Build a kernel's package and return where it lies on the machine."""
-    return copied(ssh, rpm_kernel(tmp_path / f"rpm-{len(list(tmp_path.iterdir()))}", release, **changed).path)
+    return copied(
+        machine_of(ssh), rpm_kernel(tmp_path / f"rpm-{len(list(tmp_path.iterdir()))}", release, **changed).path
+    )
 
 
 def install(ssh: SshMachine, *paths: str, wait_s: int = 60) -> str:
-    return refusal(ssh, f"install({list(paths)!r}, {wait_s})")
+    return refusal(machine_of(ssh), f"install({list(paths)!r}, {wait_s})")
 
 
 def test_a_staged_kernel_is_there_and_the_running_one_stays_the_default(ssh: SshMachine, tmp_path: Path) -> None:
@@ -120,7 +128,7 @@ def test_a_lock_that_is_held_for_ever_is_one_error(ssh: SshMachine, tmp_path: Pa
         assert "packages-locked" in {one["code"] for one in play(ssh, "preflight.yml").answer["refusals"]}
         other.communicate("\n", timeout=WAIT_S)
     assert installed(ssh) == {OWN}
-    assert (refusal(ssh, "unfinished()"), install(ssh, path), install(ssh, path)) == ("", "", "")
+    assert (refusal(machine_of(ssh), "unfinished()"), install(ssh, path), install(ssh, path)) == ("", "", "")
     assert installed(ssh) == {OWN, NAME}
 
 
@@ -128,7 +136,7 @@ def test_what_a_package_needs_is_named_with_what_to_do(ssh: SshMachine, tmp_path
     path = put(ssh, tmp_path, fields="Requires: kernel-modules-core-uname-r = 99.9.9\n")
     told = install(ssh, path)
     assert told.startswith(f"kernel-modules-core-uname-r = 99.9.9 is needed by {NAME}: install what has it")
-    assert (installed(ssh), refusal(ssh, "unfinished()")) == ({OWN}, "")
+    assert (installed(ssh), refusal(machine_of(ssh), "unfinished()")) == ({OWN}, "")
 
 
 def test_a_package_that_would_take_the_place_of_the_running_kernel_is_not_installed(
@@ -148,7 +156,9 @@ def test_a_script_that_fails_is_told_and_tried_again(ssh: SshMachine, tmp_path: 
     path = put(ssh, tmp_path, post="test -e /opt/mended || exit 3\n")
     told = install(ssh, path)
     assert told.startswith(f"%post({NAME}) scriptlet failed, exit status 3: try again, or remove it with ")
-    assert refusal(ssh, "unfinished()").startswith(f"('rpm did not come to its end when it installed {NAME}'")
+    assert refusal(machine_of(ssh), "unfinished()").startswith(
+        f"('rpm did not come to its end when it installed {NAME}'"
+    )
     # Nothing else is begun on top of that.
     another = put(ssh, tmp_path, "98.0.0")
     assert f"rpm --erase {NAME}" in install(ssh, another)
@@ -157,7 +167,7 @@ def test_a_script_that_fails_is_told_and_tried_again(ssh: SshMachine, tmp_path: 
     ssh.machine.sh("touch /opt/mended")
     assert install(ssh, path) == ""
     ssh.machine.sh("rm /opt/mended")
-    assert (installed(ssh), refusal(ssh, "unfinished()")) == ({OWN, NAME}, "")
+    assert (installed(ssh), refusal(machine_of(ssh), "unfinished()")) == ({OWN, NAME}, "")
     assert NEW in ssh.machine.sh("ls /boot/loader/entries")
 
 
@@ -165,14 +175,14 @@ def test_an_interrupted_transaction_is_gone_on_with(ssh: SshMachine, tmp_path: P
     """The power failed before rpm had written anything down, and after it had."""
     path, machine = put(ssh, tmp_path), ssh.machine
     machine.sh(f"mkdir -p /var/lib/kernroll-stage; echo '[\"{NAME}\"]' > {UNDER_WAY}")
-    assert refusal(ssh, "unfinished()") != ""
-    assert (install(ssh, path), refusal(ssh, "unfinished()")) == ("", "")
+    assert refusal(machine_of(ssh), "unfinished()") != ""
+    assert (install(ssh, path), refusal(machine_of(ssh), "unfinished()")) == ("", "")
     machine.sh(f"echo '[\"{NAME}\"]' > {UNDER_WAY}; rm /boot/vmlinuz-{NEW}")
-    assert (install(ssh, path), refusal(ssh, "unfinished()")) == ("", "")
+    assert (install(ssh, path), refusal(machine_of(ssh), "unfinished()")) == ("", "")
     assert NEW in machine.sh("ls /boot")
     machine.sh(f"echo '[\"{NAME}\"]' > {UNDER_WAY}")
-    assert refusal(ssh, f"remove('{NEW}', ['{NAME}'], 60)") == ""
-    assert (installed(ssh), refusal(ssh, "unfinished()")) == ({OWN}, "")
+    assert refusal(machine_of(ssh), f"remove('{NEW}', ['{NAME}'], 60)") == ""
+    assert (installed(ssh), refusal(machine_of(ssh), "unfinished()")) == ({OWN}, "")
 
 
 def test_another_build_under_the_same_name_is_refused(ssh: SshMachine, tmp_path: Path) -> None:
@@ -185,7 +195,7 @@ def test_what_needs_a_kernel_keeps_it_from_being_removed(ssh: SshMachine, tmp_pa
     assert install(ssh, put(ssh, tmp_path)) == ""
     needing = put(ssh, tmp_path, "98.0.0", fields="Requires: kernel-core = 99.9.9_1.fc44.x86_64\n")
     assert install(ssh, needing) == ""
-    told = refusal(ssh, f"remove('{NEW}', ['{NAME}'], 60)")
+    told = refusal(machine_of(ssh), f"remove('{NEW}', ['{NAME}'], 60)")
     assert "is needed by (installed) kernel-core-98.0.0-1.x86_64: remove those first" in told
     assert NAME in installed(ssh)
 
@@ -210,12 +220,12 @@ def test_dnf_keeps_every_kernel_from_then_on(ssh: SshMachine, tmp_path: Path) ->
     assert len(installed(ssh)) == 2
     machine.sh("rm -rf /var/lib/rpm /boot/loader; mv /opt/rpm.kept /var/lib/rpm; mv /opt/boot.kept/loader /boot/")
     machine.sh("rm -r /opt/boot.kept")
-    assert refusal(ssh, f"keep([{RUNNING!r}])") == ""
+    assert refusal(machine_of(ssh), f"keep([{RUNNING!r}])") == ""
     assert "installonly_limit was 2\ninstallonly_limit=0\n" in machine.sh("cat /etc/dnf/dnf.conf")
     for path in paths:
         machine.sh(f"{dnf} {path}")
     assert installed(ssh) == {OWN, *(f"kernel-core-9{number}.0.0-1.x86_64" for number in range(3))}
     # Asked again nothing is written.
     before = machine.sh("ls -i /etc/dnf/dnf.conf")
-    assert refusal(ssh, f"keep([{RUNNING!r}])") == ""
+    assert refusal(machine_of(ssh), f"keep([{RUNNING!r}])") == ""
     assert machine.sh("ls -i /etc/dnf/dnf.conf") == before

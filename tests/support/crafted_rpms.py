@@ -115,11 +115,12 @@ def build(directory: Path, rpm: Rpm) -> Path:
     return directory / file_name
 
 
-def rpm_kernel(
-    directory: Path, release: str, *, build_of: str = "1", fields: str = "", post: str = ""
-) -> CraftedKernel:
-    """Build a kernel's package as Fedora's kernel-core is; `post` runs before what Fedora's own scripts do."""
-    image = f"kernel {release}\n".encode()
+def rpm_kernel(directory: Path, release: str, *, fields: str = "", post: str = "", image: bytes = b"") -> CraftedKernel:
+    """Build a kernel's package as Fedora's kernel-core is; `post` runs before what Fedora's own scripts do.
+
+    Without an image it boots nothing.
+    """
+    image = image or f"kernel {release}\n".encode()
     path = build(
         directory,
         Rpm(
@@ -129,7 +130,7 @@ def rpm_kernel(
                 f"/lib/modules/{release}/kernel/one.ko": b"module\n",
             },
             version=release.replace("-", "_"),
-            build=build_of,
+            build="1",
             architecture=platform.machine(),
             fields=fields,
             scriptlets=(
