@@ -53,8 +53,9 @@ def stage(up: BlsMachine, directory: Path, release: str, image: bytes) -> None:
 
 def runs(up: BlsMachine, release: str) -> None:
     """Let the machine be one that runs a kernel, for kernroll-boot."""
-    put(up, "/opt/osrelease", f"{release}\n".encode())
-    done = up.run("mount", "--bind", f"{up.root}/opt/osrelease", f"{up.root}/proc/sys/kernel/osrelease")
+    # A file for each: one that is mounted must not be replaced.
+    put(up, f"/opt/osrelease-{release}", f"{release}\n".encode())
+    done = up.run("mount", "--bind", f"{up.root}/opt/osrelease-{release}", f"{up.root}/proc/sys/kernel/osrelease")
     assert done.returncode == 0, done.stderr
 
 
