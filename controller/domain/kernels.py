@@ -32,6 +32,11 @@ class Kernel:
         """The package files that install it; empty when it can be booted directly only."""
         return tuple(file for role, file in sorted(self.files.items()) if role.startswith(PACKAGE_ROLE))
 
+    @property
+    def package_kind(self) -> str:
+        """Of which kind they are: "deb" or "rpm"; empty where there are none."""
+        return self.packages[0].rpartition(".")[2] if self.packages else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DebianKernel:
@@ -47,7 +52,7 @@ class DebianKernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageDirectoryKernel:
-    """A kernel in a directory of .deb files, as `make bindeb-pkg` leaves them."""
+    """A kernel in a directory of .deb or of .rpm files, as `make bindeb-pkg` and `make binrpm-pkg` leave them."""
 
     path: str
     command_line: str = ""

@@ -4,67 +4,57 @@
 A verb is one task, because each task costs an emulated host seconds. The loader is left to kernroll-boot alone.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from contextlib import nullcontext
 
+from ansible.module_utils import kernroll_deb, kernroll_rpm
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kernroll_host import Refused, Step, alone
-from ansible.module_utils.kernroll_timers import paused
+from ansible.module_utils.kernroll_host import Refused, Step, alone, lines_of, run, write
 
 BOOT = "/usr/local/sbin/kernroll-boot"
 # Only root reads it: what lies here is installed as root.
 STAGING = "/var/lib/kernroll-stage"
-GUARD = "/etc/apt/apt.conf.d/zz-kernroll"
-LOCK = "/var/lib/dpkg/lock-frontend"
 READING = ("probe",)
 MIB = 1 << 20
 ROOM = 1.5
-TIMEOUT_S = 1800
 # As kernroll-boot ends when it does not know a verb.
 USAGE = 2
 
 
-def run(*command, check=True, extra=None):
-    """Run a program and return how it ended."""
-    environment = {
-        **os.environ,
-        "LC_ALL": "C",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "APT_LISTCHANGES_FRONTEND": "none",
-        # It would restart services, and ask which.
-        "NEEDRESTART_SUSPEND": "1",
-        "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
-        **(extra or {}),
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    if check and done.returncode:
-        raise Refused(told(done, command[0]))
-    return done
+def packages_here():
+    """Return the part of these modules that knows this host's packages."""
+    found = next((one for one in (kernroll_deb, kernroll_rpm) if one.is_there()), None)
+    if found is None:
+        raise Refused("neither dpkg nor rpm has a list of packages there: kernels are installed by those alone")
+    return found
 
 
-def told(done, name):
-    """Return the most telling line of a program that failed."""
-    lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
-    marked = [line for line in lines if line.startswith(("E: ", "kernroll-boot: ", "dpkg: error"))]
-    reason = (marked or lines[-1:] or [f"{name} ended with code {done.returncode} and gave no reason"])[0]
-    # What apt says of a package that would have to be there comes before its error, which names none.
-    if unmet := [line for line in lines if re.search(r": (Pre)?Depends: ", line)]:
-        reason = f"{'; '.join(unmet)}: give the host a repository that has it, and try again"
+def ran(*arguments):
+    """Run kernroll-boot and return how it ended."""
+    if not os.path.exists(BOOT):
+        raise Refused("kernroll-boot is not installed there: `kernroll hosts enroll` installs it")
+    return run(BOOT, *arguments, "--output", "json")
+
+
+def told(done):
+    """Return the most telling line of a kernroll-boot that failed."""
+    lines = lines_of(done)
+    marked = [line for line in lines if line.startswith("kernroll-boot: ")]
+    reason = (marked or lines[-1:] or [f"{BOOT} ended with code {done.returncode} and gave no reason"])[0]
     return reason.replace("kernroll-boot: ", "", 1)
 
 
 def boot(*arguments):
-    """Run kernroll-boot and return what it answers."""
-    if not os.path.exists(BOOT):
-        raise Refused("kernroll-boot is not installed there: `kernroll hosts enroll` installs it")
-    return json.loads(run(BOOT, *arguments, "--output", "json").stdout)
+    """Let kernroll-boot do something and return what it answers."""
+    done = ran(*arguments)
+    if done.returncode:
+        raise Refused(told(done))
+    return json.loads(done.stdout)
 
 
 def release_of(state, entry_id):
@@ -74,14 +64,12 @@ def release_of(state, entry_id):
 
 def refusals(*asked):
     """Return what speaks against giving this host a kernel, or what is asked for in its stead."""
-    if not os.path.exists(BOOT):
-        raise Refused("kernroll-boot is not installed there: `kernroll hosts enroll` installs it")
-    done = run(BOOT, *(asked or ("check",)), "--output", "json", check=False)
+    done = ran(*(asked or ("check",)))
     if done.returncode == USAGE:
         raise Refused("kernroll-boot is too old there: `kernroll hosts enroll` brings a newer one")
     answer = json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout.startswith("{") else {}
     if "refusals" not in answer:
-        raise Refused(told(done, BOOT))
+        raise Refused(told(done))
     return answer["refusals"]
 
 
@@ -123,6 +111,7 @@ def size(path):
 def room(running):
     """Raise Refused where another kernel would not fit."""
     images = [f"/boot/{name}-{running}" for name in ("vmlinuz", "initrd.img", "System.map", "config")]
+    images += [f"/boot/initramfs-{running}.img"]
     needs = {
         "/boot": sum(os.path.getsize(one) for one in images if os.path.exists(one)),
         "/usr": size(f"/usr/lib/modules/{running}") or size(f"/lib/modules/{running}"),
@@ -134,25 +123,6 @@ def room(running):
                 f"{place} has {free // MIB} MiB left, and another kernel may need {int(ROOM * used) // MIB + 1} MiB: "
                 "remove kernels that nobody boots, but neither the running one nor the default"
             )
-
-
-def owners(*paths):
-    """Return the packages that own files."""
-    found = set()
-    for path in filter(os.path.exists, paths):
-        for name in {path, os.path.realpath(path), re.sub("^/usr/lib/", "/lib/", path)}:
-            done = run("dpkg-query", "--search", name, check=False)
-            for line in done.stdout.splitlines() if done.returncode == 0 else ():
-                if not line.startswith("diversion by "):
-                    found |= {one.strip().partition(":")[0] for one in line.rpartition(": ")[0].split(",")}
-    return found
-
-
-def kernel_packages(release):
-    """Return the packages of a kernel: image and modules."""
-    return owners(f"/boot/vmlinuz-{release}", f"/usr/lib/modules/{release}/modules.builtin") | owners(
-        f"/usr/lib/modules/{release}/kernel"
-    )
 
 
 def record_path(release):
@@ -178,17 +148,6 @@ def staged_releases():
     return [release for release in found if os.path.exists(f"/boot/vmlinuz-{release}")]
 
 
-def write(path, text):
-    """Replace a file as a whole, durably."""
-    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".kernroll-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(draft, 0o644)
-    os.replace(draft, path)
-
-
 def is_staged(asked):
     """Tell whether the very packages were installed before, and are still there."""
     release = asked["release"]
@@ -196,13 +155,24 @@ def is_staged(asked):
     return there and recorded(release) == sorted(one["sha256"] for one in asked["packages"])
 
 
+def fitting(packages, here):
+    """Raise Refused for packages of another kind than this host's, and for what is no file name of one."""
+    for one in packages:
+        _, kind = os.path.splitext(one["name"])
+        if kind in (".deb", ".rpm") and kind != f".{here.KIND}":
+            raise Refused(
+                f"{one['name']} is of another kind than this host's packages, which are {here.KIND}: give it a rollout "
+                f"of its own with a directory of .{here.KIND} packages"
+            )
+        if os.path.basename(one["name"]) != one["name"] or not here.NAME.fullmatch(one["name"]):
+            raise Refused(f"{one['name']!r} is no file name of a {here.KIND} package")
+
+
 def prepare(asked, step):
     """Pin the running kernel and look whether another fits, before any package is touched."""
     running = os.uname().release
     record_path(asked["release"])
-    for one in asked["packages"]:
-        if os.path.basename(one["name"]) != one["name"] or not re.fullmatch(r"[\w.+~%-]+\.deb", one["name"]):
-            raise Refused(f"{one['name']!r} is no file name of a Debian package: other packages are not installed yet")
+    fitting(asked["packages"], packages_here())
     step("checking that it comes back")
     if found := refusals():
         raise Refused(f"{found[0]['cause']}. {found[0]['remedy']}")
@@ -220,6 +190,7 @@ def prepare(asked, step):
 def install(asked, step):
     """Install the packages that were copied, and prove what is so then."""
     running, release, staged = os.uname().release, asked["release"], is_staged(asked)
+    here = packages_here()
     if not staged:
         step("comparing the packages")
         for one in asked["packages"]:
@@ -230,12 +201,12 @@ def install(asked, step):
                 raise Refused(f"{one['name']} is not the package that was meant: its sha256 is another one")
         step("installing the packages")
         paths = [os.path.join(STAGING, one["name"]) for one in asked["packages"]]
-        apt(asked, "install", "--no-install-recommends", "--no-remove", *paths)
+        here.install(paths, asked["lock_timeout_s"])
         write(record_path(release), json.dumps({"packages": sorted(one["sha256"] for one in asked["packages"])}))
         for path in paths:
             os.unlink(path)
     step("keeping the running kernel from being removed")
-    keep(running, *staged_releases())
+    here.keep([running, *staged_releases()])
     step("comparing the kernel")
     found = sha256(f"/boot/vmlinuz-{release}")
     if not found or asked["image_sha256"] not in ("", found):
@@ -247,42 +218,18 @@ def install(asked, step):
     if found := refusals("inspect", release):
         raise Refused(f"{found[0]['cause']}: {found[0]['remedy']}")
     step("auditing the packages")
-    if said := audit():
-        raise Refused(f"dpkg --audit finds: {said}. Run `dpkg --configure -a` on it, and try again")
+    if found := here.unfinished():
+        raise Refused(f"{found[0]}. {found[1][:1].upper()}{found[1][1:]}, and try again")
     step("naming the kernel")
     boot("staged", asked["kernel"], release, "--command-id", asked["command_id"])
     step("proving the default")
     state = boot("status")
     proved(state, running)
     if not any(one["release"] == release for one in state["entries"]):
-        raise Refused(f"the boot loader does not offer {release}: run update-grub, and try again")
+        raise Refused(
+            f"the boot loader does not offer {release}: {here.OFFER.replace('RELEASE', release)}, and try again"
+        )
     return state, not staged
-
-
-def apt(asked, verb, *words):
-    """Run apt-get without a question."""
-    options = [f"DPkg::Lock::Timeout={asked['lock_timeout_s']}", "APT::Sandbox::User=root"]
-    options += ["Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold"]
-    command = ("apt-get", verb, "-y", "-q", *(word for one in options for word in ("-o", one)), *words)
-    if "--simulate" in words:
-        return run(*command)
-    with paused(run, TIMEOUT_S + asked["lock_timeout_s"]):
-        return run(*command)
-
-
-def keep(*releases):
-    """Mark kernels' packages as wanted, and tell apt never to take them for superfluous."""
-    names = sorted(set().union(*map(kernel_packages, releases)))
-    if names:
-        run("apt-mark", "manual", *names)
-    lines = "".join(f'    "^{re.escape(name)}$";\n' for name in names)
-    head = "// Written by kernroll: the running kernel and those that were staged stay.\n"
-    write(GUARD, f"{head}APT::NeverAutoRemove {{\n{lines}}};\n")
-
-
-def audit():
-    """Return what dpkg finds unfinished, empty when nothing is."""
-    return " ".join(run("dpkg", "--audit", check=False).stdout.split())[:300]
 
 
 def purge(asked, step):
@@ -295,17 +242,16 @@ def purge(asked, step):
     used[running] = "runs"
     if release in used:
         raise Refused(f"{release} {used[release]}: only a kernel that nobody boots is removed")
+    here = packages_here()
     step("removing the packages")
-    names = sorted(kernel_packages(release))
+    names = here.packages_of(release)
+    if shared := sorted(names & here.packages_of(running)):
+        raise Refused(f"{', '.join(shared)} is also of the running {running}: only a kernel of its own is removed")
     if names:
-        planned = apt(asked, "purge", "--simulate", *names).stdout
-        gone = set(re.findall(r"^(?:Purg|Remv) (\S+)", planned, re.MULTILINE))
-        if others := sorted(gone - set(names)):
-            raise Refused(f"{', '.join(others)} would go with {release}: remove them first, if nobody needs them")
-        apt(asked, "purge", *names)
+        here.remove(release, sorted(names), asked["lock_timeout_s"])
     if os.path.exists(path):
         os.unlink(path)
-    keep(running, *staged_releases())
+    here.keep([running, *staged_releases()])
     step("forgetting its name")
     boot("forget", release)
     step("proving the default")
@@ -317,26 +263,17 @@ def purge(asked, step):
 def probe(asked, step):
     """Say what speaks against giving this host a kernel, its package manager included."""
     found = refusals()
-    if os.path.exists(LOCK):
-        with open(LOCK, "rb+") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                found.append(
-                    {
-                        "code": "packages-locked",
-                        "cause": "another package manager is at work",
-                        "remedy": f"wait until it has ended (`fuser -v {LOCK}`)",
-                    }
-                )
-    if said := audit():
+    here = packages_here()
+    if here.is_locked():
         found.append(
             {
-                "code": "packages-unfinished",
-                "cause": f"dpkg --audit finds: {said}",
-                "remedy": "run `dpkg --configure -a` on it",
+                "code": "packages-locked",
+                "cause": "another package manager is at work",
+                "remedy": f"wait until it has ended (`fuser -v {here.lock_path()}`)",
             }
         )
+    if left := here.unfinished():
+        found.append({"code": "packages-unfinished", "cause": left[0], "remedy": left[1]})
     try:
         state = boot("status")
     except Refused:

@@ -1,12 +1,16 @@
-"""What both modules share: how they refuse, and that no two of them are at work on a host at one time."""
+"""What the modules share: how they refuse, run programs and write, and that no two are at work on a host at once."""
 
 import contextlib
 import fcntl
 import os
+import subprocess
+import tempfile
 import time
 
 # Held while a module changes anything. It is gone with the process that holds it, and with the boot.
 ALONE = "/run/kernroll-play.lock"
+
+TIMEOUT_S = 1800
 
 
 class Refused(Exception):
@@ -44,3 +48,40 @@ def alone(wait_s):
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def environment(extra=None):
+    """Return the environment in which programs say what they do in one language, and ask nothing."""
+    return {
+        **os.environ,
+        "LC_ALL": "C",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "APT_LISTCHANGES_FRONTEND": "none",
+        # It would restart services, and ask which.
+        "NEEDRESTART_SUSPEND": "1",
+        "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
+        **(extra or {}),
+    }
+
+
+def run(*command):
+    """Run a program and return how it ended."""
+    return subprocess.run(
+        command, env=environment(), capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+    )
+
+
+def lines_of(done):
+    """Return what a program said, errors first, line by line."""
+    return [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
+
+
+def write(path, text):
+    """Replace a file as a whole, durably."""
+    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".kernroll-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(draft, 0o644)
+    os.replace(draft, path)

@@ -24,12 +24,12 @@ def paused(run, lease_s):
         yield
         return
     try:
-        run("systemctl", "stop", *timers, check=False)
+        run("systemctl", "stop", *timers)
         yield
     finally:
-        run("systemctl", "start", *timers, check=False)
+        run("systemctl", "start", *timers)
         # What an earlier play left goes as well: they run again.
-        run("systemctl", "stop", f"{LEASE}-*.timer", check=False)
+        run("systemctl", "stop", f"{LEASE}-*.timer")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(PAUSED)
 
@@ -43,7 +43,7 @@ def _to_pause(run):
             before = [one for one in json.load(file) if one in TIMERS]
     except (OSError, ValueError):
         before = []
-    active = [one for one in TIMERS if run("systemctl", "is-active", "--quiet", one, check=False).returncode == 0]
+    active = [one for one in TIMERS if run("systemctl", "is-active", "--quiet", one).returncode == 0]
     return sorted({*before, *active})
 
 
@@ -63,7 +63,6 @@ def _leased(run, lease, timers, lease_s):
             "systemctl",
             "start",
             *timers,
-            check=False,
         ).returncode
         == 0
     )

@@ -202,3 +202,13 @@ def test_what_keeps_a_kernel_from_being_removed_must_be_there_until_it_boots(ssh
     assert withdrawn["next"] == ""
     assert withdrawn["withdrawn"] == f"the mark of linux-image-{NEW} as wanted is not as it was when {NEW} was armed"
     assert withdrawn["withdrawn"] in machine.boot("reboot").stderr
+
+
+def test_packages_of_the_other_kind_are_refused_before_anything_is_copied(ssh: SshMachine, tmp_path: Path) -> None:
+    rpm = {"path": "/nowhere", "name": "kernel-core-6.12.0-55.el10.x86_64.rpm", "sha256": "0" * 64}
+    asked = staging(crafted_kernel(tmp_path, NEW), kernroll_packages=[rpm])
+    assert play(ssh, "stage.yml", **asked).sentence == (
+        f"looking at the host: {rpm['name']} is of another kind than this host's packages, which are deb: "
+        "give it a rollout of its own with a directory of .deb packages"
+    )
+    assert ssh.machine.run("test", "-e", f"{ssh.machine.root}/var/lib/kernroll-stage").returncode == 1

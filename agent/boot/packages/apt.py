@@ -24,6 +24,12 @@ def is_there(host: Host) -> bool:
     return host.has("dpkg-query") and host.has("apt-get") and host.path(_DATABASE).exists()
 
 
+def is_used(host: Host) -> bool:
+    """Whether the host is made of its packages: the program alone leaves its list of them empty."""
+    path = host.path(_DATABASE)
+    return is_there(host) and path.stat().st_size > 0
+
+
 def owners(host: Host, releases: Iterable[str]) -> list[str]:
     """Return the packages of kernels, sorted; none for a kernel that somebody put there by hand."""
     return sorted({name for release in releases for place in _PLACES for name in _owners(host, place.format(release))})

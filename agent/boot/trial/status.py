@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent.boot import choice, kernels, rehearsal, verbs
 from agent.boot.host import Host
+from agent.boot.packages import held
 from agent.boot.trial import book
 from agent.boot.values import BootError, BootState
 from agent.boot.watchdog import devices
@@ -32,6 +33,7 @@ def document(host: Host, state: BootState, *, proven: rehearsal.Rehearsal | None
         "revision": kept.revision,
         "boots": [asdict(one) for one in kept.boots],
         "watchdog": asdict(devices.read(host)),
+        "packages": held.kind(host),
     }
 
 

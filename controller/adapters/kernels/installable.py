@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot
+from controller.adapters.kernels.sources import installable_rpms
 from controller.adapters.local.cache import Cache, Progress
 from controller.domain.errors import KernrollError, Temporary
 from controller.domain.kernels import (
@@ -42,7 +43,7 @@ def keep_packages(cache: Cache, kernel: Kernel, source: KernelSource, root: AptR
 def kept_packages(cache: Cache, digest: str) -> dict[str, str]:
     """Return a kernel's packages: role -> file; empty where there are none."""
     folder = cache.root / _FOLDER / digest
-    return {f"{PACKAGE_ROLE}{path.name}": str(path) for path in sorted(folder.glob("*.deb"))}
+    return {f"{PACKAGE_ROLE}{path.name}": str(path) for path in sorted((*folder.glob("*.deb"), *folder.glob("*.rpm")))}
 
 
 def _installable(source: KernelSource, kernel: Kernel, root: AptRoot, progress: Progress) -> Sequence[Path]:
@@ -77,6 +78,8 @@ def _of_debian(kernel: Kernel, root: AptRoot, progress: Progress) -> Sequence[Pa
 
 
 def _of_directory(directory: Path, kernel: Kernel) -> Sequence[Path]:
+    if rpms := installable_rpms(directory, kernel.architecture):
+        return rpms
     debian = DEBIAN_ARCHITECTURES[kernel.architecture]
     wanted = re.compile(rf"linux-({_KINDS})-{re.escape(kernel.release)}_[^/]*_({debian}|all)\.deb")
     return sorted(path for path in directory.iterdir() if wanted.fullmatch(path.name))

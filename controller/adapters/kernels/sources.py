@@ -10,6 +10,8 @@ from typing import Any, assert_never
 
 from controller.adapters.kernels.debian import DEBIAN_ARCHITECTURES, AptRoot, PackageVersion, first_member, unpack
 from controller.adapters.kernels.image import MOST_IMAGE_BYTES
+from controller.adapters.kernels.rpm import kernel_of
+from controller.adapters.kernels.rpm.packages import unpack as unpack_rpms
 from controller.adapters.local.cache import Progress
 from controller.adapters.local.named_files import kind_of, shown, size_text
 from controller.adapters.local.trees import MOST_BYTES, entries, is_file, locate
@@ -23,6 +25,7 @@ from controller.words import names_text
 _IMAGE = re.compile(r"boot/vmlinu[xz]-(?P<boot>[^/]+)$|(?:usr/)?lib/modules/(?P<tree>[^/]+)/vmlinuz$")
 # Debian's and Ubuntu's names, signed or not, Proxmox' (proxmox-kernel-R-signed), Armbian's (linux-image-current-BOARD).
 _KERNEL_PACKAGE = re.compile(r"linux|kernel")
+_RPM = ".rpm"
 # Of a directory with packages.
 _MOST_ENTRIES = 10_000
 # What is built beside a kernel and has neither it nor its modules.
@@ -152,14 +155,17 @@ def kernel_versions(offered: Sequence[PackageVersion], tail: str) -> list[str]:
 
 
 def _from_directory(directory: Path, architecture: str, scratch: Path, progress: Progress) -> Found:
+    there = _packages(directory)
+    if there and there[0].suffix == _RPM:
+        return _from_rpms(directory, there, architecture, scratch, progress)
     debian = DEBIAN_ARCHITECTURES[architecture]
-    files = [file for file in _packages(directory) if _architecture(file) in (debian, "")]
+    files = [file for file in there if _architecture(file) in (debian, "")]
     candidates = [file for file in files if _KERNEL_PACKAGE.search(file.name) and not _NO_KERNEL.search(file.name)]
     named = {file: found for file in candidates if (found := first_member(file, _IMAGE))}
     if not named:
         raise InvalidInput(
-            f"{shown(directory)} has no linux-image-*_{debian}.deb with a kernel. "
-            f"Run `make bindeb-pkg` for {architecture}."
+            f"{shown(directory)} has no linux-image-*_{debian}.deb with a kernel, and no rpm package. "
+            f"Run `make bindeb-pkg` (or `make binrpm-pkg`) for {architecture}."
         )
     if len(named) > 1:
         names = printable(", ".join(file.name for file in named))
@@ -171,6 +177,20 @@ def _from_directory(directory: Path, architecture: str, scratch: Path, progress:
     modules = _modules(image, release, candidates)
     unpack([image, *modules], scratch, progress, label=shown(image.name))
     return replace(_unpacked(scratch, shown(image)), remark=_remark(modules, [*files], image))
+
+
+def _from_rpms(directory: Path, files: Sequence[Path], architecture: str, scratch: Path, progress: Progress) -> Found:
+    kernel = kernel_of(directory, files, architecture)
+    image, *modules = kernel.paths
+    unpack_rpms(kernel.paths, scratch, progress, label=shown(image.name))
+    found = _unpacked(scratch, shown(image))
+    return replace(found, remark=_remark(modules, [*kernel.paths, *kernel.unused], image))
+
+
+def installable_rpms(directory: Path, architecture: str) -> Sequence[Path]:
+    """Return the rpm packages that install a directory's kernel; none where it holds no rpm packages."""
+    files = [path for path in _packages(directory) if path.suffix == _RPM]
+    return kernel_of(directory, files, architecture).paths if files else ()
 
 
 def _architecture(package: Path) -> str:
@@ -216,14 +236,19 @@ def _names(tree: Path, folder: str) -> list[str]:
 
 
 def _packages(directory: Path) -> list[Path]:
-    """Return the package files of a directory. Raises InvalidInput for what is called one and is none."""
+    """Return the package files of a directory, of one kind. Raises InvalidInput for what is called one and is none."""
     found = []
     with os.scandir(directory) as listing:
         for count, entry in enumerate(listing):
             if count > _MOST_ENTRIES:
                 raise InvalidInput(f"{shown(directory)} (kernel packages) holds more than {_MOST_ENTRIES} files.")
-            if entry.name.endswith(".deb"):
+            if entry.name.endswith((".deb", _RPM)):
                 found.append(Path(entry.path))
+    if len({path.suffix for path in found}) > 1:
+        raise InvalidInput(
+            f"{shown(directory)} (kernel packages) holds .deb and .rpm packages. Leave those of one kind there: a "
+            "rollout installs the same packages on all hosts of an architecture."
+        )
     for path in found:
         _require_file(path, "kernel package", MOST_BYTES)
     return sorted(found)

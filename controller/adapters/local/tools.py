@@ -27,6 +27,9 @@ PACKAGES = {
     "lz4": "lz4",
     "mke2fs": "e2fsprogs",
     "modprobe": "kmod",
+    "rpm": "rpm",
+    "rpm2archive": "rpm2cpio",
+    "rpmkeys": "rpm",
     "zstd": "zstd",
 }
 # Package lists of a whole archive are some MiB.
@@ -54,7 +57,7 @@ class Tool:
         *,
         timeout_s: float,
         environment: Mapping[str, str],
-        stdin: bytes | None = None,
+        stdin: bytes | Path | None = None,
         directory: Path | None = None,
         memory_bytes: int | None = None,
     ) -> None:
@@ -62,7 +65,7 @@ class Tool:
         # What it said on standard error, cut at its middle.
         self.said = b""
         with contextlib.ExitStack() as stack:
-            given = subprocess.DEVNULL if stdin is None else stack.enter_context(_memory_file(stdin))
+            given = subprocess.DEVNULL if stdin is None else stack.enter_context(_input(stdin))
             self._process = subprocess.Popen(
                 command,
                 stdin=given,
@@ -137,6 +140,29 @@ class Tool:
         return left_s
 
 
+class ToolContent:
+    """What a tool prints, as a file to read from."""
+
+    def __init__(self, tool: Tool) -> None:
+        self._pieces = tool.pieces()
+        self._piece, self._at = b"", 0
+        # Whether the tool has closed it, and whether the rest is not wanted.
+        self.ended = self.left = False
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, and none only at the end."""
+        if self._at == len(self._piece):
+            self._piece, self._at = next(self._pieces, b""), 0
+            self.ended = not self._piece
+        found = self._piece[self._at : self._at + size]
+        self._at += len(found)
+        return found
+
+    def enough(self) -> None:
+        """Say that the rest is not wanted."""
+        self.left = True
+
+
 @atexit.register
 def _end_all() -> None:
     for leader in tuple(_RUNNING):
@@ -190,7 +216,7 @@ def running(
     timeout_s: float,
     what: str,
     environment: Mapping[str, str] | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | Path | None = None,
     directory: Path | None = None,
     memory_bytes: int | None = None,
 ) -> Iterator[Tool]:
@@ -240,12 +266,16 @@ def is_full(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[int]:
-    """Yield a descriptor to read `content` from: a pipe would have to be filled while the tool's own are emptied."""
+def _input(given: bytes | Path) -> Iterator[int]:
+    """Yield a descriptor to read from: a pipe would have to be filled while the tool's own are emptied."""
+    if isinstance(given, Path):
+        with given.open("rb") as opened:
+            yield opened.fileno()
+        return
     descriptor = os.memfd_create("kernroll-input", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(content)
+            file.write(given)
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:

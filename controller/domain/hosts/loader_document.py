@@ -41,12 +41,18 @@ def read_boot(host: str, text: str) -> HostBoot:
             refusals=tuple(_refusal(one) for one in told.get("refusals", [])[:_MOST_REFUSALS]),
             releases=_releases(told.get("kernels", {})),
             withdrawn=bounds.sentence(str(told.get("withdrawn", ""))),
+            packages=_packages(told.get("packages")),
             watchdog=_watchdog(told.get("watchdog"), told.get("watchdog_gaps")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise Permanent(
             f"{host}: kernroll-boot says what cannot be read ({error}): is it of another version?"
         ) from error
+
+
+def _packages(told: object) -> str:
+    """Return the kind of packages; empty where a host says nothing of it, or what is not known here."""
+    return str(told) if told in ("deb", "rpm") else ""
 
 
 def _delivery(host: str, told: Mapping[str, Any]) -> DeliveryStatus:

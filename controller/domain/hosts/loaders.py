@@ -50,5 +50,7 @@ class HostBoot:
     releases: Mapping[str, str] = field(default_factory=dict)
     # Why what was armed is not armed any more, where the host itself took it back; empty else.
     withdrawn: str = ""
+    # Of which packages the host is made, "deb" or "rpm"; empty where it does not say.
+    packages: str = ""
     # None where the program is older than that.
     watchdog: HostWatchdog | None = None

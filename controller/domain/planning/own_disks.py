@@ -56,8 +56,10 @@ def _sentences(by_reason: _Reasons) -> Iterator[str]:
 def not_installable(hosts: Iterable[Host], kernels: Mapping[str, Kernel]) -> Iterator[str]:
     """Yield a sentence for each kernel that cannot be installed on the hosts of its architecture."""
     by_architecture: dict[str, list[str]] = defaultdict(list)
+    by_kind: dict[tuple[str, str], list[str]] = defaultdict(list)
     for host in hosts:
         by_architecture[host.architecture].append(host.name)
+        by_kind[host.architecture, host.boot.packages if host.boot else ""].append(host.name)
     for architecture, kernel in sorted(kernels.items()):
         names = sorted(by_architecture.get(architecture, ()))
         if names and not kernel.packages:
@@ -70,4 +72,16 @@ def not_installable(hosts: Iterable[Host], kernels: Mapping[str, Kernel]) -> Ite
             yield (
                 f"spec.kernels.{architecture}: command_line cannot be given to {names_text(names)}, which start from "
                 "their own disk with a command line of their own: set it there and leave it out here."
+            )
+        yield from _of_another_kind(architecture, kernel, by_kind)
+
+
+def _of_another_kind(architecture: str, kernel: Kernel, by_kind: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
+    """Yield a sentence for hosts whose package manager takes no packages of the kernel's kind, where they tell it."""
+    for (of, kind), names in sorted(by_kind.items()):
+        if of == architecture and kind and kernel.package_kind and kind != kernel.package_kind:
+            yield (
+                f"spec.kernels.{architecture}: {kernel.release} is in {kernel.package_kind} packages, and "
+                f"{names_text(sorted(names))} can only be given {kind} packages: give them a rollout of their own with "
+                f"a directory of .{kind} packages, or leave them out."
             )

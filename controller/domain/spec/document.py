@@ -58,7 +58,7 @@ class KernelEntry(Model):
     """Where the kernel of one architecture comes from: exactly one of `debian`, `directory` and `image`."""
 
     debian: DebianEntry | None = None
-    # A directory of .deb files, as `make bindeb-pkg` leaves them.
+    # A directory of .deb or of .rpm files, as `make bindeb-pkg` and `make binrpm-pkg` leave them.
     directory: AbsolutePath | None = None
     image: ImageEntry | None = None
     # Appended to the host's own kernel command line while this kernel runs.

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from controller.adapters.kernels.debian.unpacking import TarReader, extract
 from controller.adapters.local.cache import Progress
 from controller.adapters.local.named_files import shown, tail
-from controller.adapters.local.tools import Tool, missing_tool, running, tool_environment, tool_failure
+from controller.adapters.local.tools import ToolContent, missing_tool, running, tool_environment, tool_failure
 from controller.domain.errors import InvalidInput, Permanent, Temporary
 from controller.domain.printable import printable
 
@@ -193,37 +193,14 @@ def first_member(archive: Path, wanted: re.Pattern[str]) -> re.Match[str] | None
     return None
 
 
-class _Content:
-    """The tar in a package, as its tool gives it."""
-
-    def __init__(self, tool: Tool) -> None:
-        self._pieces = tool.pieces()
-        self._piece, self._at = b"", 0
-        # Whether the tool has closed it, and whether the rest is not wanted.
-        self.ended = self.left = False
-
-    def read(self, size: int, /) -> bytes:
-        """See unpacking.Source."""
-        if self._at == len(self._piece):
-            self._piece, self._at = next(self._pieces, b""), 0
-            self.ended = not self._piece
-        found = self._piece[self._at : self._at + size]
-        self._at += len(found)
-        return found
-
-    def enough(self) -> None:
-        """Say that the rest is not wanted."""
-        self.left = True
-
-
 @contextlib.contextmanager
-def _content(archive: Path, what: str) -> Iterator[_Content]:
+def _content(archive: Path, what: str) -> Iterator[ToolContent]:
     """Yield the tar in a package file. Raises Permanent with what its tool says is wrong with it."""
     command = ["dpkg-deb", "--fsys-tarfile", os.path.abspath(archive)]
     with running(
         command, timeout_s=_UNPACK_TIMEOUT_S, what=what, environment=_ONE_THREAD, memory_bytes=_UNPACK_MEMORY_BYTES
     ) as tool:
-        content = _Content(tool)
+        content = ToolContent(tool)
         try:
             yield content
         except InvalidInput as error:

@@ -56,3 +56,33 @@ def test_nothing_is_written_where_there_is_no_dnf(tmp_path: Path, tools: tuple[s
     held.protect(host, ["6.1"])
     assert host.text(RULES) is None
     assert (dict(held.seal(host, ["6.1"])), list(held.refusals(host, ["6.1"]))) == ({}, [])
+
+
+def test_a_host_is_made_of_the_packages_that_it_has_and_not_of_programs_for_others(tmp_path: Path) -> None:
+    host = RpmHost(tmp_path, ("rpm", "dnf", "dpkg-query", "apt-get"), {})
+    assert held.kind(host) == ""
+    # As on Fedora with the program dpkg, which has no package.
+    host.write("/var/lib/dpkg/status", "")
+    host.write("/usr/lib/sysimage/rpm/rpmdb.sqlite", "database")
+    assert held.kind(host) == "rpm"
+    host.write("/var/lib/dpkg/status", "Package: dpkg\n")
+    assert held.kind(host) == "deb"
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [(None, "3"), ("[main]\n", "3"), ("[main]\ninstallonly_limit = 2\n", "2"), ("installonly_limit=2\n" * 2, "2")],
+)
+def test_a_dnf_that_removes_the_oldest_kernels_is_refused(tmp_path: Path, settings: str | None, limit: str) -> None:
+    host = RpmHost(tmp_path, ("dnf", "rpm"), {})
+    host.write("/var/lib/rpm/rpmdb.sqlite", "database")
+    if settings is not None:
+        host.write("/etc/dnf/dnf.conf", settings)
+    (refusal,) = held.refusals(host, ["6.1"])
+    assert (refusal.code, refusal.remedy) == ("kernels-limited", "set installonly_limit=0 in /etc/dnf/dnf.conf")
+    assert f"dnf keeps {limit} kernels" in refusal.cause
+    before = held.seal(host, ["6.1"])
+    host.write("/etc/dnf/dnf.conf", "[main]\ninstallonly_limit=0\n")
+    assert list(held.refusals(host, ["6.1"])) == []
+    # A limit that is set again later is seen.
+    assert held.seal(host, ["6.1"]) != before
