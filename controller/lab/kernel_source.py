@@ -16,7 +16,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from controller.adapters.kernels.debian import AptRoot, PackageVersion, unpack
-from controller.adapters.kernels.debian.unpacking import extract
+from controller.adapters.kernels.unpacking import extract
 from controller.adapters.local.cache import Cache, Progress, request_key
 from controller.adapters.local.named_files import open_file
 from controller.domain.errors import Permanent

@@ -23,10 +23,10 @@ from controller.adapters.delivery.hypervisor.supervising.console import panic_li
 from controller.adapters.delivery.hypervisor.supervising.journal import Journal, read_journal
 from controller.adapters.delivery.hypervisor.supervising.state import fold, status
 from controller.adapters.kernels.debian.archives import unpack
-from controller.adapters.kernels.debian.unpacking import extract
 from controller.adapters.kernels.image import read_image
 from controller.adapters.kernels.modules import fingerprint, require_modules
 from controller.adapters.kernels.store import KernelStore
+from controller.adapters.kernels.unpacking import extract
 from controller.adapters.local.bounded_http import Limits
 from controller.adapters.local.cache import Cache
 from controller.adapters.pki.certificates import Authority, open_authority, operator_is_stale, write_operator

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from controller.adapters.kernels.debian.unpacking import TarReader, extract
+from controller.adapters.kernels.unpacking import TarReader, extract
 from controller.adapters.local.cache import Progress
 from controller.adapters.local.named_files import shown, tail
 from controller.adapters.local.tools import ToolContent, missing_tool, running, tool_environment, tool_failure

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controller.adapters.kernels.debian.unpacking import extract
+from controller.adapters.kernels.unpacking import extract
 from controller.adapters.local.cache import Progress
 from controller.adapters.local.named_files import shown
 from controller.adapters.local.tools import Tool, ToolContent, running, tool_failure

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.adapters.kernels import KernelStore
+from controller.adapters.kernels import unpacking as unpacking_module
 from controller.adapters.kernels.debian import unpack
-from controller.adapters.kernels.debian import unpacking as unpacking_module
 from controller.adapters.local.cache import Cache, no_progress
 from controller.domain.errors import InvalidInput, KernrollError, Permanent
 from controller.domain.kernels import ImageKernel, KernelSource, PackageDirectoryKernel
