@@ -58,7 +58,7 @@ all:
       ansible_port: {port}
       ansible_user: operator
       ansible_ssh_private_key_file: {identity}
-      ansible_ssh_common_args: -o UserKnownHostsFile={known_hosts}
+      ansible_ssh_common_args: -o UserKnownHostsFile={known_hosts} -o Ciphers=aes128-gcm@openssh.com
       ansible_python_interpreter: /usr/bin/python3
 """
 # Debian loads no watchdog's driver by itself, and the machines' image leaves out what most of them do not need: this is
