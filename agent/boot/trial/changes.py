@@ -119,7 +119,7 @@ def _reboot(host: Host, wanted: Wanted) -> BootState:
         if found := armed.changed(host, before.trial):
             _withdraw(host, before, found)
             raise BootError(_NOT_REBOOTED.format(found))
-    _go_down(host, before, Asked(cause=cause, command_id=wanted.command_id, boot_id=here))
+    _go_down(host, before, Asked(cause=cause, command_id=wanted.command_id, boot_id=here, at=host.now()))
     return state
 
 
@@ -188,7 +188,8 @@ def _revert(host: Host, wanted: Wanted) -> BootState:
     if release == host.running_release and not on_trial and not going:
         book.change(host, before, ledger.disarmed(before))
     elif wanted.reboot:
-        _go_down(host, before, Asked(cause=Cause.REVERT, command_id=wanted.command_id, boot_id=here))
+        asked = Asked(cause=Cause.REVERT, command_id=wanted.command_id, boot_id=here, at=host.now())
+        _go_down(host, before, asked)
     return state
 
 

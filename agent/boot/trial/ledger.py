@@ -105,8 +105,9 @@ class Asked:
 
     cause: Cause
     command_id: str
-    # The boot in which it was asked.
+    # The boot in which it was asked, and when, in seconds since the Unix epoch; None where that was not written down.
     boot_id: str
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +215,8 @@ def _missed(trial: Trial, asked: Asked, boots: tuple[Boot, ...], seen: Seen) -> 
         release=trial.release,
         command_id=asked.command_id,
         cause=Cause.TRIAL,
-        started_at=seen.now,
+        # Not before; nobody wrote down when.
+        started_at=seen.now if asked.at is None else asked.at,
         on_trial=True,
         end=(End.PANIC if seen.panic_line and not seen.still_armed else End.RESET).value,
         line=line,

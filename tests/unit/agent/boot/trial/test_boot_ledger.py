@@ -195,3 +195,11 @@ def test_a_boot_that_was_left_on_purpose_was_not_ended_by_the_watchdog_of_its_sh
 def test_a_trial_says_whether_a_watchdog_is_open_under_it() -> None:
     for held in ("watchdog0", "", None):
         assert ledger.begun(going_down(), replace(seen("two", NEW), watchdog=held)).boots[-1].watchdog == held
+
+
+def test_a_boot_that_nobody_saw_began_when_it_was_asked_for() -> None:
+    asked = going_down()
+    assert asked.asked is not None
+    told = replace(asked, asked=replace(asked.asked, at=1000.0))
+    missed = ledger.begun(told, seen("three", now=1240.0, line="Kernel panic")).boots[-2]
+    assert (missed.started_at, missed.ended_at) == (1000.0, 1240.0)
