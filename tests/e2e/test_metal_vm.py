@@ -55,7 +55,10 @@ _ENDS = {
     "ends in an emergency shell": ("not_acknowledged",),
     "stops": ("reset",),
 }
-_MENDED = f"systemctl disable -q fault 2> /dev/null || true; rm -rf {_UNIT}/fault.service {_UNIT}/*.d/fault.conf; systemctl daemon-reload"
+_MENDED = (
+    "systemctl disable -q fault 2> /dev/null || true; "
+    f"rm -rf {_UNIT}/fault.service {_UNIT}/*.d/fault.conf; systemctl daemon-reload"
+)
 
 
 @pytest.fixture(scope="module", params=sorted(SHAPES))
