@@ -52,6 +52,24 @@ class DyingHost(Host):
         super().write_in_place(name, data)
         self._point()
 
+    def write_variable(self, name: str, data: bytes) -> None:
+        """See Host."""
+        self._point()
+        super().write_variable(name, data)
+        self._point()
+
+    def copy(self, source: str, target: str) -> None:
+        """See Host."""
+        self._point()
+        super().copy(source, target)
+        self._point()
+
+    def remove(self, name: str) -> None:
+        """See Host."""
+        self._point()
+        super().remove(name)
+        self._point()
+
 
 def uncounted(work: Callable[..., _Told]) -> Callable[..., _Told]:
     """Return the work without moments of its own: what is told to the agent afterwards changes nothing that boots."""
