@@ -74,12 +74,12 @@ def why_not_startable(host: Host, entry: Entry) -> str:
             head = file.read(_HEAD_BYTES)
         (at,) = struct.unpack_from("<I", head, _PE_AT)
         (machine,) = struct.unpack_from("<H", head, at + 4)
-        if head[:2] != b"MZ" or head[at : at + 4] != b"PE\0\0":
-            return f"{name} is no program for a UEFI firmware: its kernel was built without CONFIG_EFI_STUB, or packed"
     except OSError as error:
         return f"{name} cannot be read: {error.strerror}"
     except struct.error:
-        return f"{name} is no program for a UEFI firmware"
+        head = b""
+    if head[:2] != b"MZ" or head[at : at + 4] != b"PE\0\0":
+        return f"{name} is no program for a UEFI firmware: its kernel was built without CONFIG_EFI_STUB, or packed"
     if machine != _MACHINES.get(os.uname().machine):
         return f"{name} is a program for another kind of processor (0x{machine:x})"
     return ""
