@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from boot_machine import OTHER, RUNNING
+from boot_machine import OTHER, RUNNING, programs
 from firmware_machine import (
     GRUB,
     PARTITION,
@@ -21,7 +21,6 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirmwareMachine]:
     with firmware_machine(tmp_path_factory.mktemp("machine")) as made:
         made.keep()
         made.prove()
-        made.reboot()
         made.keep("proven")
         yield made
 
@@ -213,3 +212,22 @@ def test_a_kernel_that_the_firmware_cannot_start_is_not_armed(pinned: FirmwareMa
     pinned.put_kernel(OTHER)
     pinned.sh(f"echo '# CONFIG_EFI_GENERIC_STUB_INITRD_CMDLINE_LOADER is not set' > /boot/config-{OTHER}")
     assert "takes no initial RAM disk from the firmware" in pinned.boot("arm", OTHER).stderr
+
+
+def test_grub_reads_from_btrfs_what_was_pinned_although_it_reads_no_log(machine: FirmwareMachine) -> None:
+    """A file that was synced lies in the log of btrfs, and is nothing to GRUB before the file system commits."""
+    tree = programs("btrfs-progs", "btrfs-progs")
+    maker = next(one for one in tree.glob("**/mkfs.btrfs") if one.is_file())
+    machine.sh("rm /etc/grub-probe.abstraction; echo btrfs > /etc/grub-probe.fs; truncate -s 128M /boot.img")
+    disk = f"{machine.root}/boot.img"
+    for command in ([str(maker), "--quiet", disk], ["mount", "-o", "loop", disk, f"{machine.root}/boot"]):
+        done = machine.run(*command)
+        assert done.returncode == 0, done.stderr
+    machine.sh("cp -a /kept/boot/. /boot/; sync --file-system /boot")
+    machine.ask("pin")
+    # As it would be found after a power failure.
+    machine.sh("cp /boot.img /snapshot.img")
+    read = machine.tool("grub-fstest", "/snapshot.img", "cat", "(loop0)/grub/grubenv")
+    assert f"saved_entry={machine.entry_of(RUNNING)}" in read
+    assert "${saved_entry}" in machine.tool("grub-fstest", "/snapshot.img", "cat", "(loop0)/grub/grub.cfg")
+    machine.run("umount", f"{machine.root}/boot")

@@ -1,7 +1,7 @@
 """kernroll-boot that dies at one of the moments in which it touches the host: `dying_boot.py POINT ROOT VERB …`.
 
-Points count from 1: before and after each tool that changes something, and each file, in the order in which they come. It exits with 9 where it
-died, and prints how many there were where it did not.
+Points count from 1: before and after each file and each tool in the order in which they come, but for tools that only
+look. It exits with 9 where it died, and prints how many there were where it did not.
 """
 
 import os

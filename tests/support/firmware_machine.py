@@ -80,6 +80,11 @@ class FirmwareMachine(GrubMachine):
             self.started_by(arguments(data))
         self.current(number)
 
+    def prove(self) -> None:
+        """See BootMachine; and in the end it is booted as it is every day."""
+        super().prove()
+        self.reboot()
+
     def ignores(self) -> None:
         """Reboot by a firmware that forgets BootNext and starts GRUB all the same."""
         self.remove("BootNext")
