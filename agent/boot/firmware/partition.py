@@ -73,7 +73,7 @@ def _mounts(host: Host) -> list[_Mount]:
         # Some are mounted by being looked at.
         host.path(f"{place}/EFI").exists()
     try:
-        told = host.run("findmnt", "--json", "--types", "vfat", "--output", "TARGET,MAJ:MIN,PARTUUID,OPTIONS")
+        told = host.run("findmnt", "--list", "--json", "--types", "vfat", "--output", "TARGET,MAJ:MIN,PARTUUID,OPTIONS")
         listed = json.loads(told)["filesystems"]
         return [
             _Mount(
