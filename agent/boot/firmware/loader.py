@@ -4,6 +4,7 @@ The firmware clears BootNext before it boots what that names, and then follows i
 kernel that panics is followed by GRUB's default also where GRUB can write nothing.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,12 +32,24 @@ def suited(host: Host, loader: Grub) -> Loader:
         return loader
     try:
         # What was given to the firmware is taken back from it, whatever has become of the disk.
-        if host.path(record.FILE).exists() or loader.cannot_clear():
+        given = host.path(record.FILE).exists()
+        if given or (not _is_plain(host, loader.environment) and loader.cannot_clear()):
             return FirmwareOnce(host, loader)
     except BootError:
         # The loader's own refusals say it.
         pass
     return loader
+
+
+def _is_plain(host: Host, environment: str) -> bool:
+    """Whether a file lies on a partition of a disk, as most do: that costs nothing to see, and grub-probe a while."""
+    try:
+        device = host.path(environment).stat().st_dev
+    except OSError:
+        return False
+    folder = host.path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    # Parts of a software RAID are partitions, too; of btrfs the kernel shows no device at all.
+    return (folder / "partition").exists() and not (folder / ".." / "md").exists()
 
 
 class FirmwareOnce:

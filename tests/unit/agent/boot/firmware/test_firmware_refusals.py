@@ -211,6 +211,16 @@ def test_a_grub_whose_place_cannot_be_told_is_left_alone(host: FirmwareHost) -> 
     assert not isinstance(loader.suited(host, Unreadable(host)), loader.FirmwareOnce)
 
 
+def test_of_a_plain_partition_nobody_asks_grubs_own_tool(host: FirmwareHost) -> None:
+    # Which this host does not have: it would fail.
+    device = host.path("/boot/grub/grubenv").stat().st_dev
+    host.put(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/partition", "2\n")
+    assert isinstance(loader.suited(host, Grub(host)), Grub)
+    host.put("/sys/dev/block/md/level", "raid1\n")
+    with pytest.raises(AssertionError):
+        loader.suited(host, Grub(host))
+
+
 def test_a_number_that_the_order_names_is_not_free(host: FirmwareHost) -> None:
     assert variables.unused(host) == 0
     host.order(GRUB, 0, 3)
