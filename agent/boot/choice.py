@@ -1,5 +1,6 @@
 """Which loader a host boots by: what booted it says so itself, and only where nothing does, what lies on its disk."""
 
+from agent.boot.firmware import loader as firmware
 from agent.boot.grub import bls_loader as bls
 from agent.boot.grub import loader as grub
 from agent.boot.host import Host
@@ -19,9 +20,9 @@ def loader_of(host: Host) -> Loader:
     if info.startswith("systemd-boot"):
         return systemd_boot.SystemdBoot(host)
     if grub.is_there(host):
-        return grub.Grub(host)
+        return firmware.suited(host, grub.Grub(host))
     if bls.is_there(host):
-        return bls.BlsGrub(host)
+        return firmware.suited(host, bls.BlsGrub(host))
     # It says itself what is wrong with it: not mounted, or not what booted the host.
     if systemd_boot.is_there(host):
         return systemd_boot.SystemdBoot(host)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from agent.boot.values import BrokenHost, Busy
 
 _TIMEOUT_S: Final = 120.0
 _TOLD_CHARACTERS: Final = 500
+_COPY_BYTES: Final = 1 << 20
 # How long an orderly shutdown may take before the kernel is told to restart the machine at once.
 _SHUTDOWN_S: Final = 90.0
 _REBOOT_ASKED: Final = "/run/kernroll-boot.reboot"
@@ -72,6 +73,44 @@ class Host:
                 os.fsync(file.fileno())
         except OSError as error:
             raise BrokenHost(f"{name} cannot be written: {error.strerror}") from error
+
+    def write_variable(self, name: str, data: bytes) -> None:
+        """Write one of the firmware's variables, which takes its value as a whole or not at all."""
+        path = self.path(name)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(handle, data)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            with suppress(OSError):
+                # What was opened and not written is shown as a file of no bytes.
+                path.unlink()
+            raise BrokenHost(f"{name} cannot be written: {error.strerror}") from error
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file, durably; the target is as it was, or as a whole what the source is."""
+        path = self.path(target)
+        fresh = path.with_name(f"{path.name}.new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path(source).open("rb") as given, fresh.open("wb") as file:
+                shutil.copyfileobj(given, file, _COPY_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            for folder in (path.parent, path.parent.parent):
+                self.sync(folder)
+        except OSError as error:
+            raise BrokenHost(f"{source} cannot be copied to {target}: {error.strerror}") from error
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            self.path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise BrokenHost(f"{name} cannot be removed: {error.strerror}") from error
 
     def sync_file(self, name: str) -> None:
         """Bring to the disk what a tool has written, and that it is there."""

@@ -223,6 +223,8 @@ def _show(state: BootState, told: Mapping[str, Any], output: str) -> None:
         entry = state.entry(entry_id)
         otherwise = f"nothing any more: {told['withdrawn']}" if what == "once" and told["withdrawn"] else "nothing"
         print(f"{what + ':':9} {(entry.release or entry.title) if entry else otherwise}")
+    if state.one_shot == "firmware":
+        print(f"{'one shot:':9} by the firmware (BootNext), for GRUB cannot clear what lies in its environment")
     print(f"{'pinned:':9} {'yes' if state.pinned else 'no, a newly installed kernel may become the default'}")
     print(f"{'proven:':9} {_proven(rehearsal.Rehearsal(**rehearsed) if rehearsed else None)}")
     print(f"{'watchdog:':9} {_watched(told['watchdog'])}")

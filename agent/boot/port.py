@@ -30,7 +30,7 @@ class Loader(Protocol):
         """Make the entry the default."""
 
     def set_next(self, entry: Entry) -> None:
-        """Let the entry boot once."""
+        """Let the entry boot once, the next time, and never again."""
 
     def clear_next(self) -> None:
-        """Let nothing boot once."""
+        """Let nothing boot once, and leave nothing behind that was needed for it only."""

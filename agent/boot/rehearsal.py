@@ -45,7 +45,8 @@ def boots_by(host: Host, loader: Loader) -> str:
         digest.update(path.read_bytes())
     known = (host.text(f"/sys/class/dmi/id/{name}") for name in _FIRMWARE)
     firmware = " ".join(one.strip() for one in known if one and one.strip())
-    return f"loader {digest.hexdigest()[:12]}, firmware {firmware or 'unknown'}"
+    once = ", which boots once" if loader.read().one_shot == "firmware" else ""
+    return f"loader {digest.hexdigest()[:12]}, firmware {firmware or 'unknown'}{once}"
 
 
 def read(host: Host) -> Rehearsal | None:

@@ -54,6 +54,8 @@ class BootState:
     pinned: bool
     # Id of the entry by which the host was booted; empty where the loader does not tell.
     booted: str = ""
+    # Who lets an entry boot once and forgets it before: "loader", or "firmware" by its BootNext.
+    one_shot: str = "loader"
 
     def of_release(self, release: str) -> Entry:
         """Return the entry that boots a kernel normally; raises BootError where there is not exactly one."""

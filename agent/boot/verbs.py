@@ -129,7 +129,8 @@ def _rehearsed(host: Host, loader: Loader, begun: rehearsal.Rehearsal) -> BootSt
         loader.clear_next()
         raise BootError(f"{failed}; nothing is armed any more. Leave this host out until that is mended")
     rehearsal.keep(host, replace(begun, passed_at=host.now()))
-    return state
+    loader.clear_next()
+    return loader.read()
 
 
 def disarm(host: Host, _release: str) -> BootState:

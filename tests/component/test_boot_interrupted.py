@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from bls_machine import bls_machine
 from boot_machine import OTHER, RUNNING, BootMachine
+from firmware_machine import firmware_machine
 from grub_machine import grub_machine
 from project import ROOT
 from systemd_boot_machine import systemd_boot_machine
@@ -27,10 +28,11 @@ _ENDS |= {"bless": (RUNNING, ""), "revert": (OTHER, "")}
 
 # The machine of each loader.
 _LOADERS = {"grub": grub_machine, "blscfg": bls_machine, "systemd-boot": systemd_boot_machine}
+_LOADERS |= {"firmware": firmware_machine}
 
 
-# The second and the third take minutes each: `make e2e` has them.
-_RUN = ["grub", *(pytest.param(one, marks=pytest.mark.e2e) for one in ("blscfg", "systemd-boot"))]
+# All but the first take minutes each: `make e2e` has them.
+_RUN = ["grub", *(pytest.param(one, marks=pytest.mark.e2e) for one in ("blscfg", "systemd-boot", "firmware"))]
 
 
 @pytest.fixture(scope="module", params=_RUN)
@@ -55,6 +57,8 @@ def boots(machine: BootMachine) -> tuple[str, str]:
     """Return the releases that boot by default and once."""
     state = machine.ask("status")
     releases = {one["id"]: one["release"] for one in state["entries"]}
+    # Nothing that is half of something boots once.
+    assert state["next"] in ("", *releases)
     return releases[state["default"]], releases.get(state["next"], "")
 
 

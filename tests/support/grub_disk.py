@@ -33,6 +33,7 @@ _BOOT_TIMEOUT_S = 900.0
 _INIT = """\
 #!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
+/bin/busybox echo "TOLD $(/bin/busybox cat /proc/cmdline)" > /dev/console
 /bin/busybox echo "RUNS $(/bin/busybox uname -r)" > /dev/console
 [ ! -e /panics ] || /bin/busybox echo c > /proc/sysrq-trigger
 /bin/busybox poweroff -f

@@ -13,7 +13,7 @@ _DEFAULTS = """\
 GRUB_TIMEOUT=5
 GRUB_CMDLINE_LINUX="panic=10"
 """
-_PROBE = """\
+PROBE = """\
 #!/bin/sh
 [ ! -e /etc/grub-probe.fails ] || { echo "cannot find a device for /boot" >&2; exit 1; }
 case "$*" in
@@ -98,5 +98,5 @@ def grub_machine(directory: Path) -> Iterator[GrubMachine]:
 def bare_machine(directory: Path) -> Iterator[GrubMachine]:
     """Yield a machine without a kernel."""
     require_debian()
-    with machine_process(directory, grub_tree(), "sbin/grub-probe", _PROBE) as pid:
+    with machine_process(directory, grub_tree(), "sbin/grub-probe", PROBE) as pid:
         yield GrubMachine(directory, pid)

@@ -8,7 +8,7 @@ from typing import Final
 
 from agent.boot.grub.environment import changed, parse_environment
 from agent.boot.grub.menu import Menu, parse_menu
-from agent.boot.grub.refusals import of_environment, of_menu, of_place
+from agent.boot.grub.refusals import is_read_only, of_environment, of_menu, of_place
 from agent.boot.host import Host
 from agent.boot.values import BootError, BootState, BrokenHost, Entry, Refusal
 
@@ -111,8 +111,7 @@ class Grub:
             )
             return
         try:
-            abstractions = self._host.run(self._layout.probe, "--target=abstraction", self._layout.environment)
-            file_system = self._host.run(self._layout.probe, "--target=fs", self._layout.environment).strip()
+            abstractions, file_system = self._place()
         except BootError as error:
             yield Refusal(
                 code="environment-place-unknown",
@@ -121,6 +120,26 @@ class Grub:
             )
             return
         yield from of_place(abstractions, file_system, environment)
+
+    @property
+    def environment(self) -> str:
+        """The file of GRUB's environment."""
+        return self._layout.environment
+
+    def cannot_clear(self) -> bool:
+        """Whether GRUB reads its environment as the host wrote it, and cannot clear what boots once in it.
+
+        Raises BootError where that cannot be told.
+        """
+        return is_read_only(*self._place(), self._environment())
+
+    def _place(self) -> tuple[str, str]:
+        """Return what lies between the environment and its disks, and its file system."""
+        found = (
+            self._host.run(self._layout.probe, f"--target={one}", self.environment) for one in ("abstraction", "fs")
+        )
+        abstractions, file_system = found
+        return abstractions, file_system.strip()
 
     def pin(self, entry: Entry) -> None:
         """See Loader."""

@@ -10,8 +10,21 @@ from agent.boot.values import Refusal
 _UNWRITABLE: Final = {"lvm": "LVM", "diskfilter": "a software RAID", "cryptodisk": "an encrypted disk", "luks": "LUKS"}
 # Others have no place of their own for a block that GRUB writes in place.
 _WRITABLE_FILE_SYSTEMS: Final = frozenset({"ext2", "ext3", "ext4", "fat", "vfat", "msdos", "xfs"})
+# These GRUB reads as the host wrote them, below any of them: several disks as one, and several pieces as one.
+_PASSED_THROUGH: Final = frozenset({"lvm", "diskfilter", "mdraid09", "mdraid1x", "raid5rec", "raid6rec"})
 _LONGEST_WAIT_S: Final = 30
 _FOR_EVER_S: Final = 1 << 31
+
+
+def is_read_only(abstractions: str, file_system: str, environment: Mapping[str, str]) -> bool:
+    """Whether GRUB reads there what the host wrote last, and cannot clear it; both as `grub-probe` says them.
+
+    An encrypted disk waits for somebody who opens it; ZFS and others show GRUB what they had committed before that.
+    """
+    words = set(abstractions.split())
+    if not words <= _PASSED_THROUGH or "env_block" in environment:
+        return False
+    return file_system == "btrfs" or (bool(words) and file_system in _WRITABLE_FILE_SYSTEMS)
 
 
 def of_place(abstractions: str, file_system: str, environment: Mapping[str, str]) -> Iterator[Refusal]:

@@ -53,7 +53,19 @@ def _begin(host: Host) -> Ledger:
     if armed and after.trial is None and before.trial is not None:
         # Armed for a boot that is over: it must not be the next one.
         verbs.disarm(host, "")
+    elif not armed and after.trial is None:
+        _tidy(host)
     return after
+
+
+def _tidy(host: Host) -> None:
+    """Nothing is armed and nothing on trial: what a boot that is over needed goes."""
+    try:
+        known = rehearsal.read(host)
+        if known is None or not known.is_pending:
+            choice.loader_of(host).clear_next()
+    except BootError as error:
+        print(f"kernroll-boot: {error}", file=sys.stderr)
 
 
 def _finish_rehearsal(host: Host) -> None:
@@ -69,7 +81,9 @@ def _finish_rehearsal(host: Host) -> None:
 def _armed(host: Host) -> bool:
     """Whether the loader would boot something once. One that cannot be read keeps nobody from guarding this boot."""
     try:
-        return bool(choice.loader_of(host).read().next)
+        state = choice.loader_of(host).read()
+        # What somebody else gives the firmware to boot once was never armed here.
+        return bool(state.next) and (state.one_shot == "loader" or state.entry(state.next) is not None)
     except BootError as error:
         print(f"kernroll-boot: {error}", file=sys.stderr)
         return False
