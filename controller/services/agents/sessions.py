@@ -29,6 +29,7 @@ from controller.services.agents.boot_requests import Ask, BootRequests
 from controller.services.agents.identity import Clones
 from controller.services.agents.kernel_logs import KernelLogs, LogReported
 from controller.services.engine.engine import Engine
+from controller.services.engine.watching import trial_end
 from controller.services.ports import Clock, Store
 from controller.views.models import LiveProgress
 
@@ -116,6 +117,7 @@ class Sessions:
             # A newer session began meanwhile: what it says of the host is newer too.
             return
         self._engine.world.see(heard)
+        await self._tell_trial_end(host, now)
         attempt = self._engine.world.active_attempt(host.name)
         if attempt is not None and _is_news(attempt, host) and self._may_add(attempt):
             event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
@@ -125,6 +127,16 @@ class Sessions:
         await self._engine.touch()
         self.on_connected(host.name)
         _log.info("connected", host=host.name, boot_id=host.boot_id, release=host.kernel_release)
+
+    async def _tell_trial_end(self, host: Host, now: float) -> None:
+        """Tell how a trial boot ended before that the host is back: with that its attempt may be over."""
+        attempt = self._engine.world.active_attempt(host.name)
+        if attempt is None or host.boot is None:
+            return
+        ended = trial_end(attempt, host.boot.delivery, now, self._engine.resumed_at)
+        if ended is not None and self._may_add(attempt):
+            _log.info("trial_ended", host=host.name, end=ended.end, line=ended.line)
+            await self._engine.observe(Key(attempt.uid, attempt.host), ended)
 
     async def disconnected(self, session: AgentStream) -> None:
         """Note that a stream ended, unless a newer one has replaced it; to the end, even if the caller is cancelled.

@@ -60,13 +60,17 @@ class Watcher:
         attempt = self._engine.world.active_attempt(status.host)
         if attempt is None:
             return
-        ended = _trial_end(attempt, status, self._clock.now(), self._engine.resumed_at)
+        ended = trial_end(attempt, status, self._clock.now(), self._engine.resumed_at)
         if ended is not None:
             _log.info("trial_ended", host=status.host, end=ended.end, line=ended.line)
             await self._engine.observe(Key(attempt.uid, attempt.host), ended)
 
 
-def _trial_end(attempt: Attempt, status: DeliveryStatus, now: float, resumed_at: float) -> TrialEnded | None:
+def trial_end(attempt: Attempt, status: DeliveryStatus, now: float, resumed_at: float) -> TrialEnded | None:
+    """Return how the attempt's trial boot ended by itself, None while that is not told or was told before.
+
+    `resumed_at` is when this controller began: what started before was unattended.
+    """
     if attempt.trial is not None or not attempt.trial_command_id:
         return None
     for boot in status.boots:
