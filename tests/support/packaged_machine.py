@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from boot_program_put import put_boot_program
 from crafted_kernels import CraftedKernel, crafted_kernel
 from grub_machine import RUNNING, grub_machine
 from ssh_machine import SshMachine, ssh_machine
-
-from controller.adapters.plays.bundle import write_boot_program
 
 KERNEL = "ab" * 32
 _PACKAGES = """
@@ -27,9 +26,7 @@ def packaged_machine(directories: pytest.TempPathFactory) -> Iterator[SshMachine
     directory = directories.mktemp("ssh")
     with grub_machine(directories.mktemp("machine")) as machine, ssh_machine(machine, directory) as made:
         machine.sh(_PACKAGES)
-        write_boot_program(directory / "kernroll-boot")
-        machine.run("cp", "-r", str(directory / "kernroll-boot"), f"{machine.root}/usr/local/lib/kernroll-boot")
-        machine.sh("ln -s /usr/local/lib/kernroll-boot/bin/kernroll-boot /usr/local/sbin/kernroll-boot")
+        put_boot_program(machine, directory)
         own = crafted_kernel(directory, RUNNING)
         machine.run("cp", str(own.path), f"{machine.root}/opt/own.deb")
         machine.sh("dpkg -i /opt/own.deb")

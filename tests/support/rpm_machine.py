@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from bls_machine import BlsMachine, bls_machine
 from boot_machine import OTHER, RUNNING
+from boot_program_put import put_boot_program
 from crafted_rpms import Rpm, build, rpm_kernel, rpm_tree
 from project import ROOT
 from ssh_machine import SshMachine, ssh_machine
-
-from controller.adapters.plays.bundle import boot_program
 
 # The default becomes the new kernel, where nobody has said that it must not.
 _KERNEL_INSTALL = """\
@@ -59,7 +58,7 @@ def rpm_machine(directories: pytest.TempPathFactory) -> Iterator[SshMachine]:
     directory = directories.mktemp("ssh")
     with bls_machine(directories.mktemp("machine")) as machine, ssh_machine(machine, directory) as made:
         settle_rpm(machine, directory)
-        put(machine, "/usr/local/sbin/kernroll-boot", boot_program())
+        put_boot_program(machine, directory)
         # Its kernels were put there by hand so far.
         for release in (OTHER, RUNNING):
             machine.sh(f"rm /boot/loader/entries/*{release}.conf /boot/vmlinuz-{release} /boot/initrd.img-{release}")

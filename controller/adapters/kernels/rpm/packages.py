@@ -1,7 +1,6 @@
 """Rpm package files: what rpm says of one, whether it is whole, and unpacking it."""
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,10 +69,11 @@ def check_digests(path: Path) -> None:
     with _asked(command, f"Comparing the digests of {shown(path.name)}") as tool:
         printed = tool.printed(_MOST_HEADER_BYTES) or b""
         if tool.code() != 0:
-            bad = re.search(r"^\s*(.+ digest): BAD", printed.decode(errors="replace"), re.MULTILINE)
+            told = (line.partition(": BAD") for line in printed.decode(errors="replace").splitlines())
+            bad = next((what.strip() for what, found, _ in told if found and what.endswith(" digest")), "")
             if bad:
                 raise InvalidInput(
-                    f"{shown(path.name)} is damaged: its {bad[1]} is not that of what is in it. Fetch it again."
+                    f"{shown(path.name)} is damaged: its {bad} is not that of what is in it. Fetch it again."
                 )
             raise _damaged(path, tool)
 
