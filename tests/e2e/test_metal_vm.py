@@ -41,10 +41,18 @@ _FAULTS = {
     ),
     # As when a file system of /etc/fstab is none that the kernel knows.
     "ends in an emergency shell": _SERVICE.format(release=NEW, command="systemctl emergency"),
+    # What has a higher priority leaves the rest a twentieth of the processor, by the server of the scheduler itself.
+    "starves": _SERVICE.format(
+        release=NEW,
+        command="echo -1 > /proc/sys/kernel/sched_rt_runtime_us; exec chrt --fifo 99 yes > /dev/null",
+    ),
     # Nothing else gets a processor any more, not even what would notice it; only the watchdog's own clock goes on.
     "stops": _SERVICE.format(
         release=NEW,
-        command="echo -1 > /proc/sys/kernel/sched_rt_runtime_us; exec chrt --fifo 99 yes > /dev/null",
+        command=(
+            "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
+            "echo 0 > /sys/kernel/debug/sched/fair_server/cpu0/runtime; exec chrt --fifo 99 yes > /dev/null"
+        ),
     ),
 }
 # What the machine's own account then says. Where nothing keeps a panic's last words it is a reset like any other.
@@ -53,6 +61,7 @@ _ENDS = {
     "has no network": ("not_acknowledged",),
     "has no agent": ("not_acknowledged",),
     "ends in an emergency shell": ("not_acknowledged",),
+    "starves": ("not_acknowledged",),
     "stops": ("reset",),
 }
 _MENDED = (
