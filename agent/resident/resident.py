@@ -84,6 +84,8 @@ class Resident:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._session: Session | None = None
+        # What kernroll-boot has written down, as this session told it last.
+        self._told_boot = ""
         self._boot_requests = BootRequests(parts.boot_program, self._on_answer)
         parts.outbox.on_news = self._on_news
         parts.executor.on_progress = self._on_progress
@@ -141,12 +143,13 @@ class Resident:
     def hello(self) -> agent_pb2.AgentMessage:
         """Return the first message of a session."""
         book = self._parts.journal.book
+        self._told_boot = self._parts.boot_program.status()
         return messages.hello(
             self._parts.name,
             self._parts.read_facts(),
             active_command_ids=book.active_ids,
             highest_epoch=book.highest_epoch,
-            boot_status=self._parts.boot_program.status(),
+            boot_status=self._told_boot,
             takes_boot_requests=self._parts.boot_program.takes_requests,
         )
 
@@ -162,8 +165,17 @@ class Resident:
                 boot_id=self._parts.outbox.boot_id,
                 spooled_reports=len(spool),
                 active_command_ids=self._parts.journal.book.active_ids,
+                boot_status=self._boot_news(),
             )
         )
+
+    def _boot_news(self) -> str:
+        """Return what kernroll-boot has written down since it was told last; empty when that is nothing."""
+        status = self._parts.boot_program.status()
+        if status == self._told_boot:
+            return ""
+        self._told_boot = status
+        return status
 
     def welcomed(self, epoch: int) -> None:
         """Remember the epoch of the controller that greets."""

@@ -15,6 +15,8 @@ from boot_socket import BootSocket, boot_socket
 from grub_machine import GrubMachine, grub_machine
 from project import ROOT
 
+from agent.adapters.state.durable import replace_file
+
 STUB_AGENT = Path(__file__).parent / "stub_agent.py"
 EMPTY = [sys.executable, "-c", "input(); print('{}')"]
 
@@ -66,6 +68,22 @@ async def test_verbs_reach_the_host_and_are_done_once(machine: GrubMachine, tmp_
         assert machine.boot("observe").returncode == 0
     # None of them was a command of the agent's own.
     assert (controller.receipts, controller.tellings) == ([], [])
+
+
+async def test_what_changes_on_the_host_is_told_once_with_a_sign_of_life(tmp_path: Path) -> None:
+    controller, written = Controller(), tmp_path / "status.json"
+    written.write_text('{"default": "old"}')
+
+    def heard() -> list[str]:
+        return [one.boot_status for one in controller.heartbeats if one.boot_status]
+
+    async with agent(controller, tmp_path):
+        assert controller.hellos[0].boot_status == '{"default": "old"}'
+        replace_file(written, b'{"default": "new"}')
+        await controller.until(lambda: heard() == ['{"default": "new"}'])
+        seen = len(controller.heartbeats)
+        await controller.until(lambda: len(controller.heartbeats) > seen + 1)
+        assert heard() == ['{"default": "new"}']
 
 
 async def test_a_workload_that_runs_holds_nothing_up(tmp_path: Path) -> None:

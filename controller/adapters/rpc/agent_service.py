@@ -24,6 +24,7 @@ from controller.adapters.rpc.incoming import HELLO_MESSAGES, Allowance, Incoming
 from controller.domain import bounds
 from controller.domain.errors import Conflict, InvalidInput, KernrollError, Permanent, Temporary
 from controller.domain.hosts.host import Host
+from controller.domain.hosts.loader_document import boot_of
 from controller.domain.record.effects import AgentEffect
 from controller.services.agents.boot_requests import BootRequest
 from controller.services.agents.enrollment import Enrollment, Signed
@@ -319,7 +320,9 @@ class AgentService:
                 answer = message.boot_answer
                 self._sessions.boot_requests.answered(session.host, answer.request_id, answer.document)
             case "heartbeat":
-                await self._sessions.holds(session, held_of(message.heartbeat))
+                told = message.heartbeat.boot_status
+                boot, computed_s = await self._aside(size_bytes, lambda: boot_of(session.host, told))
+                await self._sessions.holds(session, held_of(message.heartbeat), boot)
             case _:
                 # Whatever a newer agent may say.
                 pass

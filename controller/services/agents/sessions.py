@@ -9,6 +9,7 @@ import structlog
 
 from controller.domain.errors import KernrollError, Temporary
 from controller.domain.hosts.host import Host
+from controller.domain.hosts.loaders import HostBoot
 from controller.domain.record.effects import AgentEffect, CancelCommand
 from controller.domain.record.events import (
     CommandReported,
@@ -25,11 +26,11 @@ from controller.domain.record.policy import Task
 from controller.domain.state.attempt import Attempt
 from controller.domain.state.kernel_log import learnt_from_log
 from controller.gate.kernel_log import Continued
+from controller.services.agents.boot_news import BootNews
 from controller.services.agents.boot_requests import Ask, BootRequests
 from controller.services.agents.identity import Clones
 from controller.services.agents.kernel_logs import KernelLogs, LogReported
 from controller.services.engine.engine import Engine
-from controller.services.engine.watching import trial_end
 from controller.services.ports import Clock, Store
 from controller.views.models import LiveProgress
 
@@ -93,6 +94,7 @@ class Sessions:
         self.on_connected: Callable[[str], None] = lambda _host: None
         self.clones = Clones(clock)
         self.boot_requests = BootRequests(self._way_to_boot)
+        self._boot_news = BootNews(engine, store, clock)
 
     async def connected(self, session: AgentStream, host: Host) -> None:
         """Take over a host's new stream: remember its facts, replace an older stream, tell its attempt.
@@ -117,7 +119,7 @@ class Sessions:
             # A newer session began meanwhile: what it says of the host is newer too.
             return
         self._engine.world.see(heard)
-        await self._tell_trial_end(host, now)
+        await self._boot_news.tell_trial_end(host)
         attempt = self._engine.world.active_attempt(host.name)
         if attempt is not None and _is_news(attempt, host) and self._may_add(attempt):
             event = HostHeard(at=now, boot_id=host.boot_id, release=host.kernel_release)
@@ -127,16 +129,6 @@ class Sessions:
         await self._engine.touch()
         self.on_connected(host.name)
         _log.info("connected", host=host.name, boot_id=host.boot_id, release=host.kernel_release)
-
-    async def _tell_trial_end(self, host: Host, now: float) -> None:
-        """Tell how a trial boot ended before that the host is back: with that its attempt may be over."""
-        attempt = self._engine.world.active_attempt(host.name)
-        if attempt is None or host.boot is None:
-            return
-        ended = trial_end(attempt, host.boot.delivery, now, self._engine.resumed_at)
-        if ended is not None and self._may_add(attempt):
-            _log.info("trial_ended", host=host.name, end=ended.end, line=ended.line)
-            await self._engine.observe(Key(attempt.uid, attempt.host), ended)
 
     async def disconnected(self, session: AgentStream) -> None:
         """Note that a stream ended, unless a newer one has replaced it; to the end, even if the caller is cancelled.
@@ -173,8 +165,10 @@ class Sessions:
                 _log.warning("silence_not_recorded", host=host, error=str(error))
                 await asyncio.sleep(error.retry_after_s)
 
-    async def holds(self, session: AgentStream, held: Held) -> None:
+    async def holds(self, session: AgentStream, held: Held, boot: HostBoot | None = None) -> None:
         """Take note of what an agent holds. What it has taken and neither holds nor answers is to be tried again.
+
+        `boot` is what its kernroll-boot has written down, where it says so anew.
 
         Within one stream everything comes in the order in which it was said: an answer before the heartbeat that does
         not count it any more, and a receipt before the heartbeat that is to name its command.
@@ -183,6 +177,8 @@ class Sessions:
             # An older stream's word, overtaken by a newer one.
             return
         self.held[session.host] = held
+        if boot is not None:
+            await self._boot_news.told(session.host, boot)
         attempt = self._engine.world.active_attempt(session.host)
         if attempt is None or held.spooled_reports or attempt.boot_id != held.boot_id:
             return

@@ -263,8 +263,11 @@ class Heartbeat(_message.Message):
     BOOT_ID_FIELD_NUMBER: _builtins.int
     SPOOLED_REPORTS_FIELD_NUMBER: _builtins.int
     ACTIVE_COMMAND_IDS_FIELD_NUMBER: _builtins.int
+    BOOT_STATUS_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     spooled_reports: _builtins.int
+    boot_status: _builtins.str
+    """As in Hello, when it is another one than this session told last; empty otherwise."""
     @_builtins.property
     def active_command_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -273,10 +276,11 @@ class Heartbeat(_message.Message):
         boot_id: _builtins.str = ...,
         spooled_reports: _builtins.int = ...,
         active_command_ids: _abc.Iterable[_builtins.str] | None = ...,
+        boot_status: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_command_ids", b"active_command_ids", "boot_id", b"boot_id", "spooled_reports", b"spooled_reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_command_ids", b"active_command_ids", "boot_id", b"boot_id", "boot_status", b"boot_status", "spooled_reports", b"spooled_reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
