@@ -46,13 +46,10 @@ _FAULTS = {
         release=NEW,
         command="echo -1 > /proc/sys/kernel/sched_rt_runtime_us; exec chrt --fifo 99 yes > /dev/null",
     ),
-    # Nothing else gets a processor any more, not even what would notice it; only the watchdog's own clock goes on.
+    # No program runs any more, not even the service manager; only the watchdog's own clock goes on.
     "stops": _SERVICE.format(
         release=NEW,
-        command=(
-            "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
-            "echo 0 > /sys/kernel/debug/sched/fair_server/cpu0/runtime; exec chrt --fifo 99 yes > /dev/null"
-        ),
+        command="cd /sys/fs/cgroup; echo 1 > init.scope/cgroup.freeze; echo 1 > system.slice/cgroup.freeze",
     ),
 }
 # What the machine's own account then says. Where nothing keeps a panic's last words it is a reset like any other.
