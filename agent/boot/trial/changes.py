@@ -111,6 +111,10 @@ def _reboot(host: Host, wanted: Wanted) -> BootState:
     if wanted.command_id and any(one.command_id == wanted.command_id for one in before.boots):
         # It has been booted since; what was not written down any more is that this was done.
         return state
+    if wanted.command_id and (booted := ledger.booted_unasked(before, here, wanted.command_id)) is not None:
+        # The power failed before it was written down that this is asked for: what was armed runs already.
+        book.change(host, before, booted)
+        return state
     if before.withdrawn:
         raise BootError(_NOT_REBOOTED.format(before.withdrawn))
     cause = Cause.REQUESTED

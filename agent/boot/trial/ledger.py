@@ -271,6 +271,18 @@ def asked_to_boot(ledger: Ledger, asked: Asked) -> Ledger:
     return replace(ledger, revision=ledger.revision + 1, asked=asked, trial=trial)
 
 
+def booted_unasked(ledger: Ledger, boot_id: str, command_id: str) -> Ledger | None:
+    """Return the ledger with the present boot as what a command asked for; None unless it is a trial nobody asked for.
+
+    What is armed boots at the next restart, be it one of the power's.
+    """
+    trial = ledger.trial
+    if trial is None or trial.boot_id != boot_id or not ledger.boots or ledger.boots[-1].command_id:
+        return None
+    boots = (*ledger.boots[:-1], replace(ledger.boots[-1], command_id=command_id))
+    return replace(ledger, revision=ledger.revision + 1, boots=boots)
+
+
 def ended_by(ledger: Ledger, ending: Ending) -> Ledger:
     """Somebody ends the present boot; what was written down first counts."""
     if ledger.ending is not None or (ledger.asked is not None and ledger.asked.boot_id == ending.boot_id):

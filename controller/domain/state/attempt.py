@@ -144,6 +144,8 @@ class Attempt:
     findings: tuple[LogFinding, ...] = ()
     failure: Failure | None = None
     failed_at: float = 0.0
+    # When the host was heard last before it failed, or failed while it was heard; None where nothing has failed.
+    gone_since: float | None = None
     # Allowed from the start of a boot to a healthy agent, as told to the host when the kernel was armed.
     boot_timeout_s: float = 0.0
     # Whether it was measured once more than its legs ask for.
@@ -301,6 +303,7 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
         drained_by=event.command_id if event.step is Step.DRAIN else state.drained_by,
         failure=event.failure or state.failure,
         failed_at=state.failed_at if event.failure is None else event.at,
+        gone_since=state.gone_since if event.failure is None else _gone_since(state, event.at),
         boot_timeout_s=event.boot_timeout_s or state.boot_timeout_s,
         remeasured=state.remeasured or event.step is Step.REMEASURE,
         far_worse=event.far_worse or state.far_worse,
@@ -331,7 +334,9 @@ def _moved(state: Attempt, event: Moved) -> Attempt:
     if event.trigger is Trigger.DRILLED:
         # How that boot ended is no failure, and what is told of it later concerns nobody.
         took_s = event.at - state.since
-        changes = replace(changes, drill_s=took_s, drilled_at=event.at, trial=None, trial_command_id="")
+        changes = replace(
+            changes, drill_s=took_s, drilled_at=event.at, trial=None, gone_since=None, trial_command_id=""
+        )
     if event.step is Step.REVERTING:
         changes = replace(changes, boot_id_before=state.boot_id, reverts=state.reverts + 1, ran_at_revert=None)
     return changes
@@ -373,7 +378,14 @@ def _trial_ended(state: Attempt, event: TrialEnded) -> Attempt:
     if state.trial is None and open_to_it and not by_us:
         failure = on_running_kernel(state, trial_failure(event))
     failed_at = state.failed_at if failure == state.failure else event.at
-    return replace(state, trial=event, failure=failure, failed_at=failed_at)
+    return replace(state, trial=event, failure=failure, failed_at=failed_at, gone_since=_gone_since(state, event.at))
+
+
+def _gone_since(state: Attempt, at: float) -> float:
+    """Return since when a host that fails at this time is not what it should be; of several failures the first."""
+    if state.gone_since is not None:
+        return state.gone_since
+    return at if state.silent_since is None else min(at, state.silent_since)
 
 
 def on_running_kernel(attempt: Attempt, failure: Failure) -> Failure:

@@ -132,8 +132,9 @@ class FailureResult:
     # The console or kernel-log line; empty when there is none.
     line: str
     condemns_kernel: bool
+    # When it failed; of a host that was not heard by then, when it was heard last.
     failed_at: Epoch | None
-    # Seconds from the failure until the host answered on its old kernel; None when it did not.
+    # Seconds from then until the host answered on its old kernel; None when it did not.
     back_after_s: float | None
     step: str
 

@@ -251,17 +251,13 @@ def _hosts(
 def _failures(
     rollout: Rollout, attempts: Mapping[str, Attempt], events: Sequence[tuple[str, Event]]
 ) -> tuple[FailureResult, ...]:
-    failed_at: dict[str, float] = {}
     back_at: dict[str, float] = {}
     for stream, event in events:
         if isinstance(event, Moved):
             host = key_of_stream(stream).host
             if event.trigger is Trigger.AGAIN:
                 # What its earlier round came to is in the timeline.
-                failed_at.pop(host, None)
                 back_at.pop(host, None)
-            if event.failure is not None:
-                failed_at.setdefault(host, event.at)
             if event.step is Step.REVERTED:
                 back_at[host] = event.at
     failures: list[FailureResult] = []
@@ -269,9 +265,7 @@ def _failures(
         if attempt.failure is None:
             continue
         failure = whole_failure(attempt.failure, attempt)
-        at, back = failed_at.get(name), back_at.get(name)
-        if attempt.trial is not None and (at is None or attempt.trial.at < at):
-            at = attempt.trial.at
+        at, back = attempt.gone_since, back_at.get(name)
         failures.append(
             FailureResult(
                 host=name,

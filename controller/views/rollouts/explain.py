@@ -132,8 +132,8 @@ def _host_evidence(rollout: Rollout, failed: Sequence[Attempt]) -> list[str]:
                 f"{attempt.host}: the trial boot ended at {time_text(attempt.trial.at)} ({attempt.trial.end})."
             )
         if attempt.step is Step.REVERTED and attempt.release:
-            after = attempt.since - attempt.trial.at if attempt.trial is not None else None
-            took = f", {duration_text(after)} after the trial boot ended" if after is not None and after >= 0 else ""
+            gone = attempt.gone_since
+            took = "" if gone is None else f" after {duration_text(attempt.since - gone)}"
             lines.append(
                 f"{attempt.host}: back on {attempt.release}{took}; {count_text(len(attempt.boot_ids), 'boot')} heard."
             )

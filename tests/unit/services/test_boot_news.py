@@ -56,6 +56,8 @@ async def test_a_host_that_is_back_from_a_panic_says_so_before_it_is_back(late_s
     await parts.sessions.connected(parts.stream(), replace(host(boot="3"), boot=boot))
     await parts.engine.settle()
     ended = parts.attempt()
+    assert ended.gone_since is not None
+    assert ended.since - ended.gone_since == late_s
     assert (ended.step, ended.failure) == (
         Step.REVERTED,
         Failure(kind=FailureKind.PANIC, sentence="the kernel panicked", line="Kernel panic - not syncing"),

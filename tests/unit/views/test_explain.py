@@ -26,7 +26,7 @@ def test_a_panic_is_one_sentence_with_host_signal_and_line() -> None:
         "“Kernel panic - not syncing: simulated”; a is back on the old kernel."
     )
     assert "a console: Kernel panic - not syncing: simulated" in found.evidence
-    assert "a: back on 7.0.13-old, 10 s after the trial boot ended; 2 boots heard." in found.evidence
+    assert "a: back on 7.0.13-old after 18 s; 2 boots heard." in found.evidence
     assert found.evidence[-1] == "Hosts: 1 reverted, 1 skipped."
     assert found.next_command == "kernroll hosts show a"
 

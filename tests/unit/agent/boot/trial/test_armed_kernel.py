@@ -67,6 +67,23 @@ def test_what_is_as_it_was_stays_armed_and_boots(host: PackagedHost, capsys: pyt
     assert host.goes_down
 
 
+def test_what_the_power_has_booted_is_not_rebooted_when_that_is_asked_for(
+    host: PackagedHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(capsys, "arm", "2.0")
+    # The power fails before anybody has written down that the host is to reboot, and the loader boots what is armed.
+    host.boot(host.loader.boots())
+    guard.begin(host)
+    assert host.release == "2.0"
+    for _ in range(2):
+        trial = ask(capsys, "reboot", "--command-id=u/a/1.reboot.0")["boots"][-1]
+        assert (trial["cause"], trial["command_id"], trial["end"]) == ("trial", "u/a/1.reboot.0", "")
+        assert not host.goes_down
+    # Whoever asks for another one, or says no name, means it.
+    ask(capsys, "reboot", "--command-id=u/a/2.reboot.0")
+    assert host.goes_down
+
+
 def rewritten(host: PackagedHost) -> None:
     host.write("/boot/vmlinuz-2.0", "another kernel")
 
