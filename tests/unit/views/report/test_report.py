@@ -87,7 +87,7 @@ def test_a_reverted_rollout_names_host_line_and_time_to_revert() -> None:
         "  back on its old kernel after 18 s."
     ) in made.text
     failure = json.loads(made.json)["failures"][0]
-    assert (failure["kind"], failure["back_after_s"], failure["condemns_kernel"]) == ("panic", 18.0, True)
+    assert (failure["kind"], failure["back_after_s"], failure["condemns_kernel"]) == ("panic", 18.5, True)
     assert "trial boot ended, panic: “Kernel panic - not syncing: simulated”" in made.text
     assert "heard under 7.0.13-old, boot a-boot-3" in made.text
 
