@@ -46,10 +46,15 @@ exit $code
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
     with packaged_machine(tmp_path_factory) as made:
         made.machine.sh(
-            "mkfifo /run/begun /run/go; mv /usr/local/sbin/kernroll-boot /usr/local/sbin/kernroll-boot.real"
+            "mkfifo /run/begun /run/go; rm /usr/local/sbin/kernroll-boot; "
+            # Where no enrolment clears away what it did not bring.
+            "cp -r /usr/local/lib/kernroll-boot /opt/kernroll-boot; "
+            "ln -s /opt/kernroll-boot/bin/kernroll-boot /usr/local/sbin/kernroll-boot.real"
         )
         made.put("/usr/local/sbin/apt-get", ALONE.replace("REAL", "/usr/bin/apt-get"))
-        made.put("/usr/local/bin/systemctl", "#!/bin/sh\n")
+        for place in ("/usr/local/bin", "/usr/bin"):
+            # Found by the one as PATH says, and by kernroll-boot where a system has it.
+            made.put(f"{place}/systemctl", "#!/bin/sh\n")
         inventory = made.directory / "inventory.json"
         inventory.write_text(json.dumps({"all": {"hosts": {"a": made.variables()}}}))
         yield made

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.cuts
 # The steps in which a power cut is begun: it comes some seconds later, and may find the host in another one.
 _BEGUN_IN = ("stage", "arm", "reboot", "verify", "probation", "bless")
 _LATEST_S = 30.0
-# Where the host may boot either kernel: it was told to boot the new one once, is told to keep it, or to leave it.
-_EITHER = frozenset({"reboot", "verify", "bless", "reverting"})
+# Where the host may boot either kernel: it is told to boot the new one once, to keep it, or to leave it.
+_EITHER = frozenset({"arm", "reboot", "verify", "bless", "reverting"})
 # Where the new one has become the default. In every other step the old one is, and nothing is to be booted once.
 _NEW = frozenset({"bake", "done"})
 
