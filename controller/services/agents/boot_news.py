@@ -2,16 +2,11 @@
 
 from dataclasses import replace
 
-import structlog
-
 from controller.domain.hosts.host import Host
 from controller.domain.hosts.loaders import HostBoot
-from controller.domain.record.names import Key
 from controller.services.engine.engine import Engine
-from controller.services.engine.watching import trial_end
+from controller.services.engine.watching import tell_trial_end
 from controller.services.ports import Clock, Store
-
-_log = structlog.get_logger("boot_news")
 
 
 class BootNews:
@@ -36,10 +31,5 @@ class BootNews:
 
     async def tell_trial_end(self, host: Host) -> None:
         """Tell how a trial boot ended before that the host is back: with that its attempt may be over."""
-        attempt = self._engine.world.active_attempt(host.name)
-        if attempt is None or host.boot is None:
-            return
-        ended = trial_end(attempt, host.boot.delivery, self._clock.now(), self._engine.resumed_at)
-        if ended is not None:
-            _log.info("trial_ended", host=host.name, end=ended.end, line=ended.line)
-            await self._engine.observe(Key(attempt.uid, attempt.host), ended)
+        if host.boot is not None:
+            await tell_trial_end(self._engine, host.boot.delivery, self._clock.now())

@@ -57,20 +57,21 @@ class Watcher:
 
     async def noticed(self, status: DeliveryStatus) -> None:
         """Tell the host's attempt if the boot it asked for has ended by itself."""
-        attempt = self._engine.world.active_attempt(status.host)
-        if attempt is None:
-            return
-        ended = trial_end(attempt, status, self._clock.now(), self._engine.resumed_at)
-        if ended is not None:
-            _log.info("trial_ended", host=status.host, end=ended.end, line=ended.line)
-            await self._engine.observe(Key(attempt.uid, attempt.host), ended)
+        await tell_trial_end(self._engine, status, self._clock.now())
 
 
-def trial_end(attempt: Attempt, status: DeliveryStatus, now: float, resumed_at: float) -> TrialEnded | None:
-    """Return how the attempt's trial boot ended by itself, None while that is not told or was told before.
+async def tell_trial_end(engine: Engine, status: DeliveryStatus, now: float) -> None:
+    """Tell the host's attempt if the status says that the boot it asked for has ended by itself."""
+    attempt = engine.world.active_attempt(status.host)
+    if attempt is None:
+        return
+    ended = _trial_end(attempt, status, now, engine.resumed_at)
+    if ended is not None:
+        _log.info("trial_ended", host=status.host, end=ended.end, line=ended.line)
+        await engine.observe(Key(attempt.uid, attempt.host), ended)
 
-    `resumed_at` is when this controller began: what started before was unattended.
-    """
+
+def _trial_end(attempt: Attempt, status: DeliveryStatus, now: float, resumed_at: float) -> TrialEnded | None:
     if attempt.trial is not None or not attempt.trial_command_id:
         return None
     for boot in status.boots:
